@@ -1,0 +1,27 @@
+//! The only clock.
+//!
+//! Everything that needs to know the time asks here, so that a test or the laboratory can hold the clock
+//! (tokio's paused time) and the whole library moves with it. Pure files never call this module: they take
+//! `now` as an argument.
+#![allow(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant, SystemTime};
+
+pub(crate) use tokio::time::{sleep, sleep_until, timeout};
+
+/// The monotonic time, which stands still while tokio's clock is paused.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Waits until `deadline`; at once where it has passed.
+pub(crate) fn until(deadline: Instant) -> tokio::time::Sleep {
+    sleep_until(deadline.into())
+}
+
+/// The wall clock, as a duration since the Unix epoch; zero where the clock stands before it.
+pub(crate) fn wall() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
