@@ -2,11 +2,19 @@
 //! durable broker and consumers.
 
 mod ids;
+#[allow(dead_code)]
 mod tasks;
+#[allow(dead_code, unused_imports)]
 mod time;
+mod topic;
 
+#[cfg(feature = "broker")]
+pub mod broker;
 pub mod pool;
 pub mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod wire;
+
+pub use ids::{Offset, ProducerId, RequestId, Timestamp};
+pub use topic::{TopicName, TopicNameError};

@@ -1,0 +1,3 @@
+//! The far end: an embedded durable broker.
+
+pub mod store;

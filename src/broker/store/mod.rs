@@ -1,0 +1,170 @@
+//! Where topics live.
+//!
+//! A [`Store`] keeps batches by topic and offset, what each producer has had stored, and the positions of
+//! named readers. It is the broker's only memory: everything a broker must know after a crash is in here.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::{
+    Offset, ProducerId, RequestId, Timestamp, TopicName,
+    wire::{Identity, TopicInfo},
+};
+
+/// A batch to append.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Who sends it.
+    pub producer: ProducerId,
+    /// Its number at that producer: a number that is in the dedupe window already is answered, not stored again.
+    pub request: RequestId,
+    /// Every request before this one has its outcome at the producer: the store may forget them.
+    pub answered_below: RequestId,
+    /// Where it goes. A topic that does not exist is made.
+    pub topic: TopicName,
+    /// How many messages it holds, at least one.
+    pub count: u32,
+    /// The encoded batch, checked.
+    pub batch: Bytes,
+    /// The broker's time, kept with the batch.
+    pub time: Timestamp,
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of its first message.
+    pub base: Offset,
+    /// When it was stored. For a repeat: when it was stored the first time.
+    pub time: Timestamp,
+    /// It was there already.
+    pub repeat: bool,
+}
+
+/// A batch that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBatch {
+    /// The offset of its first message.
+    pub base: Offset,
+    /// How many messages it holds.
+    pub count: u32,
+    /// When it was stored.
+    pub time: Timestamp,
+    /// The encoded batch as it came in.
+    pub batch: Bytes,
+}
+
+/// What may be dropped from a topic. Whole batches go, oldest first, and never the topic's last batch's offsets:
+/// offsets are never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trim {
+    /// Batches stored before this time may go.
+    pub older_than: Option<Timestamp>,
+    /// The oldest batches go until at most so many bytes are left.
+    pub max_bytes: Option<u64>,
+    /// Nothing at or behind this offset may go (what a named reader still needs).
+    pub keep_from: Option<Offset>,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A later incarnation of the same producer name has been enrolled.
+    #[error("a later producer of the same name has taken over")]
+    Fenced,
+    /// The request lies before the producer's own low-water mark, or too far ahead of it.
+    #[error("the request lies outside the producer's window")]
+    OutOfWindow,
+    /// The store takes no writes at present (full, read-only); nothing of this was stored.
+    #[error("the store takes no writes: {0}")]
+    Refuses(String),
+    /// Writing failed in a way that leaves open whether this was stored.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// What was read does not match its checksum or is not well formed.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// A limit (topics, producers, positions) is reached.
+    #[error("limit reached: {0}")]
+    Limit(&'static str),
+    /// There is no such topic.
+    #[error("there is no such topic")]
+    UnknownTopic,
+}
+
+/// Topics, dedupe windows and positions, on disk or in memory or elsewhere.
+///
+/// Calls may come from many tasks at once, with one exception: [`Store::append`] is called by one committer, one
+/// call at a time, so the order of its groups is the order of the topics.
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// Makes `identity` known and gives its producer id: the same for the same name and instance, a new one
+    /// otherwise, and then every earlier id of that name is fenced.
+    fn enrol<'a>(&'a self, identity: &'a Identity)
+    -> BoxFuture<'a, Result<ProducerId, StoreError>>;
+
+    /// Appends a group of batches in order, in one atomic write with their dedupe entries, and returns when it is as durable as
+    /// this store makes it. One answer a batch, in order.
+    fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>>;
+
+    /// Reads batches in order, beginning with the one that holds `from` (or the oldest behind it), until
+    /// `max_bytes` are reached, but at least one if there is one. Empty at the end of the topic.
+    fn read<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        from: Offset,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>>;
+
+    /// One topic, if it exists.
+    fn topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>>;
+
+    /// Topics by name, behind `after`, at most `limit`.
+    fn topics(
+        &self,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>>;
+
+    /// Makes a topic if it does not exist.
+    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Drops what `trim` allows; answers how many bytes went.
+    fn trim<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        trim: Trim,
+    ) -> BoxFuture<'a, Result<u64, StoreError>>;
+
+    /// The position of a named reader.
+    fn position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>>;
+
+    /// Sets the position of a named reader: the first offset it is not done with.
+    fn set_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+        next: Offset,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The least position of all named readers of a topic.
+    fn least_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>>;
+
+    /// Forgets producers that were not heard of for `age`.
+    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Makes everything durable and lets go of the files. Later calls fail.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

@@ -1,0 +1,279 @@
+//! Pure: the packets that the two ends exchange.
+//!
+//! Every packet is one frame on a bidirectional stream that the client opened. The first stream of a
+//! connection is its session: [`Packet::Connect`] and its answer, then pings for as long as the connection
+//! lives. Every other stream is a lane, a subscription or a question, as its first packet says.
+
+use bytes::Bytes;
+
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
+
+/// Everything that can stand in a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Packet {
+    /// Client, first on the session stream: who I am.
+    Connect(Connect),
+    /// Broker: the session stands.
+    Connected(Connected),
+    /// Client, session stream: are you there?
+    Ping {
+        /// Comes back in the pong.
+        nonce: u64,
+    },
+    /// Broker: I am.
+    Pong {
+        /// From the ping.
+        nonce: u64,
+    },
+    /// Broker, session stream: I am about to close; send nothing new, answers still come.
+    GoAway,
+
+    /// Client, any stream but the session's: does a task of yours serve this stream?
+    Probe {
+        /// Comes back in the answer.
+        nonce: u64,
+    },
+    /// Broker: one does.
+    Probed {
+        /// From the probe.
+        nonce: u64,
+    },
+
+    /// Client, on a lane: store this batch.
+    Produce(Produce),
+    /// Broker: it is stored, durably where the store is durable.
+    Stored(Stored),
+    /// Broker: it is not stored, and will not be.
+    Refused(Refused),
+
+    /// Client, first on a stream that thereby becomes a subscription.
+    Subscribe(Subscribe),
+    /// Broker: the subscription stands.
+    Subscribed {
+        /// The offset that the first delivery begins with or lies behind.
+        next: Offset,
+        /// The topic's end at this moment: the offset that the next message stored will get.
+        end: Offset,
+    },
+    /// Client, on a subscription: so many more bytes of deliveries may be sent.
+    Credit {
+        /// Added to what is left of earlier credit.
+        bytes: u64,
+    },
+    /// Broker, on a subscription: a batch as it was stored.
+    Delivery(Delivery),
+    /// Client, on a named subscription: everything before `next` is done with.
+    Acknowledge {
+        /// The first offset not yet done with.
+        next: Offset,
+    },
+    /// Broker: the named position stands at `next`, durably where the store is durable.
+    Acknowledged {
+        /// From the acknowledgement.
+        next: Offset,
+    },
+
+    /// Client, on a stream of its own: which topics are there?
+    ListTopics {
+        /// Only names behind this one; the answer has at most [`Packet::MAX_TOPICS`].
+        after: Option<TopicName>,
+    },
+    /// Broker: these, by name.
+    Topics(Vec<TopicInfo>),
+
+    /// Broker: what was asked on this stream failed, and the stream ends.
+    Failed(Failure),
+}
+
+impl Packet {
+    /// The most topics that one [`Packet::Topics`] names.
+    pub const MAX_TOPICS: usize = 1000;
+}
+
+/// What a client says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Connect {
+    /// Shown to the broker in place of, or beside, a client certificate. Empty: none.
+    pub token: Bytes,
+    /// Present where the client means to produce.
+    pub producer: Option<Identity>,
+}
+
+/// Who a producer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The producer's name: 1 to 200 bytes of UTF-8. Of two live producers with one name, the later fences the earlier.
+    pub name: String,
+    /// A random number that tells a producer that reconnects from another one of the same name.
+    pub instance: u64,
+}
+
+/// What the broker answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// The producer's id, where the client named one.
+    pub producer: Option<ProducerId>,
+    /// The longest frame the broker reads, in bytes.
+    pub max_frame: u32,
+    /// The most bytes of key, headers and payload of one message.
+    pub max_message: u32,
+    /// The most bytes the broker buffers of one stream before its reader must catch up.
+    pub stream_window: u64,
+}
+
+/// A batch for a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Produce {
+    /// The same when the batch is sent again.
+    pub request: RequestId,
+    /// The producer has the outcome of every request before this one: the broker may forget them.
+    pub answered_below: RequestId,
+    /// Where it goes.
+    pub topic: TopicName,
+    /// An encoded batch.
+    pub batch: Bytes,
+}
+
+/// The broker's word that a batch is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Which request this answers.
+    pub request: RequestId,
+    /// The offset of the batch's first message; the others follow without a gap.
+    pub base: Offset,
+    /// When it was stored, by the broker's clock.
+    pub time: Timestamp,
+    /// How long the broker had it, from the last byte read to this answer, in microseconds.
+    pub held_us: u32,
+}
+
+/// The broker's word that a batch is not stored, and will not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Which request this answers.
+    pub request: RequestId,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What a subscription wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The topic.
+    pub topic: TopicName,
+    /// The name under which the broker keeps this reader's position, 1 to 200 bytes of UTF-8. None: no position is kept.
+    pub name: Option<String>,
+    /// Where to begin; a named reader with a position begins there instead.
+    pub from: Start,
+    /// How many bytes of deliveries may be sent before more credit comes.
+    pub credit: u64,
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the oldest message that is kept.
+    Earliest,
+    /// With the first message stored from now on.
+    #[default]
+    Latest,
+    /// With this offset, or the oldest kept message behind it.
+    Offset(Offset),
+    /// Where this process stopped reading before a reconnect: as `Offset`, but a named position does not override it.
+    Resume(Offset),
+}
+
+/// A batch on its way to a reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The offset of the batch's first message. It may lie before the offset asked for: readers skip.
+    pub base: Offset,
+    /// When the batch was stored, by the broker's clock.
+    pub time: Timestamp,
+    /// The batch as its producer encoded it.
+    pub batch: Bytes,
+}
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: TopicName,
+    /// The oldest offset kept.
+    pub first: Offset,
+    /// The offset the next message will get.
+    pub next: Offset,
+    /// The bytes of the batches kept.
+    pub bytes: u64,
+}
+
+/// A refusal: a code for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of refusal.
+    pub code: FailureCode,
+    /// One sentence, at most 1000 bytes.
+    pub detail: String,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// Why the broker refused. The numbers are part of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u16)]
+        pub enum FailureCode {
+            $($(#[$doc])* $name = $code,)*
+        }
+
+        impl FailureCode {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn to_u16(self) -> u16 {
+                self as u16
+            }
+
+            /// The code of a number; `None` where this version knows none.
+            #[must_use]
+            pub const fn from_u16(code: u16) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The token or certificate is not accepted.
+    Unauthorised = 1,
+    /// The client may not do this with this topic.
+    Forbidden = 2,
+    /// A later producer of the same name has taken over.
+    Fenced = 3,
+    /// The topic does not exist and may not be made.
+    UnknownTopic = 4,
+    /// The batch does not match its checksum or is not well formed.
+    Corrupt = 5,
+    /// A message, batch or name is over the broker's limit.
+    TooLarge = 6,
+    /// The store cannot take anything now: read-only or full.
+    StoreRefuses = 7,
+    /// The store failed; whether the batch is stored is not known.
+    StoreFailed = 8,
+    /// The request is older than what the producer said it has an outcome for, or too far ahead of it.
+    OutOfWindow = 9,
+    /// The packet makes no sense here.
+    Protocol = 10,
+    /// The broker is closing.
+    Closing = 11,
+    /// The offset lies beyond the topic's end.
+    OffsetOutOfRange = 12,
+    /// A limit of the broker is reached, such as that of topics or subscriptions.
+    Limit = 13,
+}
