@@ -1,0 +1,115 @@
+//! Every way an open and a probe can go, with callers who give up after a random number of polls.
+
+use super::*;
+
+const STEPS: [Step; 5] = [
+    Step::Ok,
+    Step::Error,
+    Step::Slow(Duration::from_millis(7)),
+    Step::Never,
+    Step::Panic,
+];
+
+/// One caller: asks, polls a few times, and either gives up or holds what it got for a while.
+async fn caller(pool: Pool, peer: Peer, mut rng: fastrand::Rng) {
+    let pause = |rng: &mut fastrand::Rng| match rng.u64(..3) {
+        0 => Duration::ZERO,
+        _ => Duration::from_micros(rng.u64(..6000)),
+    };
+    pass(pause(&mut rng)).await;
+    let polls = rng.usize(..6);
+    let mut get = pin!(pool.get());
+    let mut outcome = None;
+    for _ in 0..polls {
+        outcome = poll_once(&mut get).await;
+        if outcome.is_some() {
+            break;
+        }
+        pass(pause(&mut rng)).await;
+    }
+    let Some(Ok(mut stream)) = outcome else {
+        return;
+    };
+    pass(pause(&mut rng)).await;
+    match rng.u8(..5) {
+        0 => PooledStream::discard(stream),
+        1 => PooledStream::begin(&mut stream),
+        2 => peer.break_stream(stream.n),
+        _ => {}
+    }
+}
+
+/// Runs callers against a peer that goes one way, heals it, and looks at the books.
+async fn run(config: Config, open: Step, probe: Step, seed: u64) {
+    let (pool, peer) = pool(config);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    // Some streams exist before things go that way.
+    for _ in 0..rng.usize(..2) {
+        one_idle(&pool).await;
+    }
+    {
+        let mut record = peer.look();
+        (record.open, record.probe) = (open, probe);
+    }
+    let callers: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(caller(pool.clone(), peer.clone(), rng.fork())))
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(pool.status().waiting, 0, "all have gone");
+
+    {
+        let mut record = peer.look();
+        (record.open, record.probe) = (Step::Ok, Step::Ok);
+    }
+    pass(20 * SEC).await;
+    assert_whole(&pool, &peer);
+    assert_eq!(pool.status().out, 0);
+    let stream = pool.get().await.unwrap();
+    drop(stream);
+    pass(MS).await;
+    assert_whole(&pool, &peer);
+    pool.clone().close().await;
+    assert_eq!(pool.status().streams(), 0);
+    assert_whole(&pool, &peer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_give_up_at_random_leave_the_books_whole_and_the_pool_working() {
+    for config in modes() {
+        for (row, open) in STEPS.into_iter().enumerate() {
+            for (column, probe) in STEPS.into_iter().enumerate() {
+                for seed in 0..6 {
+                    let config = Config {
+                        min: usize::from(seed % 2 == 0),
+                        max: config.max.min(3),
+                        max_idle: [Duration::ZERO, 10 * SEC][usize::from(seed % 3 == 0)],
+                        ..config.clone()
+                    };
+                    let id = u64::try_from(100 * row + 10 * column).unwrap() + seed;
+                    println!("{open:?} {probe:?} seed {id} {config:?}");
+                    run(config, open, probe, id).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_panics_is_told_to_the_caller_and_costs_no_room() {
+    for config in modes() {
+        let (pool, peer) = pool(config);
+        peer.look().open = Step::Panic;
+        let error = pool.get().await.unwrap_err();
+        assert!(matches!(error, PoolError::Aborted), "{error}");
+        peer.look().open = Step::Ok;
+        peer.look().probe = Step::Panic;
+        let error = pool.get().await.unwrap_err();
+        assert!(matches!(error, PoolError::Aborted), "{error}");
+        assert_eq!(peer.fate_of(0), Some(Retired::ProbeFailed));
+        peer.look().probe = Step::Ok;
+        one_idle(&pool).await;
+        assert_whole(&pool, &peer);
+    }
+}

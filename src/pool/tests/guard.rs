@@ -1,0 +1,101 @@
+//! The guard: nothing half written ever reaches the next holder.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_dropped_mid_frame_resets_its_stream_and_never_returns_it() {
+    for config in modes() {
+        // Trusting a recent proof must not let it through either.
+        let (pool, peer) = pool(Config {
+            trust: 60 * SEC,
+            ..config
+        });
+        let mut stream = pool.get().await.unwrap();
+        PooledStream::begin(&mut stream);
+        assert!(PooledStream::is_mid_frame(&stream));
+        drop(stream);
+        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_eq!(pool.status().streams(), 0);
+
+        let mut stream = pool.get().await.unwrap();
+        PooledStream::begin(&mut stream);
+        PooledStream::end(&mut stream);
+        drop(stream);
+        until(&pool, |s| s.idle == 1).await;
+        assert_eq!(peer.fate_of(1), None);
+        assert_whole(&pool, &peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_cancelled_at_an_await_costs_the_stream() {
+    for config in modes() {
+        let (pool, peer) = pool(config);
+        {
+            let mut stream = pool.get().await.unwrap();
+            let mut write = pin!(async {
+                PooledStream::begin(&mut stream);
+                tokio::time::sleep(10 * MS).await;
+                PooledStream::end(&mut stream);
+            });
+            assert!(poll_once(&mut write).await.is_none());
+        }
+        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_whole(&pool, &peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_panics_costs_the_stream() {
+    for config in modes() {
+        let (pool, peer) = pool(config);
+        let stream = pool.get().await.unwrap();
+        let holder = tokio::spawn(async move {
+            let _stream = stream;
+            panic!("told to");
+        });
+        assert!(holder.await.unwrap_err().is_panic());
+        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_whole(&pool, &peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_discarded_stream_is_counted_as_its_holders_wish() {
+    for config in modes() {
+        let (pool, peer) = pool(config);
+        let stream = pool.get().await.unwrap();
+        let first = PooledStream::id(&stream);
+        PooledStream::discard(stream);
+        assert_eq!(peer.fate_of(0), Some(Retired::Discarded));
+        let stream = pool.get().await.unwrap();
+        assert!(
+            PooledStream::id(&stream) > first,
+            "ids are never used twice"
+        );
+    }
+}
+
+#[test]
+fn a_guard_may_be_dropped_after_its_runtime_is_gone() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let [config, _] = modes();
+    let peer = Peer::default();
+    let manager = peer.clone();
+    let (pool, held, returned) = runtime.block_on(async {
+        let pool = StreamPool::new(manager, config).unwrap();
+        let held = pool.get().await.unwrap();
+        let returned = pool.get().await.unwrap();
+        (pool, held, returned)
+    });
+    drop(returned);
+    drop(runtime);
+    assert!(pool.status().closed, "the pool closes with its keeper");
+    assert_eq!(peer.fate_of(1), Some(Retired::Closed));
+    drop(held);
+    assert_eq!(peer.fate_of(0), Some(Retired::Closed));
+    assert_whole(&pool, &peer);
+}
