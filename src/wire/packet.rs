@@ -4,6 +4,8 @@
 //! connection is its session: [`Packet::Connect`] and its answer, then pings for as long as the connection
 //! lives. Every other stream is a lane, a subscription or a question, as its first packet says.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
@@ -92,12 +94,22 @@ impl Packet {
 }
 
 /// What a client says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Connect {
-    /// Shown to the broker in place of, or beside, a client certificate. Empty: none.
+    /// Shown to the broker in place of, or beside, a client certificate. Empty: none. At most 65,535 bytes.
+    /// It does not show in `Debug`.
     pub token: Bytes,
     /// Present where the client means to produce.
     pub producer: Option<Identity>,
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("token", &format_args!("[{} bytes]", self.token.len()))
+            .field("producer", &self.producer)
+            .finish()
+    }
 }
 
 /// Who a producer is.
@@ -213,28 +225,39 @@ pub struct TopicInfo {
 pub struct Failure {
     /// What kind of refusal.
     pub code: FailureCode,
-    /// One sentence, at most 1000 bytes.
+    /// One sentence, at most [`Failure::MAX_DETAIL`] bytes of UTF-8. A longer one is cut when it is encoded.
     pub detail: String,
+}
+
+impl Failure {
+    /// The most bytes of a detail on the wire.
+    pub const MAX_DETAIL: usize = 1000;
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// Why the broker refused. The numbers are part of the protocol.
+        /// Why the broker refused. The numbers are part of the protocol, and a later broker may have more of them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        #[repr(u16)]
         pub enum FailureCode {
-            $($(#[$doc])* $name = $code,)*
+            $($(#[$doc])* $name,)*
+            /// A code that this version does not know, from a later broker; brokers do not send it on their own
+            /// account. The refusal itself stands: what was asked is not asked again, and whether a batch so
+            /// refused is stored must count as not known.
+            Unrecognised(u16),
         }
 
         impl FailureCode {
-            /// Every code.
+            /// Every code that this version knows.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The number on the wire.
             #[must_use]
             pub const fn to_u16(self) -> u16 {
-                self as u16
+                match self {
+                    $(Self::$name => $code,)*
+                    Self::Unrecognised(code) => code,
+                }
             }
 
             /// The code of a number; `None` where this version knows none.

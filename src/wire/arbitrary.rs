@@ -1,0 +1,195 @@
+//! Strategies for packets, records and batches, for the tests of this folder.
+
+use bytes::Bytes;
+use proptest::{collection::vec, option, prelude::*, string::string_regex};
+
+use super::*;
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
+
+pub(super) fn arb_bytes(max: usize) -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..=max).prop_map(Bytes::from)
+}
+
+pub(super) fn arb_topic() -> impl Strategy<Value = TopicName> {
+    let short = string_regex("[a-zA-Z0-9_][a-zA-Z0-9._-]{0,8}").unwrap();
+    let long = string_regex("[a-z]{200}").unwrap();
+    prop_oneof![9 => short, 1 => long].prop_map(|name| TopicName::new(&name).unwrap())
+}
+
+fn arb_name() -> impl Strategy<Value = String> {
+    let short = string_regex("\\PC{1,8}").unwrap();
+    prop_oneof![9 => short, 1 => string_regex("[a-z]{200}").unwrap()]
+}
+
+fn arb_failure() -> impl Strategy<Value = Failure> {
+    let code = any::<u16>()
+        .prop_map(|code| FailureCode::from_u16(code).unwrap_or(FailureCode::Unrecognised(code)));
+    let code = prop_oneof![prop::sample::select(FailureCode::ALL), code];
+    (code, "\\PC{0,40}").prop_map(|(code, detail)| Failure { code, detail })
+}
+
+fn arb_start() -> impl Strategy<Value = Start> {
+    prop_oneof![
+        Just(Start::Earliest),
+        Just(Start::Latest),
+        any::<u64>().prop_map(|offset| Start::Offset(Offset(offset))),
+        any::<u64>().prop_map(|offset| Start::Resume(Offset(offset))),
+    ]
+}
+
+fn arb_connect() -> impl Strategy<Value = Packet> {
+    let identity =
+        (arb_name(), any::<u64>()).prop_map(|(name, instance)| Identity { name, instance });
+    (arb_bytes(40), option::of(identity))
+        .prop_map(|(token, producer)| Packet::Connect(Connect { token, producer }))
+}
+
+fn arb_connected() -> impl Strategy<Value = Packet> {
+    (
+        option::of(any::<u64>()),
+        any::<u32>(),
+        any::<u32>(),
+        any::<u64>(),
+    )
+        .prop_map(|(producer, max_frame, max_message, stream_window)| {
+            let producer = producer.map(ProducerId);
+            Packet::Connected(Connected {
+                producer,
+                max_frame,
+                max_message,
+                stream_window,
+            })
+        })
+}
+
+fn arb_produce() -> impl Strategy<Value = Packet> {
+    (any::<u64>(), any::<u64>(), arb_topic(), arb_bytes(60)).prop_map(
+        |(request, answered_below, topic, batch)| {
+            let (request, answered_below) = (RequestId(request), RequestId(answered_below));
+            Packet::Produce(Produce {
+                request,
+                answered_below,
+                topic,
+                batch,
+            })
+        },
+    )
+}
+
+fn arb_stored() -> impl Strategy<Value = Packet> {
+    (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+        |(request, base, time, held_us)| {
+            let (request, base, time) = (RequestId(request), Offset(base), Timestamp(time));
+            Packet::Stored(Stored {
+                request,
+                base,
+                time,
+                held_us,
+            })
+        },
+    )
+}
+
+fn arb_subscribe() -> impl Strategy<Value = Packet> {
+    (
+        arb_topic(),
+        option::of(arb_name()),
+        arb_start(),
+        any::<u64>(),
+    )
+        .prop_map(|(topic, name, from, credit)| {
+            Packet::Subscribe(Subscribe {
+                topic,
+                name,
+                from,
+                credit,
+            })
+        })
+}
+
+fn arb_topics() -> impl Strategy<Value = Packet> {
+    let topic = (arb_topic(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+        |(name, first, next, bytes)| {
+            let (first, next) = (Offset(first), Offset(next));
+            TopicInfo {
+                name,
+                first,
+                next,
+                bytes,
+            }
+        },
+    );
+    vec(topic, 0..6).prop_map(Packet::Topics)
+}
+
+/// Any packet, every kind of it.
+pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
+    let number = any::<u64>;
+    prop_oneof![
+        arb_connect(),
+        arb_connected(),
+        number().prop_map(|nonce| Packet::Ping { nonce }),
+        number().prop_map(|nonce| Packet::Pong { nonce }),
+        Just(Packet::GoAway),
+        number().prop_map(|nonce| Packet::Probe { nonce }),
+        number().prop_map(|nonce| Packet::Probed { nonce }),
+        arb_produce(),
+        arb_stored(),
+        (number(), arb_failure()).prop_map(|(request, failure)| {
+            Packet::Refused(Refused {
+                request: RequestId(request),
+                failure,
+            })
+        }),
+        arb_subscribe(),
+        (number(), number()).prop_map(|(next, end)| Packet::Subscribed {
+            next: Offset(next),
+            end: Offset(end)
+        }),
+        number().prop_map(|bytes| Packet::Credit { bytes }),
+        (number(), number(), arb_bytes(60)).prop_map(|(base, time, batch)| {
+            Packet::Delivery(Delivery {
+                base: Offset(base),
+                time: Timestamp(time),
+                batch,
+            })
+        }),
+        number().prop_map(|next| Packet::Acknowledge { next: Offset(next) }),
+        number().prop_map(|next| Packet::Acknowledged { next: Offset(next) }),
+        option::of(arb_topic()).prop_map(|after| Packet::ListTopics { after }),
+        arb_topics(),
+        arb_failure().prop_map(Packet::Failed),
+    ]
+}
+
+/// Any record; times near each other, and times at the ends of time.
+pub(super) fn arb_record() -> impl Strategy<Value = Record> {
+    let time = prop_oneof![
+        8 => 1_700_000_000_000..1_700_000_100_000_u64,
+        1 => Just(0),
+        1 => Just(u64::MAX),
+        1 => any::<u64>(),
+    ];
+    let header = ("\\PC{0,6}", arb_bytes(200)).prop_map(|(name, value)| Header { name, value });
+    let headers = prop_oneof![2 => Just(Vec::new()), 1 => vec(header, 0..4)];
+    (time, option::of(arb_bytes(150)), headers, arb_bytes(300)).prop_map(
+        |(time, key, headers, payload)| Record {
+            time: Timestamp(time),
+            key,
+            headers,
+            payload,
+        },
+    )
+}
+
+/// At least one record.
+pub(super) fn arb_records() -> impl Strategy<Value = Vec<Record>> {
+    vec(arb_record(), 1..8)
+}
+
+/// The batch of records.
+pub(super) fn encode(records: &[Record]) -> Bytes {
+    let mut builder = BatchBuilder::new(256);
+    records.iter().for_each(|record| builder.push(record));
+    builder.finish()
+}

@@ -1,0 +1,345 @@
+//! Pure: the batch, the unit that is sent, stored and delivered, as the bytes that its producer made.
+//!
+//! ```text
+//! u32 LE: crc32 (IEEE) of everything behind it | u8: format = 1 | u8: flags = 0
+//! | u32 LE: count, at least 1 | u64 LE: base time, ms | records
+//!
+//! record   varint: zigzag of time - base time | key | varint: number of headers | headers | payload
+//! key      varint: 0 for none, else length + 1 | bytes
+//! header   varint: length | name, UTF-8 | varint: length | value
+//! payload  varint: length | bytes
+//! ```
+//!
+//! The difference of times wraps around at 64 bits, so that any two times have one. The checksum stands in
+//! the same place in every format there will be, and the format's number right behind it.
+
+use std::{iter::FusedIterator, ops::Range};
+
+use bytes::Bytes;
+
+use super::{DecodeError, Header, Record, varint};
+use crate::Timestamp;
+
+/// The only format there is.
+pub(super) const FORMAT: u8 = 1;
+
+/// An encoded batch that has been checked: its checksum, its format, and every length in it.
+///
+/// Cheap to clone. Everything taken out of it shares its memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    bytes: Bytes,
+    summary: BatchSummary,
+}
+
+/// What a check of a batch finds out on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSummary {
+    /// How many messages it holds, at least one.
+    pub count: u32,
+    /// The time that its messages' times are relative to: that of the first message.
+    pub base_time: Timestamp,
+    /// The [content](Record::content_len) of its largest message, in bytes.
+    pub largest_message: usize,
+}
+
+impl Batch {
+    /// The bytes before the first record.
+    pub const HEADER_LEN: usize = 18;
+
+    /// Checks `bytes` and keeps them.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where [`Batch::check`] finds one.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let summary = Self::check(&bytes)?;
+        Ok(Self { bytes, summary })
+    }
+
+    /// Checks that `bytes` are one whole batch, nothing more and nothing less, and keeps nothing.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the checksum, the format, the count or a length does not hold.
+    pub fn check(bytes: &[u8]) -> Result<BatchSummary, DecodeError> {
+        let head = Head::read(bytes)?;
+        let (mut at, mut largest_message) = (Self::HEADER_LEN, 0);
+        for _ in 0..head.count {
+            let record = Layout::read(bytes, at)?;
+            largest_message = largest_message.max(record.content_len);
+            at = record.payload.end;
+        }
+        if at != bytes.len() {
+            return Err(DecodeError::Trailing {
+                what: "batch",
+                bytes: bytes.len() - at,
+            });
+        }
+        Ok(BatchSummary {
+            count: head.count,
+            base_time: head.base_time,
+            largest_message,
+        })
+    }
+
+    /// How many messages it holds, at least one.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.summary.count
+    }
+
+    /// The time that its messages' times are relative to: that of the first message.
+    #[must_use]
+    pub const fn base_time(&self) -> Timestamp {
+        self.summary.base_time
+    }
+
+    /// What the check found out.
+    #[must_use]
+    pub const fn summary(&self) -> BatchSummary {
+        self.summary
+    }
+
+    /// The batch as its producer encoded it.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The batch as its producer encoded it.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// That no message's [content](Record::content_len) is over `max_message` bytes. Costs nothing: the check
+    /// has measured them.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLong`] with the largest message's length.
+    pub const fn check_messages(&self, max_message: usize) -> Result<(), DecodeError> {
+        let value = self.summary.largest_message;
+        if value > max_message {
+            return Err(DecodeError::TooLong {
+                what: "message",
+                value,
+                limit: max_message,
+            });
+        }
+        Ok(())
+    }
+
+    /// The messages in order. Keys, header values and payloads are slices of the batch's memory, which lives
+    /// until the last of them is dropped.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        Records {
+            bytes: self.bytes.clone(),
+            at: Self::HEADER_LEN,
+            left: self.summary.count,
+            base_time: self.summary.base_time,
+        }
+    }
+}
+
+impl IntoIterator for &Batch {
+    type Item = Record;
+    type IntoIter = Records;
+
+    fn into_iter(self) -> Records {
+        self.records()
+    }
+}
+
+/// The messages of a [`Batch`].
+#[derive(Debug, Clone)]
+pub struct Records {
+    bytes: Bytes,
+    at: usize,
+    left: u32,
+    base_time: Timestamp,
+}
+
+impl Records {
+    /// The next record, of bytes that have been checked: it does not fail while there are records left.
+    fn read(&mut self) -> Result<Record, DecodeError> {
+        let layout = Layout::read(&self.bytes, self.at)?;
+        self.at = layout.payload.end;
+        Ok(Record {
+            time: layout.time(self.base_time),
+            headers: layout.headers(&self.bytes)?,
+            key: layout.key.map(|key| self.bytes.slice(key)),
+            payload: self.bytes.slice(layout.payload),
+        })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        self.left = self.left.checked_sub(1)?;
+        self.read().ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Records {}
+impl FusedIterator for Records {}
+
+/// What stands before the records.
+struct Head {
+    count: u32,
+    base_time: Timestamp,
+}
+
+impl Head {
+    fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let short = DecodeError::Short { what: "batch" };
+        let (&crc, summed) = bytes
+            .split_first_chunk::<4>()
+            .ok_or_else(|| short.clone())?;
+        let (&[format, flags], rest) = summed
+            .split_first_chunk::<2>()
+            .ok_or_else(|| short.clone())?;
+        let (&count, rest) = rest.split_first_chunk::<4>().ok_or_else(|| short.clone())?;
+        let (&base_time, _) = rest.split_first_chunk::<8>().ok_or(short)?;
+
+        let (stated, found) = (u32::from_le_bytes(crc), crc32fast::hash(summed));
+        if stated != found {
+            return Err(DecodeError::Checksum { stated, found });
+        }
+        if format != FORMAT {
+            return Err(DecodeError::UnknownValue {
+                what: "batch format",
+                value: format.into(),
+            });
+        }
+        if flags != 0 {
+            return Err(DecodeError::UnknownValue {
+                what: "batch flags",
+                value: flags.into(),
+            });
+        }
+        let count = u32::from_le_bytes(count);
+        if count == 0 {
+            return Err(DecodeError::Empty { what: "batch" });
+        }
+        Ok(Self {
+            count,
+            base_time: Timestamp(u64::from_le_bytes(base_time)),
+        })
+    }
+}
+
+/// Where the parts of one record stand in its batch. All its places lie within the batch.
+struct Layout {
+    time_delta: u64,
+    key: Option<Range<usize>>,
+    header_count: u64,
+    headers_at: usize,
+    payload: Range<usize>,
+    content_len: usize,
+}
+
+impl Layout {
+    #[inline]
+    fn read(bytes: &[u8], at: usize) -> Result<Self, DecodeError> {
+        let (time_delta, at) = varint_at(bytes, at, "record time")?;
+        let (key_len, mut at) = varint_at(bytes, at, "key")?;
+        let key = match key_len.checked_sub(1) {
+            Some(len) => {
+                let key = range_at(bytes, at, len, "key")?;
+                at = key.end;
+                Some(key)
+            }
+            None => None,
+        };
+        let mut content_len = key.as_ref().map_or(0, ExactSizeIterator::len);
+        let (header_count, headers_at) = varint_at(bytes, at, "headers")?;
+        at = headers_at;
+        for _ in 0..header_count {
+            let (name, value) = header_at(bytes, at)?;
+            text(bytes, &name)?;
+            content_len += name.len() + value.len();
+            at = value.end;
+        }
+        let payload = sized_at(bytes, at, "payload")?;
+        content_len += payload.len();
+        Ok(Self {
+            time_delta,
+            key,
+            header_count,
+            headers_at,
+            payload,
+            content_len,
+        })
+    }
+
+    const fn time(&self, base: Timestamp) -> Timestamp {
+        Timestamp(
+            base.0
+                .wrapping_add_signed(varint::unzigzag(self.time_delta)),
+        )
+    }
+
+    fn headers(&self, bytes: &Bytes) -> Result<Vec<Header>, DecodeError> {
+        let mut at = self.headers_at;
+        let header = |_| {
+            let (name, value) = header_at(bytes, at)?;
+            at = value.end;
+            Ok(Header {
+                name: text(bytes, &name)?.to_owned(),
+                value: bytes.slice(value),
+            })
+        };
+        (0..self.header_count).map(header).collect()
+    }
+}
+
+fn header_at(bytes: &[u8], at: usize) -> Result<(Range<usize>, Range<usize>), DecodeError> {
+    let name = sized_at(bytes, at, "header name")?;
+    let value = sized_at(bytes, name.end, "header value")?;
+    Ok((name, value))
+}
+
+fn text<'a>(bytes: &'a [u8], at: &Range<usize>) -> Result<&'a str, DecodeError> {
+    std::str::from_utf8(&bytes[at.clone()]).map_err(|_| DecodeError::NotUtf8 {
+        what: "header name",
+    })
+}
+
+/// A length and where its bytes stand.
+#[inline]
+fn sized_at(bytes: &[u8], at: usize, what: &'static str) -> Result<Range<usize>, DecodeError> {
+    let (len, at) = varint_at(bytes, at, what)?;
+    range_at(bytes, at, len, what)
+}
+
+#[inline]
+fn range_at(
+    bytes: &[u8],
+    at: usize,
+    len: u64,
+    what: &'static str,
+) -> Result<Range<usize>, DecodeError> {
+    match usize::try_from(len) {
+        Ok(len) if len <= bytes.len() - at => Ok(at..at + len),
+        _ => Err(DecodeError::Short { what }),
+    }
+}
+
+/// A varint and where it ends, which is within `bytes`.
+#[inline]
+fn varint_at(bytes: &[u8], at: usize, what: &'static str) -> Result<(u64, usize), DecodeError> {
+    varint::read(bytes, at).map_err(|error| match error {
+        varint::VarintError::Short => DecodeError::Short { what },
+        varint::VarintError::Malformed => DecodeError::Varint { what },
+    })
+}
+
+#[cfg(test)]
+mod tests;

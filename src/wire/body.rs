@@ -1,0 +1,280 @@
+//! Pure: which fields each packet has, in which order. The table stands in the [module's page](super).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    Connect, Connected, DecodeError, Delivery, EncodeError, Identity, Packet, Produce, Refused,
+    Start, Stored, Subscribe, TopicInfo,
+    fields::{Fields, put_failure, put_name, put_topic},
+    kind::Kind,
+};
+use crate::{Offset, ProducerId, RequestId, Timestamp};
+
+/// The packet of a frame's body, all of it.
+pub(super) fn take(kind: Kind, body: Bytes) -> Result<Packet, DecodeError> {
+    let mut fields = Fields::new(body);
+    let packet = take_fields(kind, &mut fields)?;
+    fields.finish(kind.name())?;
+    Ok(packet)
+}
+
+fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
+    Ok(match kind {
+        Kind::Connect => Packet::Connect(connect(f)?),
+        Kind::Ping => Packet::Ping {
+            nonce: f.u64("nonce")?,
+        },
+        Kind::Probe => Packet::Probe {
+            nonce: f.u64("nonce")?,
+        },
+        Kind::Produce => Packet::Produce(Produce {
+            request: RequestId(f.u64("request")?),
+            answered_below: RequestId(f.u64("answered_below")?),
+            topic: f.topic()?,
+            batch: f.rest(),
+        }),
+        Kind::Subscribe => Packet::Subscribe(Subscribe {
+            topic: f.topic()?,
+            name: f.name("reader name")?,
+            from: start(f)?,
+            credit: f.u64("credit")?,
+        }),
+        Kind::Credit => Packet::Credit {
+            bytes: f.u64("credit")?,
+        },
+        Kind::Acknowledge => Packet::Acknowledge {
+            next: Offset(f.u64("next")?),
+        },
+        Kind::ListTopics => Packet::ListTopics {
+            after: f.topic_or_none()?,
+        },
+
+        Kind::Connected => Packet::Connected(Connected {
+            producer: producer_id(f)?,
+            max_frame: f.u32("max_frame")?,
+            max_message: f.u32("max_message")?,
+            stream_window: f.u64("stream_window")?,
+        }),
+        Kind::Pong => Packet::Pong {
+            nonce: f.u64("nonce")?,
+        },
+        Kind::Probed => Packet::Probed {
+            nonce: f.u64("nonce")?,
+        },
+        Kind::Stored => Packet::Stored(Stored {
+            request: RequestId(f.u64("request")?),
+            base: Offset(f.u64("base")?),
+            time: Timestamp(f.u64("time")?),
+            held_us: f.u32("held_us")?,
+        }),
+        Kind::Subscribed => Packet::Subscribed {
+            next: Offset(f.u64("next")?),
+            end: Offset(f.u64("end")?),
+        },
+        Kind::Delivery => Packet::Delivery(Delivery {
+            base: Offset(f.u64("base")?),
+            time: Timestamp(f.u64("time")?),
+            batch: f.rest(),
+        }),
+        Kind::Acknowledged => Packet::Acknowledged {
+            next: Offset(f.u64("next")?),
+        },
+        Kind::Topics => Packet::Topics(topics(f)?),
+        Kind::Refused => Packet::Refused(Refused {
+            request: RequestId(f.u64("request")?),
+            failure: f.failure()?,
+        }),
+        Kind::GoAway => Packet::GoAway,
+        Kind::Failed => Packet::Failed(f.failure()?),
+    })
+}
+
+fn connect(f: &mut Fields) -> Result<Connect, DecodeError> {
+    let token_len = usize::from(f.u16("token")?);
+    let token = f.bytes(token_len, "token")?;
+    let producer = match f.name("producer name")? {
+        Some(name) => Some(Identity {
+            name,
+            instance: f.u64("instance")?,
+        }),
+        None => None,
+    };
+    Ok(Connect { token, producer })
+}
+
+fn producer_id(f: &mut Fields) -> Result<Option<ProducerId>, DecodeError> {
+    match f.u8("producer")? {
+        0 => Ok(None),
+        1 => Ok(Some(ProducerId(f.u64("producer")?))),
+        other => Err(DecodeError::UnknownValue {
+            what: "producer",
+            value: other.into(),
+        }),
+    }
+}
+
+fn start(f: &mut Fields) -> Result<Start, DecodeError> {
+    match f.u8("start")? {
+        0 => Ok(Start::Earliest),
+        1 => Ok(Start::Latest),
+        2 => Ok(Start::Offset(Offset(f.u64("start")?))),
+        3 => Ok(Start::Resume(Offset(f.u64("start")?))),
+        other => Err(DecodeError::UnknownValue {
+            what: "start",
+            value: other.into(),
+        }),
+    }
+}
+
+fn topics(f: &mut Fields) -> Result<Vec<TopicInfo>, DecodeError> {
+    let count = usize::from(f.u16("topics")?);
+    if count > Packet::MAX_TOPICS {
+        return Err(DecodeError::TooLong {
+            what: "topics",
+            value: count,
+            limit: Packet::MAX_TOPICS,
+        });
+    }
+    let topic = |_| {
+        Ok(TopicInfo {
+            name: f.topic()?,
+            first: Offset(f.u64("first")?),
+            next: Offset(f.u64("next")?),
+            bytes: f.u64("bytes")?,
+        })
+    };
+    (0..count).map(topic).collect()
+}
+
+/// Appends a packet's body, all but the batch at the end of a `Produce` or `Delivery`.
+pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
+    match packet {
+        Packet::Connect(connect) => put_connect(out, connect)?,
+        Packet::Ping { nonce }
+        | Packet::Pong { nonce }
+        | Packet::Probe { nonce }
+        | Packet::Probed { nonce } => out.put_u64_le(*nonce),
+        Packet::Produce(p) => put_produce(out, p.request, p.answered_below, &p.topic),
+        Packet::Subscribe(s) => {
+            put_topic(out, &s.topic);
+            put_name(out, s.name.as_deref(), "reader name")?;
+            put_start(out, s.from);
+            out.put_u64_le(s.credit);
+        }
+        Packet::Credit { bytes } => out.put_u64_le(*bytes),
+        Packet::Acknowledge { next } | Packet::Acknowledged { next } => out.put_u64_le(next.0),
+        Packet::ListTopics { after } => match after {
+            Some(topic) => put_topic(out, topic),
+            None => out.put_u8(0),
+        },
+
+        Packet::Connected(connected) => put_connected(out, connected),
+        Packet::Stored(s) => {
+            out.put_u64_le(s.request.0);
+            out.put_u64_le(s.base.0);
+            out.put_u64_le(s.time.0);
+            out.put_u32_le(s.held_us);
+        }
+        Packet::Subscribed { next, end } => {
+            out.put_u64_le(next.0);
+            out.put_u64_le(end.0);
+        }
+        Packet::Delivery(d) => put_delivery(out, d.base, d.time),
+        Packet::Topics(topics) => put_topics(out, topics)?,
+        Packet::Refused(refused) => {
+            out.put_u64_le(refused.request.0);
+            put_failure(out, &refused.failure);
+        }
+        Packet::GoAway => {}
+        Packet::Failed(failure) => put_failure(out, failure),
+    }
+    Ok(())
+}
+
+/// A `Produce` up to its batch.
+pub(super) fn put_produce(
+    out: &mut BytesMut,
+    request: RequestId,
+    answered_below: RequestId,
+    topic: &crate::TopicName,
+) {
+    out.put_u64_le(request.0);
+    out.put_u64_le(answered_below.0);
+    put_topic(out, topic);
+}
+
+/// A `Delivery` up to its batch.
+pub(super) fn put_delivery(out: &mut BytesMut, base: Offset, time: Timestamp) {
+    out.put_u64_le(base.0);
+    out.put_u64_le(time.0);
+}
+
+fn put_connect(out: &mut BytesMut, connect: &Connect) -> Result<(), EncodeError> {
+    let len = connect.token.len();
+    let limit = usize::from(u16::MAX);
+    let short = u16::try_from(len);
+    out.put_u16_le(short.map_err(|_| EncodeError::TooLong {
+        what: "token",
+        value: len,
+        limit,
+    })?);
+    out.put_slice(&connect.token);
+    put_name(
+        out,
+        connect.producer.as_ref().map(|p| p.name.as_str()),
+        "producer name",
+    )?;
+    if let Some(producer) = &connect.producer {
+        out.put_u64_le(producer.instance);
+    }
+    Ok(())
+}
+
+fn put_connected(out: &mut BytesMut, connected: &Connected) {
+    match connected.producer {
+        Some(id) => {
+            out.put_u8(1);
+            out.put_u64_le(id.0);
+        }
+        None => out.put_u8(0),
+    }
+    out.put_u32_le(connected.max_frame);
+    out.put_u32_le(connected.max_message);
+    out.put_u64_le(connected.stream_window);
+}
+
+fn put_start(out: &mut BytesMut, start: Start) {
+    match start {
+        Start::Earliest => out.put_u8(0),
+        Start::Latest => out.put_u8(1),
+        Start::Offset(offset) => {
+            out.put_u8(2);
+            out.put_u64_le(offset.0);
+        }
+        Start::Resume(offset) => {
+            out.put_u8(3);
+            out.put_u64_le(offset.0);
+        }
+    }
+}
+
+fn put_topics(out: &mut BytesMut, topics: &[TopicInfo]) -> Result<(), EncodeError> {
+    let (value, limit) = (topics.len(), Packet::MAX_TOPICS);
+    let too_many = EncodeError::TooLong {
+        what: "topics",
+        value,
+        limit,
+    };
+    let count = u16::try_from(value).map_err(|_| too_many)?;
+    if value > limit {
+        return Err(too_many);
+    }
+    out.put_u16_le(count);
+    for topic in topics {
+        put_topic(out, &topic.name);
+        out.put_u64_le(topic.first.0);
+        out.put_u64_le(topic.next.0);
+        out.put_u64_le(topic.bytes);
+    }
+    Ok(())
+}

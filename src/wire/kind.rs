@@ -1,0 +1,104 @@
+//! Pure: the byte that says which packet a frame holds, and how long such a frame may be.
+
+use super::{DecodeError, Failure, Packet, fields::MAX_NAME};
+use crate::TopicName;
+
+macro_rules! kinds {
+    ($($name:ident = $byte:literal, $pattern:pat, $body:expr;)*) => {
+        /// Which packet.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Kind {
+            $($name,)*
+        }
+
+        impl Kind {
+            /// The kind of a packet.
+            pub(super) const fn of(packet: &Packet) -> Self {
+                match packet {
+                    $($pattern => Self::$name,)*
+                }
+            }
+
+            /// The byte on the wire.
+            pub(super) const fn to_u8(self) -> u8 {
+                match self {
+                    $(Self::$name => $byte,)*
+                }
+            }
+
+            /// The kind of a byte.
+            pub(super) const fn from_u8(byte: u8) -> Result<Self, DecodeError> {
+                match byte {
+                    $($byte => Ok(Self::$name),)*
+                    kind => Err(DecodeError::UnknownKind { kind }),
+                }
+            }
+
+            /// The packet's name, for errors and logs.
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// The longest body; `None` where only the longest frame limits it.
+            pub(super) const fn max_body(self) -> Option<usize> {
+                match self {
+                    $(Self::$name => $body,)*
+                }
+            }
+        }
+    };
+}
+
+const TOPIC: usize = 1 + TopicName::MAX_LEN;
+const NAME: usize = 1 + MAX_NAME;
+const FAILURE: usize = 2 + 2 + Failure::MAX_DETAIL;
+
+kinds! {
+    Connect = 0x01, Packet::Connect(_), Some(2 + u16::MAX as usize + NAME + 8);
+    Ping = 0x02, Packet::Ping { .. }, Some(8);
+    Probe = 0x03, Packet::Probe { .. }, Some(8);
+    Produce = 0x04, Packet::Produce(_), None;
+    Subscribe = 0x05, Packet::Subscribe(_), Some(TOPIC + NAME + 1 + 8 + 8);
+    Credit = 0x06, Packet::Credit { .. }, Some(8);
+    Acknowledge = 0x07, Packet::Acknowledge { .. }, Some(8);
+    ListTopics = 0x08, Packet::ListTopics { .. }, Some(TOPIC);
+
+    Connected = 0x81, Packet::Connected(_), Some(1 + 8 + 4 + 4 + 8);
+    Pong = 0x82, Packet::Pong { .. }, Some(8);
+    Probed = 0x83, Packet::Probed { .. }, Some(8);
+    Stored = 0x84, Packet::Stored(_), Some(8 + 8 + 8 + 4);
+    Subscribed = 0x85, Packet::Subscribed { .. }, Some(8 + 8);
+    Delivery = 0x86, Packet::Delivery(_), None;
+    Acknowledged = 0x87, Packet::Acknowledged { .. }, Some(8);
+    Topics = 0x88, Packet::Topics(_), Some(2 + Packet::MAX_TOPICS * (TOPIC + 8 + 8 + 8));
+    Refused = 0x89, Packet::Refused(_), Some(8 + FAILURE);
+    GoAway = 0x8a, Packet::GoAway, Some(0);
+    Failed = 0x8b, Packet::Failed(_), Some(FAILURE);
+}
+
+impl Packet {
+    /// The packet's name, for errors and logs: a packet itself is long, and may hold what nobody should read.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        Kind::of(self).name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_one_kind_or_none() {
+        let known = (0..=u8::MAX).filter(|&byte| match Kind::from_u8(byte) {
+            Ok(kind) => kind.to_u8() == byte,
+            Err(error) => {
+                assert_eq!(error, DecodeError::UnknownKind { kind: byte });
+                false
+            }
+        });
+        assert!(known.eq((0x01..=0x08).chain(0x81..=0x8b)));
+    }
+}
