@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use super::Tokens;
+
 /// What a broker keeps to. Every field bounds something that could otherwise grow; each is in bytes, a count or
 /// a [`Duration`].
 ///
@@ -95,6 +97,52 @@ impl Default for Limits {
     }
 }
 
+/// Everything a broker can be told but its socket and its store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The tokens that are accepted. None: no token is asked for, and whoever TLS lets in may do everything. With
+    /// tokens, a client that shows none needs a certificate that TLS has checked, and may then do everything.
+    pub tokens: Option<Tokens>,
+    /// What the broker keeps to.
+    pub limits: Limits,
+    /// How long messages are kept.
+    pub retention: Retention,
+    /// Topics that do not exist are made when somebody produces to them or subscribes to them. Default true.
+    pub auto_create: bool,
+    /// Each batch of a stream waits so long before it goes to the store and the next one of that stream is looked
+    /// at. For experiments with a far end that is slow stream by stream. Default none.
+    pub stream_delay: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tokens: None,
+            limits: Limits::default(),
+            retention: Retention::default(),
+            auto_create: true,
+            stream_delay: None,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names all that do not keep to their rules.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut check = Check::default();
+        self.limits.check(&mut check);
+        self.retention.check(&mut check);
+        let delay = self.stream_delay.unwrap_or_default();
+        let most = Duration::from_secs(60);
+        check.within("stream_delay", delay, (Duration::ZERO, most));
+        check.finish()
+    }
+}
+
 /// How long messages are kept. The default keeps everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -163,10 +211,10 @@ impl std::error::Error for ConfigError {}
 
 /// Collects problems.
 #[derive(Debug, Default)]
-pub(super) struct Check(Vec<Problem>);
+struct Check(Vec<Problem>);
 
 impl Check {
-    pub(super) fn rule(
+    fn rule(
         &mut self,
         holds: bool,
         field: &'static str,
@@ -197,7 +245,7 @@ impl Check {
         self.rule(value >= least && value <= most, field, value, rule);
     }
 
-    pub(super) fn finish(self) -> Result<(), ConfigError> {
+    fn finish(self) -> Result<(), ConfigError> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -207,7 +255,7 @@ impl Check {
 }
 
 impl Limits {
-    pub(super) fn check(&self, check: &mut Check) {
+    fn check(&self, check: &mut Check) {
         check.within("limits.max_frame", self.max_frame, (64 << 10, 1 << 30));
         check.at_least("limits.max_message", self.max_message, 1);
         check.rule(
@@ -241,7 +289,7 @@ impl Limits {
 }
 
 impl Retention {
-    pub(super) fn check(&self, check: &mut Check) {
+    fn check(&self, check: &mut Check) {
         let least = Duration::from_secs(60);
         check.at_least("retention.producer_memory", self.producer_memory, least);
         check.at_least("retention.every", self.every, Duration::from_millis(10));
@@ -254,15 +302,11 @@ mod tests {
 
     #[test]
     fn the_defaults_keep_to_the_rules() {
-        let mut check = Check::default();
-        Limits::default().check(&mut check);
-        Retention::default().check(&mut check);
-        assert_eq!(check.finish(), Ok(()));
+        assert_eq!(Config::default().check(), Ok(()));
     }
 
     #[test]
     fn every_wrong_field_is_named_at_once_with_its_value_and_its_rule() {
-        let mut check = Check::default();
         let limits = Limits {
             max_message: 5 << 20,
             streams: 1,
@@ -270,13 +314,17 @@ mod tests {
             topics: 0,
             ..Limits::default()
         };
-        limits.check(&mut check);
-        Retention {
+        let retention = Retention {
             every: Duration::ZERO,
             ..Retention::default()
-        }
-        .check(&mut check);
-        let error = check.finish().unwrap_err();
+        };
+        let config = Config {
+            limits,
+            retention,
+            stream_delay: Some(Duration::MAX),
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err();
         let fields: Vec<_> = error.0.iter().map(|p| p.field).collect();
         assert_eq!(
             fields,
@@ -286,6 +334,7 @@ mod tests {
                 "limits.connection_window",
                 "limits.topics",
                 "retention.every",
+                "stream_delay",
             ]
         );
         assert!(error.to_string().contains("limits.streams = 1: must be 2 to 10000"));

@@ -27,45 +27,55 @@ use crate::{
 };
 
 /// The longest frame on a session stream: its longest packet carries a token and a name.
-const MAX_FRAME: usize = 64 * 1024;
+const MAX_FRAME: usize = 128 * 1024;
 /// Above every other stream, all of which have 0.
 const PRIORITY: i32 = 1;
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, or until the broker stops.
 pub(super) async fn serve(incoming: quinn::Incoming, admitted: Admitted, shared: Arc<Shared>) {
+    let Admitted {
+        handshake,
+        connection: _place,
+    } = admitted;
     let peer = incoming.remote_address();
-    let stopped = shared.connections.stopped().clone();
-    let serving = async {
-        let Admitted {
-            handshake,
-            connection: _place,
-        } = admitted;
-        let connecting = match incoming.accept() {
-            Ok(connecting) => connecting,
-            Err(error) => return tracing::debug!(%peer, %error, "handshake failed"),
-        };
-        let limit = shared.config.limits.handshake_time;
-        let deadline = time::now() + limit;
-        let connection = match time::timeout(limit, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "handshake took too long"),
-        };
-        let remaining = deadline.saturating_duration_since(time::now());
-        let session = match time::timeout(remaining, establish(&connection, &shared)).await {
-            Ok(Ok(session)) => session,
-            Ok(Err(refusal)) => return refusal.close(&connection),
-            Err(_) => {
-                let sentence = format!("no session within {limit:?}");
-                return Refusal(CloseCode::HandshakeTimeout, sentence).close(&connection);
-            }
-        };
-        drop(handshake);
-        tracing::info!(%peer, producer = ?session.peer.producer, "session stands");
-        session.run().await;
-        tracing::info!(%peer, reason = ?connection.close_reason(), "session ended");
+    let stopped = shared.connections.stopped();
+    let opened = stopped.run_until_cancelled(open(incoming, &shared)).await;
+    drop(handshake);
+    let Some(Some(session)) = opened else { return };
+    tracing::info!(%peer, producer = ?session.peer.producer, "session stands");
+    let connection = session.peer.connection.clone();
+    session.run().await;
+    tracing::info!(%peer, reason = ?connection.close_reason(), "session ended");
+}
+
+/// The handshake, and the session with it: in bounded time together.
+async fn open(incoming: quinn::Incoming, shared: &Arc<Shared>) -> Option<Session> {
+    let peer = incoming.remote_address();
+    let limit = shared.config.limits.handshake_time;
+    let deadline = time::now() + limit;
+    let handshake = async { incoming.accept()?.await };
+    let connection = match time::timeout(limit, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "handshake took too long");
+            return None;
+        }
     };
-    stopped.run_until_cancelled(serving).await;
+    let remaining = deadline.saturating_duration_since(time::now());
+    let refusal = match time::timeout(remaining, establish(&connection, shared)).await {
+        Ok(Ok(session)) => return Some(session),
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal(
+            CloseCode::HandshakeTimeout,
+            format!("no session within {limit:?}"),
+        ),
+    };
+    refusal.close(&connection);
+    None
 }
 
 /// Why a connection is closed from here.
@@ -177,19 +187,17 @@ impl Session {
             outgoing,
         } = self;
         let streams = Tasks::new();
-        tokio::select! {
-            end = answer_pings(&peer, frames, outgoing) => {
-                if let Err(refusal) = end {
-                    refusal.close(&peer.connection);
-                }
-            }
-            () = accept_streams(&peer, &streams) => {}
-            () = drain(&peer, &streams) => {
-                let reason = b"the broker is closing";
-                peer.connection.close(CloseCode::GoingAway.into(), reason);
-            }
+        let closing = || Refusal(CloseCode::GoingAway, "the broker is closing".to_owned());
+        let ending = tokio::select! {
+            end = answer_pings(&peer, frames, outgoing) => end.err(),
+            () = accept_streams(&peer, &streams) => None,
+            () = drain(&peer, &streams) => Some(closing()),
+            () = peer.shared.connections.stopped().cancelled() => Some(closing()),
+        };
+        if let Some(refusal) = ending {
+            refusal.close(&peer.connection);
         }
-        // The connection is closed, so every stream ends; batches that were read are seen through by the committer.
+        // The connection is closed. Batches that were read are seen through by the committer all the same.
         streams.shutdown().await;
     }
 }
@@ -202,30 +210,28 @@ async fn answer_pings(
 ) -> Result<(), Refusal> {
     let mut told = false;
     loop {
-        let packet = tokio::select! {
-            packet = frames.next() => packet,
+        let answer = tokio::select! {
             () = peer.shared.drain.cancelled(), if !told => {
                 told = true;
-                Some(Ok(Packet::GoAway))
+                Packet::GoAway
             }
-        };
-        let answer = match packet {
-            Some(Ok(Packet::Ping { nonce })) => Packet::Pong { nonce },
-            Some(Ok(Packet::GoAway)) if told => Packet::GoAway,
-            Some(Ok(_)) => return Err(Refusal::protocol("only Ping goes on a session that stands")),
-            Some(Err(CodecError::Io(_))) | None => {
+            packet = frames.next() => match packet {
+                Some(Ok(Packet::Ping { nonce })) => Packet::Pong { nonce },
+                Some(Ok(_)) => return Err(Refusal::protocol("only Ping goes on a session")),
+                Some(Err(error @ (CodecError::Decode(_) | CodecError::Encode(_)))) => {
+                    return Err(Refusal::protocol(chain(&error)));
+                }
                 // The client pings no more. Its streams go on until it closes the connection.
-                peer.connection.closed().await;
-                return Ok(());
-            }
-            Some(Err(error)) => return Err(Refusal::protocol(chain(&error))),
+                Some(Err(_)) | None => break,
+            },
         };
         outgoing.put(&answer);
         if outgoing.flush().await.is_err() {
-            peer.connection.closed().await;
-            return Ok(());
+            break;
         }
     }
+    peer.connection.closed().await;
+    Ok(())
 }
 
 /// Ends when the connection does. One task a stream; QUIC bounds how many.
@@ -233,7 +239,7 @@ async fn accept_streams(peer: &Arc<Peer>, streams: &Tasks) {
     while let Ok((send, recv)) = peer.connection.accept_bi().await {
         let task = stream::serve(Arc::clone(peer), send, recv);
         let stopped = streams.stopped().clone();
-        streams.spawn(async move { stopped.run_until_cancelled_owned(task).await });
+        streams.spawn(stopped.run_until_cancelled_owned(task));
     }
 }
 
