@@ -10,6 +10,7 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
+pub mod conn;
 pub mod pool;
 pub mod scaler;
 #[cfg(feature = "sim")]

@@ -1,17 +1,4 @@
-//! Pure: the batch, the unit that is sent, stored and delivered, as the bytes that its producer made.
-//!
-//! ```text
-//! u32 LE: crc32 (IEEE) of everything behind it | u8: format = 1 | u8: flags = 0
-//! | u32 LE: count, at least 1 | u64 LE: base time, ms | records
-//!
-//! record   varint: zigzag of time - base time | key | varint: number of headers | headers | payload
-//! key      varint: 0 for none, else length + 1 | bytes
-//! header   varint: length | name, UTF-8 | varint: length | value
-//! payload  varint: length | bytes
-//! ```
-//!
-//! The difference of times wraps around at 64 bits, so that any two times have one. The checksum stands in
-//! the same place in every format there will be, and the format's number right behind it.
+//! Pure: a batch's bytes, checked, and the records in them. The format stands in the [module's page](super).
 
 use std::{iter::FusedIterator, ops::Range};
 
@@ -37,7 +24,8 @@ pub struct Batch {
 pub struct BatchSummary {
     /// How many messages it holds, at least one.
     pub count: u32,
-    /// The time that its messages' times are relative to: that of the first message.
+    /// The time that its messages' times are relative to; a [`BatchBuilder`](super::BatchBuilder) takes the
+    /// first message's.
     pub base_time: Timestamp,
     /// The [content](Record::content_len) of its largest message, in bytes.
     pub largest_message: usize,
@@ -87,7 +75,7 @@ impl Batch {
         self.summary.count
     }
 
-    /// The time that its messages' times are relative to: that of the first message.
+    /// The time that its messages' times are relative to.
     #[must_use]
     pub const fn base_time(&self) -> Timestamp {
         self.summary.base_time
@@ -160,16 +148,12 @@ pub struct Records {
 }
 
 impl Records {
-    /// The next record, of bytes that have been checked: it does not fail while there are records left.
-    fn read(&mut self) -> Result<Record, DecodeError> {
-        let layout = Layout::read(&self.bytes, self.at)?;
+    /// Goes past the next record. The bytes have been checked, so while records are left there is one.
+    fn step(&mut self) -> Option<Layout> {
+        self.left = self.left.checked_sub(1)?;
+        let layout = Layout::read(&self.bytes, self.at).ok()?;
         self.at = layout.payload.end;
-        Ok(Record {
-            time: layout.time(self.base_time),
-            headers: layout.headers(&self.bytes)?,
-            key: layout.key.map(|key| self.bytes.slice(key)),
-            payload: self.bytes.slice(layout.payload),
-        })
+        Some(layout)
     }
 }
 
@@ -177,8 +161,21 @@ impl Iterator for Records {
     type Item = Record;
 
     fn next(&mut self) -> Option<Record> {
-        self.left = self.left.checked_sub(1)?;
-        self.read().ok()
+        let layout = self.step()?;
+        Some(Record {
+            time: layout.time(self.base_time),
+            headers: layout.headers(&self.bytes).ok()?,
+            key: layout.key.map(|key| self.bytes.slice(key)),
+            payload: self.bytes.slice(layout.payload),
+        })
+    }
+
+    /// Goes past `n` records without making them: a reader begins inside a batch at the cost of a walk.
+    fn nth(&mut self, n: usize) -> Option<Record> {
+        for _ in 0..n {
+            self.step()?;
+        }
+        self.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

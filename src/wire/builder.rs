@@ -1,4 +1,4 @@
-//! Pure: records in, the bytes of a batch out. The format stands in `batch.rs`.
+//! Pure: records in, the bytes of a batch out. The format stands in the [module's page](super).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -135,8 +135,8 @@ impl BatchBuilder {
     }
 }
 
-/// At most so many bytes does a record take in a batch: exactly these if its time is decades from the batch's
-/// first, and up to 9 less if it is near.
+/// The most bytes that a record takes in a batch, without the batch's [head](Batch::HEADER_LEN). The nearer its
+/// time is to the batch's first, the fewer it takes, by up to 9.
 #[must_use]
 pub fn encoded_len(record: &Record) -> usize {
     parts_len(record.key.as_deref(), &record.headers, &record.payload)
@@ -157,13 +157,13 @@ fn parts_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
         + sized_len(payload.len())
 }
 
-const fn sized_len(len: usize) -> usize {
+fn sized_len(len: usize) -> usize {
     varint::len(wide(len)) + len
 }
 
-/// A length as it is encoded. `usize` has at most 64 bits wherever Rust runs.
-const fn wide(len: usize) -> u64 {
-    len as u64
+/// A length as it is encoded.
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// Varints that stand next to each other, to be copied at once.

@@ -41,7 +41,24 @@
 //! | `0x8b` | [`Failed`](Packet::Failed) | failure |
 //!
 //! Failure: `u16` code, `text16` detail. Start: `u8` 0 earliest, 1 latest, 2 and `u64` offset, 3 and `u64` offset to
-//! resume at. The batch format stands at [`Batch`].
+//! resume at.
+//!
+//! Each packet has one encoding. A [`Delivery`] frame is never longer than the [`Produce`] frame that brought its
+//! batch, so that one limit serves both ways.
+//!
+//! # Batches
+//!
+//! ```text
+//! batch    u32: crc32 (IEEE) of everything behind it | u8: format = 1 | u8: flags = 0
+//!          | u32: count, at least 1 | u64: base time, ms | records
+//! record   varint: zigzag of time - base time | key | varint: number of headers | headers | payload
+//! key      varint: 0 for none, else length + 1 | bytes
+//! header   varint: length | name, UTF-8 | varint: length | value
+//! payload  varint: length | bytes
+//! ```
+//!
+//! Varints are LEB128 of 64 bits, never longer than they must be. The difference of times wraps around, so that any
+//! two times have one. The checksum and the format's number stand in the same places in every format to come.
 //!
 //! # What may change without a new protocol version
 //!

@@ -1,0 +1,172 @@
+//! Where packets go: real UDP, or whatever somebody puts in its place.
+//!
+//! Everything above this file runs unchanged over a simulated network in virtual time. Both ends take an
+//! `Arc<dyn Network>`; [`Udp`] is the default.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    pin::Pin,
+    sync::Arc,
+};
+
+use quinn::{AsyncUdpSocket, Runtime};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The addresses that a name stands for, at some time.
+pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// Makes the sockets of an end, and knows the time and the names that go with them.
+pub trait Network: fmt::Debug + Send + Sync + 'static {
+    /// A socket at `local`. Port 0 asks for any free port.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the address from being used.
+    fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>>;
+
+    /// The timers and the tasks of quinn. Default: tokio's, which obey its paused clock.
+    fn runtime(&self) -> Arc<dyn Runtime> {
+        Arc::new(quinn::TokioRuntime)
+    }
+
+    /// The addresses of `host`, best first. Default: the operating system's resolver. A literal address is
+    /// not looked up.
+    ///
+    /// # Errors
+    ///
+    /// That the name is not known, or that nobody could be asked.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+
+    /// What quinn's random numbers begin with. Default: `None`, chance.
+    fn seed(&self) -> Option<[u8; 32]> {
+        None
+    }
+}
+
+/// UDP sockets of the operating system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Udp {
+    /// The send and the receive buffer asked of the operating system, in bytes. Default: 4 MiB. It takes bursts
+    /// that come faster than the process is scheduled; the system may give less, which is not an error
+    /// (on Linux `net.core.rmem_max` and `wmem_max` are its limits). A larger buffer it already has is kept.
+    pub buffer_bytes: usize,
+}
+
+impl Default for Udp {
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 4 << 20,
+        }
+    }
+}
+
+impl Udp {
+    fn socket(&self, local: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+        if local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            && let Err(error) = socket.set_only_v6(false)
+        {
+            tracing::debug!(%local, %error, "the socket serves IPv6 alone");
+        }
+        self.raise_buffers(&socket, local);
+        socket.bind(&local.into())?;
+        Ok(socket.into())
+    }
+
+    fn raise_buffers(&self, socket: &Socket, local: SocketAddr) {
+        let raise = |now: io::Result<usize>, set: &dyn Fn(usize) -> io::Result<()>| match now {
+            Ok(size) if size >= self.buffer_bytes => Ok(()),
+            _ => set(self.buffer_bytes),
+        };
+        let results = [
+            raise(socket.recv_buffer_size(), &|n| {
+                socket.set_recv_buffer_size(n)
+            }),
+            raise(socket.send_buffer_size(), &|n| {
+                socket.set_send_buffer_size(n)
+            }),
+        ];
+        for error in results.into_iter().filter_map(Result::err) {
+            tracing::debug!(%local, %error, "the socket keeps the buffer it has");
+        }
+    }
+}
+
+impl Network for Udp {
+    fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.runtime().wrap_udp_socket(self.socket(local)?)
+    }
+}
+
+/// Any free port of every address, in the family of `remote`.
+///
+/// An IPv6 socket can reach IPv4 on most systems, with addresses in disguise; a socket of the right family
+/// is spared what goes wrong with those.
+#[must_use]
+pub fn any_local(remote: SocketAddr) -> SocketAddr {
+    let ip = match remote {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(buffer_bytes: usize) -> UdpSocket {
+        Udp { buffer_bytes }
+            .socket("127.0.0.1:0".parse().unwrap())
+            .unwrap()
+    }
+
+    fn receive_buffer(socket: &UdpSocket) -> usize {
+        socket2::SockRef::from(socket).recv_buffer_size().unwrap()
+    }
+
+    #[test]
+    fn buffers_are_raised_and_never_lowered_and_a_refusal_is_no_error() {
+        let plain = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let plain = receive_buffer(&plain);
+        assert_eq!(receive_buffer(&socket(1)), plain);
+        assert!(receive_buffer(&socket(4 << 20)) >= plain);
+        assert!(receive_buffer(&socket(usize::from(u16::MAX) << 14)) >= plain);
+    }
+
+    #[test]
+    fn a_socket_for_every_ipv6_address_serves_ipv4_too() {
+        let Ok(server) = Udp::default().socket("[::]:0".parse().unwrap()) else {
+            return; // a machine without IPv6
+        };
+        let port = server.local_addr().unwrap().port();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"x", ("127.0.0.1", port)).unwrap();
+        server
+            .set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(server.recv(&mut [0; 2]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_client_s_socket_is_of_the_family_of_the_server() {
+        let v4 = any_local("192.0.2.1:4433".parse().unwrap());
+        let v6 = any_local("[2001:db8::1]:4433".parse().unwrap());
+        assert_eq!(v4, "0.0.0.0:0".parse().unwrap());
+        assert_eq!(v6, "[::]:0".parse().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_literal_address_needs_no_resolver() {
+        for (host, address) in [("192.0.2.7", "192.0.2.7:4433"), ("::1", "[::1]:4433")] {
+            let found = Udp::default().resolve(host, 4433).await.unwrap();
+            assert_eq!(found, [address.parse::<SocketAddr>().unwrap()]);
+        }
+    }
+}
