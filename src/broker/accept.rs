@@ -6,22 +6,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::{session, shared::Shared};
+use crate::conn::admission::Busy;
 
-/// At so many times [`Limits::pending_handshakes`](super::Limits::pending_handshakes), new ones are refused.
-const REFUSE_AT: usize = 4;
-
-/// Accepts until the broker is told to drain or to stop. `false`: the socket has failed.
+/// Accepts until the broker is told to stop, and refuses from when it is told to drain. `false`: the socket has
+/// failed.
 pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool {
-    let limits = &shared.config.limits;
-    let connections = Arc::new(Semaphore::new(limits.connections));
-    let most_pending = limits.pending_handshakes.saturating_mul(REFUSE_AT);
-    let pending = Arc::new(Semaphore::new(most_pending.min(Semaphore::MAX_PERMITS)));
+    let handshakes = Arc::new(());
+    let connections = Arc::new(());
     loop {
         let incoming = tokio::select! {
-            () = shared.drain.cancelled() => return true,
             () = shared.connections.stopped().cancelled() => return true,
             incoming = endpoint.accept() => incoming,
         };
@@ -30,38 +24,36 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool 
             return false;
         };
         let peer = incoming.remote_address();
-        let under_way = most_pending - pending.available_permits();
-        if under_way >= limits.pending_handshakes && incoming.may_retry() {
-            tracing::debug!(%peer, under_way, "address validation asked for");
-            // An error means that the address is validated, which was ruled out.
-            let _ = incoming.retry();
+        if shared.drain.is_cancelled() {
+            incoming.refuse();
             continue;
         }
-        match admit(&connections, &pending) {
-            Some(admitted) => {
-                let task = session::serve(incoming, admitted, Arc::clone(&shared));
-                shared.connections.spawn(task);
-            }
-            None => {
-                tracing::debug!(%peer, "connection refused: the limit is reached");
-                incoming.refuse();
-            }
-        }
+        let busy = Busy {
+            handshakes: Arc::strong_count(&handshakes) - 1,
+            connections: Arc::strong_count(&connections) - 1,
+        };
+        let Some(connecting) = shared.config.admission.admit(incoming, busy) else {
+            tracing::debug!(%peer, ?busy, "not admitted");
+            continue;
+        };
+        let places = Places {
+            handshake: Place(Arc::clone(&handshakes)),
+            connection: Place(Arc::clone(&connections)),
+        };
+        let task = session::serve(connecting, peer, places, Arc::clone(&shared));
+        shared.connections.spawn(task);
     }
 }
 
+/// One that is counted while this lives.
+#[derive(Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "counts by being there")] Arc<()>);
+
 /// A connection's places.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(super) struct Places {
     /// Among the handshakes; given back when the session stands.
-    pub(super) handshake: OwnedSemaphorePermit,
+    pub(super) handshake: Place,
     /// Among the connections.
-    pub(super) connection: OwnedSemaphorePermit,
-}
-
-fn admit(connections: &Arc<Semaphore>, pending: &Arc<Semaphore>) -> Option<Admitted> {
-    Some(Admitted {
-        handshake: Arc::clone(pending).try_acquire_owned().ok()?,
-        connection: Arc::clone(connections).try_acquire_owned().ok()?,
-    })
+    pub(super) connection: Place,
 }

@@ -2,22 +2,28 @@
 
 mod accept;
 mod auth;
+mod builder;
 mod commit;
 mod config;
 mod lane;
 mod outgoing;
 mod retention;
+mod running;
 mod session;
 mod shared;
 pub mod store;
 mod stream;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::fmt;
 
 pub use auth::{Pattern, PatternError, Permissions, TokenFileError, Tokens, TokensError};
-pub use config::{Config, ConfigError, Limits, Problem, Retention};
+pub use builder::{Builder, StartError};
+pub use config::{Config, DEFAULT_PORT, Limits, Retention};
+pub use running::{Broker, Handle, ServeError, ShutdownError};
 
 use crate::wire::{Failure, FailureCode};
 

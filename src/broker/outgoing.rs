@@ -6,7 +6,7 @@ use tokio_util::codec::Encoder;
 
 use crate::{
     Offset, Timestamp,
-    conn::CloseCode,
+    conn::close::CloseCode,
     wire::{Packet, PacketCodec, delivery_head},
 };
 

@@ -4,7 +4,7 @@
 //! buffers, for the handshake time at most. Afterwards the session's task does nothing but answer pings, at a
 //! higher priority than any data, so a pong waits behind nothing.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use tokio_util::codec::FramedRead;
 
 use super::{
     Permissions,
-    accept::Admitted,
+    accept::Places,
     commit,
     outgoing::Outgoing,
     shared::{Peer, Shared},
@@ -20,7 +20,7 @@ use super::{
     stream,
 };
 use crate::{
-    conn::CloseCode,
+    conn::{admission::handshake, close::CloseCode},
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},
@@ -32,36 +32,39 @@ const MAX_FRAME: usize = 128 * 1024;
 const PRIORITY: i32 = 1;
 
 /// Serves one connection to its end, or until the broker stops.
-pub(super) async fn serve(incoming: quinn::Incoming, admitted: Admitted, shared: Arc<Shared>) {
-    let Admitted {
+pub(super) async fn serve(
+    connecting: quinn::Connecting,
+    address: SocketAddr,
+    places: Places,
+    shared: Arc<Shared>,
+) {
+    let Places {
         handshake,
         connection: _place,
-    } = admitted;
-    let peer = incoming.remote_address();
+    } = places;
     let stopped = shared.connections.stopped();
-    let opened = stopped.run_until_cancelled(open(incoming, &shared)).await;
+    let opening = open(connecting, address, &shared);
+    let opened = stopped.run_until_cancelled(opening).await;
     drop(handshake);
     let Some(Some(session)) = opened else { return };
-    tracing::info!(%peer, producer = ?session.peer.producer, "session stands");
+    tracing::info!(peer = %address, producer = ?session.peer.producer, "session stands");
     let connection = session.peer.connection.clone();
     session.run().await;
-    tracing::info!(%peer, reason = ?connection.close_reason(), "session ended");
+    tracing::info!(peer = %address, reason = ?connection.close_reason(), "session ended");
 }
 
 /// The handshake, and the session with it: in bounded time together.
-async fn open(incoming: quinn::Incoming, shared: &Arc<Shared>) -> Option<Session> {
-    let peer = incoming.remote_address();
-    let limit = shared.config.limits.handshake_time;
+async fn open(
+    connecting: quinn::Connecting,
+    address: SocketAddr,
+    shared: &Arc<Shared>,
+) -> Option<Session> {
+    let limit = shared.config.admission.handshake_timeout;
     let deadline = time::now() + limit;
-    let handshake = async { incoming.accept()?.await };
-    let connection = match time::timeout(limit, handshake).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "handshake failed");
-            return None;
-        }
-        Err(_) => {
-            tracing::debug!(%peer, "handshake took too long");
+    let connection = match handshake(connecting, limit).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(peer = %address, error = %chain(&error), "no connection");
             return None;
         }
     };
@@ -131,7 +134,7 @@ async fn establish(
         producer,
         max_frame: u32::try_from(limits.max_frame).unwrap_or(u32::MAX),
         max_message: u32::try_from(limits.max_message).unwrap_or(u32::MAX),
-        stream_window: limits.stream_window.into(),
+        stream_window: shared.config.transport.stream_receive_window.into(),
     }));
     let written = outgoing.flush().await;
     written.map_err(|_| Refusal::protocol("the session stream was stopped"))?;

@@ -100,13 +100,23 @@ impl Standing {
             let detail = format!("{next} lies beyond the topic's end at {end}");
             return Err(failure(FailureCode::OffsetOutOfRange, detail));
         }
+        let next = next.max(first);
+        let position = match (&wanted.name, position) {
+            (Some(name), None) => {
+                // From now on this reader has a position: where it comes back to, and what retention keeps for it.
+                let set = store.set_position(topic.name(), name, next).await;
+                set.map_err(stored)?;
+                next
+            }
+            (_, position) => position.unwrap_or_default(),
+        };
         Ok(Self {
             topic,
             name: wanted.name,
             credit: wanted.credit,
-            next: next.max(first),
+            next,
             end,
-            position: position.unwrap_or_default(),
+            position,
         })
     }
 }

@@ -8,4 +8,5 @@ mod problem;
 pub mod quic;
 pub mod sight;
 pub mod tls;
+pub(crate) use problem::Problems;
 pub use problem::{ConfigError, Problem};
