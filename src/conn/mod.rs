@@ -20,4 +20,5 @@ pub mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub(crate) use problem::Problems;
 pub use problem::{ConfigError, Problem};

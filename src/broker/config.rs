@@ -1,0 +1,321 @@
+//! Pure: everything a broker can be told, with its defaults, and the rules between them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use super::Tokens;
+use crate::conn::{ConfigError, Problems, admission::Admission, quic::Settings};
+
+/// Everything a broker can be told but its TLS and its store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The UDP address to listen at. Default `127.0.0.1:4470`: this machine alone. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`Settings::server`]. Clients are
+    /// told `stream_receive_window`.
+    pub transport: Settings,
+    /// Connections, handshakes under way, and how long a client may take until its session stands.
+    pub admission: Admission,
+    /// The tokens that are accepted. None: no token is asked for, and whoever TLS lets in may do everything. With
+    /// tokens, a client that shows none needs a certificate that TLS has checked, and may then do everything.
+    pub tokens: Option<Tokens>,
+    /// What the broker keeps to.
+    pub limits: Limits,
+    /// How long messages are kept.
+    pub retention: Retention,
+    /// Topics that do not exist are made when somebody produces to them or subscribes to them. Default true.
+    pub auto_create: bool,
+    /// Each batch of a stream waits so long before it goes to the store and the next one of that stream is looked
+    /// at. For experiments with a far end that is slow stream by stream. Default none; at most a minute.
+    pub stream_delay: Option<Duration>,
+}
+
+/// The port that brokers listen at by default.
+pub const DEFAULT_PORT: u16 = 4470;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
+            transport: Settings::server(),
+            admission: Admission::default(),
+            tokens: None,
+            limits: Limits::default(),
+            retention: Retention::default(),
+            auto_create: true,
+            stream_delay: None,
+        }
+    }
+}
+
+/// What a broker keeps to, above what QUIC ([`Config::transport`]) and the front door ([`Config::admission`])
+/// bound. Every field bounds something that could otherwise grow.
+///
+/// The most memory that clients can make a broker hold is, for each connection, QUIC's window, `connection_buffer`
+/// and one `max_frame` a stream; over all connections, `commit_queue_bytes` of that are waiting for the store; and
+/// each subscription holds `read_chunk` or one batch, and what QUIC's send window takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest frame that is read, in bytes: a batch and up to 218 bytes. Default 4 MiB; 64 KiB to 1 GiB, and at
+    /// least 1 KiB more than `max_message`. Clients are told it and cut their batches to it.
+    pub max_frame: usize,
+    /// The most bytes of key, headers and payload of one message. Default 1 MiB; at least 1. A batch with a larger
+    /// one is refused as too large.
+    pub max_message: usize,
+    /// The most messages in one batch. Default 65 536; at least 1. A batch with more is refused as too large.
+    pub max_batch_messages: u32,
+
+    /// Bytes of batches of one stream that have been read and not yet answered. Default 8 MiB; at least `max_frame`.
+    /// At the limit the stream is not read on.
+    pub stream_buffer: usize,
+    /// The same for all streams of a connection together. Default 32 MiB; at least `stream_buffer`.
+    pub connection_buffer: usize,
+    /// Batches of one stream that have been read and whose answer is not yet sent. Default 1024; 1 to 1 048 576.
+    pub stream_batches: usize,
+
+    /// Bytes of batches that wait for the store, over all connections. Default 64 MiB; at least `max_frame`. At the
+    /// limit streams are not read on.
+    pub commit_queue_bytes: usize,
+    /// The same in batches. Default 8192; 1 to 1 048 576.
+    pub commit_queue_batches: usize,
+    /// A group for the store is closed when it has so many bytes. Default 4 MiB; at least 1. Larger groups spread
+    /// one flush of the disk over more batches and delay the first of them.
+    pub commit_group_bytes: usize,
+    /// The same in batches. Default 1024; at least 1.
+    pub commit_group_batches: usize,
+
+    /// The most subscriptions at a time. Default 1024; at most 1 048 576. A further one is refused.
+    pub subscriptions: usize,
+    /// Bytes a subscription reads from the store at a time. Default 256 KiB; 1 KiB to 16 MiB. Small, so that a
+    /// reader of old messages does not hold up the store for writers.
+    pub read_chunk: usize,
+    /// The most topics. Default 10 000; at least 1. A further one is not made.
+    pub topics: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: 4 << 20,
+            max_message: 1 << 20,
+            max_batch_messages: 65_536,
+            stream_buffer: 8 << 20,
+            connection_buffer: 32 << 20,
+            stream_batches: 1024,
+            commit_queue_bytes: 64 << 20,
+            commit_queue_batches: 8192,
+            commit_group_bytes: 4 << 20,
+            commit_group_batches: 1024,
+            subscriptions: 1024,
+            read_chunk: 256 << 10,
+            topics: 10_000,
+        }
+    }
+}
+
+/// How long messages are kept. The default keeps everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Batches older than this may go. None: age is no reason.
+    pub max_age: Option<Duration>,
+    /// A topic with more bytes than this loses its oldest batches. None: size is no reason.
+    pub max_bytes: Option<u64>,
+    /// Keep what a named reader has not acknowledged, whatever its age and however much it is. Default true. It
+    /// makes sure of readers that are away, and lets one that never comes back fill the disk.
+    pub keep_unread: bool,
+    /// How long a producer that was not heard of is remembered: within it, what it sends again is not stored twice.
+    /// Default 7 days; at least 1 min.
+    pub producer_memory: Duration,
+    /// How often topics are looked through. Default 1 min; 10 ms to a day.
+    pub every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            max_age: None,
+            max_bytes: None,
+            keep_unread: true,
+            producer_memory: Duration::from_secs(7 * DAY),
+            every: Duration::from_secs(60),
+        }
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;
+/// The most of anything that has a place kept for each.
+const MOST_PLACES: usize = 1 << 20;
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names all that do not keep to their rules.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Problems::default();
+        self.problems(&mut problems);
+        problems.into_result()
+    }
+
+    pub(super) fn problems(&self, problems: &mut Problems) {
+        self.transport.problems(problems);
+        problems.expect(
+            self.transport.max_streams >= 2,
+            "settings.max_streams",
+            &self.transport.max_streams,
+            "must leave room for the session and one more",
+        );
+        self.admission.problems(problems);
+        self.limits.problems(problems);
+        self.retention.problems(problems);
+        problems.expect(
+            self.stream_delay
+                .is_none_or(|delay| delay <= Duration::from_secs(60)),
+            "stream_delay",
+            &self.stream_delay,
+            "must be at most a minute",
+        );
+    }
+}
+
+impl Limits {
+    fn problems(&self, problems: &mut Problems) {
+        problems.expect(
+            (64 << 10..=1 << 30).contains(&self.max_frame),
+            "limits.max_frame",
+            &self.max_frame,
+            "must be 64 KiB to 1 GiB",
+        );
+        problems.expect(
+            self.max_message >= 1 && self.max_message.saturating_add(1024) <= self.max_frame,
+            "limits.max_message",
+            &self.max_message,
+            "must be at least 1 and leave 1 KiB of limits.max_frame",
+        );
+        problems.expect(
+            self.max_batch_messages >= 1,
+            "limits.max_batch_messages",
+            &self.max_batch_messages,
+            "must be at least 1",
+        );
+        problems.expect(
+            self.stream_buffer >= self.max_frame,
+            "limits.stream_buffer",
+            &self.stream_buffer,
+            "must be at least limits.max_frame",
+        );
+        problems.expect(
+            self.connection_buffer >= self.stream_buffer,
+            "limits.connection_buffer",
+            &self.connection_buffer,
+            "must be at least limits.stream_buffer",
+        );
+        problems.expect(
+            self.commit_queue_bytes >= self.max_frame,
+            "limits.commit_queue_bytes",
+            &self.commit_queue_bytes,
+            "must be at least limits.max_frame",
+        );
+        for (field, places) in [
+            ("limits.stream_batches", self.stream_batches),
+            ("limits.commit_queue_batches", self.commit_queue_batches),
+        ] {
+            problems.expect(
+                (1..=MOST_PLACES).contains(&places),
+                field,
+                &places,
+                "must be 1 to 1048576",
+            );
+        }
+        for (field, least) in [
+            ("limits.commit_group_bytes", self.commit_group_bytes),
+            ("limits.commit_group_batches", self.commit_group_batches),
+            ("limits.topics", self.topics),
+        ] {
+            problems.expect(least >= 1, field, &least, "must be at least 1");
+        }
+        problems.expect(
+            self.subscriptions <= MOST_PLACES,
+            "limits.subscriptions",
+            &self.subscriptions,
+            "must be at most 1048576",
+        );
+        problems.expect(
+            (1 << 10..=16 << 20).contains(&self.read_chunk),
+            "limits.read_chunk",
+            &self.read_chunk,
+            "must be 1 KiB to 16 MiB",
+        );
+    }
+}
+
+impl Retention {
+    fn problems(&self, problems: &mut Problems) {
+        problems.expect(
+            self.producer_memory >= Duration::from_secs(60),
+            "retention.producer_memory",
+            &self.producer_memory,
+            "must be at least a minute",
+        );
+        problems.expect(
+            (Duration::from_millis(10)..=Duration::from_secs(DAY)).contains(&self.every),
+            "retention.every",
+            &self.every,
+            "must be 10 ms to a day",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_keep_to_the_rules() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once_with_its_value_and_its_rule() {
+        let limits = Limits {
+            max_message: 5 << 20,
+            stream_batches: 0,
+            topics: 0,
+            ..Limits::default()
+        };
+        let retention = Retention {
+            every: Duration::ZERO,
+            ..Retention::default()
+        };
+        let config = Config {
+            limits,
+            retention,
+            transport: Settings::default(),
+            stream_delay: Some(Duration::MAX),
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        assert_eq!(
+            fields,
+            [
+                "settings.max_streams",
+                "limits.max_message",
+                "limits.stream_batches",
+                "limits.topics",
+                "retention.every",
+                "stream_delay",
+            ]
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("limits.topics = 0: must be at least 1"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! The task that lets go of what need not be kept any longer.
+
+use std::sync::Arc;
+
+use super::{
+    config::Retention,
+    shared::Shared,
+    store::{StoreError, Trim},
+};
+use crate::{Timestamp, TopicName, time};
+
+/// Looks through all topics once in [`Retention::every`], until the broker stops.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let retention = &shared.config.retention;
+    loop {
+        time::sleep(retention.every).await;
+        for topic in shared.topics.names() {
+            match trim(&shared, retention, &topic).await {
+                Ok(0) => {}
+                Ok(bytes) => tracing::info!(%topic, bytes, "retention dropped batches"),
+                Err(error) => tracing::warn!(%topic, %error, "retention failed"),
+            }
+        }
+        match shared.store.forget_producers(retention.producer_memory).await {
+            Ok(0) => {}
+            Ok(producers) => tracing::info!(producers, "producers forgotten"),
+            Err(error) => tracing::warn!(%error, "producers could not be forgotten"),
+        }
+    }
+}
+
+async fn trim(
+    shared: &Shared,
+    retention: &Retention,
+    topic: &TopicName,
+) -> Result<u64, StoreError> {
+    if retention.max_age.is_none() && retention.max_bytes.is_none() {
+        return Ok(0);
+    }
+    let keep_from = if retention.keep_unread {
+        shared.store.least_position(topic).await?
+    } else {
+        None
+    };
+    let older_than = retention.max_age.map(|age| {
+        let since = time::wall().saturating_sub(age).as_millis();
+        Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
+    });
+    let trim = Trim {
+        older_than,
+        max_bytes: retention.max_bytes,
+        keep_from,
+    };
+    shared.store.trim(topic, trim).await
+}

@@ -1,0 +1,356 @@
+//! A stream that consumes.
+//!
+//! ```text
+//! client ─ Credit ──────▶ granted ─┐
+//!          Acknowledge ─▶ wanted ──┼─▶ Store::set_position ─▶ stored ─┐
+//!                                  ▼                                  ▼
+//! topic's end ────────▶ Store::read in chunks ─▶ deliveries ─▶ the one writer ─▶ client
+//! ```
+//!
+//! Three futures in one task: one reads what the client says, one stores its positions, one writes. They share
+//! nothing but the newest credit and the newest positions, so acknowledgements that come faster than the store
+//! takes them become one.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use quinn::WriteError;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    commit, failure,
+    lane::unopened,
+    outgoing::Outgoing,
+    shared::Peer,
+    store::{Store, StoreError, StoredBatch},
+    stream::{End, Incoming, misplaced},
+    topics::Topic,
+};
+use crate::{
+    Offset,
+    wire::{Failure, FailureCode, Packet, Start, Subscribe},
+};
+
+/// Probes whose answer is not written yet; more wait unread.
+const PROBES: usize = 8;
+
+/// Serves a subscription until the client ends its half.
+pub(super) async fn run(
+    peer: &Peer,
+    incoming: &mut Incoming,
+    outgoing: &mut Outgoing,
+    wanted: Subscribe,
+) -> End {
+    let Ok(_place) = Arc::clone(&peer.shared.subscriptions).try_acquire_owned() else {
+        let most = peer.shared.config.limits.subscriptions;
+        let detail = format!("there are {most} subscriptions already");
+        return Ok(Err(failure(FailureCode::Limit, detail)));
+    };
+    let start = match Standing::find(peer, wanted).await {
+        Ok(start) => start,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    tracing::debug!(topic = %start.topic.name(), name = start.name, next = %start.next, "subscribed");
+    serve(peer, incoming, outgoing, start).await
+}
+
+/// A subscription that may begin.
+struct Standing {
+    topic: Arc<Topic>,
+    name: Option<String>,
+    credit: u64,
+    /// The offset it begins with.
+    next: Offset,
+    /// The topic's end.
+    end: Offset,
+    /// The named position, as the store has it.
+    position: Offset,
+}
+
+impl Standing {
+    async fn find(peer: &Peer, wanted: Subscribe) -> Result<Self, Failure> {
+        if !peer.permissions.may_consume(&wanted.topic) {
+            let detail = format!("may not consume {}", wanted.topic);
+            return Err(failure(FailureCode::Forbidden, detail));
+        }
+        let store = &peer.shared.store;
+        let stored = |error: StoreError| commit::failure(&error);
+        let opened = peer.shared.topics.open(&wanted.topic).await;
+        let topic = opened.map_err(|error| unopened(&error))?;
+        let info = store.topic(topic.name()).await.map_err(stored)?;
+        let (first, end) = info.map_or_else(Default::default, |info| (info.first, info.next));
+        topic.advance(end);
+        let position = match &wanted.name {
+            Some(name) => store.position(topic.name(), name).await.map_err(stored)?,
+            None => None,
+        };
+        let next = match (wanted.from, position) {
+            (Start::Resume(next), _) => next,
+            (_, Some(position)) if position > end => {
+                // The topic has lost its last messages. What comes in their place is new to this reader.
+                tracing::warn!(topic = %topic.name(), %position, %end, "a named position lies beyond the end");
+                end
+            }
+            (_, Some(position)) => position,
+            (Start::Earliest, None) => first,
+            (Start::Latest, None) => end,
+            (Start::Offset(next), None) => next,
+        };
+        if next > end {
+            let detail = format!("{next} lies beyond the topic's end at {end}");
+            return Err(failure(FailureCode::OffsetOutOfRange, detail));
+        }
+        let next = next.max(first);
+        let position = match (&wanted.name, position) {
+            (Some(name), None) => {
+                // From now on this reader has a position: where it comes back to, and what retention keeps for it.
+                let set = store.set_position(topic.name(), name, next).await;
+                set.map_err(stored)?;
+                next
+            }
+            (_, position) => position.unwrap_or_default(),
+        };
+        Ok(Self {
+            topic,
+            name: wanted.name,
+            credit: wanted.credit,
+            next,
+            end,
+            position,
+        })
+    }
+}
+
+async fn serve(
+    peer: &Peer,
+    incoming: &mut Incoming,
+    outgoing: &mut Outgoing,
+    start: Standing,
+) -> End {
+    outgoing.put(&Packet::Subscribed {
+        next: start.next,
+        end: start.end,
+    });
+    outgoing.flush().await?;
+
+    let (granted, credit) = watch::channel(start.credit);
+    let (wanted, to_store) = watch::channel(Offset(0));
+    let (stored, positions) = watch::channel(Offset(0));
+    let (probed, probes) = mpsc::channel(PROBES);
+    let (ended, end) = oneshot::channel();
+
+    let store = Arc::clone(&peer.shared.store);
+    let listening = Listening {
+        topic: Arc::clone(&start.topic),
+        named: start.name.is_some(),
+        granted,
+        wanted,
+        probed,
+    };
+    let positioning = Positioning {
+        store: Arc::clone(&store),
+        topic: Arc::clone(&start.topic),
+        name: start.name,
+        position: start.position,
+    };
+    let source = Source {
+        store,
+        chunk: peer.shared.config.limits.read_chunk,
+        end: start.topic.end(),
+        topic: start.topic,
+        next: start.next,
+        credit,
+        spent: 0,
+        ready: VecDeque::new(),
+        reading: None,
+    };
+    let control = async move {
+        let positioned = positioning.run(to_store, stored);
+        let end = tokio::try_join!(listening.run(incoming), positioned).map(|_| ());
+        // The writer hears of it and ends, or has ended already.
+        let _ = ended.send(end);
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        end = write(outgoing, source, positions, probes, end) => end,
+        never = control => match never {},
+    }
+}
+
+/// What the client says.
+struct Listening {
+    topic: Arc<Topic>,
+    named: bool,
+    granted: watch::Sender<u64>,
+    wanted: watch::Sender<Offset>,
+    probed: mpsc::Sender<u64>,
+}
+
+impl Listening {
+    /// Ends with the client's half of the stream; dropping `wanted` lets the last position be stored.
+    async fn run(self, incoming: &mut Incoming) -> Result<(), Failure> {
+        while let Some(packet) = incoming.next().await? {
+            match packet {
+                Packet::Credit { bytes } => {
+                    self.granted.send_modify(|all| *all = all.saturating_add(bytes));
+                }
+                Packet::Acknowledge { next } => self.acknowledge(next)?,
+                Packet::Probe { nonce } => {
+                    if self.probed.send(nonce).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                _ => {
+                    let rule = "only Credit, Acknowledge and Probe go on a subscription";
+                    return Err(misplaced(rule));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, next: Offset) -> Result<(), Failure> {
+        if !self.named {
+            return Err(misplaced("a subscription without a name has no position"));
+        }
+        let end = *self.topic.end().borrow();
+        if next > end {
+            let detail = format!("{next} lies beyond the topic's end at {end}");
+            return Err(failure(FailureCode::OffsetOutOfRange, detail));
+        }
+        self.wanted.send_replace(next);
+        Ok(())
+    }
+}
+
+/// Keeps the named position.
+struct Positioning {
+    store: Arc<dyn Store>,
+    topic: Arc<Topic>,
+    name: Option<String>,
+    position: Offset,
+}
+
+impl Positioning {
+    /// Stores the newest position that is wanted, then the next newest; ends when no more can come.
+    async fn run(
+        mut self,
+        mut wanted: watch::Receiver<Offset>,
+        stored: watch::Sender<Offset>,
+    ) -> Result<(), Failure> {
+        let Some(name) = &self.name else {
+            return Ok(());
+        };
+        while wanted.changed().await.is_ok() {
+            let next = *wanted.borrow_and_update();
+            // A position never goes back: what lies before it has been acknowledged once.
+            if next > self.position {
+                let set = self.store.set_position(self.topic.name(), name, next).await;
+                set.map_err(|error| commit::failure(&error))?;
+                self.position = next;
+            }
+            stored.send_replace(next);
+        }
+        Ok(())
+    }
+}
+
+/// What is to be delivered.
+struct Source {
+    store: Arc<dyn Store>,
+    topic: Arc<Topic>,
+    chunk: usize,
+    /// Behind the last batch that was delivered.
+    next: Offset,
+    end: watch::Receiver<Offset>,
+    /// All credit that was ever granted.
+    credit: watch::Receiver<u64>,
+    /// All bytes that were ever delivered.
+    spent: u64,
+    /// Read and not yet delivered.
+    ready: VecDeque<StoredBatch>,
+    /// Under way; kept here so that waiting for it can be interrupted without reading anew.
+    reading: Option<BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>>>,
+}
+
+impl Source {
+    /// The next batch, once there is one and credit for it. A batch goes while any credit is left, and may overdraw
+    /// it: one larger than the client's whole credit must get through too. Loses nothing when it is dropped.
+    async fn next(&mut self) -> Result<StoredBatch, Failure> {
+        let spent = self.spent;
+        if self.credit.wait_for(|granted| *granted > spent).await.is_err() {
+            // The client has ended its half: what was granted is what there is.
+            return std::future::pending().await;
+        }
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
+                let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
+                self.spent = self.spent.saturating_add(len);
+                return Ok(batch);
+            }
+            let next = self.next;
+            let reading = match &mut self.reading {
+                Some(reading) => reading,
+                None => {
+                    if self.end.wait_for(|end| *end > next).await.is_err() {
+                        return std::future::pending().await;
+                    }
+                    self.end.mark_unchanged();
+                    self.reading.insert(self.read())
+                }
+            };
+            let read = reading.await;
+            self.reading = None;
+            let read = read.map_err(|error| {
+                tracing::error!(topic = %self.topic.name(), %next, %error, "reading failed");
+                commit::failure(&error)
+            })?;
+            if read.is_empty() {
+                // Everything up to the end is gone by retention: the next message is what there is to wait for.
+                if self.end.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+            self.ready.extend(read);
+        }
+    }
+
+    fn read(&self) -> BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>> {
+        let (store, topic) = (Arc::clone(&self.store), Arc::clone(&self.topic));
+        let (next, chunk) = (self.next, self.chunk);
+        Box::pin(async move { store.read(topic.name(), next, chunk).await })
+    }
+}
+
+/// The one writer: answers before deliveries, a frame at a time.
+async fn write(
+    outgoing: &mut Outgoing,
+    mut source: Source,
+    mut positions: watch::Receiver<Offset>,
+    mut probes: mpsc::Receiver<u64>,
+    mut ended: oneshot::Receiver<Result<(), Failure>>,
+) -> Result<Result<(), Failure>, WriteError> {
+    loop {
+        let batch = tokio::select! {
+            biased;
+            Some(nonce) = probes.recv() => {
+                outgoing.put(&Packet::Probed { nonce });
+                outgoing.flush().await?;
+                continue;
+            }
+            Ok(()) = positions.changed() => {
+                let next = *positions.borrow_and_update();
+                outgoing.put(&Packet::Acknowledged { next });
+                outgoing.flush().await?;
+                continue;
+            }
+            end = &mut ended => return Ok(end.unwrap_or(Ok(()))),
+            batch = source.next() => batch,
+        };
+        match batch {
+            Ok(batch) => outgoing.deliver(batch.base, batch.time, batch.batch).await?,
+            Err(failure) => return Ok(Err(failure)),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A store that misbehaves when it is told to.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{
+    super::store::{Append, Appended, Store, StoreError, StoredBatch, Trim},
+    rig::{memory, soon},
+};
+use crate::{
+    Offset, ProducerId, RequestId, TopicName,
+    wire::{Identity, TopicInfo},
+};
+
+/// What an [`Odd`] store does with appends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    Well,
+    /// Waits until the mood changes.
+    Shut,
+    Full,
+    Panics,
+    /// Gives no answers.
+    Mute,
+}
+
+/// A store around another one, with moods, that remembers what it was given.
+#[derive(Debug)]
+pub(super) struct Odd {
+    inner: Arc<dyn Store>,
+    mood: watch::Sender<Mood>,
+    groups: Mutex<Vec<Vec<(TopicName, RequestId)>>>,
+    /// Calls of `append` that have begun.
+    pub(super) begun: watch::Sender<usize>,
+    pub(super) positions_set: AtomicUsize,
+    pub(super) largest_read: AtomicUsize,
+    pub(super) closed: AtomicUsize,
+    /// Dropped with the store.
+    alive: watch::Sender<()>,
+}
+
+impl Odd {
+    pub(super) fn new(mood: Mood) -> Arc<Self> {
+        Arc::new(Self {
+            inner: memory(),
+            mood: watch::Sender::new(mood),
+            groups: Mutex::default(),
+            begun: watch::Sender::new(0),
+            positions_set: AtomicUsize::new(0),
+            largest_read: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
+            alive: watch::Sender::new(()),
+        })
+    }
+
+    pub(super) fn turn(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// Closes when nobody has the store any more.
+    pub(super) fn alive(&self) -> watch::Receiver<()> {
+        self.alive.subscribe()
+    }
+
+    /// The groups that were appended.
+    pub(super) fn groups(&self) -> Vec<Vec<(TopicName, RequestId)>> {
+        self.groups.lock().unwrap().clone()
+    }
+
+    pub(super) async fn has_begun(&self, groups: usize) {
+        let mut begun = self.begun.subscribe();
+        let begun = begun.wait_for(|n| *n >= groups);
+        soon("a group at the store", begun).await.unwrap();
+    }
+}
+
+impl Store for Odd {
+    fn enrol<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+        self.inner.enrol(identity)
+    }
+
+    fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
+        Box::pin(async move {
+            self.begun.send_modify(|n| *n += 1);
+            let mood = {
+                let mut mood = self.mood.subscribe();
+                *mood.wait_for(|mood| *mood != Mood::Shut).await.unwrap()
+            };
+            match mood {
+                Mood::Well | Mood::Shut => {
+                    let names = group.iter().map(|a| (a.topic.clone(), a.request));
+                    self.groups.lock().unwrap().push(names.collect());
+                    self.inner.append(group).await
+                }
+                Mood::Full => {
+                    let full = |_| Err(StoreError::Refuses("the disk is full".to_owned()));
+                    group.iter().map(full).collect()
+                }
+                Mood::Panics => panic!("on purpose"),
+                Mood::Mute => Vec::new(),
+            }
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        from: Offset,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
+        self.largest_read.fetch_max(max_bytes, SeqCst);
+        self.inner.read(topic, from, max_bytes)
+    }
+
+    fn topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
+        self.inner.topic(topic)
+    }
+
+    fn topics(
+        &self,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
+        self.inner.topics(after, limit)
+    }
+
+    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.create_topic(topic)
+    }
+
+    fn trim<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        trim: Trim,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.inner.trim(topic, trim)
+    }
+
+    fn position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        self.inner.position(topic, name)
+    }
+
+    fn set_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+        next: Offset,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.positions_set.fetch_add(1, SeqCst);
+        self.inner.set_position(topic, name, next)
+    }
+
+    fn least_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        self.inner.least_position(topic)
+    }
+
+    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.forget_producers(age)
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.closed.fetch_add(1, SeqCst);
+        self.inner.close()
+    }
+}
