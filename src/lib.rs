@@ -1,10 +1,10 @@
 //! An async message producer over QUIC that opens another stream only when one would help, with an embedded
 //! durable broker and consumers.
 
+mod config;
 mod ids;
-#[allow(dead_code)]
+pub mod metrics;
 mod tasks;
-#[allow(dead_code, unused_imports)]
 mod time;
 mod topic;
 
@@ -13,10 +13,15 @@ pub mod broker;
 #[allow(dead_code)]
 pub mod conn;
 pub mod pool;
+#[cfg(feature = "producer")]
+pub mod producer;
 pub mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod wire;
 
+pub use config::{ConfigError, Problem};
 pub use ids::{Offset, ProducerId, RequestId, Timestamp};
+#[cfg(feature = "producer")]
+pub use producer::{Ack, Message, Producer, Receipt, SendError};
 pub use topic::{TopicName, TopicNameError};

@@ -25,3 +25,8 @@ pub(crate) fn wall() -> Duration {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
 }
+
+/// The wall clock, as it is written into messages.
+pub(crate) fn timestamp() -> crate::Timestamp {
+    crate::Timestamp(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
+}

@@ -339,7 +339,12 @@ mod tests {
         assert!(alpha.may_consume(&topic("orders.eu")));
         assert!(!alpha.may_see(&topic("bills")));
         assert_eq!(tokens.permissions(b"beta"), Some(&Permissions::all()));
-        assert!(!tokens.permissions(b"gamma").unwrap().may_produce(&topic("x")));
+        assert!(
+            !tokens
+                .permissions(b"gamma")
+                .unwrap()
+                .may_produce(&topic("x"))
+        );
         for wrong in ["", "alph", "alphaa", "Alpha"] {
             assert_eq!(tokens.permissions(wrong.as_bytes()), None, "{wrong:?}");
         }

@@ -168,11 +168,7 @@ impl Builder {
         let config = self.config;
         let server = quic::server_config(tls.to_rustls()?, &config.transport, &config.admission)?;
 
-        let topics = Topics::load(
-            Arc::clone(&store),
-            config.auto_create,
-            config.limits.topics,
-        );
+        let topics = Topics::load(Arc::clone(&store), config.auto_create, config.limits.topics);
         let topics = topics.await?;
         let endpoint =
             quic::server_endpoint(config.listen, server, &config.transport, &*self.network)?;

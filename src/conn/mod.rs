@@ -22,3 +22,12 @@ mod testing;
 pub mod tls;
 pub(crate) use problem::Problems;
 pub use problem::{ConfigError, Problem};
+
+pub use close::{CloseCode, Ending};
+pub use config::{Config, Token};
+pub use congestion::Congestion;
+pub use error::{ConnectError, ConnectErrorKind};
+pub use link::{Link, OpenError};
+pub use sight::{PathView, Sight};
+pub use supervisor::{LinkState, StartError, Supervisor, up};
+pub use tls::{ClientTls, ServerTls, TlsError, Trust};

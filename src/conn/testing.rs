@@ -244,7 +244,13 @@ impl Drop for TestBroker {
 
 impl TestBroker {
     pub(super) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
-        Self::with(listen, answer, network, &certs().server_tls(), &Settings::server())
+        Self::with(
+            listen,
+            answer,
+            network,
+            &certs().server_tls(),
+            &Settings::server(),
+        )
     }
 
     pub(super) fn with(

@@ -1,8 +1,8 @@
 //! Pure: the pool's options, their defaults and their rules.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use super::error::{ConfigError, Problem};
+use crate::config::{ConfigError, Problems};
 
 /// How many streams a pool keeps, how it tests them, and how long anything may take.
 ///
@@ -106,23 +106,21 @@ impl Config {
     ///
     /// All that is wrong, at once: each field with its value and the rule it breaks.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut rule = |holds: bool, field: &'static str, value: String, rule: String| {
-            if !holds {
-                problems.push(Problem { field, value, rule });
-            }
+        let mut problems = Problems::default();
+        let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {
+            problems.expect(holds, field, value, rule);
         };
 
         rule(
             self.max >= 1,
             "pool.max",
-            self.max.to_string(),
+            &self.max,
             "must be at least 1".into(),
         );
         rule(
             self.min <= self.max,
             "pool.min",
-            self.min.to_string(),
+            &self.min,
             format!("must be at most pool.max ({})", self.max),
         );
         let durations = [
@@ -139,15 +137,12 @@ impl Config {
             rule(
                 duration > Duration::ZERO,
                 field,
-                format!("{duration:?}"),
+                &duration,
                 "must be more than zero".into(),
             );
         }
 
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(ConfigError { problems }),
-        }
+        problems.into_result()
     }
 }
 

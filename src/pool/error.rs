@@ -1,6 +1,6 @@
 //! One error per operation of the pool.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, time::Duration};
 
 use thiserror::Error;
 
@@ -116,52 +116,10 @@ pub enum TryGetError {
     Closed,
 }
 
-/// Everything that is wrong with a [`Config`](super::Config).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    pub(super) problems: Vec<Problem>,
-}
-
-/// One field of a [`Config`](super::Config) that breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Problem {
-    /// The field, such as `pool.max`.
-    pub field: &'static str,
-    /// Its value, as it would be printed.
-    pub value: String,
-    /// The rule, such as `must be at least 1`.
-    pub rule: String,
-}
-
-impl ConfigError {
-    /// Each wrong field; never empty.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}: {}", self.field, self.value, self.rule)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
-            let comma = if i == 0 { "" } else { "; " };
-            write!(f, "{comma}{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for ConfigError {}
-
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
 
     #[test]

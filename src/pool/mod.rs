@@ -58,7 +58,7 @@ mod stream_pool;
 mod tests;
 
 pub use config::Config;
-pub use error::{ConfigError, PoolError, PoolErrorKind, Problem, TryGetError};
+pub use error::{PoolError, PoolErrorKind, TryGetError};
 pub use guard::PooledStream;
 pub use manage::ManageStream;
 pub use status::{Counts, Retired, Status, StreamId};

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{
     config::Config,
-    error::{ConfigError, PoolError, TryGetError},
+    error::{PoolError, TryGetError},
     guard::PooledStream,
     keeper,
     manage::ManageStream,
@@ -14,7 +14,7 @@ use super::{
     slots::Ticket,
     status::{Retired, Status},
 };
-use crate::time;
+use crate::{config::ConfigError, time};
 
 /// A pool of tested streams. Clones are handles of the same pool.
 ///

@@ -6,7 +6,9 @@ use tokio::net::UdpSocket;
 use super::{
     super::{Broker, Config, Limits, Permissions, StartError, Tokens},
     odd::{Mood, Odd},
-    rig::{Client, batch, broker, certificates, memory, produce, producer, start, subscribe, topic},
+    rig::{
+        Client, batch, broker, certificates, memory, produce, producer, start, subscribe, topic,
+    },
 };
 use crate::{
     conn::{admission::Admission, close::CloseCode},
@@ -25,7 +27,10 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
             for (at, byte) in datagram.iter_mut().zip([first, 0, 0, 0, 1, 8]) {
                 *at = byte;
             }
-            socket.send_to(&datagram, broker.local_addr()).await.unwrap();
+            socket
+                .send_to(&datagram, broker.local_addr())
+                .await
+                .unwrap();
         }
     }
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
@@ -55,7 +60,10 @@ async fn tokens_are_checked_and_permissions_hold() {
         ..producer(token, 1)
     };
 
-    for (wrong, sentence) in [("", "a token is needed"), ("open", "the token is not known")] {
+    for (wrong, sentence) in [
+        ("", "a token is needed"),
+        ("open", "the token is not known"),
+    ] {
         let client = Client::dial(broker.local_addr()).await.unwrap();
         let mut session = client.open().await;
         let name = if wrong.is_empty() { "nobody" } else { wrong };
@@ -83,19 +91,27 @@ async fn tokens_are_checked_and_permissions_hold() {
     assert_eq!(refused.failure.code, FailureCode::Forbidden);
     lane.send(produce(1, "orders.us", batch(["a"]))).await;
     lane.stored().await;
-    let mut reader = client.ask([subscribe("orders.us", Start::Earliest, 1)]).await;
+    let mut reader = client
+        .ask([subscribe("orders.us", Start::Earliest, 1)])
+        .await;
     let Some(Packet::Failed(failed)) = reader.next().await else {
         panic!("not forbidden")
     };
     assert_eq!(failed.code, FailureCode::Forbidden);
     let mut reader = client.ask([subscribe("bills", Start::Earliest, 1)]).await;
-    assert!(matches!(reader.next().await, Some(Packet::Subscribed { .. })));
+    assert!(matches!(
+        reader.next().await,
+        Some(Packet::Subscribed { .. })
+    ));
     let mut question = client.ask([Packet::ListTopics { after: None }]).await;
     let Some(Packet::Topics(topics)) = question.next().await else {
         panic!("no topics")
     };
     let names: Vec<_> = topics.into_iter().map(|info| info.name).collect();
-    assert_eq!(names, [topic("bills"), topic("orders.eu"), topic("orders.us")]);
+    assert_eq!(
+        names,
+        [topic("bills"), topic("orders.eu"), topic("orders.us")]
+    );
 }
 
 #[tokio::test]
@@ -163,8 +179,7 @@ async fn a_client_is_told_what_the_broker_takes() {
         ..Limits::default()
     };
     let broker = broker(memory()).limits(limits).bind().await.unwrap();
-    let (_client, _session, connected) =
-        Client::enter(broker.local_addr(), producer("p", 1)).await;
+    let (_client, _session, connected) = Client::enter(broker.local_addr(), producer("p", 1)).await;
     assert_eq!(connected.max_frame, 100_000);
     assert_eq!(connected.max_message, 5000);
     let window = Config::default().transport.stream_receive_window;

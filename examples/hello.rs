@@ -1,0 +1,43 @@
+//! Send a message, get its receipt.
+//!
+//! `cargo run --example hello`
+//!
+//! ```text
+//! stored in greetings at offset 0
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use anabranch::{
+    Producer,
+    broker::{Broker, store::MemoryStore},
+    conn::{ClientTls, Trust},
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // A broker of our own, with a certificate made for this run.
+    let folder = tempfile::tempdir()?;
+    let broker = Broker::builder()
+        .listen("127.0.0.1:0".parse()?)
+        .development_certificate(folder.path())
+        .store(Arc::new(MemoryStore::default()))
+        .bind()
+        .await?;
+
+    let producer = Producer::builder()
+        .server(broker.local_addr().to_string())
+        .tls(ClientTls::trusting(Trust::CaFile(
+            folder.path().join("ca.pem"),
+        )))
+        .topic("greetings")
+        .connect()
+        .await?;
+    let receipt = producer.send_async("hello").await?;
+    let ack = receipt.await?;
+    println!("stored in {} at offset {}", ack.topic(), ack.offset());
+
+    producer.close(Duration::from_secs(5)).await?;
+    broker.shutdown(Duration::from_secs(5)).await?;
+    Ok(())
+}

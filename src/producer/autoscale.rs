@@ -1,0 +1,253 @@
+//! The shell around the scaling policy: gathers what it sees, carries out what it says, and tells why.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{core::Core, feed::Feed, lane::Lane, parking::MAX_LANES, road::Road};
+use crate::{
+    conn::Link,
+    metrics::producer as metrics,
+    scaler::{Action, Decision, Load, Reason, ScalePolicy},
+    tasks::Tasks,
+    time,
+};
+
+/// A lane without an answer for so many of the usual longest answer times, while others are answered, is stalled.
+const STALLED_P99: u32 = 4;
+/// And at least for so many round trips.
+const STALLED_RTT: u32 = 2;
+
+/// What a producer tells of its lanes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Lanes {
+    /// Lanes that are open now.
+    pub open: usize,
+    /// The most that were open at once.
+    pub most: usize,
+    /// Lanes opened since the producer began.
+    pub opened: u64,
+    /// Lanes retired since.
+    pub retired: u64,
+    /// How often each decision was taken, in the order of [`Reason::ALL`].
+    pub decisions: [u64; Reason::ALL.len()],
+}
+
+/// Opens and retires the lanes of one producer.
+pub(crate) struct Autoscale {
+    core: Arc<Core>,
+    road: Road,
+    tasks: Tasks,
+    policy: Box<dyn ScalePolicy>,
+    lanes: Vec<OpenLane>,
+    /// Lanes opened so far.
+    opened: u64,
+    report: watch::Sender<Lanes>,
+}
+
+struct OpenLane {
+    index: usize,
+    retire: Arc<AtomicBool>,
+}
+
+impl Autoscale {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        road: Road,
+        tasks: Tasks,
+        policy: Box<dyn ScalePolicy>,
+        report: watch::Sender<Lanes>,
+    ) -> Self {
+        Self {
+            core,
+            road,
+            tasks,
+            policy,
+            lanes: Vec::new(),
+            opened: 0,
+            report,
+        }
+    }
+
+    /// Runs until the producer ends. The first lane is there from the start, connection or not: messages are taken
+    /// and their deadlines kept in any case.
+    pub(crate) async fn run(mut self) {
+        self.open(1);
+        let stopped = self.road.stopped();
+        let mut links = self.road.links();
+        loop {
+            let wake_after = self.look();
+            let wake = async {
+                match wake_after {
+                    Some(after) => time::sleep(after).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                () = self.core.scaler_door.notified() => {}
+                _ = links.changed() => {}
+                () = wake => {}
+            }
+        }
+    }
+
+    /// One look and what follows from it. Answers when to look again.
+    fn look(&mut self) -> Option<Duration> {
+        self.lanes.retain(|lane| {
+            !lane.retire.load(Ordering::Relaxed) || self.core.gauges.lane(lane.index).is_open()
+        });
+        let Some(link) = self.road.link() else {
+            self.publish(None);
+            return None;
+        };
+        let now = time::now();
+        let load = self.load(now, &link);
+        let decision = self.policy.decide(now, &load);
+        self.carry_out(&load, decision);
+        let streams = self.staying().count();
+        let threshold = self.policy.backlog_threshold(streams);
+        self.core.backlog_edge.store(threshold, Ordering::Relaxed);
+        self.core
+            .scaler_quiet
+            .store(load.is_quiet(), Ordering::SeqCst);
+        metrics::looked(&load, streams, &self.road.pool().status());
+        self.publish(Some(decision.reason));
+        decision.wake_after
+    }
+
+    fn carry_out(&mut self, load: &Load, decision: Decision) {
+        let Decision { action, reason, .. } = decision;
+        metrics::decided(reason);
+        match action {
+            Action::Hold => {}
+            Action::Open(n) => {
+                let opened = self.open(n.get());
+                metrics::lanes_opened(reason, opened);
+                tracing::info!(
+                    opened,
+                    lanes = self.staying().count(),
+                    %reason,
+                    queued = load.queued_messages,
+                    rtt = ?load.rtt,
+                    cwnd = load.cwnd,
+                    "lanes opened"
+                );
+            }
+            Action::Retire(n) => {
+                let retired = self.retire(n.get());
+                metrics::lanes_retired(reason, retired);
+                tracing::info!(retired, lanes = self.staying().count(), %reason, "lanes retired");
+            }
+        }
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &OpenLane> {
+        self.lanes
+            .iter()
+            .filter(|lane| !lane.retire.load(Ordering::Relaxed))
+    }
+
+    /// Opens up to `n` lanes; the places of lanes that are still retiring are not free.
+    fn open(&mut self, n: usize) -> u64 {
+        let mut opened = 0;
+        for _ in 0..n {
+            let taken = |index: usize| self.lanes.iter().any(|lane| lane.index == index);
+            let Some(index) = (0..MAX_LANES).find(|&index| !taken(index)) else {
+                break;
+            };
+            let retire = Arc::new(AtomicBool::new(false));
+            let feed = Feed::shared(Arc::clone(&self.core), index);
+            let lane = Lane::new(
+                Arc::clone(&self.core),
+                self.road.clone(),
+                feed,
+                Arc::clone(&retire),
+            );
+            self.core.gauges.lane(index).open();
+            self.tasks.spawn(lane.run());
+            self.lanes.push(OpenLane { index, retire });
+            opened += 1;
+        }
+        self.opened += opened;
+        opened
+    }
+
+    /// Tells the `n` newest lanes to end once all they have is answered. The first lane stays.
+    fn retire(&self, n: usize) -> u64 {
+        let newest: Vec<_> = self.staying().skip(1).collect();
+        let mut retired = 0;
+        for lane in newest.into_iter().rev().take(n) {
+            lane.retire.store(true, Ordering::Relaxed);
+            self.core.queue.parking.wake(lane.index);
+            retired += 1;
+        }
+        retired
+    }
+
+    fn load(&self, now: Instant, link: &Link) -> Load {
+        let path = link.path();
+        let stats = link.connection().stats();
+        let mut load = Load::default();
+        load.queued_messages = self.core.queue.len();
+        load.queued_bytes = self.core.queue.bytes();
+        load.oldest_wait = self.core.queue.oldest_wait(now);
+        load.rtt = path.rtt.unwrap_or(stats.path.rtt);
+        load.min_rtt = path.min_rtt.unwrap_or(load.rtt);
+        load.cwnd = path.cwnd;
+        load.mtu = path.mtu;
+        load.bytes_in_flight = path.in_flight;
+        load.app_limited = path.app_limited;
+        load.packets_sent = stats.path.sent_packets;
+        load.packets_lost = stats.path.lost_packets;
+        load.congestion_events = stats.path.congestion_events;
+        self.core.gauges.answers().fill(now, &mut load);
+        load.lane_window = self.core.config.scaler.stream_window;
+        // The peer's limit shows when it is met: the pool then says so, and tries again after a while.
+        load.peer_streams_left = match self.road.pool().status().limit {
+            Some(_) => 0,
+            None => MAX_LANES,
+        };
+        (load.in_flight_messages, load.in_flight_bytes) = self.core.gauges.in_flight();
+        let patience = load
+            .ack_p99
+            .map_or(Duration::MAX, |p99| p99.saturating_mul(STALLED_P99))
+            .max(load.rtt * STALLED_RTT);
+        for lane in self.staying() {
+            let gauge = self.core.gauges.lane(lane.index);
+            if !gauge.has_stream() {
+                load.opening += 1;
+                continue;
+            }
+            load.lanes += 1;
+            if gauge.bytes() == 0 {
+                load.lanes_idle += 1;
+            }
+            let stalled = self.core.gauges.stalled(gauge, now) > patience;
+            if gauge.is_full() || stalled {
+                load.lanes_busy += 1;
+            }
+        }
+        load
+    }
+
+    fn publish(&self, reason: Option<Reason>) {
+        let open = self.staying().count();
+        self.report.send_modify(|report| {
+            report.opened = self.opened;
+            report.retired = self.opened - open as u64;
+            report.open = open;
+            report.most = report.most.max(open);
+            if let Some(reason) = reason {
+                report.decisions[reason as usize] += 1;
+            }
+        });
+    }
+}

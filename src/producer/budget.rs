@@ -1,0 +1,389 @@
+//! The budget: how many messages and bytes a producer may hold, queued and unanswered alike.
+//!
+//! Exact and fair. Taking is one compare-and-swap on a word that holds both counts while nobody waits. Who
+//! finds no room leaves the item itself in the waiting room, and whoever releases room admits from its front: so items
+//! enter in the order of the calls, however late a waiting task is polled. Admitted items are returned to the
+//! releaser, who passes them on.
+//!
+//! Leaving is possible at any time: a place that is dropped takes its item along, or learns that it was admitted.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+/// What one item, or many, take of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cost {
+    pub(crate) messages: u32,
+    pub(crate) bytes: u64,
+}
+
+impl Cost {
+    pub(crate) const fn one(bytes: u64) -> Self {
+        Self { messages: 1, bytes }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Messages in the upper 24 bits, bytes in the lower 40.
+const BYTES: u32 = 40;
+/// The most messages a budget can hold.
+pub(crate) const MAX_MESSAGES: u32 = (1 << (64 - BYTES)) - 1;
+/// The most bytes a budget can hold.
+pub(crate) const MAX_BYTES: u64 = (1 << BYTES) - 1;
+
+const fn pack(cost: Cost) -> u64 {
+    ((cost.messages as u64) << BYTES) | cost.bytes
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "24 bits fit in 32")]
+const fn unpack(word: u64) -> Cost {
+    Cost {
+        messages: (word >> BYTES) as u32,
+        bytes: word & MAX_BYTES,
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Budget<T> {
+    limit: Cost,
+    /// What is taken now.
+    used: AtomicU64,
+    /// How many wait, so that the fast path need not look into the room. Written under the lock.
+    waiting: AtomicUsize,
+    room: Mutex<Room<T>>,
+}
+
+#[derive(Debug)]
+struct Room<T> {
+    entries: VecDeque<Entry<T>>,
+    next_ticket: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    ticket: u64,
+    cost: Cost,
+    item: T,
+    waker: Option<Waker>,
+}
+
+/// How a call to enter ended.
+#[derive(Debug)]
+pub(crate) enum Entrance<T> {
+    /// There was room; here is the item to pass on.
+    Admitted(T),
+    /// It waits in the room under this ticket.
+    Waiting(Ticket),
+    /// The budget is closed; here is the item to give back.
+    Closed(T),
+}
+
+/// A place in the waiting room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+impl<T> Budget<T> {
+    pub(crate) const fn new(limit: Cost) -> Self {
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            room: Mutex::new(Room {
+                entries: VecDeque::new(),
+                next_ticket: 0,
+                closed: false,
+            }),
+        }
+    }
+
+    /// What is taken now.
+    pub(crate) fn used(&self) -> Cost {
+        unpack(self.used.load(Ordering::Relaxed))
+    }
+
+    /// How many wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Takes `cost` if there is room and nobody was there before.
+    pub(crate) fn try_take(&self, cost: Cost) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && self.take(cost)
+    }
+
+    fn take(&self, cost: Cost) -> bool {
+        self.used
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |word| {
+                let used = unpack(word);
+                let fits = used.messages + cost.messages <= self.limit.messages
+                    // A single item over the limit may pass while nothing else is there.
+                    && (used.bytes + cost.bytes <= self.limit.bytes || used.messages == 0);
+                fits.then(|| word + pack(cost))
+            })
+            .is_ok()
+    }
+
+    /// Takes `cost` for `item`, or leaves the item in the waiting room.
+    pub(crate) fn enter(&self, cost: Cost, item: T) -> Entrance<T> {
+        if self.try_take(cost) {
+            return Entrance::Admitted(item);
+        }
+        let mut room = self.lock();
+        if room.closed {
+            return Entrance::Closed(item);
+        }
+        // From here on a release looks into the room; one that came before has left its room for this look.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        if room.entries.is_empty() && self.take(cost) {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            return Entrance::Admitted(item);
+        }
+        let ticket = room.next_ticket;
+        room.next_ticket += 1;
+        room.entries.push_back(Entry {
+            ticket,
+            cost,
+            item,
+            waker: None,
+        });
+        Entrance::Waiting(Ticket(ticket))
+    }
+
+    /// Gives `cost` back and puts into `admitted` the items that there is room for now, in their order.
+    pub(crate) fn release(&self, cost: Cost, admitted: &mut Vec<T>) {
+        self.used.fetch_sub(pack(cost), Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.admit(admitted);
+        }
+    }
+
+    fn admit(&self, admitted: &mut Vec<T>) {
+        let mut wakers = Vec::new();
+        let mut room = self.lock();
+        while let Some(entry) = room.entries.front() {
+            if room.closed || !self.take(entry.cost) {
+                break;
+            }
+            if let Some(entry) = room.entries.pop_front() {
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                admitted.push(entry.item);
+                wakers.extend(entry.waker);
+            }
+        }
+        drop(room);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready with `Ok` once the item was admitted, with the item once the budget is closed.
+    pub(crate) fn poll_admitted(
+        &self,
+        ticket: Ticket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), T>> {
+        let mut room = self.lock();
+        let Some(place) = room.find(ticket) else {
+            return Poll::Ready(Ok(()));
+        };
+        if room.closed {
+            return match room.entries.remove(place) {
+                Some(entry) => {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    Poll::Ready(Err(entry.item))
+                }
+                None => Poll::Ready(Ok(())),
+            };
+        }
+        if let Some(entry) = room.entries.get_mut(place) {
+            match &mut entry.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Leaves the room. The item comes back unless it was admitted before. Those behind may fit where this one
+    /// did not: they go into `admitted`.
+    pub(crate) fn leave(&self, ticket: Ticket, admitted: &mut Vec<T>) -> Option<T> {
+        let mut room = self.lock();
+        let place = room.find(ticket)?;
+        let entry = room.entries.remove(place)?;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(room);
+        if place == 0 {
+            self.admit(admitted);
+        }
+        Some(entry.item)
+    }
+
+    /// Lets nobody in any more and wakes all who wait: they get their items back.
+    pub(crate) fn close(&self) {
+        let mut room = self.lock();
+        room.closed = true;
+        let wakers: Vec<_> = room
+            .entries
+            .iter_mut()
+            .filter_map(|e| e.waker.take())
+            .collect();
+        drop(room);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Room<T>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Room<T> {
+    /// Tickets are given in rising order and entries never change places.
+    fn find(&self, ticket: Ticket) -> Option<usize> {
+        self.entries
+            .binary_search_by_key(&ticket.0, |e| e.ticket)
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::task::noop_waker;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn budget(messages: u32, bytes: u64) -> Budget<u32> {
+        Budget::new(Cost { messages, bytes })
+    }
+
+    fn waiting(entrance: Entrance<u32>) -> Ticket {
+        match entrance {
+            Entrance::Waiting(ticket) => ticket,
+            other => panic!("expected to wait: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_small_item_does_not_overtake_a_large_one_that_waits() {
+        let b = budget(10, 100);
+        assert!(b.try_take(Cost::one(60)));
+        let large = waiting(b.enter(Cost::one(80), 1));
+        let small = waiting(b.enter(Cost::one(1), 2));
+        assert!(!b.try_take(Cost::one(1)));
+        let mut admitted = Vec::new();
+        b.release(Cost::one(60), &mut admitted);
+        assert_eq!(admitted, [1, 2]);
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert_eq!(b.poll_admitted(large, &mut cx), Poll::Ready(Ok(())));
+        assert_eq!(b.poll_admitted(small, &mut cx), Poll::Ready(Ok(())));
+        assert_eq!(b.used().bytes, 81);
+    }
+
+    #[test]
+    fn who_leaves_the_front_lets_in_those_behind() {
+        let b = budget(10, 100);
+        assert!(b.try_take(Cost::one(60)));
+        let large = waiting(b.enter(Cost::one(80), 1));
+        waiting(b.enter(Cost::one(10), 2));
+        let mut admitted = Vec::new();
+        assert_eq!(b.leave(large, &mut admitted), Some(1));
+        assert_eq!(admitted, [2]);
+        assert_eq!(
+            b.used(),
+            Cost {
+                messages: 2,
+                bytes: 70
+            }
+        );
+    }
+
+    #[test]
+    fn a_closed_budget_gives_the_waiting_their_items_back() {
+        let b = budget(1, 100);
+        assert!(b.try_take(Cost::one(1)));
+        let ticket = waiting(b.enter(Cost::one(1), 7));
+        b.close();
+        let waker = noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert_eq!(b.poll_admitted(ticket, &mut cx), Poll::Ready(Err(7)));
+        assert_eq!(b.waiting(), 0);
+        assert!(matches!(b.enter(Cost::one(1), 8), Entrance::Closed(8)));
+    }
+
+    #[test]
+    fn one_item_over_the_byte_limit_passes_alone() {
+        let b = budget(10, 100);
+        assert!(b.try_take(Cost::one(500)));
+        assert!(!b.try_take(Cost::one(1)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Enter(u64),
+        Release(usize),
+        Leave(usize),
+    }
+
+    proptest! {
+        #[test]
+        fn the_budget_is_exact_and_first_come_first_served(ops in prop::collection::vec(
+            prop_oneof![
+                (1u64..60).prop_map(Op::Enter),
+                (0usize..8).prop_map(Op::Release),
+                (0usize..8).prop_map(Op::Leave),
+            ], 1..200)) {
+            let b = budget(5, 100);
+            let mut held: Vec<(u32, u64)> = Vec::new();
+            let mut queue: VecDeque<(u32, u64, Ticket)> = VecDeque::new();
+            let mut costs = Vec::new();
+            for op in ops {
+                let mut admitted = Vec::new();
+                match op {
+                    Op::Enter(bytes) => {
+                        let id = u32::try_from(costs.len()).unwrap();
+                        costs.push(bytes);
+                        match b.enter(Cost::one(bytes), id) {
+                            Entrance::Admitted(id) => {
+                                prop_assert!(queue.is_empty());
+                                held.push((id, bytes));
+                            }
+                            Entrance::Waiting(t) => queue.push_back((id, bytes, t)),
+                            Entrance::Closed(_) => unreachable!(),
+                        }
+                    }
+                    Op::Release(i) if !held.is_empty() => {
+                        let (_, bytes) = held.remove(i % held.len());
+                        b.release(Cost::one(bytes), &mut admitted);
+                    }
+                    Op::Leave(i) if !queue.is_empty() => {
+                        let (id, _, ticket) = queue.remove(i % queue.len()).unwrap();
+                        prop_assert_eq!(b.leave(ticket, &mut admitted), Some(id));
+                    }
+                    _ => {}
+                }
+                for id in admitted {
+                    let (front, bytes, _) = queue.pop_front().unwrap();
+                    prop_assert_eq!(front, id);
+                    held.push((id, bytes));
+                }
+                let bytes: u64 = held.iter().map(|h| h.1).sum();
+                prop_assert_eq!(b.used(), Cost { messages: u32::try_from(held.len()).unwrap(), bytes });
+                prop_assert!(held.len() <= 5 && bytes <= 100);
+                prop_assert_eq!(b.waiting(), queue.len());
+                if let Some((_, bytes_front, _)) = queue.front() {
+                    prop_assert!(held.len() == 5 || bytes + bytes_front > 100, "the front could enter");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! How a producer begins.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{
+    Config, Producer, Strategy, WhenFull,
+    autoscale::{Autoscale, Lanes},
+    core::Core,
+    deadlines,
+    feed::Feed,
+    handle::Handle,
+    lane::Lane,
+    per_message::PerMessage,
+    road::Road,
+    streams::Streams,
+};
+use crate::{
+    TopicName,
+    config::{ConfigError, Problems},
+    conn::{self, ConnectError, Supervisor, TlsError},
+    pool::StreamPool,
+    scaler::{MAX_STREAMS, ScalePolicy},
+    tasks::Tasks,
+    wire::Identity,
+};
+
+/// Options with which a producer cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Fields that break a rule.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A certificate or key that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl From<conn::StartError> for BuildError {
+    fn from(error: conn::StartError) -> Self {
+        match error {
+            conn::StartError::Config(error) => Self::Config(error),
+            conn::StartError::Tls(error) => Self::Tls(error),
+        }
+    }
+}
+
+/// Why a producer did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its options.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] Arc<ConnectError>),
+}
+
+/// Collects a producer's options. Setters never fail and never adjust; [`Builder::build`] checks all of them.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct Builder {
+    config: Config,
+    strategy: Strategy,
+    topic: String,
+}
+
+impl Builder {
+    /// All options at once, in place of what was set before.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// A broker's `HOST:PORT`. May be called again: servers are tried in turn.
+    pub fn server(mut self, server: impl Into<String>) -> Self {
+        self.config.conn.servers.push(server.into());
+        self
+    }
+
+    /// The topic of messages that name none. Required.
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topic = topic.into();
+        self
+    }
+
+    /// See [`Config::name`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// How the broker's certificate is checked and what is shown to it. Default: the system's roots, nothing shown.
+    pub fn tls(mut self, tls: conn::ClientTls) -> Self {
+        self.config.conn.tls = tls;
+        self
+    }
+
+    /// A token to show to the broker. Default: none.
+    pub fn token(mut self, token: impl Into<conn::Token>) -> Self {
+        self.config.conn.token = token.into();
+        self
+    }
+
+    /// How many streams carry the messages of `send_async`. Default: [`Strategy::Adaptive`].
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// A scaling policy of one's own.
+    pub fn policy(self, policy: impl ScalePolicy + 'static) -> Self {
+        self.strategy(Strategy::Custom(Box::new(policy)))
+    }
+
+    /// Always `n` lanes.
+    pub fn fixed_lanes(self, n: NonZeroUsize) -> Self {
+        self.strategy(Strategy::Fixed(n))
+    }
+
+    /// See [`Config::buffer_messages`] and [`Config::buffer_bytes`].
+    pub fn buffer(mut self, messages: u32, bytes: u64) -> Self {
+        self.config.buffer_messages = messages;
+        self.config.buffer_bytes = bytes;
+        self
+    }
+
+    /// See [`Config::when_full`].
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.config.when_full = when_full;
+        self
+    }
+
+    /// See [`Config::max_message_bytes`].
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_message_bytes = bytes;
+        self
+    }
+
+    /// See [`Config::linger`].
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.config.linger = linger;
+        self
+    }
+
+    /// See [`Config::delivery_timeout`].
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.config.delivery_timeout = timeout;
+        self
+    }
+
+    /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
+    ///
+    /// Messages are taken from the start; they go out once there is a connection.
+    ///
+    /// # Errors
+    /// Every wrong field at once.
+    pub fn build(self) -> Result<Producer, BuildError> {
+        let Self {
+            mut config,
+            strategy,
+            topic,
+        } = self;
+        let mut problems = Problems::default();
+        let name = TopicName::new(&topic);
+        if let Err(error) = &name {
+            problems.expect(false, "topic", &topic, error.to_string());
+        }
+        let most = match &strategy {
+            Strategy::Adaptive => config.scaler.max_streams,
+            Strategy::Fixed(n) => n.get(),
+            Strategy::Custom(_) => MAX_STREAMS,
+            Strategy::PerMessage(_) => 1,
+        };
+        problems.expect(
+            most <= MAX_STREAMS,
+            "strategy",
+            &strategy,
+            format!("must have at most {MAX_STREAMS} lanes"),
+        );
+        problems.part(config.check());
+        problems.into_result()?;
+        // The check above has seen the topic.
+        let Ok(topic) = name else {
+            return Err(ConfigError::default().into());
+        };
+        // One more than the lanes: the ordered stream comes from the same pool.
+        config.pool.max = config.pool.max.max(most + 1);
+        start(config, strategy, topic)
+    }
+
+    /// As [`Builder::build`], and waits for the first connection.
+    ///
+    /// # Errors
+    /// Every wrong field; or why there is no connection, where the broker refused, or nobody answered within
+    /// `conn.connect_timeout`.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it leaves nothing behind.
+    pub async fn connect(self) -> Result<Producer, StartError> {
+        let producer = self.build()?;
+        producer.connected().await?;
+        Ok(producer)
+    }
+}
+
+fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Producer, BuildError> {
+    let tasks = Tasks::new();
+    let identity = Identity {
+        name: config.name.clone().unwrap_or_else(random_name),
+        instance: fastrand::u64(..),
+    };
+    let supervisor = Supervisor::start(config.conn.clone(), Some(identity), &tasks)?;
+    let links = supervisor.state();
+    let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
+    let road = Road::new(links, pool, tasks.stopped().clone());
+    let core = Arc::new(Core::new(config, topic));
+    let (report, lanes) = watch::channel(Lanes::default());
+
+    let ordered = Lane::new(
+        Arc::clone(&core),
+        road.clone(),
+        Feed::ordered(Arc::clone(&core)),
+        Arc::default(),
+    );
+    tasks.spawn(ordered.run());
+    match strategy.into_policy(&core.config.scaler) {
+        Ok(policy) => {
+            let autoscale = Autoscale::new(
+                Arc::clone(&core),
+                road.clone(),
+                tasks.clone(),
+                policy,
+                report,
+            );
+            tasks.spawn(autoscale.run());
+        }
+        Err(streams) => {
+            let dispatcher =
+                PerMessage::new(Arc::clone(&core), road.clone(), tasks.clone(), streams);
+            tasks.spawn(dispatcher.run());
+        }
+    }
+    tasks.spawn(deadlines::keep(Arc::clone(&core), tasks.stopped().clone()));
+    let handle = Handle::start(core, road, tasks, supervisor, lanes);
+    Ok(Producer::from_handle(handle))
+}
+
+/// A name that no other producer has.
+fn random_name() -> String {
+    format!("anonymous-{:016x}", fastrand::u64(..))
+}

@@ -1,0 +1,173 @@
+//! Where a lane takes its messages from: the shared queue with its ordered sub-queues, or the road of `send`.
+
+use std::sync::Arc;
+
+use super::{
+    batcher::Batcher,
+    core::Core,
+    keys::{Owned, ShardId},
+    parking::MAX_LANES,
+    queue::{Queued, Run},
+};
+
+/// The place of the ordered lane among the gauges.
+pub(crate) const ORDERED: usize = MAX_LANES;
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    core: Arc<Core>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Shared {
+        lane: usize,
+        owned: Owned,
+        /// This lane was woken for new work and has not looked yet.
+        searching: bool,
+    },
+    Ordered,
+}
+
+impl Feed {
+    pub(crate) fn shared(core: Arc<Core>, lane: usize) -> Self {
+        Self {
+            core,
+            source: Source::Shared {
+                lane,
+                owned: Owned::default(),
+                searching: false,
+            },
+        }
+    }
+
+    pub(crate) const fn ordered(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            source: Source::Ordered,
+        }
+    }
+
+    /// The lane's place among the gauges.
+    pub(crate) const fn index(&self) -> usize {
+        match self.source {
+            Source::Shared { lane, .. } => lane,
+            Source::Ordered => ORDERED,
+        }
+    }
+
+    /// Takes a run. Messages that `is_late` are handed back instead of batched, and count as taken.
+    pub(crate) fn pull(
+        &mut self,
+        run: Run,
+        is_late: impl Fn(&Queued) -> bool,
+        batcher: &mut Batcher,
+        late: &mut Vec<(Queued, Option<ShardId>)>,
+    ) -> u64 {
+        let taker = |message: Queued, shard| {
+            if is_late(&message) {
+                late.push((message, shard));
+            } else {
+                batcher.push(message, shard);
+            }
+        };
+        match &mut self.source {
+            Source::Shared {
+                lane,
+                owned,
+                searching,
+            } => {
+                let taken = self.core.queue.pull(*lane, owned, run, taker);
+                if taken >= self.core.config.run_bytes {
+                    self.core.queue.parking.pass_on(*lane);
+                }
+                if std::mem::take(searching) {
+                    self.core
+                        .queue
+                        .parking
+                        .searched(|| self.core.queue.has_shared_work());
+                }
+                taken
+            }
+            Source::Ordered => {
+                let mut taker = taker;
+                self.core.ordered.pull(run, |m| taker(m, None))
+            }
+        }
+    }
+
+    /// The lane has no room: whoever woke it for new work must wake another.
+    pub(crate) fn pass(&mut self) {
+        if let Source::Shared { searching, .. } = &mut self.source {
+            if std::mem::take(searching) {
+                self.core
+                    .queue
+                    .parking
+                    .searched(|| self.core.queue.has_shared_work());
+            }
+        }
+    }
+
+    /// Whether something waits for this lane.
+    pub(crate) fn has_work(&self) -> bool {
+        match &self.source {
+            Source::Shared { owned, .. } => self.core.queue.has_work(owned),
+            Source::Ordered => self.core.ordered.len() > 0,
+        }
+    }
+
+    /// Whether the lane owns no sub-queue.
+    pub(crate) fn settle(&mut self) -> bool {
+        match &mut self.source {
+            Source::Shared { owned, .. } => {
+                owned.settle(&self.core.queue.keys);
+                owned.is_empty()
+            }
+            Source::Ordered => true,
+        }
+    }
+
+    /// Waits until somebody wakes this lane. With `for_work`, new messages do too, and the wait ends at once
+    /// where there are some.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn wait(&mut self, for_work: bool) {
+        match &mut self.source {
+            Source::Ordered => self.core.ordered.wait().await,
+            Source::Shared {
+                lane,
+                owned,
+                searching,
+            } => {
+                let parking = &self.core.queue.parking;
+                if !for_work {
+                    return parking.wait(*lane).await;
+                }
+                parking.park(*lane);
+                // Undone whichever way this ends: the wait may be dropped.
+                let _unpark = scopeguard(|| *searching |= parking.unpark(*lane));
+                if !self.core.queue.has_work(owned) {
+                    parking.wait(*lane).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.pass();
+    }
+}
+
+/// Runs `end` when dropped.
+fn scopeguard<F: FnMut()>(end: F) -> impl Drop {
+    struct Guard<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for Guard<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    Guard(end)
+}

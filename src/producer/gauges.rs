@@ -1,0 +1,160 @@
+//! What the scaler sees of the lanes: counts that lanes write and the scaler reads.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{batcher::Request, feed::ORDERED};
+use crate::scaler::meter::Answers;
+
+/// The place of the dispatcher that has no lanes.
+pub(crate) const PER_MESSAGE: usize = ORDERED + 1;
+
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    lanes: Box<[LaneGauge]>,
+    /// Fed by answers, read by the scaler.
+    answers: Mutex<Answers>,
+    base: Instant,
+}
+
+/// One lane, by the place it has.
+#[derive(Debug, Default)]
+pub(crate) struct LaneGauge {
+    /// Its task runs. Set when it is started, cleared by the task when it ends.
+    open: AtomicBool,
+    /// It has a stream.
+    streaming: AtomicBool,
+    /// Bytes of its batches that are unanswered, on a stream or not yet.
+    bytes: AtomicU64,
+    messages: AtomicUsize,
+    /// It found its window full when it last looked.
+    full: AtomicBool,
+    /// When it was last answered, or got its first unanswered request; microseconds since `base`.
+    progress: AtomicU64,
+}
+
+impl Gauges {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            lanes: (0..=PER_MESSAGE).map(|_| LaneGauge::default()).collect(),
+            answers: Mutex::new(Answers::default()),
+            base: now,
+        }
+    }
+
+    pub(crate) fn lane(&self, lane: usize) -> &LaneGauge {
+        &self.lanes[lane]
+    }
+
+    /// The lanes that can be scaled.
+    pub(crate) fn scaled(&self) -> &[LaneGauge] {
+        &self.lanes[..ORDERED]
+    }
+
+    /// Unanswered messages and bytes of all lanes.
+    pub(crate) fn in_flight(&self) -> (usize, u64) {
+        self.lanes.iter().fold((0, 0), |(messages, bytes), lane| {
+            (
+                messages + lane.messages.load(Ordering::Relaxed),
+                bytes + lane.bytes(),
+            )
+        })
+    }
+
+    pub(crate) fn registered(&self, now: Instant, request: &Request) {
+        let lane = self.lane(request.lane);
+        lane.messages
+            .fetch_add(request.slots.len(), Ordering::Relaxed);
+        let before = lane
+            .bytes
+            .fetch_add(request.batch.len() as u64, Ordering::Relaxed);
+        if before == 0 {
+            lane.progress.store(self.micros(now), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn answered(&self, now: Instant, request: &Request, held: Duration) {
+        self.ended(now, request);
+        if let Some(written) = request.written {
+            let took = now.saturating_duration_since(written);
+            let network = took.saturating_sub(held);
+            self.answers()
+                .on_answer(now, request.batch.len() as u64, took, network);
+        }
+    }
+
+    pub(crate) fn ended(&self, now: Instant, request: &Request) {
+        let lane = self.lane(request.lane);
+        lane.messages
+            .fetch_sub(request.slots.len(), Ordering::Relaxed);
+        lane.bytes
+            .fetch_sub(request.batch.len() as u64, Ordering::Relaxed);
+        lane.progress.store(self.micros(now), Ordering::Relaxed);
+    }
+
+    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long a lane has had something unanswered without an answer.
+    pub(crate) fn stalled(&self, lane: &LaneGauge, now: Instant) -> Duration {
+        if lane.bytes() == 0 {
+            return Duration::ZERO;
+        }
+        let since = self.base + Duration::from_micros(lane.progress.load(Ordering::Relaxed));
+        now.saturating_duration_since(since)
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.base).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl LaneGauge {
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn close(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.full.store(false, Ordering::Relaxed);
+        self.streaming.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_streaming(&self, streaming: bool) {
+        self.streaming.store(streaming, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_stream(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many more bytes a window of `window` has room for. An empty lane always has room for one run.
+    pub(crate) fn room(&self, window: u64) -> u64 {
+        match self.bytes() {
+            0 => window.max(1),
+            bytes => window.saturating_sub(bytes),
+        }
+    }
+
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+}

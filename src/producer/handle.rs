@@ -1,0 +1,106 @@
+//! What all clones of a producer share, and how it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, watch};
+
+use super::{Fate, Lanes, SendError, SendErrorKind, Undelivered, core::Core, road::Road};
+use crate::{
+    conn::{self, ConnectError, Link, LinkState, Supervisor},
+    tasks::Tasks,
+    time,
+};
+
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) core: Arc<Core>,
+    pub(super) road: Road,
+    pub(super) lanes: watch::Receiver<Lanes>,
+    tasks: Tasks,
+    /// Taken by the close; empty afterwards.
+    supervisor: Mutex<Option<Supervisor>>,
+}
+
+impl Handle {
+    pub(super) fn start(
+        core: Arc<Core>,
+        road: Road,
+        tasks: Tasks,
+        supervisor: Supervisor,
+        lanes: watch::Receiver<Lanes>,
+    ) -> Self {
+        tasks.spawn(watch_link(Arc::clone(&core), road.clone()));
+        Self {
+            core,
+            road,
+            lanes,
+            tasks,
+            supervisor: Mutex::new(Some(supervisor)),
+        }
+    }
+
+    /// Waits until there is a connection, or there will be none.
+    pub(super) async fn connected(&self) -> Result<Arc<Link>, Arc<ConnectError>> {
+        conn::up(&mut self.road.links()).await
+    }
+
+    /// Drains until the deadline, then ends everything. Answers what has no outcome.
+    pub(super) async fn close(&self, deadline: Duration) -> Vec<Undelivered> {
+        let until = time::now() + deadline;
+        self.core.close_entrance();
+        let _ = time::timeout(deadline, self.core.eras.flush()).await;
+        let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
+        let left = self.core.end(&closed);
+        self.tasks.stop();
+        self.road.pool().clone().close().await;
+        let supervisor = self.supervisor.lock().await.take();
+        if let Some(supervisor) = supervisor {
+            supervisor
+                .close(until.saturating_duration_since(time::now()))
+                .await;
+        }
+        self.tasks.join().await;
+        left
+    }
+}
+
+/// A producer that was dropped and not closed: everything ends at once, and what had no outcome is counted.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let dropped = SendError::new(SendErrorKind::Closed, Fate::NotStored);
+        let left = self.core.end(&dropped).len();
+        if left > 0 {
+            tracing::warn!(
+                messages = left,
+                "a producer was dropped and not closed: these messages had no outcome"
+            );
+            crate::metrics::producer::dropped(left as u64);
+        }
+        self.tasks.stop();
+    }
+}
+
+/// Follows the connection: the broker's limit counts from the moment it is known, and a refusal for good ends the
+/// producer with that reason.
+async fn watch_link(core: Arc<Core>, road: Road) {
+    let mut links = road.links();
+    let stopped = road.stopped();
+    loop {
+        match &*links.borrow_and_update() {
+            LinkState::Up(link) => {
+                core.limit_messages(u64::from(link.connected().max_message));
+            }
+            LinkState::Closed(error) => {
+                let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
+                    .detail(error.to_string());
+                core.end(&gone);
+                return;
+            }
+            LinkState::Connecting { .. } | LinkState::Down { .. } => {}
+        }
+        tokio::select! {
+            () = stopped.cancelled() => return,
+            changed = links.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! A lane: one task, one pooled stream, one window of unanswered bytes.
+//!
+//! A lane pulls. Whenever its window has room it takes a run of what waits, makes it into batches, registers them
+//! under request ids and writes them; beside that it reads the answers. A lane whose stream stalls stops pulling by
+//! itself, and the others carry on.
+//!
+//! A lane outlives its streams: what it has registered stays its own, in order, until it is answered. On a new
+//! stream it writes all of that again, with the same ids, before anything new. While there is no connection it goes
+//! on taking messages up to its window, so that their deadlines are kept.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{
+    Fate, SendError, SendErrorKind, batcher::Batcher, core::Core, feed::Feed, queue::Run,
+    road::Road, streams::Answers,
+};
+use crate::{
+    RequestId,
+    conn::Link,
+    pool::PooledStream,
+    time,
+    wire::{self, Failure, FailureCode, Packet},
+};
+
+/// How long a lane waits before it asks the pool again after it got no stream.
+const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
+/// The most frames of one write.
+const FRAMES: usize = 8;
+
+pub(crate) struct Lane {
+    core: Arc<Core>,
+    road: Road,
+    feed: Feed,
+    batcher: Batcher,
+    /// What this lane has registered, from the oldest that may be unanswered on.
+    mine: VecDeque<RequestId>,
+    /// How many of `mine` were written on the present stream.
+    written: usize,
+    /// Set by the scaler: take nothing new, end when all is answered.
+    retire: Arc<AtomicBool>,
+}
+
+/// Why a lane let go of a stream.
+enum End {
+    /// It was asked to, and has nothing unanswered.
+    Retired,
+    /// The stream or its connection is of no use any more.
+    Broken(&'static str),
+}
+
+impl Lane {
+    pub(crate) fn new(core: Arc<Core>, road: Road, feed: Feed, retire: Arc<AtomicBool>) -> Self {
+        let batcher = Batcher::new(feed.index(), core.topic.clone());
+        Self {
+            core,
+            road,
+            feed,
+            batcher,
+            mine: VecDeque::new(),
+            written: 0,
+            retire,
+        }
+    }
+
+    /// Runs until retired, or until the producer has ended.
+    pub(crate) async fn run(mut self) {
+        let index = self.feed.index();
+        self.core.gauges.lane(index).open();
+        let stopped = self.road.stopped();
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = self.live() => {}
+        }
+        self.core.gauges.lane(index).close();
+    }
+
+    async fn live(&mut self) {
+        while let Some(link) = self.await_link().await {
+            match self.ride(&link).await {
+                End::Retired => return,
+                End::Broken(why) => {
+                    tracing::debug!(lane = self.feed.index(), why, "a lane lost its stream");
+                }
+            }
+        }
+    }
+
+    /// Waits for a connection, and takes messages meanwhile. `None` once retired.
+    async fn await_link(&mut self) -> Option<Arc<Link>> {
+        self.written = 0;
+        loop {
+            if let Some(link) = self.road.link() {
+                return Some(link);
+            }
+            if self.is_done() {
+                return None;
+            }
+            let more = self.fill();
+            let mut links = self.road.links();
+            tokio::select! {
+                _ = links.changed(), if !more => {}
+                () = self.wait(), if !more => {}
+                else => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Works on one stream until it breaks or the lane is done.
+    async fn ride(&mut self, link: &Arc<Link>) -> End {
+        let mut stream = match self.road.stream().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(lane = self.feed.index(), %error, "no stream for a lane");
+                if self.is_idle() && self.feed.index() > 0 {
+                    self.retire.store(true, Ordering::Relaxed);
+                    return End::Retired;
+                }
+                tokio::select! {
+                    () = time::sleep(NO_STREAM_PAUSE) => {}
+                    _ = link.connection().closed() => {}
+                }
+                return End::Broken("no stream");
+            }
+        };
+        if stream.link_number() != link.number() {
+            PooledStream::discard(stream);
+            return End::Broken("the connection has changed");
+        }
+        self.written = 0;
+        let core = Arc::clone(&self.core);
+        self.core.gauges.lane(self.feed.index()).set_streaming(true);
+        let (writer, answers) = stream.halves();
+        let end = tokio::select! {
+            end = self.work(writer, link) => end,
+            end = read_answers(&core, answers) => end,
+        };
+        self.core
+            .gauges
+            .lane(self.feed.index())
+            .set_streaming(false);
+        match end {
+            End::Retired => drop(stream),
+            End::Broken(_) => PooledStream::discard(stream),
+        }
+        end
+    }
+
+    async fn work(&mut self, writer: &mut quinn::SendStream, link: &Link) -> End {
+        loop {
+            let mut chunks = self.next_frames();
+            if !chunks.is_empty() {
+                let _turn = self.road.turn(link).await;
+                if writer.write_all_chunks(&mut chunks).await.is_err() {
+                    return End::Broken("the stream takes no more");
+                }
+                continue;
+            }
+            if self.fill() {
+                continue;
+            }
+            if self.is_done() {
+                return End::Retired;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// The next registered requests that this stream has not seen, as heads and batches.
+    fn next_frames(&mut self) -> Vec<Bytes> {
+        let mut chunks = Vec::new();
+        if self.written == self.mine.len() {
+            return chunks;
+        }
+        let now = time::now();
+        let mut again = 0;
+        let mut inflight = self.core.inflight();
+        let low = inflight.low();
+        while chunks.len() < 2 * FRAMES {
+            let Some(&id) = self.mine.get(self.written) else {
+                break;
+            };
+            self.written += 1;
+            if let Some(request) = inflight.get_mut(id) {
+                request.attempts += 1;
+                again += u64::from(request.attempts > 1);
+                request.written.get_or_insert(now);
+                chunks.push(wire::produce_head(
+                    id,
+                    low,
+                    &request.topic,
+                    request.batch.len(),
+                ));
+                chunks.push(request.batch.clone());
+            }
+        }
+        drop(inflight);
+        self.core.count_retries(again);
+        chunks
+    }
+
+    /// Takes a run and registers it, if the window has room and something waits. True where something was taken.
+    fn fill(&mut self) -> bool {
+        self.prune();
+        let gauge = self.core.gauges.lane(self.feed.index());
+        let room = gauge.room(self.core.config.scaler.stream_window);
+        if room == 0 || !self.core.has_room() {
+            gauge.set_full(true);
+            self.feed.pass();
+            return false;
+        }
+        gauge.set_full(false);
+        if self.retire.load(Ordering::Relaxed) && self.feed.settle() {
+            self.feed.pass();
+            return false;
+        }
+        let run = Run {
+            bytes: self.core.run_bytes().min(room),
+            messages: self.core.config.batch_messages,
+        };
+        let oldest = time::now().checked_sub(self.core.config.delivery_timeout);
+        let mut late = Vec::new();
+        let taken = self.feed.pull(
+            run,
+            |message| oldest.is_some_and(|oldest| message.at <= oldest),
+            &mut self.batcher,
+            &mut late,
+        );
+        for (message, shard) in late {
+            if let Some(shard) = shard {
+                self.core.queue.keys.answered(shard, 1);
+            }
+            let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
+            self.core.drop_queued(message, error);
+        }
+        if taken > 0 {
+            self.core.register(self.batcher.finish(), &mut self.mine);
+        }
+        taken > 0
+    }
+
+    /// Forgets what is answered.
+    fn prune(&mut self) {
+        if self.mine.is_empty() {
+            return;
+        }
+        let mut inflight = self.core.inflight();
+        while let Some(&id) = self.mine.front() {
+            if inflight.get_mut(id).is_some() {
+                break;
+            }
+            self.mine.pop_front();
+            self.written = self.written.saturating_sub(1);
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.prune();
+        self.mine.is_empty() && self.feed.settle()
+    }
+
+    fn is_done(&mut self) -> bool {
+        self.retire.load(Ordering::Relaxed) && self.is_idle()
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(&mut self) {
+        let gauge = self.core.gauges.lane(self.feed.index());
+        let for_work = !gauge.is_full() && !self.retire.load(Ordering::Relaxed);
+        self.feed.wait(for_work).await;
+        if for_work && !self.core.config.linger.is_zero() && self.feed.has_work() {
+            self.core.linger().await;
+        }
+    }
+}
+
+/// Reads answers until the stream ends.
+async fn read_answers(core: &Core, answers: &mut Answers) -> End {
+    loop {
+        match answers.next().await {
+            Some(Ok(answer)) => {
+                if on_answer(core, answer).is_none() {
+                    return End::Broken("the broker sent what makes no sense here");
+                }
+            }
+            Some(Err(_)) => return End::Broken("the stream cannot be read"),
+            None => return End::Broken("the broker ended the stream"),
+        }
+    }
+}
+
+/// Settles what an answer is about. `None` for a packet that is no answer.
+pub(crate) fn on_answer(core: &Core, answer: Packet) -> Option<()> {
+    match answer {
+        Packet::Stored(stored) => core.stored(&stored),
+        // What a closing broker refuses goes to the next connection, within its deadline.
+        Packet::Refused(refused) if refused.failure.code == FailureCode::Closing => {}
+        Packet::Refused(refused) => {
+            let Failure { code, detail } = refused.failure;
+            let fate = match code {
+                FailureCode::StoreFailed | FailureCode::Unrecognised(_) => Fate::Unknown,
+                _ => Fate::NotStored,
+            };
+            let error = SendError::new(SendErrorKind::Refused(code), fate).detail(detail);
+            core.failed(refused.request, &error);
+        }
+        _ => return None,
+    }
+    Some(())
+}

@@ -1,0 +1,76 @@
+//! The road to the broker: the connection that stands, the pool of its streams, and the turn to write on them.
+
+use std::sync::Arc;
+
+use tokio::sync::{SemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    streams::{StreamError, Streams},
+    turn::Turn,
+};
+use crate::{
+    conn::{Link, LinkState},
+    pool::{PoolError, PooledStream, StreamPool},
+};
+
+/// The connection that stands now.
+pub(crate) fn standing(links: &watch::Receiver<LinkState>) -> Option<Arc<Link>> {
+    match &*links.borrow() {
+        LinkState::Up(link) => Some(Arc::clone(link)),
+        LinkState::Connecting { .. } | LinkState::Down { .. } | LinkState::Closed(_) => None,
+    }
+}
+
+/// Shared by all lanes of one producer.
+#[derive(Debug, Clone)]
+pub(crate) struct Road {
+    links: watch::Receiver<LinkState>,
+    pool: StreamPool<Streams>,
+    turn: Arc<Turn>,
+    stopped: CancellationToken,
+}
+
+impl Road {
+    pub(crate) fn new(
+        links: watch::Receiver<LinkState>,
+        pool: StreamPool<Streams>,
+        stopped: CancellationToken,
+    ) -> Self {
+        Self {
+            links,
+            pool,
+            turn: Arc::new(Turn::new()),
+            stopped,
+        }
+    }
+
+    /// The connection that stands now.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        standing(&self.links)
+    }
+
+    /// To await changes of the connection.
+    pub(crate) fn links(&self) -> watch::Receiver<LinkState> {
+        self.links.clone()
+    }
+
+    /// A tested stream from the pool.
+    pub(crate) async fn stream(&self) -> Result<PooledStream<Streams>, PoolError<StreamError>> {
+        self.pool.get().await
+    }
+
+    pub(crate) const fn pool(&self) -> &StreamPool<Streams> {
+        &self.pool
+    }
+
+    /// The turn to write on `link`.
+    pub(crate) async fn turn(&self, link: &Link) -> Option<SemaphorePermit<'_>> {
+        self.turn.take(link).await
+    }
+
+    /// The sign that the producer ends.
+    pub(crate) fn stopped(&self) -> CancellationToken {
+        self.stopped.clone()
+    }
+}

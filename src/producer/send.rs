@@ -1,0 +1,175 @@
+//! The futures of `send` and `send_async`.
+//!
+//! Both take the message in when they are called, not when they are first polled: the order of the calls is the
+//! order of the messages, whoever polls what when. Where there is no room, the message waits in its place in the
+//! line and enters even if its task is polled late.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tokio::time::Sleep;
+
+use super::{
+    Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
+    budget::Ticket,
+    core::{Core, Entered, Way},
+};
+use crate::time;
+
+/// Resolves to a [`Receipt`] once there is room for the message.
+///
+/// # Errors
+/// [`SendErrorKind::TooLarge`], [`SendErrorKind::Full`] (only with a bounded [`WhenFull`]),
+/// [`SendErrorKind::Expired`] where there was no room within `delivery_timeout`, [`SendErrorKind::Closed`] and
+/// [`SendErrorKind::Disconnected`]. In each case the message was not accepted and comes back in the error.
+///
+/// # Cancel safety
+/// Dropped before it is ready, the message is withdrawn, unless it was accepted in the meantime: then it
+/// will be delivered, and only its receipt is lost.
+#[derive(Debug)]
+#[must_use = "the message is withdrawn when this is dropped before there was room for it"]
+pub struct SendAsync<'a> {
+    core: &'a Core,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Ready(Result<Receipt, SendError>),
+    Waiting(Waiting),
+    Done,
+}
+
+/// A message in the waiting room.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    ticket: Ticket,
+    receipt: Receipt,
+    until: Pin<Box<Sleep>>,
+    /// What it is told when the time is up.
+    late: SendErrorKind,
+}
+
+impl Waiting {
+    /// The place of a message that waits for room since `now`.
+    pub(crate) fn new(core: &Core, ticket: Ticket, receipt: Receipt, now: Instant) -> Self {
+        let delivery = core.config.delivery_timeout;
+        let (patience, late) = match core.config.when_full {
+            WhenFull::WaitFor(patience) if patience < delivery => (patience, SendErrorKind::Full),
+            _ => (delivery, SendErrorKind::Expired),
+        };
+        Self {
+            ticket,
+            receipt,
+            until: Box::pin(time::until(now + patience)),
+            late,
+        }
+    }
+
+    /// Ready once the message was accepted, or is given back.
+    pub(crate) fn poll(
+        &mut self,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Poll::Ready(admitted) = core.poll_entered(self.ticket, cx) {
+            return Poll::Ready(admitted);
+        }
+        ready!(self.until.as_mut().poll(cx));
+        Poll::Ready(match core.leave(self.ticket) {
+            Some(message) => Err(core.rejected(self.late).message(message)),
+            None => Ok(()),
+        })
+    }
+
+    pub(crate) fn leave(&self, core: &Core) {
+        core.leave(self.ticket);
+    }
+
+    pub(crate) fn into_receipt(self) -> Receipt {
+        self.receipt
+    }
+}
+
+impl<'a> SendAsync<'a> {
+    pub(super) fn new(core: &'a Core, message: Message, way: Way) -> Self {
+        let wait = !matches!(core.config.when_full, WhenFull::Error);
+        let state = match core.enter(message, way, wait) {
+            Ok(Entered::Accepted(receipt)) => State::Ready(Ok(receipt)),
+            Ok(Entered::Waiting(ticket, receipt)) => {
+                State::Waiting(Waiting::new(core, ticket, receipt, time::now()))
+            }
+            Err(error) => State::Ready(Err(error)),
+        };
+        Self { core, state }
+    }
+}
+
+impl Future for SendAsync<'_> {
+    type Output = Result<Receipt, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let core = self.core;
+        let outcome = match &mut self.state {
+            State::Waiting(waiting) => Some(ready!(waiting.poll(core, cx))),
+            State::Ready(_) | State::Done => None,
+        };
+        match (std::mem::replace(&mut self.state, State::Done), outcome) {
+            (State::Ready(result), _) => Poll::Ready(result),
+            (State::Waiting(waiting), Some(Ok(()))) => Poll::Ready(Ok(waiting.into_receipt())),
+            (State::Waiting(_), Some(Err(error))) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Err(SendError::new(SendErrorKind::Closed, Fate::Unknown)
+                .detail("the future was polled after it was ready"))),
+        }
+    }
+}
+
+impl Drop for SendAsync<'_> {
+    fn drop(&mut self) {
+        if let State::Waiting(waiting) = &self.state {
+            waiting.leave(self.core);
+        }
+    }
+}
+
+/// Resolves to the [`Ack`] of a message that was sent in order.
+///
+/// # Errors
+/// Those of [`SendAsync`], and what may become of an accepted message: [`SendErrorKind::Expired`] and
+/// [`SendErrorKind::Refused`]. [`SendError::fate`] tells what is known of it.
+///
+/// # Cancel safety
+/// Dropped before there was room, the message is withdrawn; dropped later, it will be delivered all the same.
+#[derive(Debug)]
+#[must_use = "the message is withdrawn when this is dropped before there was room for it"]
+pub struct Send<'a> {
+    entering: SendAsync<'a>,
+    receipt: Option<Receipt>,
+}
+
+impl<'a> Send<'a> {
+    pub(super) fn new(core: &'a Core, message: Message) -> Self {
+        Self {
+            entering: SendAsync::new(core, message, Way::Ordered),
+            receipt: None,
+        }
+    }
+}
+
+impl Future for Send<'_> {
+    type Output = Result<Ack, SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            if let Some(receipt) = &mut self.receipt {
+                return Pin::new(receipt).poll(cx);
+            }
+            let receipt = ready!(Pin::new(&mut self.entering).poll(cx))?;
+            self.receipt = Some(receipt);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `Sink<Message>` for a producer: for `stream.forward(producer)`.
+//!
+//! A sink has no receipts, so it keeps them itself: the first failure of a message sent through it is told by the
+//! next call. Each handle of a producer is a sink of its own. Its memory is that of the receipts whose
+//! messages have no outcome, which the producer's budget bounds, and of those not yet looked at, which the next call
+//! looks at.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_sink::Sink;
+
+use super::{
+    Message, Producer, Receipt, SendError, WhenFull,
+    core::{Entered, Way},
+    send::Waiting,
+};
+use crate::time;
+
+#[derive(Debug, Default)]
+pub(super) struct SinkState {
+    /// Sent through this handle and not yet known to be acknowledged, in order.
+    receipts: VecDeque<Receipt>,
+    /// The last message, if it waits for room.
+    waiting: Option<Waiting>,
+}
+
+impl Producer {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let core = &self.inner.core;
+        if let Some(waiting) = &mut self.sink.waiting {
+            let entered = ready!(waiting.poll(core, cx));
+            let waiting = self.sink.waiting.take();
+            entered?;
+            self.sink
+                .receipts
+                .extend(waiting.map(Waiting::into_receipt));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the receipts that are resolved from the front; the first failure ends it.
+    fn poll_receipts(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        while let Some(receipt) = self.sink.receipts.front_mut() {
+            let outcome = ready!(Pin::new(receipt).poll(cx));
+            self.sink.receipts.pop_front();
+            outcome?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Sends by [`Producer::send_async`]. `poll_flush` waits for the outcome of everything sent through this handle;
+/// `poll_close` does the same and leaves the producer open.
+impl Sink<Message> for Producer {
+    type Error = SendError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_room(cx))?;
+        match self.poll_receipts(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
+        let core = &self.inner.core;
+        let wait = !matches!(core.config.when_full, WhenFull::Error);
+        match core.enter(message, Way::Lanes, wait)? {
+            Entered::Accepted(receipt) => self.sink.receipts.push_back(receipt),
+            Entered::Waiting(ticket, receipt) => {
+                let waiting = Waiting::new(core, ticket, receipt, time::now());
+                self.sink.waiting = Some(waiting);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_room(cx))?;
+        self.poll_receipts(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.sink.waiting.take() {
+            waiting.leave(&self.inner.core);
+        }
+    }
+}
