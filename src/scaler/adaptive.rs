@@ -1,0 +1,361 @@
+//! Pure: the default policy: queue depth drives, network state vetoes, a measured gain confirms, peak-hold
+//! releases. The law and its sources are on the [front page](super).
+
+mod loss;
+mod need;
+mod span;
+#[cfg(test)]
+mod tests;
+mod trial;
+
+use std::{
+    cmp::Ordering,
+    time::{Duration, Instant},
+};
+
+use self::{
+    loss::LossTerm,
+    need::Need,
+    trial::{Trials, Verdict},
+};
+use super::{Action, Config, ConfigError, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+
+/// The part of the congestion window from which on it counts as full. The last tenth comes and goes with
+/// each acknowledgement.
+const FULL: f64 = 0.9;
+/// The shortest time that anything waits for: timers are not finer.
+const LEAST: Duration = Duration::from_millis(1);
+/// How often to look while answers are due and nothing is queued: losses are counted, and a hundred looks a
+/// second cost nothing.
+const UNHURRIED: Duration = Duration::from_millis(10);
+/// How soon a lane of the minimum that did not open is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// The longest time for which anything measured is believed without measuring it again.
+const LONGEST_BELIEF: Duration = Duration::from_secs(300);
+/// Retirements within one idle timeout at most, so that a slowly falling need is not a stream of them.
+const RETIREMENTS: u32 = 4;
+
+/// Opens a lane when messages wait and a lane is what is missing, or when losses stall messages that others
+/// lost; retires lanes that nobody wanted for an idle timeout.
+#[derive(Debug, Clone)]
+pub struct Adaptive {
+    config: Config,
+    loss: LossTerm,
+    need: Need,
+    trials: Trials,
+    /// When the congestion window was last seen full.
+    full_at: Option<Instant>,
+    last_open: Option<Instant>,
+    last_retire: Option<Instant>,
+    /// After a retirement: an idle timeout after the opening before it.
+    barred_until: Option<Instant>,
+}
+
+/// The wish for more lanes, before anyone has asked whether they may be opened.
+struct Wish {
+    lanes: usize,
+    reason: Reason,
+}
+
+impl Adaptive {
+    /// A policy that keeps to `config`.
+    ///
+    /// # Errors
+    ///
+    /// Every field of `config` that breaks its rule.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            loss: LossTerm::new(config.idle_timeout),
+            need: Need::new(&config),
+            trials: Trials::new(&config),
+            config,
+            full_at: None,
+            last_open: None,
+            last_retire: None,
+            barred_until: None,
+        })
+    }
+
+    /// Reads every meter; the verdict is that of the trial.
+    fn look(&mut self, now: Instant, load: &Load) -> Verdict {
+        if is_pipe_full(load) {
+            self.full_at = Some(now);
+        }
+        self.loss.on_look(now, load);
+        let verdict = self.trials.on_look(now, load);
+        if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
+            self.need.on_lane_rate(now, lane_rate);
+        }
+        let streams = load.streams();
+        if streams <= self.config.min_streams {
+            self.need.forget_lane_rate();
+        }
+        self.need.on_look(now, load);
+        let pressed = load.opening > 0 || self.trials.is_running() || self.is_deep(load);
+        let held = if pressed {
+            streams
+        } else {
+            self.against_loss(load).min(streams)
+        };
+        self.need.hold(now, held);
+        verdict
+    }
+
+    fn act(&mut self, now: Instant, load: &Load, verdict: Verdict) -> (Action, Reason) {
+        let streams = load.streams();
+        if streams < self.config.min_streams {
+            let missing = self.config.min_streams - streams;
+            return self.open(now, load, missing, Reason::Minimum);
+        }
+        if streams > self.config.max_streams {
+            let spare = streams - self.config.max_streams;
+            return (Action::retire(spare), Reason::MaxStreams);
+        }
+        if let Verdict::NoGain { lanes } = verdict {
+            let kept = lanes
+                .max(self.config.min_streams)
+                .max(self.against_loss(load));
+            return match streams.saturating_sub(kept) {
+                0 => (Action::Hold, self.no_gain(now, Reason::Ceiling)),
+                spare => (Action::retire(spare), self.no_gain(now, Reason::NoGain)),
+            };
+        }
+        match self.wish(now, load) {
+            Ok(wish) => self.grant(now, load, &wish),
+            Err(reason) => match self.spare(now, load) {
+                0 => (Action::Hold, reason),
+                spare => (Action::retire(spare), Reason::Idle),
+            },
+        }
+    }
+
+    /// The lanes that losses are worth: with nothing on its way there is nobody to stall.
+    fn against_loss(&self, load: &Load) -> usize {
+        let lanes = if load.is_quiet() {
+            1
+        } else {
+            self.loss.lanes()
+        };
+        lanes.min(self.config.max_streams)
+    }
+
+    /// Would more lanes help? Otherwise the reason why not.
+    fn wish(&self, now: Instant, load: &Load) -> Result<Wish, Reason> {
+        let streams = load.streams();
+        let waits = is_waiting(load);
+        let full = self
+            .full_at
+            .is_some_and(|at| now.saturating_duration_since(at) < load.rtt.max(LEAST));
+        let against_loss = self.against_loss(load);
+        // Where messages wait for the congestion window, a stall more is not what they wait for.
+        if against_loss > streams && !(full && waits) {
+            return Ok(Wish {
+                lanes: against_loss,
+                reason: Reason::Loss,
+            });
+        }
+        if load.is_quiet() {
+            return Err(Reason::Idle);
+        }
+        if !(self.is_deep(load) && waits) {
+            return Err(Reason::BelowThreshold);
+        }
+        if full {
+            return Err(Reason::PipeFull);
+        }
+        if !are_lanes_full(load) {
+            return Err(Reason::SpareCapacity);
+        }
+        // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
+        let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
+        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        Ok(Wish {
+            lanes: streams.saturating_add(more).min(room(load)),
+            reason: Reason::Backlog,
+        })
+    }
+
+    /// Opens what is wished for, as far as the options, the peer, the last trial and the last opening allow.
+    fn grant(&mut self, now: Instant, load: &Load, wish: &Wish) -> (Action, Reason) {
+        let streams = load.streams();
+        let mut most = self.config.max_streams;
+        if streams >= most {
+            return (Action::Hold, Reason::MaxStreams);
+        }
+        if wish.reason == Reason::Backlog
+            && let Some(ceiling) = self.trials.ceiling(now)
+        {
+            most = most.min(ceiling.lanes);
+            if streams >= most {
+                return (Action::Hold, self.no_gain(now, Reason::Ceiling));
+            }
+        }
+        if load.opening > 0 || self.trials.is_running() {
+            return (Action::Hold, Reason::Cooldown);
+        }
+        let more = wish.lanes.min(most).saturating_sub(streams).min(streams);
+        self.open(now, load, more, wish.reason)
+    }
+
+    fn open(&self, now: Instant, load: &Load, more: usize, reason: Reason) -> (Action, Reason) {
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        if since(self.last_open).is_some_and(|age| age < load.rtt.max(LEAST)) {
+            return (Action::Hold, Reason::Cooldown);
+        }
+        if reason != Reason::Minimum && self.barred_until.is_some_and(|until| now < until) {
+            return (Action::Hold, Reason::Cooldown);
+        }
+        match more.min(load.peer_streams_left) {
+            0 => (Action::Hold, Reason::PeerLimit),
+            more => (Action::open(more), reason),
+        }
+    }
+
+    /// Lanes that were not wanted at any moment of the last idle timeout.
+    fn spare(&mut self, now: Instant, load: &Load) -> usize {
+        let resting = self.last_retire.is_some_and(|at| {
+            now.saturating_duration_since(at) < self.config.idle_timeout / RETIREMENTS
+        });
+        if resting || load.opening > 0 {
+            return 0;
+        }
+        let kept = self.need.peak(now).max(self.config.min_streams);
+        load.streams().saturating_sub(kept)
+    }
+
+    /// Remembers what was decided.
+    fn note(&mut self, now: Instant, load: &Load, action: Action, reason: Reason) {
+        match action {
+            Action::Hold => {}
+            Action::Open(more) => {
+                self.last_open = Some(now);
+                self.need
+                    .hold(now, load.streams().saturating_add(more.get()));
+                if reason == Reason::Backlog {
+                    self.trials.begin(load, more.get());
+                }
+            }
+            Action::Retire(_) => {
+                self.last_retire = Some(now);
+                self.barred_until = self.last_open.map(|at| at + self.config.idle_timeout);
+            }
+        }
+    }
+
+    /// When to look again, also where nobody enqueues.
+    fn wake_after(&self, now: Instant, load: &Load, action: Action) -> Option<Duration> {
+        let streams = load.streams();
+        if load.queued_messages > 0 {
+            return Some((load.rtt / 2).max(LEAST));
+        }
+        if !load.is_quiet()
+            || load.opening > 0
+            || self.trials.is_running()
+            || action != Action::Hold
+        {
+            return Some(load.rtt.max(UNHURRIED));
+        }
+        match streams.cmp(&self.config.min_streams) {
+            Ordering::Less => Some(load.rtt.max(RETRY)),
+            Ordering::Equal => None,
+            Ordering::Greater => {
+                let rested = self
+                    .last_retire
+                    .map(|at| at + self.config.idle_timeout / RETIREMENTS);
+                let due = self.need.falls_below(streams).max(rested);
+                let wait = due.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+                Some(wait.max(LEAST))
+            }
+        }
+    }
+
+    /// A threshold of messages, or a window of bytes, is queued for each lane.
+    fn is_deep(&self, load: &Load) -> bool {
+        let streams = load.streams().max(1);
+        let window = load.lane_window.saturating_mul(streams as u64);
+        load.queued_messages >= self.backlog_threshold(streams)
+            || (load.queued_bytes >= window && load.queued_messages > 0)
+    }
+
+    fn no_gain(&self, now: Instant, otherwise: Reason) -> Reason {
+        match self.trials.ceiling(now) {
+            Some(ceiling) if ceiling.broker_slow => Reason::BrokerSlow,
+            _ => otherwise,
+        }
+    }
+}
+
+impl ScalePolicy for Adaptive {
+    fn decide(&mut self, now: Instant, load: &Load) -> Decision {
+        let verdict = self.look(now, load);
+        let (action, reason) = self.act(now, load, verdict);
+        self.note(now, load, action, reason);
+        Decision {
+            action,
+            reason,
+            wake_after: self.wake_after(now, load, action),
+        }
+    }
+
+    fn backlog_threshold(&self, streams: usize) -> usize {
+        self.config.backlog_threshold.saturating_mul(streams.max(1))
+    }
+}
+
+/// QUIC has sent all that the congestion window lets through, and has more.
+///
+/// A window that is as large as what is in flight is not full where QUIC has nothing more to send: quinn lets
+/// it grow only while something waits for it, so it stops just above what the lanes can fill. To take that
+/// for a full pipe would keep the lanes few and the window small for ever.
+fn is_pipe_full(load: &Load) -> bool {
+    let next = load.bytes_in_flight.saturating_add(load.mtu);
+    !load.app_limited && load.cwnd > 0 && (is_near_window(load) || next >= load.cwnd)
+}
+
+fn is_near_window(load: &Load) -> bool {
+    load.bytes_in_flight as f64 >= load.cwnd as f64 * FULL
+}
+
+/// No lane could take another batch.
+fn are_lanes_full(load: &Load) -> bool {
+    let windows = load.lane_window.saturating_mul(load.lanes as u64);
+    load.lanes > 0
+        && (load.lanes_busy >= load.lanes || load.in_flight_bytes as f64 >= windows as f64 * FULL)
+}
+
+/// The lanes that would fill the congestion window, if each new one put as much into the network as those
+/// there are. Where windows are the limit that is `cwnd / window`; where a broker holds the bytes, few are in
+/// the network, and there is room for many lanes.
+fn room(load: &Load) -> usize {
+    if load.bytes_in_flight == 0 || is_near_window(load) {
+        return MAX_STREAMS;
+    }
+    let room = load.lanes as f64 * load.cwnd as f64 / load.bytes_in_flight as f64;
+    whole(room.ceil()).max(load.lanes + 1)
+}
+
+/// What is queued now will not have left within a round trip.
+fn is_waiting(load: &Load) -> bool {
+    if load.queued_messages == 0 {
+        return false;
+    }
+    let windows = load.lane_window.saturating_mul(load.lanes as u64) as f64;
+    let rate = match load.ack_rate {
+        Some(rate) if rate > 0.0 => rate,
+        _ => windows / load.round().as_secs_f64(),
+    };
+    let bar = load.rtt.max(LEAST);
+    load.oldest_wait > bar || load.queued_bytes as f64 > rate * bar.as_secs_f64()
+}
+
+/// A number of lanes from a measure that may be anything.
+fn whole(lanes: f64) -> usize {
+    const MOST: f64 = 1e6;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "within 0 and a million; NaN becomes 0"
+    )]
+    let lanes = lanes.clamp(0.0, MOST) as usize;
+    lanes
+}

@@ -1,0 +1,218 @@
+//! Pure: the scaler's options, their defaults and their rules.
+
+use std::{fmt, time::Duration};
+
+/// The most lanes any policy can have: the set of lanes to be woken is one 64-bit word.
+pub const MAX_STREAMS: usize = 64;
+
+/// How far the adaptive policy may go, and how easily it moves.
+///
+/// ```
+/// use anabranch::scaler::Config;
+///
+/// let mut config = Config::default();
+/// config.max_streams = 64;
+/// assert!(config.check().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Streams kept when nothing happens. Default 1; at least 1, at most [`max_streams`](Self::max_streams).
+    ///
+    /// More answer the first moments of a burst faster and cost the broker a task each.
+    pub min_streams: usize,
+
+    /// Streams that are never passed. Default 16; at least [`min_streams`](Self::min_streams), at most
+    /// [`MAX_STREAMS`].
+    ///
+    /// 16 is more than a loss-based congestion controller can make use of. With a controller that is deaf to
+    /// single losses, 64 let fewer messages wait for a lost packet that was not theirs.
+    pub max_streams: usize,
+
+    /// Messages queued for each open stream before another is considered. Default 64, at least 1.
+    ///
+    /// Fewer react to shorter bursts. One lane's [window](Self::stream_window) of queued bytes counts as
+    /// much, so that large messages need not be many.
+    pub backlog_threshold: usize,
+
+    /// Bytes that one lane may have unanswered. Default 256 KiB, at least 4 KiB.
+    ///
+    /// A lane at its window is full. A smaller window shows sooner that a broker works through each stream
+    /// one batch at a time; a larger one fills a long fat link with fewer streams. Stay below the peer's
+    /// flow-control window for a stream (1.25 MB by default), which otherwise fills first.
+    pub stream_window: u64,
+
+    /// How long a stream must have been unwanted before it is retired. Default 10 s, 100 ms to 1 hour.
+    ///
+    /// Also the least time between opening a stream and opening it anew. Shorter gives streams back sooner;
+    /// longer spares the next burst its openings.
+    pub idle_timeout: Duration,
+
+    /// What twice the streams must add to the rate of answers to be kept. Default 0.10 (a tenth), above 0
+    /// and at most 1; smaller steps must add their share of it.
+    ///
+    /// More retreats sooner where the broker is the limit, and gives up sooner where the measure is noisy.
+    pub min_gain: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            min_streams: 1,
+            max_streams: 16,
+            backlog_threshold: 64,
+            stream_window: 256 * 1024,
+            idle_timeout: Duration::from_secs(10),
+            min_gain: 0.10,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every field against its rule.
+    ///
+    /// # Errors
+    ///
+    /// All the fields that break one, not only the first.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        const LEAST_WINDOW: u64 = 4 * 1024;
+        const LEAST_IDLE: Duration = Duration::from_millis(100);
+        const MOST_IDLE: Duration = Duration::from_secs(3600);
+        let mut problems = Vec::new();
+        let mut rule = |holds: bool, field, value: &dyn fmt::Debug, rule: String| {
+            if !holds {
+                problems.push(Problem {
+                    field,
+                    value: format!("{value:?}"),
+                    rule,
+                });
+            }
+        };
+        rule(
+            self.min_streams >= 1,
+            "scaler.min_streams",
+            &self.min_streams,
+            "must be at least 1".into(),
+        );
+        rule(
+            self.max_streams >= self.min_streams,
+            "scaler.max_streams",
+            &self.max_streams,
+            format!("must be at least scaler.min_streams ({})", self.min_streams),
+        );
+        rule(
+            self.max_streams <= MAX_STREAMS,
+            "scaler.max_streams",
+            &self.max_streams,
+            format!("must be at most {MAX_STREAMS}"),
+        );
+        rule(
+            self.backlog_threshold >= 1,
+            "scaler.backlog_threshold",
+            &self.backlog_threshold,
+            "must be at least 1".into(),
+        );
+        rule(
+            self.stream_window >= LEAST_WINDOW,
+            "scaler.stream_window",
+            &self.stream_window,
+            format!("must be at least {LEAST_WINDOW}"),
+        );
+        rule(
+            (LEAST_IDLE..=MOST_IDLE).contains(&self.idle_timeout),
+            "scaler.idle_timeout",
+            &self.idle_timeout,
+            format!("must be {LEAST_IDLE:?} to {MOST_IDLE:?}"),
+        );
+        rule(
+            self.min_gain > 0.0 && self.min_gain <= 1.0,
+            "scaler.min_gain",
+            &self.min_gain,
+            "must be above 0 and at most 1".into(),
+        );
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(problems))
+        }
+    }
+}
+
+/// A field that does not keep to its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// Its name, such as `scaler.max_streams`.
+    pub field: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it must be.
+    pub rule: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: {}", self.field, self.value, self.rule)
+    }
+}
+
+/// Every field that does not keep to its rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, problem) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str("; ")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_the_real_ones() {
+        let config = Config::default();
+        assert_eq!(config.min_streams, 1);
+        assert_eq!(config.max_streams, 16);
+        assert_eq!(config.backlog_threshold, 64);
+        assert_eq!(config.stream_window, 262_144);
+        assert_eq!(config.idle_timeout, Duration::from_secs(10));
+        assert!((config.min_gain - 0.10).abs() < f64::EPSILON);
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_field_value_and_rule() {
+        let config = Config {
+            min_streams: 100,
+            max_streams: 99,
+            backlog_threshold: 0,
+            stream_window: 1,
+            idle_timeout: Duration::MAX,
+            min_gain: f64::NAN,
+        };
+        let error = config.check().unwrap_err();
+        assert_eq!(error.0.len(), 6, "{error}");
+        assert!(error.to_string().starts_with(
+            "scaler.max_streams = 99: must be at least scaler.min_streams (100); \
+             scaler.max_streams = 99: must be at most 64; scaler.backlog_threshold = 0"
+        ));
+        let none = Config {
+            min_streams: 0,
+            ..Config::default()
+        };
+        assert_eq!(
+            none.check().unwrap_err().to_string(),
+            "scaler.min_streams = 0: must be at least 1"
+        );
+    }
+}

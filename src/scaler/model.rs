@@ -1,0 +1,480 @@
+//! Pure: a producer, a network and a broker in virtual time, small enough that the best number of lanes is
+//! known beforehand.
+//!
+//! ```text
+//! offered ─▶ queue ─▶ lanes (window each) ─▶ turn (2 cwnd) ─▶ cwnd ─▶ rtt/2 ─▶ far end ─▶ rtt/2 ─▶ answer
+//! ```
+//!
+//! Time advances in steps of a millisecond; what happens to one batch is computed at once when a lane takes
+//! it. The policy is called as [`ScalePolicy::decide`] documents.
+
+mod answers;
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::{Action, Decision, Load, Reason, ScalePolicy, meter::Answers};
+
+/// Some instant to count from: no test depends on which.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn origin() -> Instant {
+    use std::sync::OnceLock;
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
+/// Seeded chance.
+#[derive(Debug, Clone)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// From 0 to below 1.
+    pub(super) fn roll(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// What the far end does with a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FarEnd {
+    /// Holds each so long, all at the same time.
+    Parallel(Duration),
+    /// Works through each stream on its own, so many bytes a second, one batch after the other.
+    Serial(f64),
+    /// Writes all streams' bytes to one store, so many a second, and answers at the next commit.
+    Store {
+        bytes_per_second: f64,
+        commit: Duration,
+    },
+}
+
+/// How the congestion window behaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Window {
+    Fixed(u64),
+    /// Starts so large and doubles each round trip in which it was full and something waited for it.
+    SlowStart(u64),
+}
+
+/// The setting of a model; everything else has one value for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) rtt: Duration,
+    pub(super) window: Window,
+    pub(super) loss: f64,
+    pub(super) far_end: FarEnd,
+    pub(super) lane_window: u64,
+    pub(super) batch: u64,
+    /// Bytes a second that the producer's processor can hand to lanes.
+    pub(super) cpu: f64,
+    pub(super) peer_streams: usize,
+    pub(super) seed: u64,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            rtt: Duration::from_millis(20),
+            window: Window::Fixed(1 << 30),
+            loss: 0.0,
+            far_end: FarEnd::Parallel(Duration::from_millis(2)),
+            lane_window: 64 * 1024,
+            batch: 16 * 1024,
+            cpu: f64::MAX,
+            peer_streams: 100,
+            seed: 7,
+        }
+    }
+}
+
+/// One decision that was not to hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Move {
+    pub(super) at: Duration,
+    pub(super) action: Action,
+    pub(super) reason: Reason,
+    /// Lanes open or opening after it.
+    pub(super) lanes: usize,
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Counts the lanes there have been: a retired one finishes what it has under a number of its own.
+    id: usize,
+    in_flight: u64,
+    /// When the far end has worked off what came on this stream.
+    free_at: Duration,
+}
+
+/// A batch on its way through QUIC.
+#[derive(Debug)]
+struct Sent {
+    leaves: Duration,
+    acked: Duration,
+    bytes: u64,
+}
+
+/// An answer on its way back; ordered by the time it arrives.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Answer {
+    at: Duration,
+    lane: usize,
+    bytes: u64,
+    took: Duration,
+    hold: Duration,
+}
+
+const MESSAGE: u64 = 1024;
+const MTU: u64 = 1200;
+const STEP: Duration = Duration::from_millis(1);
+
+/// A world in motion.
+#[derive(Debug)]
+pub(super) struct World<P> {
+    setting: Setting,
+    policy: P,
+    pub(super) now: Duration,
+    queue: VecDeque<(Duration, u64)>,
+    queued: u64,
+    fraction: f64,
+    cpu_credit: f64,
+    lanes: Vec<Lane>,
+    born: usize,
+    turn: usize,
+    /// When lanes that are being opened will be ready.
+    opening: VecDeque<Duration>,
+    cwnd: u64,
+    grown_at: Duration,
+    sent: VecDeque<Sent>,
+    /// Their bytes: handed to QUIC and not acknowledged.
+    handed: u64,
+    answers: BinaryHeap<Reverse<Answer>>,
+    store_free_at: Duration,
+    frozen_until: Duration,
+    meter: Answers,
+    packets: f64,
+    lost: u64,
+    dice: Dice,
+    wake: Option<Duration>,
+    quiet: bool,
+    pub(super) moves: Vec<Move>,
+    pub(super) reasons: std::collections::HashMap<Reason, usize>,
+    pub(super) answered: u64,
+}
+
+impl<P: ScalePolicy> World<P> {
+    pub(super) fn new(policy: P, setting: Setting) -> Self {
+        let cwnd = match setting.window {
+            Window::Fixed(bytes) | Window::SlowStart(bytes) => bytes,
+        };
+        let mut world = Self {
+            dice: Dice::new(setting.seed),
+            setting,
+            policy,
+            now: Duration::ZERO,
+            queue: VecDeque::new(),
+            queued: 0,
+            fraction: 0.0,
+            cpu_credit: 0.0,
+            lanes: Vec::new(),
+            born: 0,
+            turn: 0,
+            opening: VecDeque::new(),
+            cwnd,
+            grown_at: Duration::ZERO,
+            sent: VecDeque::new(),
+            handed: 0,
+            answers: BinaryHeap::new(),
+            store_free_at: Duration::ZERO,
+            frozen_until: Duration::ZERO,
+            meter: Answers::default(),
+            packets: 0.0,
+            lost: 0,
+            wake: None,
+            quiet: false,
+            moves: Vec::new(),
+            reasons: std::collections::HashMap::new(),
+            answered: 0,
+        };
+        world.decide();
+        world
+    }
+
+    /// Lanes open or opening.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len() + self.opening.len()
+    }
+
+    /// Messages that no lane has taken.
+    pub(super) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// The far end stands still for `time`.
+    pub(super) fn freeze(&mut self, time: Duration) {
+        self.frozen_until = self.now + time;
+    }
+
+    /// Runs for `time` with `offered` bytes a second, at each moment `noise` more or less.
+    pub(super) fn run(&mut self, time: Duration, offered: f64, noise: f64) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += STEP;
+            self.settle();
+            let factor = 1.0 + noise * (2.0 * self.dice.roll() - 1.0);
+            self.fraction += offered * factor * STEP.as_secs_f64() / MESSAGE as f64;
+            let messages = self.fraction.floor();
+            self.fraction -= messages;
+            self.enqueue(messages as u64);
+            self.work();
+        }
+    }
+
+    /// So many messages at once.
+    pub(super) fn burst(&mut self, messages: u64) {
+        self.enqueue(messages);
+        self.work();
+    }
+
+    fn enqueue(&mut self, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        let edge = self.policy.backlog_threshold(self.lanes()) as u64;
+        let crosses = self.queued < edge && self.queued + messages >= edge;
+        self.queue.push_back((self.now, messages));
+        self.queued += messages;
+        if crosses || self.quiet {
+            self.decide();
+        }
+    }
+
+    /// What has become of batches and lanes since the last step.
+    fn settle(&mut self) {
+        while self.opening.front().is_some_and(|&at| at <= self.now) {
+            self.opening.pop_front();
+            self.lanes.push(Lane {
+                id: self.born,
+                in_flight: 0,
+                free_at: Duration::ZERO,
+            });
+            self.born += 1;
+        }
+        while self
+            .answers
+            .peek()
+            .is_some_and(|Reverse(a)| a.at <= self.now)
+        {
+            let Some(Reverse(answer)) = self.answers.pop() else {
+                break;
+            };
+            if let Some(lane) = self.lanes.iter_mut().find(|l| l.id == answer.lane) {
+                lane.in_flight = lane.in_flight.saturating_sub(answer.bytes);
+            }
+            self.answered += answer.bytes;
+            let network = answer.took - answer.hold;
+            self.meter
+                .on_answer(origin() + answer.at, answer.bytes, answer.took, network);
+        }
+        if let Window::SlowStart(_) = self.setting.window {
+            let waits = self.sent.iter().any(|s| s.leaves > self.now);
+            if waits && self.now >= self.grown_at + self.setting.rtt {
+                self.cwnd *= 2;
+                self.grown_at = self.now;
+            }
+        }
+        while let Some(sent) = self.sent.pop_front_if(|s| s.acked <= self.now) {
+            self.handed -= sent.bytes;
+        }
+        let earned = (self.setting.cpu * STEP.as_secs_f64()).min(1e12);
+        let most = earned.max(2.0 * self.setting.batch as f64);
+        self.cpu_credit = (self.cpu_credit + earned).min(most);
+    }
+
+    fn work(&mut self) {
+        self.pull();
+        if self.wake.is_some_and(|at| at <= self.now) {
+            self.decide();
+            self.pull();
+        }
+    }
+
+    /// Lanes take batches in rotation while there are windows, turns and messages.
+    fn pull(&mut self) {
+        let mut refused = 0;
+        while self.queued > 0 && refused < self.lanes.len() {
+            let lane = self.turn % self.lanes.len();
+            self.turn = lane + 1;
+            let bytes = (self.queued * MESSAGE).min(self.setting.batch);
+            let turn = self.cwnd.saturating_mul(2);
+            if self.cpu_credit < bytes as f64 || self.handed + bytes > turn {
+                return;
+            }
+            if self.is_full(lane) {
+                refused += 1;
+                continue;
+            }
+            refused = 0;
+            self.cpu_credit -= bytes as f64;
+            self.take(bytes / MESSAGE);
+            self.send(lane, bytes);
+        }
+    }
+
+    fn is_full(&self, lane: usize) -> bool {
+        self.lanes[lane].in_flight + self.setting.batch > self.setting.lane_window
+    }
+
+    fn take(&mut self, mut messages: u64) {
+        self.queued -= messages;
+        while let Some((_, count)) = self.queue.front_mut() {
+            if *count > messages {
+                *count -= messages;
+                return;
+            }
+            messages -= *count;
+            self.queue.pop_front();
+        }
+    }
+
+    fn send(&mut self, lane: usize, bytes: u64) {
+        let half = self.setting.rtt / 2;
+        let mut leaves = self
+            .sent
+            .back()
+            .map_or(self.now, |s| s.leaves.max(self.now));
+        // Acknowledgements come in the order of sending: the next one may be what makes room.
+        let mut ahead = self.handed;
+        for s in &self.sent {
+            if s.acked > leaves {
+                if ahead + bytes <= self.cwnd {
+                    break;
+                }
+                leaves = s.acked;
+            }
+            ahead -= s.bytes;
+        }
+        let arrives = leaves + half;
+        let start = arrives.max(self.frozen_until);
+        let done = match self.setting.far_end {
+            FarEnd::Parallel(hold) => start + hold,
+            FarEnd::Serial(bytes_per_second) => {
+                let work = Duration::from_secs_f64(bytes as f64 / bytes_per_second);
+                self.lanes[lane].free_at.max(start) + work
+            }
+            FarEnd::Store {
+                bytes_per_second,
+                commit,
+            } => {
+                let write = Duration::from_secs_f64(bytes as f64 / bytes_per_second);
+                self.store_free_at = self.store_free_at.max(start) + write;
+                let commits = self
+                    .store_free_at
+                    .as_nanos()
+                    .div_ceil(commit.as_nanos().max(1));
+                Duration::from_nanos(u64::try_from(commits * commit.as_nanos().max(1)).unwrap())
+            }
+        };
+        self.lanes[lane].in_flight += bytes;
+        self.lanes[lane].free_at = done;
+        self.handed += bytes;
+        self.sent.push_back(Sent {
+            leaves,
+            acked: leaves + self.setting.rtt,
+            bytes,
+        });
+        self.packets += bytes as f64 / MTU as f64;
+        for _ in 0..bytes / MTU {
+            self.lost += u64::from(self.dice.roll() < self.setting.loss);
+        }
+        self.answers.push(Reverse(Answer {
+            at: done + half,
+            lane: self.lanes[lane].id,
+            bytes,
+            took: done + half - self.now,
+            hold: done - arrives,
+        }));
+    }
+
+    fn load(&mut self) -> Load {
+        let now = self.now;
+        let (gone, waiting): (Vec<&Sent>, Vec<&Sent>) = self
+            .sent
+            .iter()
+            .filter(|s| s.acked > now)
+            .partition(|s| s.leaves <= now);
+        let sum = |sent: &[&Sent]| sent.iter().map(|s| s.bytes).sum::<u64>();
+        // The batch that waits for room has filled the room there is, packet by packet.
+        let first = waiting.first().map_or(0, |s| s.bytes);
+        let bytes_in_flight = sum(&gone) + first.min(self.cwnd.saturating_sub(sum(&gone)));
+        let in_flight_bytes = self.lanes.iter().map(|l| l.in_flight).sum();
+        let mut load = Load {
+            queued_messages: usize::try_from(self.queued).unwrap(),
+            queued_bytes: self.queued * MESSAGE,
+            oldest_wait: self
+                .queue
+                .front()
+                .map_or(Duration::ZERO, |&(at, _)| now - at),
+            lanes: self.lanes.len(),
+            opening: self.opening.len(),
+            lanes_busy: (0..self.lanes.len()).filter(|&i| self.is_full(i)).count(),
+            lanes_idle: self.lanes.iter().filter(|l| l.in_flight == 0).count(),
+            in_flight_messages: usize::try_from(in_flight_bytes / MESSAGE).unwrap(),
+            in_flight_bytes,
+            lane_window: self.setting.lane_window,
+            peer_streams_left: self.setting.peer_streams.saturating_sub(self.lanes()),
+            rtt: self.setting.rtt,
+            min_rtt: self.setting.rtt,
+            cwnd: self.cwnd,
+            mtu: MTU,
+            bytes_in_flight,
+            app_limited: waiting.is_empty(),
+            packets_sent: self.packets as u64,
+            packets_lost: self.lost,
+            ..Load::default()
+        };
+        self.meter.fill(origin() + now, &mut load);
+        load
+    }
+
+    fn decide(&mut self) {
+        let load = self.load();
+        self.quiet = load.is_quiet();
+        let Decision {
+            action,
+            reason,
+            wake_after,
+        } = self.policy.decide(origin() + self.now, &load);
+        self.wake = wake_after.map(|after| self.now + after);
+        *self.reasons.entry(reason).or_default() += 1;
+        match action {
+            Action::Hold => return,
+            Action::Open(more) => {
+                // A stream is probed before it is used, which takes a round trip.
+                let ready = self.now + self.setting.rtt;
+                self.opening.extend(std::iter::repeat_n(ready, more.get()));
+            }
+            Action::Retire(fewer) => {
+                let kept = self.lanes.len().saturating_sub(fewer.get());
+                self.lanes.truncate(kept);
+            }
+        }
+        let lanes = self.lanes();
+        self.moves.push(Move {
+            at: self.now,
+            action,
+            reason,
+            lanes,
+        });
+    }
+}
