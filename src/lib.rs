@@ -12,6 +12,8 @@ mod topic;
 pub mod broker;
 #[allow(dead_code)]
 pub mod conn;
+#[cfg(all(feature = "sim", feature = "producer", feature = "broker"))]
+pub mod lab;
 pub mod pool;
 #[cfg(feature = "producer")]
 pub mod producer;
