@@ -30,6 +30,8 @@ const LEAST: Duration = Duration::from_millis(1);
 const UNHURRIED: Duration = Duration::from_millis(10);
 /// How soon a lane of the minimum that did not open is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// The longest time for which anything measured is believed without measuring it again.
+const LONGEST_BELIEF: Duration = Duration::from_secs(300);
 /// Retirements within one idle timeout at most, so that a slowly falling need is not a stream of them.
 const RETIREMENTS: u32 = 4;
 
@@ -83,11 +85,11 @@ impl Adaptive {
         self.loss.on_look(now, load);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
-            self.need.on_lane_rate(Some(lane_rate));
+            self.need.on_lane_rate(now, lane_rate);
         }
         let streams = load.streams();
         if streams <= self.config.min_streams {
-            self.need.on_lane_rate(None);
+            self.need.forget_lane_rate();
         }
         self.need.on_look(now, load);
         let pressed = load.opening > 0 || self.trials.is_running() || self.is_deep(load);

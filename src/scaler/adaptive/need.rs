@@ -10,23 +10,41 @@
 //! Lanes are retired on the *peak* of the need over the idle timeout (as in gax's channel pool), never on an
 //! average of how busy they are: at the right size nobody is busy, and a pool that shrinks for that reason
 //! grows again at once (tower#456).
+//!
+//! What a lane can do changes when a broker recovers from a bad moment, and lanes that keep up do not show
+//! it. So the measure is believed for four idle timeouts; then it lets one lane go each idle timeout, as long
+//! as the windows of the others are nearly empty. If that was wrong, a backlog opens it again, the trial
+//! measures anew, and the new measure is believed twice as long, up to five minutes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{span::Span, whole};
+use super::{LONGEST_BELIEF, span::Span, whole};
 use crate::scaler::{Config, Load, meter::Peak};
 
 /// How full lanes may be on average: the rest takes up the noise of arrivals.
 const HEADROOM: f64 = 0.95;
 /// Rounds over which the present rate is taken: long enough for clumps of answers to even out.
 const PACE_ROUNDS: u32 = 8;
+/// Windows that are fuller than this part of them may be filling up, and are not in doubt.
+const FILLING: u64 = 4;
+/// Idle timeouts for which the first measure of a lane is believed.
+const BELIEF: u32 = 4;
+
+/// What one full lane brings, and until when that is believed.
+#[derive(Debug, Clone, Copy)]
+struct LaneRate {
+    bytes_per_second: f64,
+    until: Instant,
+}
 
 /// The need for lanes and its peak.
 #[derive(Debug, Clone)]
 pub(super) struct Need {
     peak: Peak,
-    /// Bytes per second of one full lane; `None` while no trial has shown it.
-    lane_rate: Option<f64>,
+    /// `None` while no trial has shown it.
+    lane_rate: Option<LaneRate>,
+    first_belief: Duration,
+    belief: Duration,
     /// Since when there has been work without a pause.
     busy_since: Option<Instant>,
     pace: Span,
@@ -36,18 +54,36 @@ pub(super) struct Need {
 
 impl Need {
     pub(super) fn new(config: &Config) -> Self {
+        let belief = config
+            .idle_timeout
+            .saturating_mul(BELIEF)
+            .min(LONGEST_BELIEF);
         Self {
             peak: Peak::new(config.idle_timeout),
             lane_rate: None,
+            first_belief: belief,
+            belief,
             busy_since: None,
             pace: Span::default(),
             rate: None,
         }
     }
 
-    /// One full lane brings so many bytes per second; `None`: forget what it was.
-    pub(super) fn on_lane_rate(&mut self, rate: Option<f64>) {
-        self.lane_rate = rate;
+    /// One full lane brings so many bytes per second.
+    pub(super) fn on_lane_rate(&mut self, now: Instant, bytes_per_second: f64) {
+        if self.lane_rate.is_some_and(|known| now >= known.until) {
+            self.belief = self.belief.saturating_mul(2).min(LONGEST_BELIEF);
+        }
+        self.lane_rate = Some(LaneRate {
+            bytes_per_second,
+            until: now + self.belief,
+        });
+    }
+
+    /// The lanes are back at their minimum: what one of them can do no longer matters.
+    pub(super) fn forget_lane_rate(&mut self) {
+        self.lane_rate = None;
+        self.belief = self.first_belief;
     }
 
     /// `lanes` are wanted now, whatever the measures say.
@@ -65,7 +101,13 @@ impl Need {
             .div_ceil(load.lane_window.max(1));
         let used = usize::try_from(used).unwrap_or(usize::MAX);
         let carried = match (self.rate, self.lane_rate) {
-            (Some(rate), Some(lane_rate)) => whole((rate / (lane_rate * HEADROOM)).ceil()),
+            (Some(rate), Some(lane_rate)) => {
+                let windows = load.lane_window.saturating_mul(lanes as u64);
+                let filling = load.in_flight_bytes > windows / FILLING;
+                let doubt = usize::from(now >= lane_rate.until && !filling);
+                let needed = whole((rate / (lane_rate.bytes_per_second * HEADROOM)).ceil());
+                needed.min(lanes.saturating_sub(doubt))
+            }
             _ => 0,
         };
         self.peak.on_sample(now, used.max(carried).min(lanes));
@@ -94,13 +136,6 @@ impl Need {
         if let Some((rate, _)) = self.pace.rate().filter(|&(_, time)| time >= enough) {
             self.pace.restart();
             self.rate = Some(rate);
-            // Lanes that are not full show the least that one can do.
-            let shown = rate / load.lanes.max(1) as f64;
-            self.lane_rate = self.lane_rate.map(|known| known.max(shown));
-            eprintln!(
-                "DBG pace {rate} lanes {} lane_rate {:?}",
-                load.lanes, self.lane_rate
-            );
         }
     }
 }

@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::span::Span;
+use super::{LONGEST_BELIEF, span::Span};
 use crate::scaler::{Config, Load};
 
 /// Rounds after which a doubtful gain is judged: two or three clumps of answers.
@@ -30,8 +30,6 @@ const CLEAR: f64 = 0.5;
 const SHORT_BASELINE: u32 = 2;
 /// A baseline older than so many rounds begins anew: rates change.
 const LONG_BASELINE: u32 = 8;
-/// The longest time for which the law believes that nothing has changed.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 /// What a look at a trial brought.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,15 +104,12 @@ impl Baseline {
 struct Trial {
     from: usize,
     to: usize,
+    /// At the opening: bytes per second, and how long the broker held a batch.
+    rate: f64,
+    hold: Duration,
     ready_at: Option<Instant>,
     /// From when on answers speak for all lanes.
-    speak_from: Option<Instant>,
-    /// A round, as long as answers speak for the lanes before.
-    round: Duration,
-    /// At the opening: what the lanes held and brought, and how long the broker took.
-    held: u64,
-    brought: f64,
-    hold: Duration,
+    settled_at: Option<Instant>,
     before: Baseline,
     after: Span,
 }
@@ -134,7 +129,7 @@ pub(super) struct Trials {
 
 impl Trials {
     pub(super) fn new(config: &Config) -> Self {
-        let back_off = config.idle_timeout.min(LONGEST_BACK_OFF);
+        let back_off = config.idle_timeout.min(LONGEST_BELIEF);
         Self {
             min_gain: config.min_gain,
             first_back_off: back_off,
@@ -161,12 +156,10 @@ impl Trials {
         self.running = Some(Trial {
             from: load.lanes,
             to: load.lanes + more,
-            ready_at: None,
-            speak_from: None,
-            held: load.in_flight_bytes,
-            brought: load.ack_rate.unwrap_or_default(),
-            round: load.round(),
+            rate: load.ack_rate.unwrap_or_default(),
             hold: load.broker_hold.unwrap_or_default(),
+            ready_at: None,
+            settled_at: None,
             before: self.baseline,
             after: Span::default(),
         });
@@ -188,19 +181,6 @@ impl Trials {
             },
             verdict => verdict,
         };
-        eprintln!(
-            "DBG {verdict:?} base {:?} span {:?} after {:?} round {:?} now-round {:?} held {} brought {} rate {:?} from {} to {}",
-            trial.rate_before(),
-            trial.before.span.rate(),
-            trial.after.rate(),
-            trial.round,
-            load.round(),
-            trial.held,
-            trial.brought,
-            load.ack_rate,
-            trial.from,
-            trial.to
-        );
         // The answers of all lanes are the next trial's baseline.
         self.baseline = Baseline {
             lanes: load.lanes,
@@ -221,7 +201,7 @@ impl Trials {
                     until: now + self.back_off,
                     broker_slow: trial.holds_longer(load, self.min_gain),
                 });
-                self.back_off = self.back_off.saturating_mul(2).min(LONGEST_BACK_OFF);
+                self.back_off = self.back_off.saturating_mul(2).min(LONGEST_BELIEF);
             }
             Verdict::Open | Verdict::Void | Verdict::Enough { .. } => {}
         }
@@ -246,58 +226,59 @@ impl Trial {
             };
         }
         let ready_at = *self.ready_at.get_or_insert(now);
-        let speak_from = match self.speak_from {
+        let settled_at = match self.settled_at {
             Some(at) => at,
-            None if now >= ready_at + load.round() => *self.speak_from.insert(now),
+            None if now >= ready_at + load.round() => *self.settled_at.insert(now),
             None => {
-                self.before.on_answers(load);
-                self.round = load.round();
+                if now < ready_at + load.rtt {
+                    self.before.on_answers(load);
+                }
                 return Verdict::Open;
             }
         };
-        self.after.on_look(load, speak_from);
-        self.judge(now, load, speak_from, min_gain)
+        self.after.on_look(load, settled_at);
+        self.judge(now, load, settled_at, min_gain)
     }
 
-    fn judge(&self, now: Instant, load: &Load, speak_from: Instant, min_gain: f64) -> Verdict {
+    /// Judges when there is something to judge by: while nobody answers, it waits.
+    fn judge(&self, now: Instant, load: &Load, settled_at: Instant, min_gain: f64) -> Verdict {
         let round = load.round();
-        let (before, time_before) = self.rate_before();
-        let more = (self.to - self.from) as f64 / self.from.max(1) as f64;
-        let (after, time) = self.after.rate().unwrap_or_default();
+        let Some((after, time)) = self.after.rate().filter(|&(_, time)| time >= round / 2) else {
+            return Verdict::Open;
+        };
+        let is_over = now.saturating_duration_since(settled_at) >= round.saturating_mul(ROUNDS);
         let gain = |proven| Verdict::Gain {
             lane_rate: self.lane_rate(load),
             proven,
         };
+        let Some((before, time_before)) = self.rate_before(load) else {
+            return if is_over { gain(false) } else { Verdict::Open };
+        };
+        let more = (self.to - self.from) as f64 / self.from.max(1) as f64;
         if time >= round && after >= before * (1.0 + CLEAR * more) {
             return gain(true);
         }
-        if now.saturating_duration_since(speak_from) < round.saturating_mul(ROUNDS) {
+        if !is_over {
             return Verdict::Open;
         }
-        if after >= before * (1.0 + min_gain * more) && time >= round / 2 {
-            return gain(time_before >= self.round.saturating_mul(SHORT_BASELINE));
+        if after >= before * (1.0 + min_gain * more) {
+            return gain(time_before >= round.saturating_mul(SHORT_BASELINE));
         }
         Verdict::NoGain { lanes: self.from }
     }
 
-    /// Bytes per second of the lanes before, and over how long that was measured.
-    ///
-    /// Where answers were too few, Little's law tells: full lanes bring what they hold once a round.
-    fn rate_before(&self) -> (f64, Duration) {
-        let measured = self.before.span.rate();
-        measured
-            .filter(|&(_, time)| time >= self.round / 2)
-            .unwrap_or_else(|| (self.held as f64 / self.round.as_secs_f64(), Duration::ZERO))
+    /// Bytes per second of the lanes before, and over how long that was measured; `None` where that was too
+    /// short to be a baseline.
+    fn rate_before(&self, load: &Load) -> Option<(f64, Duration)> {
+        self.before
+            .span
+            .rate()
+            .filter(|&(_, time)| time >= load.round() / 2)
     }
 
     /// The most that one lane has brought: before, when all were full, or since, when few may have been.
     fn lane_rate(&self, load: &Load) -> f64 {
-        let before = self
-            .before
-            .span
-            .rate()
-            .filter(|&(_, time)| time >= self.round / 2);
-        let before = before.map_or(self.brought, |(rate, _)| rate);
+        let before = self.rate_before(load).map_or(self.rate, |(rate, _)| rate);
         let since = load.ack_rate.unwrap_or_default();
         (before / self.from.max(1) as f64).max(since / self.to as f64)
     }
