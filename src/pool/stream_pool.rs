@@ -8,7 +8,7 @@ use super::{
     config::Config,
     error::{PoolError, TryGetError},
     guard::PooledStream,
-    keeper,
+    keeper::{Keeping, keep},
     manage::ManageStream,
     shared::{Outcome, Shared},
     slots::Ticket,
@@ -48,7 +48,7 @@ impl<M: ManageStream> StreamPool<M> {
     pub fn new(manager: M, config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = Arc::new(Shared::new(manager, config));
-        shared.tasks.spawn(keeper::keep(Arc::clone(&shared)));
+        shared.tasks.spawn(keep(Keeping(Arc::clone(&shared))));
         Ok(Self {
             handle: Arc::new(Handle(shared)),
         })
