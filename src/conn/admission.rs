@@ -105,7 +105,7 @@ impl Admission {
         problems.into_result()
     }
 
-    fn problems(&self, problems: &mut Problems) {
+    pub(crate) fn problems(&self, problems: &mut Problems) {
         problems.expect(
             self.max_incoming >= 1,
             "admission.max_incoming",

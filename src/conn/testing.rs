@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, IoSliceMut},
     net::SocketAddr,
-    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -194,12 +193,6 @@ pub(super) fn certs() -> DevCerts {
     certs.clone()
 }
 
-/// A path in a folder that lasts as long as the process.
-pub(super) fn scratch(name: &str) -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("conn").tempdir().unwrap();
-    folder.keep().join(name)
-}
-
 /// Options of a client for `server` in tests.
 pub(super) fn client(server: impl Into<String>) -> Config {
     let mut config = Config::to(server);
@@ -219,8 +212,8 @@ pub(super) enum Answer {
     GoAway,
     /// Nothing.
     Nothing,
-    /// A refusal on the stream, and the connection closed right after it.
-    Refuse(FailureCode, CloseCode, &'static str),
+    /// A refusal on the stream. It is for the client to close: a close of the broker's would overtake it.
+    Refuse(FailureCode, &'static str),
     /// The connection closed, without a word on the stream.
     Close(CloseCode, &'static str),
     /// Another packet than belongs there.
@@ -244,7 +237,13 @@ impl Drop for TestBroker {
 
 impl TestBroker {
     pub(super) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
-        Self::with(listen, answer, network, &certs().server_tls(), &Settings::server())
+        Self::with(
+            listen,
+            answer,
+            network,
+            &certs().server_tls(),
+            &Settings::server(),
+        )
     }
 
     pub(super) fn with(
@@ -260,11 +259,7 @@ impl TestBroker {
             quic::server_endpoint(listen.parse().unwrap(), config, settings, network).unwrap();
         let (opened, sessions) = mpsc::channel(16);
         let accepting = endpoint.clone();
-        let task = tokio::spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
-                tokio::spawn(serve(incoming, answer.clone(), opened.clone()));
-            }
-        });
+        let task = tokio::spawn(Self::accept(accepting, answer, opened));
         Self {
             address: endpoint.local_addr().unwrap(),
             endpoint,
@@ -273,15 +268,24 @@ impl TestBroker {
         }
     }
 
+    async fn accept(
+        endpoint: Endpoint,
+        answer: Answer,
+        opened: mpsc::Sender<(Connect, Connection)>,
+    ) {
+        while let Some(incoming) = endpoint.accept().await {
+            tokio::spawn(serve(incoming, answer.clone(), opened.clone()));
+        }
+    }
+
+    /// Serves at `endpoint` and tells nobody of it.
+    pub(super) async fn serve_all(endpoint: Endpoint, answer: Answer) {
+        Self::accept(endpoint, answer, mpsc::channel(1).0).await;
+    }
+
     /// The connection of the next session that is opened.
     pub(super) async fn session(&mut self) -> Connection {
         self.sessions.recv().await.unwrap().1
-    }
-
-    /// Closes every connection with `code` and waits until the clients know it.
-    pub(super) async fn close(self, code: CloseCode) {
-        self.endpoint.close(code.into(), b"");
-        self.endpoint.wait_idle().await;
     }
 }
 
@@ -305,11 +309,10 @@ async fn serve(
     match answer {
         Answer::Nothing => {}
         Answer::Close(code, reason) => connection.close(code.into(), reason.as_bytes()),
-        Answer::Refuse(code, close, detail) => {
+        Answer::Refuse(code, detail) => {
             let detail = detail.into();
             let failed = Packet::Failed(Failure { code, detail });
             send.send(failed).await.unwrap();
-            connection.close(close.into(), b"");
         }
         Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {
