@@ -36,13 +36,14 @@ use crate::{
     wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec},
 };
 
-/// A network without delay, loss or limits, in which addresses can be made deaf and names can move.
+/// A network without loss or limits, in which addresses can be made deaf and names can move.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     sockets: Mutex<BTreeMap<SocketAddr, Arc<MemorySocket>>>,
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
     deaf: Mutex<Vec<SocketAddr>>,
     next_port: AtomicU16,
+    delay: Mutex<Duration>,
 }
 
 impl Memory {
@@ -57,6 +58,11 @@ impl Memory {
     pub(super) fn name(&self, name: &str, addresses: &[SocketAddr]) {
         let mut names = self.names.lock().unwrap();
         names.insert(name.into(), addresses.to_vec());
+    }
+
+    /// From now on every packet takes this long. At first it takes no time at all.
+    pub(super) fn set_delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     /// From now on nothing reaches `address`, or everything does again.
@@ -117,6 +123,16 @@ struct MemorySocket {
     inbox: Mutex<Inbox>,
 }
 
+impl MemorySocket {
+    fn deliver(&self, packet: (SocketAddr, Vec<u8>)) {
+        let mut inbox = self.inbox.lock().unwrap();
+        inbox.packets.push_back(packet);
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
 impl std::fmt::Debug for MemorySocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "MemorySocket({})", self.address)
@@ -145,11 +161,15 @@ impl AsyncUdpSocket for MemorySocket {
         }
         let receiver = self.network.sockets.lock().unwrap().get(&to).cloned();
         if let Some(receiver) = receiver {
-            let mut inbox = receiver.inbox.lock().unwrap();
             let packet = (self.address, transmit.contents.to_vec());
-            inbox.packets.push_back(packet);
-            if let Some(reader) = inbox.reader.take() {
-                reader.wake();
+            let delay = *self.network.delay.lock().unwrap();
+            if delay.is_zero() {
+                receiver.deliver(packet);
+            } else {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    receiver.deliver(packet);
+                });
             }
         }
         Ok(())

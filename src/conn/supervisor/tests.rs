@@ -140,6 +140,41 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_whose_session_has_died_is_left_with_the_reason() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Mute);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    let ending = Ending::of(&broker.session().await.closed().await);
+    assert_eq!(ending.code(), Some(CloseCode::Unresponsive));
+    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_does_not_wait_behind_the_data_of_many_streams() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    world.memory.set_delay(Duration::from_millis(50));
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        let (mut send, recv) = link.try_open_bi().unwrap();
+        send.write_all(&[0; 20_000]).await.unwrap();
+        streams.push((send, recv));
+    }
+    let took = link.check().await.unwrap();
+    // One round trip for the ping, and at most one until the window has room for anything at all.
+    assert!(took <= Duration::from_millis(210), "{took:?}");
+    assert!(
+        link.path().full_since.is_some(),
+        "the network is what holds the data back"
+    );
+    drop(connection);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
