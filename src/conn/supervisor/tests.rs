@@ -351,8 +351,9 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     down(&supervisor).await;
     assert_eq!(supervisor.up().await.unwrap().server(), B);
 
-    // One that goes away is the last.
-    at_b.endpoint.close(CloseCode::GoingAway.into(), b"");
+    // One that goes away is the last, even where it still answers.
+    let connection = at_b.session().await;
+    connection.close(CloseCode::GoingAway.into(), b"");
     down(&supervisor).await;
     let link = supervisor.up().await.unwrap();
     assert_eq!((link.server(), link.number()), (A, 3));
