@@ -10,6 +10,7 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
+#[allow(dead_code)]
 pub mod conn;
 pub mod pool;
 pub mod scaler;

@@ -1,0 +1,347 @@
+//! Pure: why there is no connection, or no longer one, in one sentence with the server's address.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+mod kind;
+
+pub use self::kind::ConnectErrorKind;
+use self::kind::{alert, kind_of_code, kind_of_failure, kind_of_our_alert, kind_of_their_alert};
+use super::{
+    close::{CloseCode, End, Ending},
+    quic::BindError,
+};
+use crate::wire::Failure;
+
+/// There is no connection to a server, or no longer one.
+#[derive(Debug, Clone)]
+pub struct ConnectError {
+    server: String,
+    address: Option<SocketAddr>,
+    /// The session stood before.
+    was_up: bool,
+    cause: Cause,
+}
+
+/// What happened, as it was found out.
+#[derive(Debug, Clone)]
+pub(super) enum Cause {
+    /// The name could not be looked up, or there is no address behind it.
+    Resolve(Option<Arc<io::Error>>),
+    /// There is no socket to connect from.
+    Bind(Arc<BindError>),
+    /// quinn does not even begin.
+    Unusable(quinn::ConnectError),
+    /// Nothing came of an attempt within this time.
+    TooSlow(Duration),
+    /// The connection ended.
+    Ended(Ending),
+    /// The server answered with a refusal on the session stream.
+    Refused(Failure),
+    /// The server sent something that is no packet, or not one that belongs there.
+    Nonsense(String),
+    /// No pong came within this time.
+    NoPong(Duration),
+}
+
+impl ConnectError {
+    /// That no connection to `server` came about.
+    pub(super) fn connecting(server: &str, address: Option<SocketAddr>, cause: Cause) -> Self {
+        Self {
+            server: server.into(),
+            address,
+            was_up: false,
+            cause,
+        }
+    }
+
+    /// That a connection to `server` was lost.
+    pub(super) fn lost(server: &str, address: SocketAddr, cause: Cause) -> Self {
+        Self {
+            server: server.into(),
+            address: Some(address),
+            was_up: true,
+            cause,
+        }
+    }
+
+    /// The server, as it stands in the options.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The address that was tried, where it came to that.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The code that the server closed with, where it gave one of the table.
+    #[must_use]
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match &self.cause {
+            Cause::Ended(ending) => ending.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same attempt, with nothing changed here, may still succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind().is_retryable()
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ConnectErrorKind {
+        use ConnectErrorKind as K;
+        match &self.cause {
+            Cause::Resolve(_) => K::UnknownHost,
+            Cause::Bind(_) | Cause::Unusable(_) => K::NoSocket,
+            Cause::TooSlow(_) => K::NoAnswer,
+            Cause::Ended(ending) => self.kind_of(ending),
+            Cause::Refused(failure) => kind_of_failure(failure.code),
+            Cause::Nonsense(_) => K::Protocol,
+            Cause::NoPong(_) => K::Silent,
+        }
+    }
+
+    fn kind_of(&self, ending: &Ending) -> ConnectErrorKind {
+        use ConnectErrorKind as K;
+        match ending {
+            Ending::Ours => K::ClosedHere,
+            Ending::Closed { code, .. } => kind_of_code(*code),
+            Ending::ClosedUnknown { .. } => K::ClosedByPeer,
+            Ending::Silent if self.was_up => K::Silent,
+            Ending::Silent => K::NoAnswer,
+            Ending::Reset => K::Restarted,
+            Ending::Refused => K::Busy,
+            Ending::Version { .. } => K::Version,
+            Ending::Tls {
+                by: End::Here,
+                alert,
+                reason,
+            } => kind_of_our_alert(*alert, reason),
+            Ending::Tls {
+                by: End::Peer,
+                alert,
+                ..
+            } => kind_of_their_alert(*alert),
+            Ending::Transport { .. } => K::Protocol,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.was_up {
+            write!(f, "lost the connection to {}", self.server)?;
+        } else {
+            write!(f, "cannot connect to {}", self.server)?;
+        }
+        if let Some(address) = self.address
+            && address.to_string() != self.server
+        {
+            write!(f, " ({address})")?;
+        }
+        f.write_str(": ")?;
+        self.because(f)
+    }
+}
+
+impl ConnectError {
+    fn because(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Cause::Resolve(Some(_)) => f.write_str("the name does not resolve"),
+            Cause::Resolve(None) => f.write_str("the name stands for no address that can be used"),
+            Cause::Bind(error) => write!(f, "{error}"),
+            Cause::Unusable(error) => write!(f, "{error}"),
+            Cause::TooSlow(limit) => write!(f, "nobody answered within {limit:?}"),
+            Cause::NoPong(limit) => write!(f, "it did not answer a ping within {limit:?}"),
+            Cause::Nonsense(what) => write!(f, "it breaks the protocol: {what}"),
+            Cause::Refused(failure) => {
+                let sentence = match self.kind() {
+                    ConnectErrorKind::Unauthorised => CloseCode::Unauthorised.sentence(),
+                    ConnectErrorKind::Fenced => CloseCode::Fenced.sentence(),
+                    ConnectErrorKind::GoingAway => CloseCode::GoingAway.sentence(),
+                    ConnectErrorKind::Limit => CloseCode::Limit.sentence(),
+                    ConnectErrorKind::Protocol => CloseCode::Protocol.sentence(),
+                    _ => "it refused",
+                };
+                f.write_str(sentence)?;
+                detail(f, &failure.detail)
+            }
+            Cause::Ended(ending) => self.ended(ending, f),
+        }
+    }
+
+    fn ended(&self, ending: &Ending, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ConnectErrorKind as K;
+        match ending {
+            Ending::Ours => f.write_str("this end closed it"),
+            Ending::Closed { code, reason } => {
+                write!(f, "{code}")?;
+                detail(f, reason)
+            }
+            Ending::ClosedUnknown { number, reason } => {
+                write!(f, "it closed with the unknown code {number}")?;
+                detail(f, reason)
+            }
+            Ending::Silent if self.was_up => f.write_str("nothing was heard of it any more"),
+            Ending::Silent => f.write_str("nobody answered"),
+            Ending::Reset => f.write_str("it does not know the connection: it was restarted"),
+            Ending::Refused => f.write_str("it takes no connections now"),
+            Ending::Version { .. } => {
+                write!(f, "it does not speak {}", crate::conn::tls::ALPN)
+            }
+            Ending::Tls {
+                by: End::Here,
+                reason,
+                alert,
+            } => {
+                let sentence = match kind_of_our_alert(*alert, reason) {
+                    K::Untrusted if *alert == alert::ACCESS_DENIED => {
+                        return f.write_str("its certificate is not the one that is pinned");
+                    }
+                    K::Untrusted => {
+                        return f.write_str(
+                            "no authority that is trusted here has signed its certificate",
+                        );
+                    }
+                    K::Expired => "its certificate is expired or not valid yet",
+                    K::WrongName => "its certificate is for another name",
+                    _ => "its certificate or its handshake is no good",
+                };
+                f.write_str(sentence)?;
+                detail(f, reason.trim_start_matches("invalid peer certificate: "))
+            }
+            Ending::Tls {
+                by: End::Peer,
+                reason,
+                alert,
+            } => {
+                match kind_of_their_alert(*alert) {
+                    K::ClientCertificateRequired => {
+                        return f
+                            .write_str("it asks for a client certificate, and none is configured");
+                    }
+                    K::ClientCertificateRefused => {
+                        f.write_str("it does not accept our client certificate")?;
+                    }
+                    _ => f.write_str("it gave up the TLS handshake")?,
+                }
+                write!(f, " (TLS alert {alert})")?;
+                detail(f, reason)
+            }
+            Ending::Transport { reason, .. } => {
+                f.write_str("QUIC failed")?;
+                detail(f, reason)
+            }
+        }
+    }
+}
+
+fn detail(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    if text.is_empty() {
+        Ok(())
+    } else {
+        write!(f, ": {text}")
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Resolve(Some(error)) => Some(error.as_ref()),
+            Cause::Bind(error) => error.source(),
+            Cause::Resolve(None)
+            | Cause::Unusable(_)
+            | Cause::TooSlow(_)
+            | Cause::Ended(_)
+            | Cause::Refused(_)
+            | Cause::Nonsense(_)
+            | Cause::NoPong(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::FailureCode;
+
+    fn ended(ending: Ending) -> ConnectError {
+        ConnectError::connecting("broker.example:4433", None, Cause::Ended(ending))
+    }
+
+    #[test]
+    fn every_close_code_has_a_kind_and_a_sentence_with_the_server_s_words() {
+        for code in CloseCode::ALL {
+            let error = ended(Ending::Closed {
+                code: *code,
+                reason: "disk full".into(),
+            });
+            assert_eq!(error.close_code(), Some(*code));
+            assert_eq!(error.kind(), kind_of_code(*code));
+            let text = error.to_string();
+            let whole = format!(
+                "cannot connect to broker.example:4433: {}: disk full",
+                code.sentence()
+            );
+            assert_eq!(text, whole);
+        }
+    }
+
+    #[test]
+    fn a_refusal_on_the_session_and_one_in_the_close_are_the_same_to_the_caller() {
+        for (failure, code) in [
+            (FailureCode::Unauthorised, CloseCode::Unauthorised),
+            (FailureCode::Fenced, CloseCode::Fenced),
+            (FailureCode::Closing, CloseCode::GoingAway),
+            (FailureCode::Limit, CloseCode::Limit),
+            (FailureCode::Protocol, CloseCode::Protocol),
+        ] {
+            let detail = String::from("because");
+            let closed = ended(Ending::Closed {
+                code,
+                reason: detail.clone(),
+            });
+            let refused = ConnectError::connecting(
+                "broker.example:4433",
+                None,
+                Cause::Refused(Failure {
+                    code: failure,
+                    detail,
+                }),
+            );
+            assert_eq!(refused.kind(), closed.kind());
+            assert_eq!(refused.to_string(), closed.to_string());
+        }
+    }
+
+    #[test]
+    fn the_address_is_told_where_it_is_not_the_server_s_text() {
+        let address = "192.0.2.7:4433".parse().unwrap();
+        let slow = || Cause::TooSlow(Duration::from_secs(5));
+        assert_eq!(
+            ConnectError::connecting("b.example:4433", Some(address), slow()).to_string(),
+            "cannot connect to b.example:4433 (192.0.2.7:4433): nobody answered within 5s"
+        );
+        assert_eq!(
+            ConnectError::connecting("192.0.2.7:4433", Some(address), slow()).to_string(),
+            "cannot connect to 192.0.2.7:4433: nobody answered within 5s"
+        );
+        assert_eq!(
+            ConnectError::lost("192.0.2.7:4433", address, Cause::Ended(Ending::Silent)).to_string(),
+            "lost the connection to 192.0.2.7:4433: nothing was heard of it any more"
+        );
+    }
+
+    #[test]
+    fn silence_before_and_after_the_connection_stood_are_two_things() {
+        assert_eq!(ended(Ending::Silent).kind(), ConnectErrorKind::NoAnswer);
+        let address = "192.0.2.7:4433".parse().unwrap();
+        let lost = ConnectError::lost("x:1", address, Cause::Ended(Ending::Silent));
+        assert_eq!(lost.kind(), ConnectErrorKind::Silent);
+    }
+}

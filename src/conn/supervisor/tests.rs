@@ -1,0 +1,621 @@
+//! In virtual time, over a network in memory. What needs the operating system is in `conn/loopback.rs`.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::{
+    conn::{
+        close::CloseCode,
+        error::ConnectErrorKind as Kind,
+        link::OpenError,
+        network::Network,
+        testing::{Answer, At, Memory, TestBroker, client},
+    },
+    wire::FailureCode,
+};
+
+const A: &str = "192.0.2.1:4433";
+const B: &str = "192.0.2.2:4433";
+const SECOND: Duration = Duration::from_secs(1);
+
+struct World {
+    memory: Arc<Memory>,
+    tasks: Tasks,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            memory: Memory::new(),
+            tasks: Tasks::new(),
+        }
+    }
+
+    fn broker(&self, address: &'static str, answer: Answer) -> TestBroker {
+        let network = self.at(address);
+        TestBroker::start(address, answer, &network)
+    }
+
+    fn at(&self, address: &'static str) -> At {
+        At(Arc::clone(&self.memory), address.split(':').next().unwrap())
+    }
+
+    fn config(&self, servers: &[&str]) -> Config {
+        let mut config = client(servers[0]);
+        config.servers = servers.iter().map(ToString::to_string).collect();
+        config.network = Arc::new(At(Arc::clone(&self.memory), "192.0.2.100"));
+        config
+    }
+
+    fn start(&self, config: Config) -> Supervisor {
+        Supervisor::start(config, None, &self.tasks).unwrap()
+    }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Waits until the link is down, and tells why.
+async fn down(supervisor: &Supervisor) -> Arc<ConnectError> {
+    let mut state = supervisor.state();
+    let state = state
+        .wait_for(|state| matches!(state, LinkState::Down { .. } | LinkState::Closed(_)))
+        .await;
+    match state.as_deref() {
+        Ok(LinkState::Down { last_error, .. } | LinkState::Closed(last_error)) => {
+            Arc::clone(last_error)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn refused(supervisor: &Supervisor) -> Arc<ConnectError> {
+    supervisor.up().await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_comes_up_and_its_pings_are_answered() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let mut config = world.config(&[A]);
+    config.token = "secret".into();
+    let who = Identity {
+        name: "orders".into(),
+        instance: 7,
+    };
+    let supervisor = Supervisor::start(config, Some(who.clone()), &world.tasks).unwrap();
+    let link = supervisor.up().await.unwrap();
+    assert_eq!(link.number(), 1);
+    assert_eq!((link.server(), link.remote_address()), (A, address(A)));
+    assert_eq!(link.connected().max_frame, 1 << 20);
+    assert!(link.connected().producer.is_some());
+
+    let (connect, _) = broker.sessions.recv().await.unwrap();
+    assert_eq!(&connect.token[..], b"secret");
+    assert_eq!(connect.producer, Some(who));
+
+    let mut pulse = link.pulse();
+    let began = time::now();
+    pulse.wait_for(|pulse| pulse.pongs == 4).await.unwrap();
+    assert!(time::now() >= began + SECOND * 14, "one every 5 s");
+    assert!(pulse.borrow().smoothed_rtt.unwrap() < SECOND);
+    assert!(link.path().acked_bytes > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_link_lives_for_days() {
+    let world = World::new();
+    let _broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    time::sleep(SECOND * 3600 * 48).await;
+    assert_eq!(supervisor.up().await.unwrap().number(), link.number());
+    assert!(link.pulse().borrow().pongs > 48 * 700);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_comes_back() {
+    let world = World::new();
+    let _broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
+
+    world.memory.set_deaf(address(A), true);
+    let cut = time::now();
+    let error = down(&supervisor).await;
+    let took = time::now() - cut;
+    assert_eq!(error.kind(), Kind::Silent);
+    assert_eq!(
+        error.to_string(),
+        format!("lost the connection to {A}: it did not answer a ping within 5s")
+    );
+    assert!((SECOND * 9..=SECOND * 11).contains(&took), "{took:?}");
+    assert_eq!(link.closed().await, Ending::Ours);
+    assert_eq!(link.check().await, None);
+
+    world.memory.set_deaf(address(A), false);
+    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
+    let world = World::new();
+    let _broker = world.broker(A, Answer::Welcome);
+    let mut config = world.config(&[A]);
+    config.ping_interval = SECOND * 14;
+    let supervisor = world.start(config);
+    let link = supervisor.up().await.unwrap();
+    assert!(link.check().await.is_some());
+    assert!(link.check().await.is_some());
+
+    world.memory.set_deaf(address(A), true);
+    let cut = time::now();
+    assert_eq!(link.check().await, None);
+    assert_eq!(time::now() - cut, SECOND * 5, "the ping timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_lets_no_ping_through_and_lives_is_not_dead() {
+    let world = World::new();
+    let network = world.at(A);
+    let mut settings = crate::conn::quic::Settings::server();
+    settings.stream_receive_window = 65_536;
+    settings.receive_window = 65_536;
+    let tls = crate::conn::testing::certs().server_tls();
+    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
+
+    // Data that the broker does not read, until nothing more may be sent on any stream.
+    let (mut send, _recv) = link.open_bi(Duration::ZERO).await.unwrap();
+    let full = time::timeout(SECOND, send.write_all(&[0; 1 << 20])).await;
+    assert!(full.is_err(), "the connection's window is used up");
+    let pongs = link.pulse().borrow().pongs;
+    time::sleep(SECOND * 600).await;
+    assert_eq!(link.pulse().borrow().pongs, pongs, "no ping got through");
+    assert_eq!(supervisor.up().await.unwrap().number(), 1);
+
+    // ... and when it reads again, the pings go on.
+    let (_send, mut recv) = connection.accept_bi().await.unwrap();
+    recv.stop(0u32.into()).unwrap();
+    drop((send, recv));
+    assert!(link.check().await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_goes_and_comes_back_is_found_again() {
+    let world = World::new();
+    let broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    for number in 1..4 {
+        let link = supervisor.up().await.unwrap();
+        assert_eq!(link.number(), number);
+        if number == 1 {
+            broker.endpoint.close(CloseCode::GoingAway.into(), b"upgrade");
+        } else {
+            link.close(CloseCode::Internal);
+        }
+        let error = down(&supervisor).await;
+        if number == 1 {
+            let text = format!("lost the connection to {A}: it is shutting down: upgrade");
+            assert_eq!((error.kind(), error.to_string()), (Kind::GoingAway, text));
+            drop(world.broker(A, Answer::Nothing));
+            let again = world.broker(A, Answer::Welcome);
+            std::mem::forget(again);
+        } else {
+            assert_eq!(error.kind(), Kind::ClosedHere);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_announcement_that_a_broker_will_close_is_published() {
+    let world = World::new();
+    let network = world.at(A);
+    let tls = crate::conn::testing::certs().server_tls();
+    let settings = crate::conn::quic::Settings::server();
+    let mut broker = TestBroker::with(A, Answer::GoAway, &network, &tls, &settings);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    link.going_away().await;
+    assert!(link.is_going_away());
+    assert!(link.check().await.is_some(), "and it works to its end");
+    broker.session().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_tried_again_until_the_connect_timeout() {
+    let world = World::new();
+    let supervisor = world.start(world.config(&[A]));
+    let began = time::now();
+    let error = refused(&supervisor).await;
+    let took = time::now() - began;
+    assert_eq!(error.kind(), Kind::NoAnswer);
+    assert!(error.to_string().contains("nobody answered within"), "{error}");
+    assert!((SECOND * 8..=SECOND * 10).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_starts_late_is_reached_within_the_connect_timeout() {
+    let world = World::new();
+    let mut config = world.config(&[A]);
+    config.handshake_timeout = SECOND;
+    let supervisor = world.start(config);
+    let mut state = supervisor.state();
+    let tried_twice = |state: &LinkState| {
+        matches!(state, LinkState::Connecting { attempt: 3, last_error: Some(e) }
+            if e.kind() == Kind::NoAnswer)
+    };
+    state.wait_for(tried_twice).await.unwrap();
+    let _broker = world.broker(A, Answer::Welcome);
+    supervisor.up().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_looked_up_again_on_every_attempt() {
+    let world = World::new();
+    let mut config = world.config(&["broker.test:4433"]);
+    config.handshake_timeout = SECOND;
+    let supervisor = world.start(config);
+    let mut state = supervisor.state();
+    let failed_as = |kind| {
+        move |state: &LinkState| {
+            matches!(state, LinkState::Connecting { last_error: Some(e), .. } if e.kind() == kind)
+        }
+    };
+    state.wait_for(failed_as(Kind::UnknownHost)).await.unwrap();
+    world.memory.name("broker.test", &[address(B)]);
+    state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
+    let _broker = world.broker(A, Answer::Welcome);
+    world.memory.name("broker.test", &[address(A)]);
+    let link = supervisor.up().await.unwrap();
+    assert_eq!(link.remote_address(), address(A));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_knows_is_told_as_such() {
+    let world = World::new();
+    let supervisor = world.start(world.config(&["broker.test:4433"]));
+    let error = refused(&supervisor).await;
+    assert_eq!(error.kind(), Kind::UnknownHost);
+    assert_eq!(
+        error.to_string(),
+        "cannot connect to broker.test:4433: the name does not resolve"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_address_of_a_name_does_not_hold_up_the_one_behind_it() {
+    let world = World::new();
+    let _broker = world.broker(A, Answer::Welcome);
+    world.memory.name("broker.test", &[address(B), address(A)]);
+    let supervisor = world.start(world.config(&["broker.test:4433"]));
+    let began = time::now();
+    let link = supervisor.up().await.unwrap();
+    assert_eq!(link.remote_address(), address(A));
+    assert!(time::now() - began < SECOND / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_server_is_tried_when_one_is_gone() {
+    let world = World::new();
+    let mut at_b = world.broker(B, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A, B]));
+    let link = supervisor.up().await.unwrap();
+    assert_eq!(link.server(), B);
+    at_b.session().await;
+
+    // The server that was connected last is the first to be tried again.
+    let mut at_a = world.broker(A, Answer::Welcome);
+    link.close(CloseCode::Internal);
+    down(&supervisor).await;
+    assert_eq!(supervisor.up().await.unwrap().server(), B);
+
+    // One that goes away is the last.
+    at_b.endpoint.close(CloseCode::GoingAway.into(), b"");
+    down(&supervisor).await;
+    let link = supervisor.up().await.unwrap();
+    assert_eq!((link.server(), link.number()), (A, 3));
+    at_a.session().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_at_once_in_the_broker_s_words() {
+    for (failure, code, kind, sentence) in [
+        (
+            FailureCode::Unauthorised,
+            CloseCode::Unauthorised,
+            Kind::Unauthorised,
+            "it does not accept our credentials: unknown token",
+        ),
+        (
+            FailureCode::Fenced,
+            CloseCode::Fenced,
+            Kind::Fenced,
+            "a later producer of the same name has taken over: unknown token",
+        ),
+    ] {
+        for answer in [
+            Answer::Refuse(failure, code, "unknown token"),
+            Answer::Close(code, "unknown token"),
+        ] {
+            let world = World::new();
+            let _broker = world.broker(A, answer.clone());
+            let supervisor = world.start(world.config(&[A]));
+            let began = time::now();
+            let error = refused(&supervisor).await;
+            assert_eq!(error.kind(), kind, "{answer:?}");
+            assert_eq!(error.to_string(), format!("cannot connect to {A}: {sentence}"));
+            assert!(time::now() - began < SECOND, "no second attempt");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_talks_nonsense_is_told_at_once() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Nonsense);
+    let supervisor = world.start(world.config(&[A]));
+    let error = refused(&supervisor).await;
+    assert_eq!(error.kind(), Kind::Protocol);
+    let text = format!("cannot connect to {A}: it breaks the protocol: Probed on the session");
+    assert_eq!(error.to_string(), text);
+    let ending = Ending::of(&broker.session().await.closed().await);
+    assert_eq!(ending.code(), Some(CloseCode::Protocol));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_accepts_and_says_nothing_is_given_up_in_time() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Nothing);
+    let supervisor = world.start(world.config(&[A]));
+    let ending = Ending::of(&broker.session().await.closed().await);
+    assert_eq!(ending.code(), Some(CloseCode::HandshakeTimeout));
+    assert_eq!(refused(&supervisor).await.kind(), Kind::NoAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_that_refuses_does_not_end_it_while_another_may_come() {
+    let world = World::new();
+    let _a = world.broker(A, Answer::Close(CloseCode::Unauthorised, ""));
+    let mut config = world.config(&[A, B]);
+    config.handshake_timeout = SECOND;
+    let supervisor = world.start(config.clone());
+    let began = time::now();
+    let error = refused(&supervisor).await;
+    assert!(time::now() - began > SECOND * 5, "B had its chance");
+    assert_eq!(error.kind(), Kind::Unauthorised, "and A's word tells more");
+
+    let supervisor = world.start(config);
+    let _b = world.broker(B, Answer::Welcome);
+    assert_eq!(supervisor.up().await.unwrap().server(), B);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_that_is_fenced_does_not_come_back() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let _other = world.broker(B, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A, B]));
+    supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    connection.close(CloseCode::Fenced.into(), b"orders connected again");
+    let error = refused(&{
+        down(&supervisor).await;
+        supervisor
+    })
+    .await;
+    assert_eq!(error.kind(), Kind::Fenced);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "lost the connection to {A}: a later producer of the same name has taken over: orders connected again"
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_connected_comes_back_after_hours() {
+    let world = World::new();
+    let broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    world.memory.set_deaf(address(A), true);
+    down(&supervisor).await;
+    time::sleep(SECOND * 3600 * 5).await;
+    let LinkState::Down { attempt, since, .. } = supervisor.state().borrow().clone() else {
+        panic!("it goes on trying")
+    };
+    assert!(attempt > 1000 && time::now() - since > SECOND * 3600 * 4);
+    world.memory.set_deaf(address(A), false);
+    let back = time::now();
+    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+    assert!(time::now() - back <= SECOND * 15, "the longest wait");
+    drop(broker);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_is_taken_away_ends_it_at_the_next_connection() {
+    let world = World::new();
+    let broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    drop(broker);
+    let _strict = world.broker(A, Answer::Close(CloseCode::Unauthorised, ""));
+    down(&supervisor).await;
+    assert_eq!(refused(&supervisor).await.kind(), Kind::Unauthorised);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_tells_the_broker_and_ends_the_task() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    let mut state = supervisor.state();
+    supervisor.close(SECOND * 5).await;
+    let error = up(&mut state).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::ClosedHere);
+    let ending = Ending::of(&connection.closed().await);
+    assert_eq!(ending.code(), Some(CloseCode::Done));
+    world.tasks.join().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_toward_a_broker_that_is_gone_takes_no_longer_than_its_limit() {
+    let world = World::new();
+    let _broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    world.memory.set_deaf(address(A), true);
+    let began = time::now();
+    supervisor.close(Duration::from_millis(1)).await;
+    assert!(time::now() - began <= Duration::from_millis(2));
+    world.tasks.join().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_supervisor_and_stopping_its_tasks_close_the_connection() {
+    for stop in [true, false] {
+        let world = World::new();
+        let mut broker = world.broker(A, Answer::Welcome);
+        let supervisor = world.start(world.config(&[A]));
+        supervisor.up().await.unwrap();
+        let connection = broker.session().await;
+        if stop {
+            world.tasks.stop();
+        } else {
+            drop(supervisor);
+        }
+        world.tasks.join().await;
+        let ending = Ending::of(&connection.closed().await);
+        assert_eq!(ending.code(), Some(CloseCode::Done));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_in_the_middle_of_an_attempt_does_not_wait_for_it() {
+    let world = World::new();
+    let supervisor = world.start(world.config(&[A]));
+    let mut state = supervisor.state();
+    time::sleep(SECOND).await;
+    let began = time::now();
+    drop(supervisor);
+    let error = up(&mut state).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::ClosedHere);
+    world.tasks.join().await;
+    assert_eq!(time::now(), began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_over_the_peer_s_limit_is_refused_at_once_or_after_the_wait() {
+    let world = World::new();
+    let network = world.at(A);
+    let mut settings = crate::conn::quic::Settings::server();
+    settings.max_streams = 3;
+    let tls = crate::conn::testing::certs().server_tls();
+    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+
+    let mut first = link.open_bi(Duration::ZERO).await.unwrap();
+    let second = link.try_open_bi().unwrap();
+    let began = time::now();
+    assert_eq!(link.try_open_bi().unwrap_err(), OpenError::PeerLimit);
+    assert_eq!(link.open_bi(SECOND).await.unwrap_err(), OpenError::PeerLimit);
+    assert_eq!(time::now() - began, SECOND);
+
+    // A stream that is closed on both sides makes room for another.
+    first.0.write_all(b"x").await.unwrap();
+    first.0.finish().unwrap();
+    drop(first);
+    let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+    send.finish().unwrap();
+    recv.read_to_end(10).await.unwrap();
+    link.open_bi(SECOND).await.unwrap();
+    drop(second);
+
+    connection.close(CloseCode::Internal.into(), b"");
+    let ending = link.closed().await;
+    assert_eq!(
+        link.open_bi(SECOND).await.unwrap_err(),
+        OpenError::Lost(ending)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_moves_to_a_new_socket_without_being_lost() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    assert!(link.check().await.is_some());
+    let before = connection.remote_address();
+    world.memory.set_deaf(before, true);
+    supervisor.rebind().unwrap();
+    assert!(link.check().await.is_some());
+    assert_ne!(connection.remote_address(), before);
+    assert_eq!(supervisor.up().await.unwrap().number(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_address_of_another_family_reaches_no_server() {
+    let world = World::new();
+    let mut config = world.config(&[A]);
+    config.local_address = Some("[::]:0".parse().unwrap());
+    let error = refused(&world.start(config)).await;
+    assert_eq!(
+        error.to_string(),
+        format!("cannot connect to {A}: the name stands for no address that can be used")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_cannot_be_had_is_told_at_once() {
+    #[derive(Debug)]
+    struct NoSockets;
+
+    impl Network for NoSockets {
+        fn bind(&self, _: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+            Err(std::io::ErrorKind::AddrInUse.into())
+        }
+    }
+
+    let world = World::new();
+    let mut config = world.config(&[A]);
+    config.network = Arc::new(NoSockets);
+    let error = refused(&world.start(config)).await;
+    assert_eq!(error.kind(), Kind::NoSocket);
+    assert_eq!(
+        error.to_string(),
+        format!("cannot connect to {A}: cannot open a UDP socket at 0.0.0.0:0")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_that_cannot_work_never_begin() {
+    let world = World::new();
+    let wrong = Supervisor::start(Config::default(), None, &world.tasks).unwrap_err();
+    assert!(matches!(wrong, StartError::Config(_)), "{wrong}");
+    let nameless = Identity {
+        name: String::new(),
+        instance: 1,
+    };
+    let wrong = Supervisor::start(world.config(&[A]), Some(nameless), &world.tasks).unwrap_err();
+    assert_eq!(
+        wrong.to_string(),
+        r#"the connection's options are wrong: name = "": must have 1 to 200 bytes"#
+    );
+    let mut config = world.config(&[A]);
+    config.tls = crate::conn::tls::ClientTls::trusting(crate::conn::tls::Trust::CaPem(vec![]));
+    let wrong = Supervisor::start(config, None, &world.tasks).unwrap_err();
+    assert!(matches!(wrong, StartError::Tls(_)), "{wrong}");
+    assert_eq!(world.tasks.len(), 0);
+}

@@ -1,0 +1,340 @@
+//! What the tests of this folder share: a network in memory, and a broker that does as it is told.
+#![allow(clippy::disallowed_methods)]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use futures_util::{SinkExt, StreamExt};
+use quinn::{
+    AsyncUdpSocket, Connection, Endpoint, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::sync::mpsc;
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+use super::{
+    admission::Admission,
+    close::CloseCode,
+    config::Config,
+    dev_certs::DevCerts,
+    network::{Network, Resolving},
+    quic::{self, Settings},
+    tls::{ClientTls, ServerTls},
+};
+use crate::{
+    ProducerId,
+    wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec},
+};
+
+/// A network without delay, loss or limits, in which addresses can be made deaf and names can move.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    sockets: Mutex<BTreeMap<SocketAddr, Arc<MemorySocket>>>,
+    names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
+    deaf: Mutex<Vec<SocketAddr>>,
+    next_port: AtomicU16,
+}
+
+impl Memory {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            next_port: AtomicU16::new(50_000),
+            ..Self::default()
+        })
+    }
+
+    /// From now on `name` stands for these addresses.
+    pub(super) fn name(&self, name: &str, addresses: &[SocketAddr]) {
+        let mut names = self.names.lock().unwrap();
+        names.insert(name.into(), addresses.to_vec());
+    }
+
+    /// From now on nothing reaches `address`, or everything does again.
+    pub(super) fn set_deaf(&self, address: SocketAddr, deaf: bool) {
+        let mut list = self.deaf.lock().unwrap();
+        list.retain(|a| *a != address);
+        if deaf {
+            list.push(address);
+        }
+    }
+}
+
+/// The network as one machine sees it.
+#[derive(Debug, Clone)]
+pub(super) struct At(pub(super) Arc<Memory>, pub(super) &'static str);
+
+impl Network for At {
+    fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let port = match local.port() {
+            0 => self.0.next_port.fetch_add(1, Relaxed),
+            port => port,
+        };
+        let address = SocketAddr::new(self.1.parse().unwrap(), port);
+        let socket = Arc::new(MemorySocket {
+            address,
+            network: Arc::clone(&self.0),
+            inbox: Mutex::default(),
+        });
+        let mut sockets = self.0.sockets.lock().unwrap();
+        // Nobody unbinds; the next one at an address takes it over, as after a restart.
+        sockets.insert(address, Arc::clone(&socket));
+        Ok(socket)
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+        Box::pin(async move {
+            if let Ok(ip) = host.parse() {
+                return Ok(vec![SocketAddr::new(ip, port)]);
+            }
+            let names = self.0.names.lock().unwrap();
+            names
+                .get(host)
+                .cloned()
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))
+        })
+    }
+}
+
+#[derive(Default)]
+struct Inbox {
+    packets: VecDeque<(SocketAddr, Vec<u8>)>,
+    reader: Option<Waker>,
+}
+
+struct MemorySocket {
+    address: SocketAddr,
+    network: Arc<Memory>,
+    inbox: Mutex<Inbox>,
+}
+
+impl std::fmt::Debug for MemorySocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemorySocket({})", self.address)
+    }
+}
+
+#[derive(Debug)]
+struct AlwaysWritable;
+
+impl UdpPoller for AlwaysWritable {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncUdpSocket for MemorySocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(AlwaysWritable)
+    }
+
+    fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
+        assert!(transmit.segment_size.is_none(), "one packet at a time");
+        let to = transmit.destination;
+        if self.network.deaf.lock().unwrap().contains(&to) {
+            return Ok(());
+        }
+        let receiver = self.network.sockets.lock().unwrap().get(&to).cloned();
+        if let Some(receiver) = receiver {
+            let mut inbox = receiver.inbox.lock().unwrap();
+            let packet = (self.address, transmit.contents.to_vec());
+            inbox.packets.push_back(packet);
+            if let Some(reader) = inbox.reader.take() {
+                reader.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut inbox = self.inbox.lock().unwrap();
+        let Some((from, packet)) = inbox.packets.pop_front() else {
+            inbox.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        bufs[0][..packet.len()].copy_from_slice(&packet);
+        meta[0] = RecvMeta {
+            addr: from,
+            len: packet.len(),
+            stride: packet.len(),
+            ecn: None,
+            dst_ip: Some(self.address.ip()),
+        };
+        Poll::Ready(Ok(1))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+/// Development certificates for every test, made once a process.
+pub(super) fn certs() -> DevCerts {
+    static FOLDER: std::sync::OnceLock<(tempfile::TempDir, DevCerts)> = std::sync::OnceLock::new();
+    let (_, certs) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let certs = DevCerts::ensure(folder.path(), &["192.0.2.1", "192.0.2.2", "broker.test"]);
+        (folder, certs.unwrap())
+    });
+    certs.clone()
+}
+
+/// A path in a folder that lasts as long as the process.
+pub(super) fn scratch(name: &str) -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("conn").tempdir().unwrap();
+    folder.keep().join(name)
+}
+
+/// Options of a client for `server` in tests.
+pub(super) fn client(server: impl Into<String>) -> Config {
+    let mut config = Config::to(server);
+    config.tls = ClientTls::trusting(certs().trust());
+    config.reconnect_backoff.seed = Some(7);
+    config
+}
+
+/// What a test broker answers to `Connect`.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// The session stands, and every ping is answered.
+    Welcome,
+    /// The session stands, and no ping is answered.
+    Mute,
+    /// As [`Answer::Welcome`], and right after it that the broker is about to close.
+    GoAway,
+    /// Nothing.
+    Nothing,
+    /// A refusal on the stream, and the connection closed right after it.
+    Refuse(FailureCode, CloseCode, &'static str),
+    /// The connection closed, without a word on the stream.
+    Close(CloseCode, &'static str),
+    /// Another packet than belongs there.
+    Nonsense,
+}
+
+/// A broker that does as it is told, and tells what it sees. Dropping it takes its endpoint away without a word.
+pub(super) struct TestBroker {
+    pub(super) endpoint: Endpoint,
+    pub(super) address: SocketAddr,
+    /// The sessions that were opened: who came, and on which connection.
+    pub(super) sessions: mpsc::Receiver<(Connect, Connection)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for TestBroker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl TestBroker {
+    pub(super) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
+        Self::with(listen, answer, network, &certs().server_tls(), &Settings::server())
+    }
+
+    pub(super) fn with(
+        listen: &str,
+        answer: Answer,
+        network: &dyn Network,
+        tls: &ServerTls,
+        settings: &Settings,
+    ) -> Self {
+        let tls = tls.to_rustls().unwrap();
+        let config = quic::server_config(tls, settings, &Admission::default()).unwrap();
+        let endpoint =
+            quic::server_endpoint(listen.parse().unwrap(), config, settings, network).unwrap();
+        let (opened, sessions) = mpsc::channel(16);
+        let accepting = endpoint.clone();
+        let task = tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
+                tokio::spawn(serve(incoming, answer.clone(), opened.clone()));
+            }
+        });
+        Self {
+            address: endpoint.local_addr().unwrap(),
+            endpoint,
+            sessions,
+            task,
+        }
+    }
+
+    /// The connection of the next session that is opened.
+    pub(super) async fn session(&mut self) -> Connection {
+        self.sessions.recv().await.unwrap().1
+    }
+
+    /// Closes every connection with `code` and waits until the clients know it.
+    pub(super) async fn close(self, code: CloseCode) {
+        self.endpoint.close(code.into(), b"");
+        self.endpoint.wait_idle().await;
+    }
+}
+
+async fn serve(
+    incoming: quinn::Incoming,
+    answer: Answer,
+    opened: mpsc::Sender<(Connect, Connection)>,
+) {
+    let Ok(connection) = incoming.await else {
+        return;
+    };
+    let Ok((send, recv)) = connection.accept_bi().await else {
+        return;
+    };
+    let mut send = FramedWrite::new(send, PacketCodec::new(4096));
+    let mut recv = FramedRead::new(recv, PacketCodec::new(70_000));
+    let Some(Ok(Packet::Connect(connect))) = recv.next().await else {
+        return;
+    };
+    let _ = opened.try_send((connect.clone(), connection.clone()));
+    match answer {
+        Answer::Nothing => {}
+        Answer::Close(code, reason) => connection.close(code.into(), reason.as_bytes()),
+        Answer::Refuse(code, close, detail) => {
+            let detail = detail.into();
+            let failed = Packet::Failed(Failure { code, detail });
+            send.send(failed).await.unwrap();
+            connection.close(close.into(), b"");
+        }
+        Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
+        Answer::Welcome | Answer::GoAway | Answer::Mute => {
+            let connected = Connected {
+                producer: connect.producer.map(|_| ProducerId(1)),
+                max_frame: 1 << 20,
+                max_message: 1 << 16,
+                stream_window: 1 << 20,
+            };
+            send.send(Packet::Connected(connected)).await.unwrap();
+            if matches!(answer, Answer::GoAway) {
+                send.send(Packet::GoAway).await.unwrap();
+            }
+        }
+    }
+    while let Some(Ok(packet)) = recv.next().await {
+        if let (Packet::Ping { nonce }, Answer::Welcome | Answer::GoAway) = (packet, &answer) {
+            let _ = send.send(Packet::Pong { nonce }).await;
+        }
+    }
+}
+
+/// Keeps a test that should fail by an assertion from hanging instead. Real time; far more than any test needs.
+pub(super) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("it does not take this long")
+}
