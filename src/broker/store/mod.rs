@@ -2,6 +2,26 @@
 //!
 //! A [`Store`] keeps batches by topic and offset, what each producer has had stored, and the positions of
 //! named readers. It is the broker's only memory: everything a broker must know after a crash is in here.
+//!
+//! ```text
+//!                    books ── plan ── window       pure: topics, producers and positions, what a group of
+//!                      │        │                  batches comes to, what was stored and may be asked again
+//!              ┌───────┴────────┴───────┐
+//!        MemoryStore                LogStore       the shells: a deque a topic, or fjall on disk
+//! ```
+//!
+//! Both plan a group of batches in the same pure way, write it in one piece, and only then change what they
+//! know. [`MemoryStore`] forgets everything when it is dropped; [`LogStore`] answers an append when the disk
+//! has it. Users can bring their own [`Store`].
+
+mod books;
+mod log;
+mod memory;
+mod plan;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, time::Duration};
 
@@ -12,6 +32,10 @@ use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
     wire::{Identity, TopicInfo},
 };
+
+pub use log::{Fsync, LogConfig, LogStore, OpenError};
+pub use memory::{MemoryConfig, MemoryStore};
+pub use window::{Change, Check, Draft, MAX_WINDOW, Window};
 
 /// A batch to append.
 #[derive(Debug, Clone)]
@@ -56,6 +80,14 @@ pub struct StoredBatch {
     pub batch: Bytes,
 }
 
+impl StoredBatch {
+    /// The offset behind its last message.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        Offset(self.base.0.saturating_add(u64::from(self.count)))
+    }
+}
+
 /// What may be dropped from a topic. Whole batches go, oldest first, and never the topic's last batch's offsets:
 /// offsets are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,11 +100,63 @@ pub struct Trim {
     pub keep_from: Option<Offset>,
 }
 
+impl Trim {
+    /// Whether the oldest batch of a topic may go: `left` is what the topic's batches come to with it, `time`
+    /// when it was stored, `end` the offset behind its last message.
+    #[must_use]
+    pub fn takes(&self, left: u64, time: Timestamp, end: Offset) -> bool {
+        let needed = self.keep_from.is_some_and(|keep| end > keep);
+        let old = self.older_than.is_some_and(|before| time < before);
+        let over = self.max_bytes.is_some_and(|most| left > most);
+        !needed && (old || over)
+    }
+}
+
+/// How much a store keeps books of. Reaching a limit refuses what would go beyond it, with
+/// [`StoreError::Limit`]; nothing that is there is dropped for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most topics. Default: 100 000, about 20 MB of memory.
+    pub topics: usize,
+    /// The most producers that are neither fenced nor forgotten. Default: 100 000, about 30 MB of memory.
+    pub producers: usize,
+    /// The most named positions in all topics together. Default: 100 000, about 20 MB of memory.
+    pub positions: usize,
+    /// The most entries in the dedupe windows of all producers together: batches stored whose answers the
+    /// producers have not confirmed. Default: 4 194 304, about 250 MB of memory.
+    pub dedupe_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            topics: 100_000,
+            producers: 100_000,
+            positions: 100_000,
+            dedupe_entries: 4_194_304,
+        }
+    }
+}
+
+/// Whether a store takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreState {
+    /// It does.
+    Ready,
+    /// It does not, for the reason given in a sentence; reads go on. A store leaves this state by itself: an
+    /// append that comes later may be taken again.
+    Refusing(String),
+    /// It has been closed.
+    Closed,
+}
+
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A later incarnation of the same producer name has been enrolled.
+    /// A later incarnation of the same producer name has been enrolled, or the producer has been forgotten.
     #[error("a later producer of the same name has taken over")]
     Fenced,
     /// The request lies before the producer's own low-water mark, or too far ahead of it.
@@ -164,6 +248,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Forgets producers that were not heard of for `age`.
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Whether the store takes writes. Does not wait, and does not touch the disk.
+    fn state(&self) -> StoreState {
+        StoreState::Ready
+    }
 
     /// Makes everything durable and lets go of the files. Later calls fail.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;

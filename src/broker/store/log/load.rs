@@ -1,0 +1,130 @@
+//! Reading the books back from an opened database.
+
+use fjall::{Guard, Keyspace};
+
+use super::{
+    super::{
+        Limits,
+        books::{Books, Producer, TopicId},
+        window::Window,
+    },
+    engine::{CommitError, Durable, Engine, sentence},
+    rows::{self, BatchKey, Malformed, tag},
+};
+use crate::Offset;
+
+/// Why the books could not be read.
+#[derive(Debug)]
+pub(super) enum LoadError {
+    /// The database could not be read, or not be written.
+    Failed(String),
+    /// What stands there makes no sense.
+    Malformed(Malformed),
+}
+
+impl From<fjall::Error> for LoadError {
+    fn from(error: fjall::Error) -> Self {
+        Self::Failed(sentence(&error))
+    }
+}
+
+impl From<Malformed> for LoadError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<CommitError> for LoadError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotWritten(why) | CommitError::Unknown(why) => Self::Failed(why),
+        }
+    }
+}
+
+/// Entries of producers that are no more, or below their low-water mark, are deleted this many at a time.
+const SWEEP: usize = 4096;
+
+/// The books as the rows tell them.
+pub(super) fn load(engine: &Engine, limits: &Limits) -> Result<Books, LoadError> {
+    let mut books = Books::new(limits.clone());
+    if let Some(ids) = engine.rows.get(rows::meta_key())? {
+        books.reserve_producers(rows::decode_meta(&ids)?);
+    }
+    each(&engine.rows, tag::TOPIC, |key, value| {
+        let (name, mut topic) = rows::decode_topic(key, value)?;
+        // Rows and batches are written in one piece, so this changes nothing; but an offset given twice
+        // would be the worst that can happen here.
+        topic.next = topic.next.max(end_of_batches(engine, topic.id)?);
+        books.set_topic(&name, topic);
+        Ok(())
+    })?;
+    each(&engine.rows, tag::PRODUCER, |key, value| {
+        let (id, identity, low, seen) = rows::decode_producer(key, value)?;
+        let window = Window::new(low);
+        let producer = Producer {
+            identity,
+            seen,
+            window,
+        };
+        books.enrol(id, producer);
+        Ok(())
+    })?;
+    load_windows(engine, &mut books)?;
+    each(&engine.rows, tag::POSITION, |key, value| {
+        let (topic, name, next) = rows::decode_position(key, value)?;
+        books.set_position(topic, name, next);
+        Ok(())
+    })?;
+    Ok(books)
+}
+
+fn load_windows(engine: &Engine, books: &mut Books) -> Result<(), LoadError> {
+    let mut stale = Vec::new();
+    each(&engine.rows, tag::DEDUPE, |key, value| {
+        let (id, request, stored) = rows::decode_dedupe(key, value)?;
+        let mut kept = false;
+        books.window(id, |window| kept = window.insert(request, stored));
+        if !kept {
+            stale.push(key.to_vec());
+        }
+        if stale.len() >= SWEEP {
+            sweep(engine, &mut stale)?;
+        }
+        Ok(())
+    })?;
+    sweep(engine, &mut stale)
+}
+
+fn sweep(engine: &Engine, stale: &mut Vec<Vec<u8>>) -> Result<(), LoadError> {
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let mut group = engine.group(stale.len());
+    for key in stale.drain(..) {
+        group.delete(key);
+    }
+    Ok(group.commit(Durable::Later)?)
+}
+
+/// The offset behind the last batch of a topic.
+fn end_of_batches(engine: &Engine, topic: TopicId) -> Result<Offset, LoadError> {
+    let all = BatchKey::at(topic, Offset(0)).to_vec()
+        ..=[&topic.0.to_be_bytes()[..], &[0xff; 24]].concat();
+    match engine.batches.range(all).next_back().map(Guard::key) {
+        Some(key) => Ok(BatchKey::decode(&key?)?.end()),
+        None => Ok(Offset(0)),
+    }
+}
+
+fn each(
+    rows: &Keyspace,
+    tag: u8,
+    mut row: impl FnMut(&[u8], &[u8]) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    for found in rows.prefix([tag]) {
+        let (key, value) = found.into_inner()?;
+        row(&key, &value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,503 @@
+//! Everything that writes: one writer at a time, and what happens when the disk does not take it.
+
+use std::{
+    mem,
+    sync::{MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::{
+    super::{
+        Append, Appended, StoreError, Trim,
+        books::{Books, Enrolment, Producer},
+        plan::{Plan, plan},
+        window::Window,
+    },
+    Health, NewPosition, Positions, Shared,
+    engine::{CommitError, Durable, Engine, Group},
+    folder::Folder,
+    load::{self, LoadError},
+    open_engine, rows,
+};
+use crate::{ProducerId, Timestamp, TopicName, wire::Identity};
+
+/// Batches that one turn of a trim deletes at most.
+const TRIM_TURN: usize = 1024;
+
+/// Trimmed bytes from which giving the space back is worth the work; and no less than a quarter of what is
+/// kept, so that the work stays in proportion.
+const RECLAIM_FROM: u64 = 64 << 20;
+
+/// What a disk must take before it is trusted again, in bytes.
+const PROBE: usize = 16 << 20;
+
+fn store_error(error: &CommitError) -> StoreError {
+    match error {
+        CommitError::NotWritten(why) => StoreError::Refuses(why.clone()),
+        CommitError::Unknown(why) => StoreError::Failed(why.clone()),
+    }
+}
+
+/// The right to write. Where it is dropped by a panic, the store no longer trusts what it knows.
+struct Turn<'a> {
+    shared: &'a Shared,
+    now: Instant,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.broke("the work on it died".to_owned());
+        }
+    }
+}
+
+impl Turn<'_> {
+    fn broke(&self, why: String) {
+        let retry_at = self.now + self.shared.config.retry_after;
+        let mut known = self.shared.known();
+        if !matches!(known.health, Health::Closed) {
+            tracing::error!(%why, "the store takes no writes");
+            known.health = Health::Refusing { why, retry_at };
+        }
+    }
+
+    /// Writes what `fill` puts together and, once it is written, has `enter` note it.
+    fn write(
+        &self,
+        durable: Durable,
+        fill: impl FnOnce(&mut Group<'_>),
+        enter: impl FnOnce(&mut Books),
+    ) -> Result<(), CommitError> {
+        let disk = self.shared.disk();
+        let Some(engine) = &disk.engine else {
+            return Err(CommitError::NotWritten("it is closed".to_owned()));
+        };
+        let mut group = engine.group(16);
+        fill(&mut group);
+        match group.commit(durable) {
+            Ok(()) => {
+                enter(&mut self.shared.known().books);
+                Ok(())
+            }
+            Err(error) => {
+                let (CommitError::NotWritten(why) | CommitError::Unknown(why)) = &error;
+                self.broke(why.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the database again after a failure, if it is time and the disk takes writes.
+    fn revive(&self) -> Result<(), String> {
+        let health = self.shared.known().health.clone();
+        match health {
+            Health::Ready => return Ok(()),
+            Health::Closed => return Err("it is closed".to_owned()),
+            Health::Refusing { why, retry_at } if self.now < retry_at => return Err(why),
+            Health::Refusing { .. } => {}
+        }
+        self.reopen().inspect_err(|why| self.broke(why.clone()))
+    }
+
+    fn reopen(&self) -> Result<(), String> {
+        // Before anything is closed: readers keep the database they have for as long as nothing is gained.
+        let probed = self.shared.disk().folder.as_ref().map(|f| f.probe(PROBE));
+        probed
+            .unwrap_or(Ok(()))
+            .map_err(|e| format!("the disk takes no writes: {e}"))?;
+
+        let mut disk = self
+            .shared
+            .disk
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let disk = &mut *disk;
+        let Some(folder) = &disk.folder else {
+            return Err("it is closed".to_owned());
+        };
+        disk.engine = None;
+        let engine = open_engine(folder, &self.shared.config).map_err(|e| e.to_string())?;
+        settle(&engine)?;
+        let books = load::load(&engine, &self.shared.config.limits);
+        let books = books.map_err(|e| match e {
+            LoadError::Failed(why) => why,
+            LoadError::Malformed(row) => row.to_string(),
+        })?;
+        disk.engine = Some(engine);
+        let mut known = self.shared.known();
+        known.books = books;
+        known.health = Health::Ready;
+        known.in_doubt.clear();
+        tracing::info!("the store takes writes again");
+        Ok(())
+    }
+}
+
+fn settle(engine: &Engine) -> Result<(), String> {
+    engine.settle().map_err(|e| match e {
+        CommitError::NotWritten(why) | CommitError::Unknown(why) => why,
+    })
+}
+
+impl Shared {
+    /// Waits for the turn to write. Fails where the store takes no writes.
+    fn turn(&self, now: Instant) -> Result<Turn<'_>, String> {
+        let turn = Turn {
+            shared: self,
+            now,
+            _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        turn.revive()?;
+        Ok(turn)
+    }
+
+    fn turn_or_refuse(&self, now: Instant) -> Result<Turn<'_>, StoreError> {
+        self.turn(now).map_err(StoreError::Refuses)
+    }
+
+    pub(super) fn append(
+        &self,
+        group: &[Append],
+        now: Instant,
+    ) -> Vec<Result<Appended, StoreError>> {
+        let turn = self.turn(now);
+        let (plan, rows) = {
+            let known = &self.known();
+            if matches!(known.health, Health::Closed) {
+                return group.iter().map(|_| Err(super::closed())).collect();
+            }
+            let plan = plan(&known.books, group, u64::MAX);
+            let rows = producer_rows(&known.books, &plan);
+            (plan, rows)
+        };
+        if plan.is_empty() {
+            return plan.answers();
+        }
+        let turn = match turn.and_then(|turn| self.check_room().map(|()| turn)) {
+            Ok(turn) => turn,
+            Err(why) => return self.refuse(group, plan, &why),
+        };
+        let fill = |writes: &mut Group<'_>| fill(writes, group, &plan, rows);
+        match turn.write(Durable::AsConfigured, fill, |books| plan.enter(books)) {
+            Ok(()) => plan.answers(),
+            Err(error) => {
+                if let CommitError::Unknown(_) = error {
+                    let placed = plan.placed.iter().map(|placed| &group[placed.index]);
+                    let requests = placed.map(|append| (append.producer, append.request));
+                    self.known().in_doubt.extend(requests);
+                }
+                plan.answers_without(|_| store_error(&error))
+            }
+        }
+    }
+
+    /// Refuses what of a group is not stored. Of what may be stored it does not say that it is not.
+    fn refuse(&self, group: &[Append], plan: Plan, why: &str) -> Vec<Result<Appended, StoreError>> {
+        let in_doubt = &self.known().in_doubt;
+        plan.answers_without(|index| {
+            let append = &group[index];
+            if in_doubt.contains(&(append.producer, append.request)) {
+                StoreError::Failed(why.to_owned())
+            } else {
+                StoreError::Refuses(why.to_owned())
+            }
+        })
+    }
+
+    /// Whether the disk has room for appends, and notes it.
+    fn check_room(&self) -> Result<(), String> {
+        let least = self.config.min_free_bytes;
+        let free = self.disk().folder.as_ref().map(Folder::free_bytes);
+        let no_room = match free {
+            Some(Ok(free)) if free < least => Some(format!(
+                "the disk has {free} bytes left, and {least} are to be left free"
+            )),
+            // A disk that cannot say is a disk to try.
+            _ => None,
+        };
+        let mut known = self.known();
+        if known.no_room.is_some() != no_room.is_some() {
+            match &no_room {
+                Some(why) => tracing::warn!(%why, "the store takes no appends"),
+                None => tracing::info!("the store takes appends again"),
+            }
+        }
+        known.no_room.clone_from(&no_room);
+        no_room.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn enrol(
+        &self,
+        identity: &Identity,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Result<ProducerId, StoreError> {
+        // One that comes back needs no write, and is let in while none is taken.
+        if let Some(id) = self.come_back(identity, wall)? {
+            return Ok(id);
+        }
+        let turn = self.turn_or_refuse(now)?;
+        let (id, stale) = {
+            let books = &self.known().books;
+            match books.enrolment(identity)? {
+                Enrolment::Known(id) => return Ok(id),
+                Enrolment::New { id, fenced } => (id, fenced.map(|id| traces(books, id))),
+            }
+        };
+        let window = Window::default();
+        let row = rows::producer_row(id, identity, window.low(), wall);
+        let fill = |group: &mut Group<'_>| {
+            group.put(rows::meta_row(id.next().0));
+            group.put(row);
+            stale
+                .into_iter()
+                .flatten()
+                .for_each(|key| group.delete(key));
+        };
+        let producer = Producer {
+            identity: identity.clone(),
+            seen: wall,
+            window,
+        };
+        turn.write(Durable::AsConfigured, fill, |books| {
+            books.enrol(id, producer)
+        })
+        .map_err(|e| store_error(&e))?;
+        Ok(id)
+    }
+
+    fn come_back(
+        &self,
+        identity: &Identity,
+        wall: Timestamp,
+    ) -> Result<Option<ProducerId>, StoreError> {
+        let books = &mut self.open_books()?.books;
+        match books.enrolment(identity)? {
+            Enrolment::Known(id) => {
+                books.heard(id, wall);
+                Ok(Some(id))
+            }
+            Enrolment::New { .. } => Ok(None),
+        }
+    }
+
+    pub(super) fn create_topic(&self, name: &TopicName, now: Instant) -> Result<(), StoreError> {
+        let turn = self.turn_or_refuse(now)?;
+        let topic = {
+            let books = &self.known().books;
+            if books.topic(name).is_some() {
+                return Ok(());
+            }
+            books.new_topic(0)?
+        };
+        let fill = |group: &mut Group<'_>| group.put(rows::topic_row(name, &topic));
+        turn.write(Durable::AsConfigured, fill, |books| {
+            books.set_topic(name, topic)
+        })
+        .map_err(|e| store_error(&e))
+    }
+
+    /// One turn of a trim: answers how many bytes went, 0 when it is done.
+    pub(super) fn trim(
+        &self,
+        name: &TopicName,
+        trim: Trim,
+        now: Instant,
+    ) -> Result<u64, StoreError> {
+        let turn = self.turn_or_refuse(now)?;
+        let mut topic = self
+            .known()
+            .books
+            .topic(name)
+            .ok_or(StoreError::UnknownTopic)?;
+        let before = topic.bytes;
+        let mut doomed = Vec::new();
+        {
+            let disk = self.disk();
+            let engine = disk.engine.as_ref().ok_or_else(super::closed)?;
+            for key in engine.keys(topic.id, topic.first, topic.next) {
+                let key = key?;
+                if doomed.len() == TRIM_TURN || !trim.takes(topic.bytes, key.time, key.end()) {
+                    break;
+                }
+                topic.first = key.end();
+                topic.bytes = topic.bytes.saturating_sub(u64::from(key.len));
+                doomed.push(key);
+            }
+        }
+        if doomed.is_empty() {
+            return Ok(0);
+        }
+        let fill = |group: &mut Group<'_>| {
+            doomed.into_iter().for_each(|key| group.delete_batch(key));
+            group.put(rows::topic_row(name, &topic));
+        };
+        // Not synced: a trim that a power cut undoes is made again.
+        turn.write(Durable::Later, fill, |books| {
+            books.set_topic(name, topic);
+        })
+        .map_err(|e| store_error(&e))?;
+        let went = before - topic.bytes;
+        self.known().trimmed += went;
+        Ok(went)
+    }
+
+    /// Whether so much has been trimmed that its space should be given back. It answers yes once.
+    pub(super) fn take_reclaiming(&self) -> bool {
+        let mut known = self.known();
+        let kept = |books: &Books| books.topics().map(|(_, topic)| topic.bytes).sum::<u64>();
+        let due = known.trimmed >= RECLAIM_FROM && known.trimmed >= kept(&known.books) / 4;
+        if due {
+            known.trimmed = 0;
+        }
+        due
+    }
+
+    pub(super) fn reclaim(&self, now: Instant) -> Result<(), StoreError> {
+        // The turn is for a look alone: appends go on while tables and value files are rewritten.
+        drop(self.turn_or_refuse(now)?);
+        let disk = self.disk();
+        let engine = disk.engine.as_ref().ok_or_else(super::closed)?;
+        engine.reclaim().map_err(|e| store_error(&e))
+    }
+
+    pub(super) fn forget(&self, id: ProducerId, now: Instant) -> Result<(), StoreError> {
+        let turn = self.turn_or_refuse(now)?;
+        let stale = traces(&self.known().books, id);
+        let fill = |group: &mut Group<'_>| stale.into_iter().for_each(|key| group.delete(key));
+        turn.write(Durable::Later, fill, |books| books.forget(id))
+            .map_err(|e| store_error(&e))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Positions> {
+        self.positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a position, and answers whether nobody is writing: then the caller has to.
+    pub(super) fn queue_position(&self, position: NewPosition) -> bool {
+        let mut positions = self.waiting();
+        positions.waiting.push(position);
+        !mem::replace(&mut positions.writing, true)
+    }
+
+    /// Writes queued positions, all that have gathered in one write, until none is left.
+    pub(super) fn write_positions(&self, now: Instant) {
+        loop {
+            let round = {
+                let mut positions = self.waiting();
+                if positions.waiting.is_empty() {
+                    positions.writing = false;
+                    return;
+                }
+                mem::take(&mut positions.waiting)
+            };
+            self.write_round(round, now);
+        }
+    }
+
+    fn write_round(&self, round: Vec<NewPosition>, now: Instant) {
+        let turn = match self.turn(now) {
+            Ok(turn) => turn,
+            Err(why) => {
+                for position in round {
+                    let _ = position.done.send(Err(StoreError::Refuses(why.clone())));
+                }
+                return;
+            }
+        };
+        let mut accepted = Vec::with_capacity(round.len());
+        for position in round {
+            let books = &self.known().books;
+            let checked = books
+                .topic(&position.topic)
+                .ok_or(StoreError::UnknownTopic)
+                .and_then(|topic| {
+                    books.check_position(topic.id, &position.name)?;
+                    Ok(topic.id)
+                });
+            match checked {
+                Ok(topic) => accepted.push((topic, position)),
+                Err(error) => {
+                    let _ = position.done.send(Err(error));
+                }
+            }
+        }
+        if accepted.is_empty() {
+            return;
+        }
+        let fill = |group: &mut Group<'_>| {
+            for (topic, position) in &accepted {
+                group.put(rows::position_row(*topic, &position.name, position.next));
+            }
+        };
+        let enter = |books: &mut Books| {
+            for (topic, position) in &accepted {
+                books.set_position(*topic, position.name.clone(), position.next);
+            }
+        };
+        let written = turn.write(Durable::AsConfigured, fill, enter);
+        for (_, position) in accepted {
+            let answer = written.as_ref().map_err(store_error).copied();
+            let _ = position.done.send(answer);
+        }
+    }
+
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.known().health = Health::Closed;
+        let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
+        let synced = disk.engine.as_ref().map_or(Ok(()), Engine::sync);
+        disk.engine = None;
+        disk.folder = None;
+        synced.map_err(|e| store_error(&e))
+    }
+}
+
+/// The rows of the producers that a plan changes, as they stand afterwards.
+fn producer_rows(books: &Books, plan: &Plan) -> Vec<rows::Row> {
+    let changed = plan.producers.iter().filter_map(|change| {
+        let producer = books.producer(change.id)?;
+        let (low, seen) = (change.window.low, change.seen);
+        Some(rows::producer_row(change.id, &producer.identity, low, seen))
+    });
+    changed.collect()
+}
+
+fn fill(writes: &mut Group<'_>, group: &[Append], plan: &Plan, producers: Vec<rows::Row>) {
+    for placed in &plan.placed {
+        let append = &group[placed.index];
+        let key = rows::BatchKey {
+            topic: placed.topic,
+            base: placed.base,
+            time: append.time,
+            count: append.count,
+            len: placed.len,
+        };
+        writes.put_batch(key, &append.batch);
+    }
+    for (name, topic) in &plan.topics {
+        writes.put(rows::topic_row(name, topic));
+    }
+    for change in &plan.producers {
+        for (request, stored) in &change.window.added {
+            writes.put(rows::dedupe_row(change.id, *request, stored));
+        }
+        for request in &change.window.dropped {
+            writes.delete(rows::dedupe_key(change.id, *request));
+        }
+    }
+    producers.into_iter().for_each(|row| writes.put(row));
+}
+
+/// The keys of everything that is known of a producer.
+fn traces(books: &Books, id: ProducerId) -> Vec<Vec<u8>> {
+    let producer = books.producer(id).into_iter();
+    let requests = producer.flat_map(|p| p.window.requests());
+    let mut keys: Vec<_> = requests.map(|r| rows::dedupe_key(id, r)).collect();
+    keys.push(rows::producer_key(id));
+    keys
+}

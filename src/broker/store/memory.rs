@@ -1,0 +1,327 @@
+//! A store in memory: for tests, for tryouts, and for topics whose loss is no loss.
+//!
+//! One lock over everything, held for the moment of a call and never while waiting. Batches stand in a deque a
+//! topic, so an append is a push and a read a binary search. The bytes of all batches are bounded: a full
+//! store refuses, and takes batches again when a trim has made room. It never drops a batch by itself.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+
+use super::{
+    Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
+    books::{Books, Enrolment, Producer, Topic, TopicId, millis},
+    plan::{Plan, plan},
+    window::Window,
+};
+use crate::{
+    Offset, ProducerId, Timestamp, TopicName, time,
+    wire::{Identity, TopicInfo},
+};
+
+/// What a [`MemoryStore`] may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryConfig {
+    /// The most bytes of batches in all topics together. Default: 256 MiB. A batch that would go beyond is
+    /// refused with [`StoreError::Refuses`].
+    pub max_bytes: u64,
+    /// The most topics, producers, positions and dedupe entries.
+    pub limits: Limits,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 256 << 20,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A bounded [`Store`] in memory. See the [module's front page](super).
+///
+/// What it holds is gone when it is dropped or closed.
+#[derive(Debug)]
+pub struct MemoryStore {
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    max_bytes: u64,
+    bytes: u64,
+    books: Books,
+    batches: HashMap<TopicId, VecDeque<StoredBatch>>,
+    closed: bool,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(MemoryConfig::default())
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(config: MemoryConfig) -> Self {
+        Self {
+            held: Mutex::new(Held {
+                max_bytes: config.max_bytes,
+                bytes: 0,
+                books: Books::new(config.limits),
+                batches: HashMap::new(),
+                closed: false,
+            }),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Nothing in here panics half way through a change.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, Held>, StoreError> {
+        let held = self.held();
+        if held.closed {
+            return Err(closed());
+        }
+        Ok(held)
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Refuses("it is closed".to_owned())
+}
+
+impl Held {
+    fn append(&mut self, group: &[Append]) -> Vec<Result<Appended, StoreError>> {
+        let room = self.max_bytes.saturating_sub(self.bytes);
+        let plan = plan(&self.books, group, room);
+        self.take(group, &plan);
+        plan.enter(&mut self.books);
+        plan.answers()
+    }
+
+    fn take(&mut self, group: &[Append], plan: &Plan) {
+        for placed in &plan.placed {
+            let append = &group[placed.index];
+            self.bytes += u64::from(placed.len);
+            let batches = self.batches.entry(placed.topic).or_default();
+            batches.push_back(StoredBatch {
+                base: placed.base,
+                count: append.count,
+                time: append.time,
+                // A copy: what came in is a slice of a larger receive buffer, which `max_bytes` does not see.
+                batch: Bytes::copy_from_slice(&append.batch),
+            });
+        }
+    }
+
+    fn topic(&self, name: &TopicName) -> Result<Topic, StoreError> {
+        self.books.topic(name).ok_or(StoreError::UnknownTopic)
+    }
+
+    fn read(
+        &self,
+        name: &TopicName,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredBatch>, StoreError> {
+        let topic = self.topic(name)?;
+        let Some(batches) = self.batches.get(&topic.id) else {
+            return Ok(Vec::new());
+        };
+        let start = batches.partition_point(|batch| batch.end() <= from);
+        let mut bytes = 0;
+        let fits = |batch: &&StoredBatch| {
+            let first = bytes == 0;
+            bytes += batch.batch.len();
+            first || bytes <= max_bytes
+        };
+        Ok(batches.range(start..).take_while(fits).cloned().collect())
+    }
+
+    fn trim(&mut self, name: &TopicName, trim: Trim) -> Result<u64, StoreError> {
+        let mut topic = self.topic(name)?;
+        let before = topic.bytes;
+        if let Some(batches) = self.batches.get_mut(&topic.id) {
+            while let Some(oldest) = batches.front() {
+                if !trim.takes(topic.bytes, oldest.time, oldest.end()) {
+                    break;
+                }
+                topic.first = oldest.end();
+                topic.bytes -= oldest.batch.len() as u64;
+                batches.pop_front();
+            }
+            if batches.len() < batches.capacity() / 4 {
+                batches.shrink_to(batches.len() * 2);
+            }
+        }
+        self.books.set_topic(name, topic);
+        self.bytes -= before - topic.bytes;
+        Ok(before - topic.bytes)
+    }
+
+    fn enrol(&mut self, identity: &Identity, now: Timestamp) -> Result<ProducerId, StoreError> {
+        match self.books.enrolment(identity)? {
+            Enrolment::Known(id) => {
+                self.books.heard(id, now);
+                Ok(id)
+            }
+            Enrolment::New { id, .. } => {
+                let producer = Producer {
+                    identity: identity.clone(),
+                    seen: now,
+                    window: Window::default(),
+                };
+                self.books.enrol(id, producer);
+                Ok(id)
+            }
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn enrol<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+        async move { self.open()?.enrol(identity, millis(time::wall())) }.boxed()
+    }
+
+    fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
+        async move {
+            match self.open() {
+                Ok(mut held) => held.append(&group),
+                Err(_) => group.iter().map(|_| Err(closed())).collect(),
+            }
+        }
+        .boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        from: Offset,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
+        async move { self.open()?.read(topic, from, max_bytes) }.boxed()
+    }
+
+    fn topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
+        async move { Ok(self.open()?.books.info(topic)) }.boxed()
+    }
+
+    fn topics(
+        &self,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
+        async move { Ok(self.open()?.books.infos(after.as_ref(), limit)) }.boxed()
+    }
+
+    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            if held.books.topic(topic).is_none() {
+                let new = held.books.new_topic(0)?;
+                held.books.set_topic(topic, new);
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn trim<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        trim: Trim,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        async move { self.open()?.trim(topic, trim) }.boxed()
+    }
+
+    fn position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        async move {
+            let held = self.open()?;
+            let topic = held.books.topic(topic);
+            Ok(topic.and_then(|topic| held.books.position(topic.id, name)))
+        }
+        .boxed()
+    }
+
+    fn set_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+        next: Offset,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            let topic = held.topic(topic)?;
+            held.books.check_position(topic.id, name)?;
+            held.books.set_position(topic.id, name.to_owned(), next);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn least_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        async move {
+            let held = self.open()?;
+            let topic = held.books.topic(topic);
+            Ok(topic.and_then(|topic| held.books.least_position(topic.id)))
+        }
+        .boxed()
+    }
+
+    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            let silent = held
+                .books
+                .silent_since(millis(time::wall().saturating_sub(age)));
+            for id in &silent {
+                held.books.forget(*id);
+            }
+            Ok(silent.len() as u64)
+        }
+        .boxed()
+    }
+
+    fn state(&self) -> StoreState {
+        let held = self.held();
+        match held.closed {
+            true => StoreState::Closed,
+            false if held.bytes >= held.max_bytes => StoreState::Refusing("it is full".to_owned()),
+            false => StoreState::Ready,
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let mut held = self.held();
+            held.closed = true;
+            held.batches.clear();
+            held.bytes = 0;
+            Ok(())
+        }
+        .boxed()
+    }
+}
