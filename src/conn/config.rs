@@ -6,10 +6,11 @@ use bytes::Bytes;
 use rustls::pki_types::ServerName;
 
 use super::{
+    Problems,
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
     network::{Network, Udp},
-    problem::{ConfigError, Problems},
+    problem::ConfigError,
     quic::Settings,
     tls::ClientTls,
 };
@@ -386,6 +387,7 @@ mod tests {
             "1452",
         );
         real(client.gso, quic, "gso", "`true`");
+        real(client.reset_key.is_none(), quic, "reset_key", "`None`");
         real(client.fair_streams, quic, "fair_streams", "`true`");
         let cubic = matches!(client.congestion, Congestion::Cubic);
         real(cubic, quic, "congestion", "[`Congestion::Cubic`]");

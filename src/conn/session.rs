@@ -200,7 +200,7 @@ pub(super) const fn code_for(cause: &Cause) -> CloseCode {
     match cause {
         Cause::NoPong(_) => CloseCode::Unresponsive,
         Cause::Nonsense(_) => CloseCode::Protocol,
-        Cause::TooSlow(_) => CloseCode::HandshakeTimeout,
+        Cause::NoSession(_) | Cause::TooSlow(_) => CloseCode::HandshakeTimeout,
         Cause::Refused(_)
         | Cause::Ended(_)
         | Cause::Resolve(_)

@@ -54,7 +54,7 @@ pub enum LinkState {
         /// When it was lost.
         since: Instant,
     },
-    /// There will be no other. [`ConnectErrorKind::ClosedHere`] where that was our own will.
+    /// There will be no other. [`ConnectErrorKind::ClosedHere`](super::error::ConnectErrorKind::ClosedHere) where that was our own will.
     Closed(Arc<ConnectError>),
 }
 
@@ -139,12 +139,12 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Where there is no new socket; everything stays with the old one.
+    /// Where there is no new socket. What has not moved stays with the old one.
     pub fn rebind(&self) -> Result<(), BindError> {
         self.sockets.rebind()
     }
 
-    /// Closes the connection with [`CloseCode::Done`] and waits until the broker has heard of it, at most `limit`.
+    /// Closes the connection with [`CloseCode::Done`](super::close::CloseCode::Done) and waits until the broker has heard of it, at most `limit`.
     /// What was written and not acknowledged is lost.
     ///
     /// # Cancel safety

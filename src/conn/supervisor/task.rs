@@ -271,7 +271,7 @@ impl Task {
         let opening = Session::open(&connection, self.connect.clone());
         let opened = match time::timeout(left, opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Cause::TooSlow(limit)),
+            Err(_) => Err(Cause::NoSession(limit)),
         };
         let (session, connected) = opened.map_err(|cause| {
             connection.close(session::code_for(&cause).into(), &[]);
