@@ -12,6 +12,8 @@ mod topic;
 pub mod broker;
 #[allow(dead_code)]
 pub mod conn;
+#[cfg(feature = "producer")]
+pub mod consumer;
 pub mod pool;
 #[cfg(feature = "producer")]
 pub mod producer;

@@ -15,7 +15,7 @@ pub mod store;
 mod stream;
 mod subscription;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topics;
 
 use std::fmt;

@@ -3,6 +3,6 @@
 mod connecting;
 mod consuming;
 mod ending;
-mod odd;
+pub(crate) mod odd;
 mod producing;
-mod rig;
+pub(crate) mod rig;
