@@ -10,7 +10,6 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
-#[allow(dead_code)]
 pub mod conn;
 #[cfg(feature = "producer")]
 pub mod consumer;

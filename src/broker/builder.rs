@@ -15,8 +15,8 @@ use super::{
     topics::Topics,
 };
 use crate::{
+    config::{ConfigError, Problems},
     conn::{
-        ConfigError, Problems,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::Tokens;
-use crate::conn::{ConfigError, Problems, admission::Admission, quic::Settings};
+use crate::{
+    config::{ConfigError, Problems},
+    conn::{admission::Admission, quic::Settings},
+};
 
 /// Everything a broker can be told but its TLS and its store.
 #[derive(Debug, Clone)]

@@ -191,7 +191,7 @@ impl Session {
         } = self;
         let streams = Tasks::new();
         let closing = || Refusal(CloseCode::GoingAway, "the broker is closing".to_owned());
-        let ending = tokio::select! {
+        let ending = tokio::select! { biased;
             end = answer_pings(&peer, frames, outgoing) => end.err(),
             () = accept_streams(&peer, &streams) => None,
             () = drain(&peer, &streams) => Some(closing()),
@@ -213,7 +213,7 @@ async fn answer_pings(
 ) -> Result<(), Refusal> {
     let mut told = false;
     loop {
-        let answer = tokio::select! {
+        let answer = tokio::select! { biased;
             () = peer.shared.drain.cancelled(), if !told => {
                 told = true;
                 Packet::GoAway

@@ -171,7 +171,7 @@ async fn serve(
         let _ = ended.send(end);
         std::future::pending::<Infallible>().await
     };
-    tokio::select! {
+    tokio::select! { biased;
         end = write(outgoing, source, positions, probes, end) => end,
         never = control => match never {},
     }

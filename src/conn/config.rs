@@ -6,14 +6,13 @@ use bytes::Bytes;
 use rustls::pki_types::ServerName;
 
 use super::{
-    Problems,
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
     network::{Network, Udp},
-    problem::ConfigError,
     quic::Settings,
     tls::ClientTls,
 };
+use crate::config::{ConfigError, Problems};
 
 /// A secret that is shown to the broker and to nobody else. It does not show in `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -49,7 +49,6 @@ pub mod link;
 pub mod network;
 mod ping;
 mod private_file;
-mod problem;
 pub mod quic;
 pub mod reset;
 mod session;
@@ -58,11 +57,18 @@ mod sockets;
 pub mod supervisor;
 pub mod tls;
 
-pub(crate) use problem::Problems;
-pub use problem::{ConfigError, Problem};
 pub use session::Pulse;
 
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
 mod testing;
+
+pub use close::{CloseCode, Ending};
+pub use config::{Config, Token};
+pub use congestion::Congestion;
+pub use error::{ConnectError, ConnectErrorKind};
+pub use link::{Link, OpenError};
+pub use sight::{PathView, Sight};
+pub use supervisor::{LinkState, StartError, Supervisor, up};
+pub use tls::{ClientTls, ServerTls, TlsError, Trust};

@@ -12,11 +12,11 @@ use super::{
     admission::Admission,
     congestion::{Congestion, WatchedFactory},
     network::Network,
-    problem::{ConfigError, Problems},
     reset::ResetKey,
     sight::Sight,
     tls::TlsError,
 };
+use crate::config::{ConfigError, Problems};
 
 /// The numbers of the transport, for one end.
 ///

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Offset,
+    config::ConfigError,
     conn::{
-        ConfigError,
         error::{ConnectError, ConnectErrorKind},
         supervisor::StartError,
     },

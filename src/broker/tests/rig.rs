@@ -190,12 +190,16 @@ impl Raw {
     }
 
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        soon("room to write", self.send.write_all(bytes)).await.unwrap();
+        soon("room to write", self.send.write_all(bytes))
+            .await
+            .unwrap();
     }
 
     /// The next packet; `None` where the broker has ended its half or the connection is gone.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
-        soon("a packet", self.frames.next()).await.and_then(Result::ok)
+        soon("a packet", self.frames.next())
+            .await
+            .and_then(Result::ok)
     }
 
     pub(crate) async fn stored(&mut self) -> Stored {

@@ -26,11 +26,11 @@ use super::{
     config::Config,
     error::{Cause, ConnectError},
     link::Link,
-    problem::{ConfigError, Problems},
     quic::BindError,
     sockets::Sockets,
     tls::TlsError,
 };
+use crate::config::{ConfigError, Problems};
 use crate::{tasks::Tasks, time, wire::Identity};
 
 /// How the connection stands.
