@@ -25,10 +25,14 @@ pub use builder::{Builder, StartError};
 pub use config::{Config, DEFAULT_PORT, Limits, Retention};
 pub use running::{Broker, Handle, ServeError, ShutdownError};
 
-use crate::wire::{Failure, FailureCode};
+use crate::{
+    metrics::broker as metrics,
+    wire::{Failure, FailureCode},
+};
 
-/// A refusal with its sentence: an error's own line, without its sources.
+/// A refusal with its sentence: an error's own line, without its sources. Counted.
 fn failure(code: FailureCode, detail: impl fmt::Display) -> Failure {
+    metrics::refused(code);
     Failure {
         code,
         detail: detail.to_string(),

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     conn::{admission::handshake, close::CloseCode},
+    metrics::broker as metrics,
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},
@@ -49,6 +50,7 @@ pub(super) async fn serve(
     let Some(Some(session)) = opened else { return };
     tracing::info!(peer = %address, producer = ?session.peer.producer, "session stands");
     let connection = session.peer.connection.clone();
+    let _counted = metrics::connection();
     session.run().await;
     tracing::info!(peer = %address, reason = ?connection.close_reason(), "session ended");
 }

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     Offset,
+    metrics::broker as metrics,
     wire::{Failure, FailureCode, Packet, Start, Subscribe},
 };
 
@@ -51,6 +52,7 @@ pub(super) async fn run(
         Err(failure) => return Ok(Err(failure)),
     };
     tracing::debug!(topic = %start.topic.name(), name = start.name, next = %start.next, "subscribed");
+    let _counted = metrics::subscription();
     serve(peer, incoming, outgoing, start).await
 }
 
@@ -291,6 +293,7 @@ impl Source {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
+                metrics::delivered(u64::from(batch.count));
                 let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
                 self.spent = self.spent.saturating_add(len);
                 return Ok(batch);

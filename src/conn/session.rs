@@ -26,6 +26,7 @@ use super::{
     ping::{Next, Pings},
 };
 use crate::{
+    metrics::connection as metrics,
     time,
     wire::{CodecError, Connect, Connected, Packet, PacketCodec},
 };
@@ -138,6 +139,7 @@ impl Session {
                         let Ok((rtt, waiting)) = pings.on_pong(now, nonce) else {
                             return Cause::Nonsense("a pong that answers no ping".into());
                         };
+                        metrics::ping(rtt);
                         desk.pulse.send_modify(|pulse| pulse.beat(now, rtt));
                         for asked in waiting {
                             // Who does not wait any more is not told.

@@ -20,6 +20,7 @@ use crate::{
         link::Link,
         supervisor::{self, LinkState},
     },
+    metrics::consumer as metrics,
     time,
     wire::{Batch, Delivery, Failure, FailureCode, Packet, Start, Subscribe},
 };
@@ -254,6 +255,8 @@ impl Receiving {
             }
             Step::Take { skip, missed } => {
                 self.missed += missed;
+                metrics::received(u64::from(batch.count() - skip), bytes);
+                metrics::skipped(self.missed);
                 if self.missed > 0 {
                     tracing::warn!(topic = %self.topic, missed = self.missed, expected = %before, "messages are gone");
                 }

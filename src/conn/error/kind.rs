@@ -14,6 +14,14 @@ macro_rules! kinds {
         impl ConnectErrorKind {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The label in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
         }
     };
 }
