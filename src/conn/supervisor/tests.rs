@@ -302,7 +302,15 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
     let mut state = supervisor.state();
-    let failed_as = |kind| move |state: &LinkState| matches!(state, LinkState::Connecting { last_error: Some(e), .. } if e.kind() == kind);
+    let failed_as = |kind| {
+        move |state: &LinkState| match state {
+            LinkState::Connecting {
+                last_error: Some(error),
+                ..
+            } => error.kind() == kind,
+            _ => false,
+        }
+    };
     state.wait_for(failed_as(Kind::UnknownHost)).await.unwrap();
     world.memory.name("broker.test", &[address(B)]);
     state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
