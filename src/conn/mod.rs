@@ -62,8 +62,6 @@ pub use config::{Config, Token};
 pub use congestion::Congestion;
 pub use error::{ConnectError, ConnectErrorKind};
 pub use link::{Link, OpenError};
-pub(crate) use problem::Problems;
-pub use problem::{ConfigError, Problem};
 pub use reset::ResetKey;
 pub use session::Pulse;
 pub use sight::{PathView, Sight};
@@ -74,12 +72,3 @@ pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 mod loopback;
 #[cfg(test)]
 mod testing;
-
-pub use close::{CloseCode, Ending};
-pub use config::{Config, Token};
-pub use congestion::Congestion;
-pub use error::{ConnectError, ConnectErrorKind};
-pub use link::{Link, OpenError};
-pub use sight::{PathView, Sight};
-pub use supervisor::{LinkState, StartError, Supervisor, up};
-pub use tls::{ClientTls, ServerTls, TlsError, Trust};
