@@ -141,6 +141,9 @@ struct Entry {
 /// 0d93aa17     # everything
 /// ```
 ///
+/// The names of producers and of readers are not tied to tokens: bearers who may produce can take over each other's
+/// producer names, and readers of one topic each other's positions.
+///
 /// `Debug` shows how many there are, never a token.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Entry>);
@@ -339,7 +342,12 @@ mod tests {
         assert!(alpha.may_consume(&topic("orders.eu")));
         assert!(!alpha.may_see(&topic("bills")));
         assert_eq!(tokens.permissions(b"beta"), Some(&Permissions::all()));
-        assert!(!tokens.permissions(b"gamma").unwrap().may_produce(&topic("x")));
+        assert!(
+            !tokens
+                .permissions(b"gamma")
+                .unwrap()
+                .may_produce(&topic("x"))
+        );
         for wrong in ["", "alph", "alphaa", "Alpha"] {
             assert_eq!(tokens.permissions(wrong.as_bytes()), None, "{wrong:?}");
         }

@@ -149,7 +149,11 @@ impl Committing {
                 _buffered: (job.buffered, permit),
             });
             let full = bytes >= self.group_bytes || group.len() >= self.group_batches;
-            next = if full { None } else { self.incoming.try_recv().ok() };
+            next = if full {
+                None
+            } else {
+                self.incoming.try_recv().ok()
+            };
         }
         (group, waiting)
     }

@@ -133,10 +133,18 @@ impl Lane<'_> {
             Err(failure(FailureCode::TooLarge, detail))
         };
         if batch.largest_message > limits.max_message {
-            return over("bytes of a message", &batch.largest_message, &limits.max_message);
+            return over(
+                "bytes of a message",
+                &batch.largest_message,
+                &limits.max_message,
+            );
         }
         if batch.count > limits.max_batch_messages {
-            return over("messages of a batch", &batch.count, &limits.max_batch_messages);
+            return over(
+                "messages of a batch",
+                &batch.count,
+                &limits.max_batch_messages,
+            );
         }
         Ok((self.topic(&produce.topic).await?, batch.count))
     }

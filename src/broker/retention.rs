@@ -21,7 +21,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(error) => tracing::warn!(%topic, %error, "retention failed"),
             }
         }
-        match shared.store.forget_producers(retention.producer_memory).await {
+        match shared
+            .store
+            .forget_producers(retention.producer_memory)
+            .await
+        {
             Ok(0) => {}
             Ok(producers) => tracing::info!(producers, "producers forgotten"),
             Err(error) => tracing::warn!(%error, "producers could not be forgotten"),

@@ -200,7 +200,10 @@ impl Running {
 
     async fn wind_down(&self, deadline: Instant) -> Result<(), ShutdownError> {
         let left = || deadline.saturating_duration_since(time::now());
-        tracing::info!(connections = self.shared.connections.len(), "shutdown begins");
+        tracing::info!(
+            connections = self.shared.connections.len(),
+            "shutdown begins"
+        );
         self.shared.drain.cancel();
         let joined = time::timeout(left(), self.shared.connections.join()).await;
         let busy = match joined {

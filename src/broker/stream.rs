@@ -133,7 +133,11 @@ async fn dispatch(peer: &Arc<Peer>, incoming: &mut Incoming, outgoing: &mut Outg
                 Ok(topics) => topics,
                 Err(failure) => return Ok(Err(failure)),
             },
-            _ => return Ok(Err(misplaced("a stream begins with Produce, Subscribe, ListTopics or Probe"))),
+            _ => {
+                return Ok(Err(misplaced(
+                    "a stream begins with Produce, Subscribe, ListTopics or Probe",
+                )));
+            }
         };
         outgoing.put(&answer);
         outgoing.flush().await?;

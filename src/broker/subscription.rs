@@ -192,7 +192,8 @@ impl Listening {
         while let Some(packet) = incoming.next().await? {
             match packet {
                 Packet::Credit { bytes } => {
-                    self.granted.send_modify(|all| *all = all.saturating_add(bytes));
+                    self.granted
+                        .send_modify(|all| *all = all.saturating_add(bytes));
                 }
                 Packet::Acknowledge { next } => self.acknowledge(next)?,
                 Packet::Probe { nonce } => {
@@ -278,7 +279,12 @@ impl Source {
     /// it: one larger than the client's whole credit must get through too. Loses nothing when it is dropped.
     async fn next(&mut self) -> Result<StoredBatch, Failure> {
         let spent = self.spent;
-        if self.credit.wait_for(|granted| *granted > spent).await.is_err() {
+        if self
+            .credit
+            .wait_for(|granted| *granted > spent)
+            .await
+            .is_err()
+        {
             // The client has ended its half: what was granted is what there is.
             return std::future::pending().await;
         }
@@ -349,7 +355,11 @@ async fn write(
             batch = source.next() => batch,
         };
         match batch {
-            Ok(batch) => outgoing.deliver(batch.base, batch.time, batch.batch).await?,
+            Ok(batch) => {
+                outgoing
+                    .deliver(batch.base, batch.time, batch.batch)
+                    .await?
+            }
             Err(failure) => return Ok(Err(failure)),
         }
     }

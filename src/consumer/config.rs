@@ -49,10 +49,13 @@ impl Config {
         let mut problems = Problems::default();
         self.connection.problems(&mut problems);
         let topic = TopicName::new(&self.topic);
-        let rule = "must be 1 to 200 letters, digits, '.', '_' or '-', not beginning with '.' or '-'";
+        let rule =
+            "must be 1 to 200 letters, digits, '.', '_' or '-', not beginning with '.' or '-'";
         problems.expect(topic.is_ok(), "topic", &self.topic, rule);
         problems.expect(
-            self.name.as_ref().is_none_or(|name| (1..=200).contains(&name.len())),
+            self.name
+                .as_ref()
+                .is_none_or(|name| (1..=200).contains(&name.len())),
             "name",
             &self.name,
             "must have 1 to 200 bytes",

@@ -88,7 +88,10 @@ mod tests {
         credit.on_subscribe();
         assert!(credit.on_delivery(90));
         assert!(credit.on_delivery(70));
-        assert!(!credit.on_delivery(0), "a broker that overspends is found out");
+        assert!(
+            !credit.on_delivery(0),
+            "a broker that overspends is found out"
+        );
         assert_eq!(credit.on_subscribe(), 0);
         credit.on_taken(90);
         assert_eq!(credit.poll_grant(), Some(30));

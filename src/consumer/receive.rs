@@ -85,7 +85,9 @@ pub struct Consumer {
 }
 
 pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> {
-    let topic = config.check().map_err(|e| ConsumeError::Config(Arc::new(e)))?;
+    let topic = config
+        .check()
+        .map_err(|e| ConsumeError::Config(Arc::new(e)))?;
     let tasks = Tasks::new();
     let supervisor = Supervisor::start(config.connection.clone(), None, &tasks)
         .map_err(|e| ConsumeError::Start(Arc::new(e)))?;

@@ -96,7 +96,10 @@ impl Receiving {
         self.desk.end(error);
     }
 
-    async fn keep_subscribed(&mut self, began: &mut Option<oneshot::Sender<Began>>) -> ConsumeError {
+    async fn keep_subscribed(
+        &mut self,
+        began: &mut Option<oneshot::Sender<Began>>,
+    ) -> ConsumeError {
         let mut backoff = Backoff::new(self.config.connection.reconnect_backoff);
         loop {
             let link = match supervisor::up(&mut self.link).await {
@@ -135,7 +138,9 @@ impl Receiving {
         let Began { next, end } = match subscribed {
             Ok(began) => began,
             // Before the first one stands, a refusal is for the application to hear.
-            Err(Stop::Refused(failure)) if began.is_some() && failure.code != FailureCode::Closing => {
+            Err(Stop::Refused(failure))
+                if began.is_some() && failure.code != FailureCode::Closing =>
+            {
                 return End::For(ConsumeError::Refused(failure));
             }
             Err(stop) => return stop.into(),
@@ -167,7 +172,9 @@ impl Receiving {
         match stream.next().await? {
             Packet::Subscribed { next, end } => Ok(Began { next, end }),
             Packet::Failed(failure) => Err(Stop::Refused(failure)),
-            _ => Err(Stop::Broken("it answers a subscription with something else")),
+            _ => Err(Stop::Broken(
+                "it answers a subscription with something else",
+            )),
         }
     }
 
@@ -234,7 +241,10 @@ impl Receiving {
         if !self.credit.on_delivery(bytes) {
             return Err(Stop::Broken("it delivers more than it has credit for"));
         }
-        let cursor = self.cursor.as_mut().ok_or(Stop::Broken("it delivers first"))?;
+        let cursor = self
+            .cursor
+            .as_mut()
+            .ok_or(Stop::Broken("it delivers first"))?;
         let before = cursor.next();
         let step = cursor.on_delivery(base, batch.count());
         match step.map_err(|Impossible| Stop::Broken("it delivers an empty batch"))? {
@@ -248,7 +258,10 @@ impl Receiving {
                     tracing::warn!(topic = %self.topic, missed = self.missed, expected = %before, "messages are gone");
                 }
                 let mut records = batch.records();
-                records.by_ref().take(usize::try_from(skip).unwrap_or(usize::MAX)).for_each(drop);
+                records
+                    .by_ref()
+                    .take(usize::try_from(skip).unwrap_or(usize::MAX))
+                    .for_each(drop);
                 let chunk = Chunk {
                     next: Offset(base.0 + u64::from(skip)),
                     time,

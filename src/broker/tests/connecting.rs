@@ -6,7 +6,9 @@ use tokio::net::UdpSocket;
 use super::{
     super::{Broker, Config, Limits, Permissions, StartError, Tokens},
     odd::{Mood, Odd},
-    rig::{Client, batch, broker, certificates, memory, produce, producer, start, subscribe, topic},
+    rig::{
+        Client, batch, broker, certificates, memory, produce, producer, start, subscribe, topic,
+    },
 };
 use crate::{
     conn::{admission::Admission, close::CloseCode},
@@ -25,7 +27,10 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
             for (at, byte) in datagram.iter_mut().zip([first, 0, 0, 0, 1, 8]) {
                 *at = byte;
             }
-            socket.send_to(&datagram, broker.local_addr()).await.unwrap();
+            socket
+                .send_to(&datagram, broker.local_addr())
+                .await
+                .unwrap();
         }
     }
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
@@ -49,13 +54,21 @@ async fn tokens_are_checked_and_permissions_hold() {
     };
     tokens.add("sesame", permissions).unwrap();
     tokens.add("master", Permissions::all()).unwrap();
+    let only_reads = Permissions {
+        consume: vec!["*".parse().unwrap()],
+        ..Permissions::default()
+    };
+    tokens.add("reader", only_reads).unwrap();
     let broker = broker(memory()).tokens(tokens).bind().await.unwrap();
     let bearer = |token: &'static str| Connect {
         token: Bytes::from_static(token.as_bytes()),
         ..producer(token, 1)
     };
 
-    for (wrong, sentence) in [("", "a token is needed"), ("open", "the token is not known")] {
+    for (wrong, sentence) in [
+        ("", "a token is needed"),
+        ("open", "the token is not known"),
+    ] {
         let client = Client::dial(broker.local_addr()).await.unwrap();
         let mut session = client.open().await;
         let name = if wrong.is_empty() { "nobody" } else { wrong };
@@ -75,6 +88,15 @@ async fn tokens_are_checked_and_permissions_hold() {
         lane.stored().await;
     }
 
+    let only_reads = Client::dial(broker.local_addr()).await.unwrap();
+    let mut session = only_reads.open().await;
+    session.send(Packet::Connect(bearer("reader"))).await;
+    let closed = only_reads.closed().await;
+    assert_eq!(
+        closed,
+        (CloseCode::Unauthorised, "may not produce".to_owned())
+    );
+
     let (client, _session, _) = Client::enter(broker.local_addr(), bearer("sesame")).await;
     let mut lane = client.ask([produce(1, "bills", batch(["a"]))]).await;
     let Some(Packet::Refused(refused)) = lane.next().await else {
@@ -83,19 +105,27 @@ async fn tokens_are_checked_and_permissions_hold() {
     assert_eq!(refused.failure.code, FailureCode::Forbidden);
     lane.send(produce(1, "orders.us", batch(["a"]))).await;
     lane.stored().await;
-    let mut reader = client.ask([subscribe("orders.us", Start::Earliest, 1)]).await;
+    let mut reader = client
+        .ask([subscribe("orders.us", Start::Earliest, 1)])
+        .await;
     let Some(Packet::Failed(failed)) = reader.next().await else {
         panic!("not forbidden")
     };
     assert_eq!(failed.code, FailureCode::Forbidden);
     let mut reader = client.ask([subscribe("bills", Start::Earliest, 1)]).await;
-    assert!(matches!(reader.next().await, Some(Packet::Subscribed { .. })));
+    assert!(matches!(
+        reader.next().await,
+        Some(Packet::Subscribed { .. })
+    ));
     let mut question = client.ask([Packet::ListTopics { after: None }]).await;
     let Some(Packet::Topics(topics)) = question.next().await else {
         panic!("no topics")
     };
     let names: Vec<_> = topics.into_iter().map(|info| info.name).collect();
-    assert_eq!(names, [topic("bills"), topic("orders.eu"), topic("orders.us")]);
+    assert_eq!(
+        names,
+        [topic("bills"), topic("orders.eu"), topic("orders.us")]
+    );
 }
 
 #[tokio::test]
@@ -111,9 +141,42 @@ async fn streams_that_arrive_before_the_session_wait_for_it() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_given_little_until_the_session_stands() {
+    let broker = start(memory()).await;
+    let client = Client::dial(broker.local_addr()).await.unwrap();
+    let mut session = client.open().await;
+    let mut streams = Vec::new();
+    for _ in 0..7 {
+        streams.push(client.open().await);
+    }
+    let eighth = tokio::time::timeout(Duration::from_millis(50), client.connection.open_bi());
+    assert!(eighth.await.is_err(), "no further stream");
+    session.send(Packet::Connect(producer("p", 1))).await;
+    assert!(matches!(session.next().await, Some(Packet::Connected(_))));
+    for _ in 0..100 {
+        streams.push(client.open().await);
+    }
+
+    let flooding = Client::dial(broker.local_addr()).await.unwrap();
+    let _session = flooding.open().await;
+    let mut stream = flooding.open().await;
+    let flood = vec![0; 1 << 20];
+    let writing = stream.send.write_all(&flood);
+    let written = tokio::time::timeout(Duration::from_millis(100), writing).await;
+    assert!(written.is_err(), "no further byte");
+
+    let mut lane = client
+        .ask([produce(1, "t", batch([vec![0; 1 << 19]]))])
+        .await;
+    lane.stored().await;
+}
+
+#[tokio::test]
 async fn a_session_that_does_not_come_in_time_ends_the_connection() {
-    let mut admission = Admission::default();
-    admission.handshake_timeout = Duration::from_millis(100);
+    let admission = Admission {
+        handshake_timeout: Duration::from_millis(100),
+        ..Admission::default()
+    };
     let broker = broker(memory()).admission(admission).bind().await.unwrap();
     let silent = Client::dial(broker.local_addr()).await.unwrap();
     assert_eq!(silent.closed().await.0, CloseCode::HandshakeTimeout);
@@ -145,8 +208,10 @@ async fn pings_are_answered_while_the_store_stands_still() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_refused_and_gets_in_when_another_has_gone() {
-    let mut admission = Admission::default();
-    admission.max_connections = 1;
+    let admission = Admission {
+        max_connections: 1,
+        ..Admission::default()
+    };
     let broker = broker(memory()).admission(admission).bind().await.unwrap();
     let (first, _session) = Client::producer(broker.local_addr(), "p").await;
     assert!(Client::dial(broker.local_addr()).await.is_err());
@@ -163,8 +228,7 @@ async fn a_client_is_told_what_the_broker_takes() {
         ..Limits::default()
     };
     let broker = broker(memory()).limits(limits).bind().await.unwrap();
-    let (_client, _session, connected) =
-        Client::enter(broker.local_addr(), producer("p", 1)).await;
+    let (_client, _session, connected) = Client::enter(broker.local_addr(), producer("p", 1)).await;
     assert_eq!(connected.max_frame, 100_000);
     assert_eq!(connected.max_message, 5000);
     let window = Config::default().transport.stream_receive_window;

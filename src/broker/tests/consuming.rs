@@ -59,7 +59,9 @@ async fn a_subscriber_gets_no_more_than_its_credit() {
     let all = fill(&client, (0..10).map(|_| vec![0; 100])).await;
     let one = all / 10;
     // Two batches, and one byte of a third, which therefore comes whole and is owed.
-    let mut reader = client.ask([subscribe("t", Start::Earliest, 2 * one + 1)]).await;
+    let mut reader = client
+        .ask([subscribe("t", Start::Earliest, 2 * one + 1)])
+        .await;
     assert_eq!(subscribed(&mut reader).await, (Offset(0), Offset(10)));
     for offset in 0..3 {
         assert_eq!(reader.delivery().await.base, Offset(offset));
@@ -158,7 +160,11 @@ async fn a_named_reader_has_a_position_from_its_first_subscription_on() {
     drop(reader);
     fill(&client, [vec![1], vec![2]]).await;
     let mut reader = client.ask([named("r", Start::Latest)]).await;
-    assert_eq!(subscribed(&mut reader).await.0, Offset(0), "nothing is passed over");
+    assert_eq!(
+        subscribed(&mut reader).await.0,
+        Offset(0),
+        "nothing is passed over"
+    );
 }
 
 #[tokio::test]
@@ -209,7 +215,9 @@ async fn many_acknowledgements_in_a_row_end_at_the_last_one() {
     let mut reader = client.ask([named("r", Start::Resume(Offset(100)))]).await;
     subscribed(&mut reader).await;
     for next in 1..=100 {
-        reader.send(Packet::Acknowledge { next: Offset(next) }).await;
+        reader
+            .send(Packet::Acknowledge { next: Offset(next) })
+            .await;
     }
     loop {
         let Some(Packet::Acknowledged { next }) = reader.next().await else {
@@ -233,7 +241,9 @@ async fn a_reader_reads_in_bounded_chunks_whatever_its_credit() {
     let broker = broker(store.clone()).limits(limits).bind().await.unwrap();
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     fill(&client, (0..50).map(|_| vec![0; 500])).await;
-    let mut reader = client.ask([subscribe("t", Start::Earliest, u64::MAX)]).await;
+    let mut reader = client
+        .ask([subscribe("t", Start::Earliest, u64::MAX)])
+        .await;
     subscribed(&mut reader).await;
     for offset in 0..50 {
         assert_eq!(reader.delivery().await.base, Offset(offset));
@@ -331,7 +341,10 @@ async fn a_probe_is_answered_on_a_subscription_too() {
 async fn topics_are_listed_by_name_a_page_at_a_time() {
     let store = memory();
     for n in 0..Packet::MAX_TOPICS + 5 {
-        store.create_topic(&topic(&format!("t{n:05}"))).await.unwrap();
+        store
+            .create_topic(&topic(&format!("t{n:05}")))
+            .await
+            .unwrap();
     }
     let broker = start(store).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;

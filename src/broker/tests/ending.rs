@@ -25,7 +25,11 @@ async fn shutdown_answers_everything_it_read() {
         lane.send(produce(request, "t", batch(["a"]))).await;
     }
     lane.send(Packet::Probe { nonce: 1 }).await;
-    assert_eq!(lane.next().await, Some(Packet::Probed { nonce: 1 }), "all is read");
+    assert_eq!(
+        lane.next().await,
+        Some(Packet::Probed { nonce: 1 }),
+        "all is read"
+    );
 
     let shutdown = tokio::spawn(broker.shutdown(LONG));
     assert_eq!(session.next().await, Some(Packet::GoAway));
@@ -89,7 +93,9 @@ async fn a_client_that_goes_on_sending_does_not_hold_up_a_shutdown() {
         for request in 1.. {
             let mut bytes = BytesMut::new();
             let packet = produce(request, "t", batch(["a"]));
-            crate::wire::PacketCodec::new(1 << 20).encode(packet, &mut bytes).unwrap();
+            crate::wire::PacketCodec::new(1 << 20)
+                .encode(packet, &mut bytes)
+                .unwrap();
             if send.write_all(&bytes).await.is_err() {
                 return;
             }
@@ -114,7 +120,10 @@ async fn a_shutdown_with_a_store_that_hangs_ends_soon_after_its_deadline() {
     store.has_begun(1).await;
     let shutdown = broker.shutdown(Duration::from_millis(50));
     let outcome = soon("the shutdown", shutdown).await;
-    assert!(matches!(outcome, Err(ShutdownError::StoreBusy)), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(ShutdownError::StoreBusy)),
+        "{outcome:?}"
+    );
     assert_eq!(client.closed().await.0, CloseCode::GoingAway);
 }
 

@@ -1,4 +1,5 @@
 //! The broker's promises, over real QUIC on the loopback.
+#![allow(clippy::disallowed_methods)]
 
 mod connecting;
 mod consuming;

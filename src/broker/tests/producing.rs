@@ -117,7 +117,11 @@ async fn a_repeat_is_answered_with_the_first_answer() {
     let mut lane = client.ask([produce(1, "t", batch(["a", "b"]))]).await;
     assert_eq!(place(lane.stored().await), first);
     lane.send(produce(3, "t", batch(["d"]))).await;
-    assert_eq!(lane.stored().await.base, Offset(3), "nothing came in between");
+    assert_eq!(
+        lane.stored().await.base,
+        Offset(3),
+        "nothing came in between"
+    );
 }
 
 #[tokio::test]

@@ -110,7 +110,9 @@ impl Client {
         let settings = Settings::default();
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = quic::client_endpoint(any, &settings, &Udp::default()).unwrap();
-        let tls = ClientTls::trusting(certificates().trust()).to_rustls().unwrap();
+        let tls = ClientTls::trusting(certificates().trust())
+            .to_rustls()
+            .unwrap();
         let config = quic::client_config(tls).unwrap();
         let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
         Ok(Self {
@@ -181,17 +183,23 @@ pub(crate) struct Raw {
 impl Raw {
     pub(crate) async fn send(&mut self, packet: Packet) {
         let mut bytes = BytesMut::new();
-        PacketCodec::new(64 << 20).encode(packet, &mut bytes).unwrap();
+        PacketCodec::new(64 << 20)
+            .encode(packet, &mut bytes)
+            .unwrap();
         self.send_bytes(&bytes).await;
     }
 
     pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
-        soon("room to write", self.send.write_all(bytes)).await.unwrap();
+        soon("room to write", self.send.write_all(bytes))
+            .await
+            .unwrap();
     }
 
     /// The next packet; `None` where the broker has ended its half or the connection is gone.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
-        soon("a packet", self.frames.next()).await.and_then(Result::ok)
+        soon("a packet", self.frames.next())
+            .await
+            .and_then(Result::ok)
     }
 
     pub(crate) async fn stored(&mut self) -> Stored {

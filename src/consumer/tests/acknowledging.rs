@@ -23,7 +23,10 @@ async fn a_named_reader_continues_after_its_last_ack() {
     let mut first = named().subscribe().await.unwrap();
     assert_eq!(offsets(&mut first, 7).await, [0, 1, 2, 3, 4, 5, 6]);
     soon("the answer", first.ack(Offset(4))).await.unwrap();
-    assert_eq!(store.position(&topic("t"), "r").await.unwrap(), Some(Offset(5)));
+    assert_eq!(
+        store.position(&topic("t"), "r").await.unwrap(),
+        Some(Offset(5))
+    );
     drop(first);
 
     let mut second = named().from(Start::Latest).subscribe().await.unwrap();
@@ -32,7 +35,10 @@ async fn a_named_reader_continues_after_its_last_ack() {
     second.ack_later(Offset(6)).unwrap();
     second.ack_later(Offset(8)).unwrap();
     second.close(SOON).await.unwrap();
-    assert_eq!(store.position(&topic("t"), "r").await.unwrap(), Some(Offset(9)));
+    assert_eq!(
+        store.position(&topic("t"), "r").await.unwrap(),
+        Some(Offset(9))
+    );
 
     let mut third = named().subscribe().await.unwrap();
     assert_eq!(next(&mut third).await.offset, Offset(9));
@@ -58,7 +64,10 @@ async fn a_reader_reads_on_after_a_cut_and_its_acks_get_through() {
         }
     }
     soon("the answer", consumer.ack(Offset(9))).await.unwrap();
-    assert_eq!(store.position(&topic("t"), "r").await.unwrap(), Some(Offset(10)));
+    assert_eq!(
+        store.position(&topic("t"), "r").await.unwrap(),
+        Some(Offset(10))
+    );
 }
 
 #[tokio::test]
@@ -70,7 +79,9 @@ async fn an_ack_is_confirmed_while_the_application_takes_nothing() {
     let mut consumer = builder.credit_bytes(200).subscribe().await.unwrap();
     for offset in 0..100 {
         assert_eq!(next(&mut consumer).await.offset, Offset(offset));
-        soon("the answer", consumer.ack(Offset(offset))).await.unwrap();
+        soon("the answer", consumer.ack(Offset(offset)))
+            .await
+            .unwrap();
     }
 }
 
@@ -91,7 +102,10 @@ async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
     next(&mut named).await;
     next(&mut named).await;
     let error = acker.ack(Offset(2)).await.unwrap_err();
-    assert_eq!(error.to_string(), "offset 2 has not been handed out: 2 is the next");
+    assert_eq!(
+        error.to_string(),
+        "offset 2 has not been handed out: 2 is the next"
+    );
     soon("the answer", acker.ack(Offset(1))).await.unwrap();
     drop(named);
     let ended = soon("the end", async {
@@ -108,7 +122,10 @@ async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
 #[tokio::test]
 async fn a_close_without_a_broker_says_what_is_not_confirmed() {
     let broker = start(memory()).await;
-    Writer::new(broker.local_addr(), "p").await.write(2, 1).await;
+    Writer::new(broker.local_addr(), "p")
+        .await
+        .write(2, 1)
+        .await;
     let builder = reader(broker.local_addr()).name("r").from(Start::Earliest);
     let mut consumer = builder.subscribe().await.unwrap();
     next(&mut consumer).await;

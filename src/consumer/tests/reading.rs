@@ -38,9 +38,16 @@ async fn a_consumer_reads_what_is_there_and_then_what_comes() {
 #[tokio::test]
 async fn an_offset_inside_a_batch_begins_with_that_message() {
     let broker = start(memory()).await;
-    Writer::new(broker.local_addr(), "p").await.write(3, 5).await;
+    Writer::new(broker.local_addr(), "p")
+        .await
+        .write(3, 5)
+        .await;
     let from = Start::Offset(Offset(7));
-    let mut consumer = reader(broker.local_addr()).from(from).subscribe().await.unwrap();
+    let mut consumer = reader(broker.local_addr())
+        .from(from)
+        .subscribe()
+        .await
+        .unwrap();
     let first = next(&mut consumer).await;
     assert_eq!((first.offset, first.missed), (Offset(7), 0));
     assert_eq!(first.record.payload, "2 2");
@@ -72,7 +79,11 @@ async fn a_consumer_survives_the_broker_s_restart() {
     let address = first.local_addr();
     let mut writer = Writer::new(address, "p").await;
     writer.write(2, 2).await;
-    let mut consumer = reader(address).from(Start::Earliest).subscribe().await.unwrap();
+    let mut consumer = reader(address)
+        .from(Start::Earliest)
+        .subscribe()
+        .await
+        .unwrap();
     assert_eq!(offsets(&mut consumer, 3).await, [0, 1, 2]);
     drop(first);
     let again = async {
@@ -103,7 +114,11 @@ async fn messages_that_retention_dropped_are_counted() {
     let kept = store.topic(&topic("t")).await.unwrap().unwrap().first;
     assert!(kept > Offset(2));
     let from = Start::Offset(Offset(2));
-    let mut consumer = reader(broker.local_addr()).from(from).subscribe().await.unwrap();
+    let mut consumer = reader(broker.local_addr())
+        .from(from)
+        .subscribe()
+        .await
+        .unwrap();
     writer.write(2, 1).await;
     let first = next(&mut consumer).await;
     assert_eq!(first.missed, first.offset.0 - 2);
@@ -135,7 +150,10 @@ async fn a_batch_larger_than_the_whole_credit_gets_through() {
     writer.write(3, 1000).await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
     let mut consumer = builder.credit_bytes(1).subscribe().await.unwrap();
-    assert_eq!(offsets(&mut consumer, 3000).await, (0..3000).collect::<Vec<_>>());
+    assert_eq!(
+        offsets(&mut consumer, 3000).await,
+        (0..3000).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -143,14 +161,20 @@ async fn a_damaged_batch_ends_the_consumer_behind_what_came_before_it() {
     let store = Odd::new(Mood::Well);
     *store.damaged.lock().unwrap() = Some(Offset(4));
     let broker = start(store).await;
-    Writer::new(broker.local_addr(), "p").await.write(4, 2).await;
+    Writer::new(broker.local_addr(), "p")
+        .await
+        .write(4, 2)
+        .await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
     let mut consumer = builder.subscribe().await.unwrap();
     for offset in 0..4 {
         let received = soon("a message", consumer.next()).await.unwrap().unwrap();
         assert_eq!(received.offset, Offset(offset));
     }
-    let error = soon("the error", consumer.next()).await.unwrap().unwrap_err();
+    let error = soon("the error", consumer.next())
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::Corrupt);
     assert_eq!(error.to_string(), "the batch at offset 4 is damaged");
     assert!(consumer.next().await.is_none(), "the stream is over");
@@ -182,7 +206,11 @@ async fn a_topic_that_lost_its_end_ends_the_consumer() {
     let first = start(memory()).await;
     let address = first.local_addr();
     Writer::new(address, "p").await.write(3, 1).await;
-    let mut consumer = reader(address).from(Start::Earliest).subscribe().await.unwrap();
+    let mut consumer = reader(address)
+        .from(Start::Earliest)
+        .subscribe()
+        .await
+        .unwrap();
     assert_eq!(offsets(&mut consumer, 3).await, [0, 1, 2]);
     drop(first);
     let empty = async {
@@ -201,7 +229,11 @@ async fn a_topic_that_lost_its_end_ends_the_consumer() {
 
 #[tokio::test]
 async fn wrong_options_are_all_told_before_anything_is_sent() {
-    let error = Consumer::builder().credit_bytes(0).subscribe().await.unwrap_err();
+    let error = Consumer::builder()
+        .credit_bytes(0)
+        .subscribe()
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ConsumeErrorKind::Config);
     let text = error.to_string();
     for field in ["servers", "topic", "credit_bytes"] {
