@@ -13,6 +13,7 @@
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quinn::WriteError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     commit, failure,
     lane::unopened,
-    outgoing::Outgoing,
+    outgoing::{GATHER, Outgoing},
     shared::Peer,
     store::{Store, StoreError, StoredBatch},
     stream::{End, Incoming, misplaced},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     Offset,
-    wire::{Failure, FailureCode, Packet, Start, Subscribe},
+    wire::{Failure, FailureCode, Packet, Start, Subscribe, delivery_head},
 };
 
 /// Probes whose answer is not written yet; more wait unread.
@@ -275,9 +276,8 @@ struct Source {
 }
 
 impl Source {
-    /// The next batch, once there is one and credit for it. A batch goes while any credit is left, and may overdraw
-    /// it: one larger than the client's whole credit must get through too. Loses nothing when it is dropped.
-    async fn next(&mut self) -> Result<StoredBatch, Failure> {
+    /// Waits until there is a batch and credit for it. Loses nothing when it is dropped.
+    async fn ready(&mut self) -> Result<(), Failure> {
         let spent = self.spent;
         if self
             .credit
@@ -288,13 +288,7 @@ impl Source {
             // The client has ended its half: what was granted is what there is.
             return std::future::pending().await;
         }
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
-                let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
-                self.spent = self.spent.saturating_add(len);
-                return Ok(batch);
-            }
+        while self.ready.is_empty() {
             let next = self.next;
             let reading = match &mut self.reading {
                 Some(reading) => reading,
@@ -302,7 +296,6 @@ impl Source {
                     if self.end.wait_for(|end| *end > next).await.is_err() {
                         return std::future::pending().await;
                     }
-                    self.end.mark_unchanged();
                     self.reading.insert(self.read())
                 }
             };
@@ -312,14 +305,41 @@ impl Source {
                 tracing::error!(topic = %self.topic.name(), %next, %error, "reading failed");
                 commit::failure(&error)
             })?;
-            if read.is_empty() {
-                // Everything up to the end is gone by retention: the next message is what there is to wait for.
-                if self.end.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
+            // Nothing, although the end is further on: retention took it. The next message is worth another look.
+            if read.is_empty() && self.end.changed().await.is_err() {
+                return std::future::pending().await;
             }
             self.ready.extend(read);
         }
+        Ok(())
+    }
+
+    /// The next batch if it is at hand and there is credit. A batch goes while any credit is left, and may overdraw
+    /// it: one larger than the client's whole credit must get through too.
+    fn pop(&mut self) -> Option<StoredBatch> {
+        if *self.credit.borrow() <= self.spent {
+            return None;
+        }
+        let batch = self.ready.pop_front()?;
+        self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
+        let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
+        self.spent = self.spent.saturating_add(len);
+        Some(batch)
+    }
+
+    /// What can be delivered now, up to what is worth a write.
+    fn gather(&mut self) -> Vec<Bytes> {
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while bytes < GATHER
+            && let Some(StoredBatch {
+                base, time, batch, ..
+            }) = self.pop()
+        {
+            bytes += batch.len();
+            parts.push(delivery_head(base, time, batch.len()));
+            parts.push(batch);
+        }
+        parts
     }
 
     fn read(&self) -> BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>> {
@@ -338,7 +358,7 @@ async fn write(
     mut ended: oneshot::Receiver<Result<(), Failure>>,
 ) -> Result<Result<(), Failure>, WriteError> {
     loop {
-        let batch = tokio::select! {
+        let ready = tokio::select! {
             biased;
             Some(nonce) = probes.recv() => {
                 outgoing.put(&Packet::Probed { nonce });
@@ -352,14 +372,10 @@ async fn write(
                 continue;
             }
             end = &mut ended => return Ok(end.unwrap_or(Ok(()))),
-            batch = source.next() => batch,
+            ready = source.ready() => ready,
         };
-        match batch {
-            Ok(batch) => {
-                outgoing
-                    .deliver(batch.base, batch.time, batch.batch)
-                    .await?
-            }
+        match ready {
+            Ok(()) => outgoing.write(&mut source.gather()).await?,
             Err(failure) => return Ok(Err(failure)),
         }
     }

@@ -1,7 +1,8 @@
 use std::{net::Ipv4Addr, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::net::UdpSocket;
+use tokio_util::codec::Encoder;
 
 use super::{
     super::{Broker, Config, Limits, Permissions, StartError, Tokens},
@@ -11,8 +12,9 @@ use super::{
     },
 };
 use crate::{
+    Offset,
     conn::{admission::Admission, close::CloseCode},
-    wire::{Connect, FailureCode, Packet, Start},
+    wire::{Connect, FailureCode, Packet, PacketCodec, Start},
 };
 
 #[tokio::test]
@@ -41,6 +43,60 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
         session.send.finish().unwrap();
         assert_eq!(other.closed().await.0, CloseCode::Protocol);
     }
+    let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
+    lane.stored().await;
+}
+
+/// A packet that a client could send, sensible or not.
+fn any_packet(random: &mut fastrand::Rng) -> Packet {
+    let n = random.u64(0..6);
+    match random.u8(0..9) {
+        0 => Packet::Ping { nonce: n },
+        1 => Packet::Probe { nonce: n },
+        2 => Packet::Credit { bytes: n },
+        3 => Packet::Acknowledge { next: Offset(n) },
+        4 => Packet::ListTopics { after: None },
+        5 => subscribe("t", Start::Offset(Offset(n)), random.u64(0..100)),
+        6 => Packet::Connect(producer("x", n)),
+        7 => produce(n, "t", Bytes::from_static(b"no batch")),
+        _ => produce(n, "t", batch(["a"])),
+    }
+}
+
+#[tokio::test]
+async fn any_packets_in_any_order_leave_the_broker_serving() {
+    let broker = start(memory()).await;
+    let mut random = fastrand::Rng::with_seed(11);
+    let (mut client, mut _session) = Client::producer(broker.local_addr(), "p").await;
+    for round in 0..300 {
+        let mut stream = client.open().await;
+        let mut bytes = BytesMut::new();
+        for _ in 0..random.usize(1..8) {
+            let packet = any_packet(&mut random);
+            PacketCodec::new(1 << 20)
+                .encode(packet, &mut bytes)
+                .unwrap();
+        }
+        // Sometimes cut short, sometimes with a byte that is not what it was.
+        if random.bool() {
+            bytes.truncate(random.usize(..=bytes.len()));
+        }
+        if random.u8(..4) == 0 && !bytes.is_empty() {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        // The broker may have had enough before the end.
+        let _ = stream.send.write_all(&bytes).await;
+        match random.u8(..3) {
+            0 => drop(stream.send.finish()),
+            1 => drop(stream.send.reset(1u32.into())),
+            _ => {}
+        }
+        if round % 50 == 0 {
+            (client, _session) = Client::producer(broker.local_addr(), "p").await;
+        }
+    }
+    let (client, _session) = Client::producer(broker.local_addr(), "q").await;
     let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
     lane.stored().await;
 }

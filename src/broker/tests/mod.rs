@@ -3,6 +3,7 @@
 
 mod connecting;
 mod consuming;
+mod durable;
 mod ending;
 pub(crate) mod odd;
 mod producing;
