@@ -60,6 +60,7 @@ mod retention;
 mod running;
 mod session;
 mod shared;
+mod source;
 pub mod store;
 mod stream;
 mod subscription;

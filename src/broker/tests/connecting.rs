@@ -228,6 +228,24 @@ async fn a_stranger_is_given_little_until_the_session_stands() {
 }
 
 #[tokio::test]
+async fn a_session_that_stands_has_the_whole_window() {
+    let limits = Limits {
+        stream_batches: 1,
+        ..Limits::default()
+    };
+    let store = Odd::new(Mood::Shut);
+    let broker = broker(store.clone()).limits(limits).bind().await.unwrap();
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let mut lane = client.open().await;
+    // The first is at the store, the second waits for its place, and nothing more is read.
+    for request in 0..2 {
+        lane.send(produce(request, "t", batch(["a"]))).await;
+    }
+    store.has_begun(1).await;
+    lane.send_bytes(&vec![0; 1 << 20]).await;
+}
+
+#[tokio::test]
 async fn a_session_that_does_not_come_in_time_ends_the_connection() {
     let admission = Admission {
         handshake_timeout: Duration::from_millis(100),
