@@ -34,7 +34,8 @@ mod error;
 mod packets;
 mod receive;
 mod stream;
-#[cfg(all(test, feature = "broker"))]
+#[cfg(feature = "broker")]
+#[cfg(test)]
 mod tests;
 mod topics;
 

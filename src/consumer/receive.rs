@@ -73,9 +73,9 @@ pub struct Consumer {
     chunks: mpsc::Receiver<Chunk>,
     /// The batch that is being handed out.
     current: Option<Chunk>,
-    /// Bytes taken and not yet made known.
+    /// Bytes taken and not yet made known: fewer than `publish_at`.
     taken: u64,
-    /// Make what is taken known at the latest at so many bytes.
+    /// An eighth of the credit, so that the task is not woken for every batch.
     publish_at: u64,
     start: Offset,
     end: Offset,
@@ -163,10 +163,7 @@ impl Consumer {
             }
             match self.chunks.try_recv() {
                 Ok(chunk) => self.current = Some(chunk),
-                Err(mpsc::error::TryRecvError::Empty) => {
-                    self.publish_taken();
-                    return Ok(None);
-                }
+                Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
                 Err(mpsc::error::TryRecvError::Disconnected) => return Err(self.desk.ended()),
             }
         }
@@ -176,9 +173,6 @@ impl Consumer {
         loop {
             if let Some(received) = self.pop() {
                 return Poll::Ready(Ok(received));
-            }
-            if self.chunks.is_empty() {
-                self.publish_taken();
             }
             match ready!(self.chunks.poll_recv(cx)) {
                 Some(chunk) => self.current = Some(chunk),
@@ -195,20 +189,14 @@ impl Consumer {
             self.taken = self.taken.saturating_add(chunk.bytes);
             self.current = None;
             if self.taken >= self.publish_at {
-                self.publish_taken();
+                let taken = std::mem::take(&mut self.taken);
+                self.desk.taken.send_modify(|all| *all += taken);
             }
         }
         if let Some(received) = &received {
             self.desk.set_handed(received.offset.next());
         }
         received
-    }
-
-    fn publish_taken(&mut self) {
-        let taken = std::mem::take(&mut self.taken);
-        if taken > 0 {
-            self.desk.taken.send_modify(|all| *all += taken);
-        }
     }
 
     /// Everything up to and with `offset` is done with: waits until the broker has that, durably where its store is
