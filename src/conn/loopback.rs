@@ -510,7 +510,7 @@ async fn a_broker_that_is_killed_and_started_again_is_found_again() {
     let address = broker.address;
     let mut config = client(address.to_string());
     config.ping_interval = Duration::from_millis(100);
-    config.ping_timeout = Duration::from_millis(200);
+    config.ping_timeout = Duration::from_millis(500);
     config.reconnect_backoff.min = Duration::from_millis(10);
     config.reconnect_backoff.max = Duration::from_millis(50);
     let supervisor = supervise(config);

@@ -58,9 +58,18 @@ mod sockets;
 pub mod supervisor;
 pub mod tls;
 
+pub use close::{CloseCode, Ending};
+pub use config::{Config, Token};
+pub use congestion::Congestion;
+pub use error::{ConnectError, ConnectErrorKind};
+pub use link::{Link, OpenError};
 pub(crate) use problem::Problems;
 pub use problem::{ConfigError, Problem};
+pub use reset::ResetKey;
 pub use session::Pulse;
+pub use sight::{PathView, Sight};
+pub use supervisor::{LinkState, StartError, Supervisor, up};
+pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 
 #[cfg(test)]
 mod loopback;

@@ -27,7 +27,7 @@ use super::{
 pub struct Settings {
     /// How many streams the peer may have open at once. Default: 0 for a client, 128 for a server, where it must
     /// leave room for the session and for every lane, subscription and question of a client. Each one costs
-    /// the server about 5 kB for the whole life of the connection, used or not.
+    /// the server about 1 kB for the whole life of the connection, used or not.
     pub max_streams: u32,
     /// How many bytes the peer may send on one stream before this end has read them. Default: 2 MiB, which
     /// one stream can use at 160 Mbit/s and 100 ms.
@@ -57,7 +57,7 @@ pub struct Settings {
     pub gso: bool,
     /// Whether streams of one priority take turns packet by packet. Default: `true`.
     pub fair_streams: bool,
-    /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint, so that
+    /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
     /// clients find out by their ping timeout. Without effect for a client.
     pub reset_key: Option<ResetKey>,
     /// Who decides how much may be in flight. Default: [`Congestion::Cubic`].

@@ -54,7 +54,8 @@ pub enum LinkState {
         /// When it was lost.
         since: Instant,
     },
-    /// There will be no other. [`ConnectErrorKind::ClosedHere`](super::error::ConnectErrorKind::ClosedHere) where that was our own will.
+    /// There will be no other. Of the kind [`ClosedHere`](super::error::ConnectErrorKind::ClosedHere) where that
+    /// was our own will.
     Closed(Arc<ConnectError>),
 }
 
@@ -144,8 +145,8 @@ impl Supervisor {
         self.sockets.rebind()
     }
 
-    /// Closes the connection with [`CloseCode::Done`](super::close::CloseCode::Done) and waits until the broker has heard of it, at most `limit`.
-    /// What was written and not acknowledged is lost.
+    /// Closes the connection, with [`Done`](super::close::CloseCode::Done), and waits until the broker has heard of
+    /// it, at most `limit`. What was written and not acknowledged is lost.
     ///
     /// # Cancel safety
     ///

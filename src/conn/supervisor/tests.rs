@@ -302,7 +302,15 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
     let mut state = supervisor.state();
-    let failed_as = |kind| move |state: &LinkState| matches!(state, LinkState::Connecting { last_error: Some(e), .. } if e.kind() == kind);
+    let failed_as = |kind| {
+        move |state: &LinkState| match state {
+            LinkState::Connecting {
+                last_error: Some(error),
+                ..
+            } => error.kind() == kind,
+            _ => false,
+        }
+    };
     state.wait_for(failed_as(Kind::UnknownHost)).await.unwrap();
     world.memory.name("broker.test", &[address(B)]);
     state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
@@ -351,8 +359,9 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     down(&supervisor).await;
     assert_eq!(supervisor.up().await.unwrap().server(), B);
 
-    // One that goes away is the last.
-    at_b.endpoint.close(CloseCode::GoingAway.into(), b"");
+    // One that goes away is the last, even where it still answers.
+    let connection = at_b.session().await;
+    connection.close(CloseCode::GoingAway.into(), b"");
     down(&supervisor).await;
     let link = supervisor.up().await.unwrap();
     assert_eq!((link.server(), link.number()), (A, 3));
