@@ -17,13 +17,11 @@ use super::{
 };
 use crate::{
     conn::{
-        ConfigError, Problems,
+        ConfigError, Problems, ResetKey, ServerTls, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},
         quic::{self, Settings},
-        reset::ResetKey,
-        tls::{ServerTls, TlsError},
     },
     tasks::Tasks,
 };

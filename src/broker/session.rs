@@ -23,7 +23,7 @@ use super::{
     stream,
 };
 use crate::{
-    conn::{admission::handshake, close::CloseCode},
+    conn::{CloseCode, admission::handshake},
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},

@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Offset,
-    conn::{
-        ConfigError,
-        error::{ConnectError, ConnectErrorKind},
-        supervisor::StartError,
-    },
+    conn::{ConfigError, ConnectError, ConnectErrorKind, StartError},
     wire::{DecodeError, Failure, FailureCode},
 };
 
