@@ -23,8 +23,7 @@ use super::{
     stream,
 };
 use crate::{
-    conn::{admission::handshake, close::CloseCode},
-    metrics::broker as metrics,
+    conn::{CloseCode, admission::handshake},
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},

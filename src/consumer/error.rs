@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Offset,
-    config::ConfigError,
-    conn::{
-        error::{ConnectError, ConnectErrorKind},
-        supervisor::StartError,
-    },
+    conn::{ConfigError, ConnectError, ConnectErrorKind, StartError},
     wire::{DecodeError, Failure, FailureCode},
 };
 
