@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{ConfigError, Problems},
     conn::{
-        ConfigError, Problems, ResetKey, ServerTls, TlsError,
+        ResetKey, ServerTls, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     conn::{CloseCode, admission::handshake},
+    metrics::broker as metrics,
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},

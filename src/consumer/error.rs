@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Offset,
-    conn::{ConfigError, ConnectError, ConnectErrorKind, StartError},
+    config::ConfigError,
+    conn::{ConnectError, ConnectErrorKind, StartError},
     wire::{DecodeError, Failure, FailureCode},
 };
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Offset, TopicName,
     conn::{self, Link, LinkState, backoff::Backoff},
+    metrics::consumer as metrics,
     time,
     wire::{Batch, Delivery, Failure, FailureCode, Packet, Start, Subscribe},
 };
