@@ -10,8 +10,9 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
-#[allow(dead_code)]
 pub mod conn;
+#[cfg(feature = "producer")]
+pub mod consumer;
 pub mod pool;
 #[cfg(feature = "producer")]
 pub mod producer;

@@ -6,13 +6,16 @@ use std::{
 };
 
 use super::Tokens;
-use crate::conn::{ConfigError, Problems, admission::Admission, quic::Settings};
+use crate::{
+    config::{ConfigError, Problems},
+    conn::{admission::Admission, quic::Settings},
+};
 
 /// Everything a broker can be told but its TLS and its store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The UDP address to listen at. Default `127.0.0.1:4470`: this machine alone. Port 0 takes any free one.
+    /// The UDP address to listen at. Default `127.0.0.1:4433`: this machine alone. Port 0 takes any free one.
     pub listen: SocketAddr,
     /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`Settings::server`]. Clients are
     /// told `stream_receive_window`.
@@ -34,7 +37,7 @@ pub struct Config {
 }
 
 /// The port that brokers listen at by default.
-pub const DEFAULT_PORT: u16 = 4470;
+pub const DEFAULT_PORT: u16 = 4433;
 
 impl Default for Config {
     fn default() -> Self {

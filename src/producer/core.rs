@@ -242,7 +242,7 @@ impl Core {
         tokio::pin!(full);
         full.as_mut().enable();
         if !self.has_full_batch() {
-            tokio::select! {
+            tokio::select! { biased;
                 () = full => {}
                 () = time::sleep(self.config.linger) => {}
             }

@@ -98,7 +98,7 @@ async fn watch_link(core: Arc<Core>, road: Road) {
             }
             LinkState::Connecting { .. } | LinkState::Down { .. } => {}
         }
-        tokio::select! {
+        tokio::select! { biased;
             () = stopped.cancelled() => return,
             changed = links.changed() => if changed.is_err() { return },
         }

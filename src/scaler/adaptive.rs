@@ -18,7 +18,8 @@ use self::{
     need::Need,
     trial::{Trials, Verdict},
 };
-use super::{Action, Config, ConfigError, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use super::{Action, Config, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use crate::config::ConfigError;
 
 /// The part of the congestion window from which on it counts as full. The last tenth comes and goes with
 /// each acknowledgement.
@@ -30,6 +31,8 @@ const LEAST: Duration = Duration::from_millis(1);
 const UNHURRIED: Duration = Duration::from_millis(10);
 /// How soon a lane of the minimum that did not open is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// The longest time for which anything measured is believed without measuring it again.
+const LONGEST_BELIEF: Duration = Duration::from_secs(300);
 /// Retirements within one idle timeout at most, so that a slowly falling need is not a stream of them.
 const RETIREMENTS: u32 = 4;
 
@@ -43,6 +46,8 @@ pub struct Adaptive {
     trials: Trials,
     /// When the congestion window was last seen full.
     full_at: Option<Instant>,
+    /// Lanes at the last look: what has been added since is wanted.
+    seen: usize,
     last_open: Option<Instant>,
     last_retire: Option<Instant>,
     /// After a retirement: an idle timeout after the opening before it.
@@ -69,6 +74,7 @@ impl Adaptive {
             trials: Trials::new(&config),
             config,
             full_at: None,
+            seen: 0,
             last_open: None,
             last_retire: None,
             barred_until: None,
@@ -83,15 +89,16 @@ impl Adaptive {
         self.loss.on_look(now, load);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
-            self.need.on_lane_rate(Some(lane_rate));
+            self.need.on_lane_rate(now, lane_rate);
         }
         let streams = load.streams();
         if streams <= self.config.min_streams {
-            self.need.on_lane_rate(None);
+            self.need.forget_lane_rate();
         }
         self.need.on_look(now, load);
         let pressed = load.opening > 0 || self.trials.is_running() || self.is_deep(load);
-        let held = if pressed {
+        let grown = streams > std::mem::replace(&mut self.seen, streams);
+        let held = if pressed || grown {
             streams
         } else {
             self.against_loss(load).min(streams)

@@ -11,7 +11,7 @@ mod model;
 
 pub use self::{
     adaptive::Adaptive,
-    config::{Config, ConfigError, MAX_STREAMS, Problem},
+    config::{Config, MAX_STREAMS},
     decision::{Action, Decision, Reason, ScalePolicy},
     fixed::Fixed,
     load::Load,

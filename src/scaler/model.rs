@@ -160,6 +160,7 @@ pub(super) struct World<P> {
     handed: u64,
     answers: BinaryHeap<Reverse<Answer>>,
     store_free_at: Duration,
+    frozen_until: Duration,
     meter: Answers,
     packets: f64,
     lost: u64,
@@ -195,6 +196,7 @@ impl<P: ScalePolicy> World<P> {
             handed: 0,
             answers: BinaryHeap::new(),
             store_free_at: Duration::ZERO,
+            frozen_until: Duration::ZERO,
             meter: Answers::default(),
             packets: 0.0,
             lost: 0,
@@ -218,9 +220,9 @@ impl<P: ScalePolicy> World<P> {
         self.queued
     }
 
-    /// Changes the far end in mid-course.
-    pub(super) fn set_far_end(&mut self, far_end: FarEnd) {
-        self.setting.far_end = far_end;
+    /// The far end stands still for `time`.
+    pub(super) fn freeze(&mut self, time: Duration) {
+        self.frozen_until = self.now + time;
     }
 
     /// Runs for `time` with `offered` bytes a second, at each moment `noise` more or less.
@@ -363,18 +365,19 @@ impl<P: ScalePolicy> World<P> {
             ahead -= s.bytes;
         }
         let arrives = leaves + half;
+        let start = arrives.max(self.frozen_until);
         let done = match self.setting.far_end {
-            FarEnd::Parallel(hold) => arrives + hold,
+            FarEnd::Parallel(hold) => start + hold,
             FarEnd::Serial(bytes_per_second) => {
                 let work = Duration::from_secs_f64(bytes as f64 / bytes_per_second);
-                self.lanes[lane].free_at.max(arrives) + work
+                self.lanes[lane].free_at.max(start) + work
             }
             FarEnd::Store {
                 bytes_per_second,
                 commit,
             } => {
                 let write = Duration::from_secs_f64(bytes as f64 / bytes_per_second);
-                self.store_free_at = self.store_free_at.max(arrives) + write;
+                self.store_free_at = self.store_free_at.max(start) + write;
                 let commits = self
                     .store_free_at
                     .as_nanos()

@@ -33,6 +33,8 @@ pub(super) enum Cause {
     Unusable(quinn::ConnectError),
     /// Nothing came of an attempt within this time.
     TooSlow(Duration),
+    /// The server answered, and nothing came of the session within this time.
+    NoSession(Duration),
     /// The connection ended.
     Ended(Ending),
     /// The server answered with a refusal on the session stream.
@@ -98,7 +100,7 @@ impl ConnectError {
         match &self.cause {
             Cause::Resolve(_) => K::UnknownHost,
             Cause::Bind(_) | Cause::Unusable(_) => K::NoSocket,
-            Cause::TooSlow(_) => K::NoAnswer,
+            Cause::TooSlow(_) | Cause::NoSession(_) => K::NoAnswer,
             Cause::Ended(ending) => self.kind_of(ending),
             Cause::Refused(failure) => kind_of_failure(failure.code),
             Cause::Nonsense(_) => K::Protocol,
@@ -157,6 +159,9 @@ impl ConnectError {
             Cause::Bind(error) => write!(f, "{error}"),
             Cause::Unusable(error) => write!(f, "{error}"),
             Cause::TooSlow(limit) => write!(f, "nobody answered within {limit:?}"),
+            Cause::NoSession(limit) => {
+                write!(f, "it did not open the session within {limit:?}")
+            }
             Cause::NoPong(limit) => write!(f, "it did not answer a ping within {limit:?}"),
             Cause::Nonsense(what) => write!(f, "it breaks the protocol: {what}"),
             Cause::Refused(failure) => {
@@ -257,6 +262,7 @@ impl Error for ConnectError {
             Cause::Resolve(None)
             | Cause::Unusable(_)
             | Cause::TooSlow(_)
+            | Cause::NoSession(_)
             | Cause::Ended(_)
             | Cause::Refused(_)
             | Cause::Nonsense(_)

@@ -328,3 +328,192 @@ fn the_play_is_rich_enough_to_meet_every_reason() {
         );
     }
 }
+
+/// Four lanes that are full, a network with room, a queue that is deep.
+fn pressed() -> Load {
+    Load {
+        lanes: 4,
+        lanes_busy: 4,
+        lane_window: WINDOW,
+        in_flight_bytes: 4 * WINDOW,
+        queued_messages: 4000,
+        queued_bytes: 4_000_000,
+        oldest_wait: 2 * RTT,
+        peer_streams_left: 100,
+        rtt: RTT,
+        cwnd: 1 << 24,
+        mtu: 1200,
+        ..Load::default()
+    }
+}
+
+fn decide(load: &Load) -> (Action, Reason) {
+    let decision = policy().decide(origin(), load);
+    (decision.action, decision.reason)
+}
+
+#[test]
+fn each_veto_alone_keeps_a_lane_from_being_opened() {
+    use Reason::*;
+    assert_eq!(decide(&pressed()), (Action::open(4), Backlog));
+    type Change = fn(&mut Load);
+    let vetoes: [(Reason, Change); 10] = [
+        (BelowThreshold, |l| l.queued_messages = 4 * 64 - 1),
+        (BelowThreshold, |l| {
+            (l.oldest_wait, l.ack_rate) = (RTT, Some(1e9))
+        }),
+        (SpareCapacity, |l| {
+            (l.lanes_busy, l.in_flight_bytes) = (3, 3 * WINDOW)
+        }),
+        (PipeFull, |l| l.bytes_in_flight = l.cwnd / 10 * 9 + 10),
+        (PipeFull, |l| (l.cwnd, l.bytes_in_flight) = (2400, 1200)),
+        (PeerLimit, |l| l.peer_streams_left = 0),
+        (MaxStreams, |l| {
+            (l.lanes, l.lanes_busy, l.in_flight_bytes) = (MAX, MAX, 100 * WINDOW)
+        }),
+        (Cooldown, |l| l.opening = 1),
+        (Idle, |l| {
+            (l.queued_messages, l.queued_bytes, l.in_flight_bytes) = (0, 0, 0)
+        }),
+        (BelowThreshold, |l| {
+            (l.queued_messages, l.queued_bytes) = (0, 0)
+        }),
+    ];
+    for (reason, change) in vetoes {
+        let mut load = pressed();
+        if reason == BelowThreshold {
+            load.queued_bytes = 100_000;
+        }
+        change(&mut load);
+        assert_eq!(decide(&load), (Action::Hold, reason), "{load:?}");
+    }
+}
+
+#[test]
+fn few_large_messages_are_a_backlog_too() {
+    let mut load = pressed();
+    load.queued_messages = 4;
+    assert_eq!(decide(&load), (Action::open(4), Reason::Backlog));
+    load.queued_bytes = 4 * WINDOW - 1;
+    assert_eq!(decide(&load), (Action::Hold, Reason::BelowThreshold));
+}
+
+#[test]
+fn no_more_lanes_are_opened_than_the_queue_would_fill() {
+    let mut load = pressed();
+    load.queued_bytes = WINDOW + 1;
+    load.queued_messages = 64 * 4;
+    assert_eq!(decide(&load), (Action::open(2), Reason::Backlog));
+}
+
+#[test]
+fn a_window_that_is_full_for_want_of_data_is_no_veto_and_no_measure() {
+    let mut load = pressed();
+    load.bytes_in_flight = load.cwnd;
+    load.app_limited = true;
+    assert_eq!(decide(&load), (Action::open(4), Reason::Backlog));
+    load.bytes_in_flight = load.cwnd / 100 * 81;
+    assert_eq!(
+        decide(&load),
+        (Action::open(1), Reason::Backlog),
+        "four lanes fill 0.8 of it, five fill it"
+    );
+}
+
+#[test]
+fn a_full_pipe_is_remembered_for_a_round_trip() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.bytes_in_flight = load.cwnd;
+    let _ = policy.decide(origin(), &load);
+    load.bytes_in_flight = load.cwnd / 4;
+    assert_eq!(
+        policy.decide(origin() + RTT / 2, &load).reason,
+        Reason::PipeFull
+    );
+    assert_eq!(policy.decide(origin() + RTT, &load).reason, Reason::Backlog);
+}
+
+#[test]
+fn a_deep_queue_of_tiny_messages_holds_the_lanes() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.queued_bytes = 4000;
+    load.in_flight_bytes = 100;
+    load.lanes_busy = 0;
+    for look in 0..1000 {
+        let decision = policy.decide(origin() + RTT * look, &load);
+        assert_eq!(decision.action, Action::Hold, "{decision:?}");
+    }
+}
+
+#[test]
+fn a_need_that_falls_slowly_is_not_a_stream_of_retirements() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.lanes = MAX;
+    load.queued_messages = 0;
+    load.queued_bytes = 0;
+    let mut at = Vec::new();
+    for look in 0..2000u32 {
+        let needed = u64::from(12 - (look / 50).min(10));
+        load.in_flight_bytes = needed * WINDOW;
+        let now = origin() + RTT / 2 * look;
+        if let Action::Retire(fewer) = policy.decide(now, &load).action {
+            load.lanes -= fewer.get();
+            at.push(now);
+        }
+    }
+    assert_eq!(load.lanes, MIN);
+    assert!(
+        at.windows(2)
+            .all(|pair| pair[1] - pair[0] >= IDLE / RETIREMENTS)
+    );
+}
+
+#[test]
+fn loss_opens_nothing_when_nothing_is_on_its_way() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.queued_messages = 0;
+    load.queued_bytes = 0;
+    load.in_flight_bytes = 1;
+    load.lanes = 2;
+    let mut now = origin();
+    let mut reason = Reason::Idle;
+    for _ in 0..100 {
+        now += RTT;
+        load.packets_sent += 100;
+        load.packets_lost += 1;
+        let decision = policy.decide(now, &load);
+        if decision.action != Action::Hold {
+            reason = decision.reason;
+        }
+    }
+    assert_eq!(reason, Reason::Loss, "with traffic it would");
+    load.in_flight_bytes = 0;
+    let decision = policy.decide(now + Duration::from_millis(1), &load);
+    assert_eq!(
+        (decision.action, decision.reason),
+        (Action::Hold, Reason::Idle)
+    );
+}
+
+#[test]
+fn lost_lanes_of_the_minimum_are_replaced_whatever_was_decided_before() {
+    let mut policy = policy();
+    let mut load = pressed();
+    assert_eq!(policy.decide(origin(), &load).reason, Reason::Backlog);
+    load.lanes = MAX + 1;
+    let decision = policy.decide(origin() + RTT, &load);
+    assert_eq!(
+        (decision.action, decision.reason),
+        (Action::retire(1), Reason::MaxStreams)
+    );
+    load.lanes = 0;
+    let decision = policy.decide(origin() + 2 * RTT, &load);
+    assert_eq!(
+        (decision.action, decision.reason),
+        (Action::open(MIN), Reason::Minimum)
+    );
+}

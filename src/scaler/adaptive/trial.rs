@@ -19,7 +19,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::span::Span;
+use super::{LONGEST_BELIEF, span::Span};
 use crate::scaler::{Config, Load};
 
 /// Rounds after which a doubtful gain is judged: two or three clumps of answers.
@@ -30,8 +30,6 @@ const CLEAR: f64 = 0.5;
 const SHORT_BASELINE: u32 = 2;
 /// A baseline older than so many rounds begins anew: rates change.
 const LONG_BASELINE: u32 = 8;
-/// The longest time for which the law believes that nothing has changed.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 /// What a look at a trial brought.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,10 +78,11 @@ struct Baseline {
 impl Baseline {
     /// Goes on while messages wait for the same lanes, and begins anew otherwise.
     fn on_look(&mut self, now: Instant, load: &Load) {
-        if load.queued_messages == 0 || load.lanes != self.lanes {
+        let waiting = load.queued_messages > 0;
+        if !waiting || load.lanes != self.lanes || self.since.is_none() {
             *self = Self {
                 lanes: load.lanes,
-                since: (load.queued_messages > 0).then_some(now),
+                since: waiting.then_some(now),
                 span: Span::default(),
             };
         }
@@ -106,15 +105,12 @@ impl Baseline {
 struct Trial {
     from: usize,
     to: usize,
+    /// At the opening: bytes per second, and how long the broker held a batch.
+    rate: f64,
+    hold: Duration,
     ready_at: Option<Instant>,
     /// From when on answers speak for all lanes.
-    speak_from: Option<Instant>,
-    /// A round, as long as answers speak for the lanes before.
-    round: Duration,
-    /// At the opening: what the lanes held and brought, and how long the broker took.
-    held: u64,
-    brought: f64,
-    hold: Duration,
+    settled_at: Option<Instant>,
     before: Baseline,
     after: Span,
 }
@@ -134,7 +130,7 @@ pub(super) struct Trials {
 
 impl Trials {
     pub(super) fn new(config: &Config) -> Self {
-        let back_off = config.idle_timeout.min(LONGEST_BACK_OFF);
+        let back_off = config.idle_timeout.min(LONGEST_BELIEF);
         Self {
             min_gain: config.min_gain,
             first_back_off: back_off,
@@ -161,12 +157,10 @@ impl Trials {
         self.running = Some(Trial {
             from: load.lanes,
             to: load.lanes + more,
-            ready_at: None,
-            speak_from: None,
-            held: load.in_flight_bytes,
-            brought: load.ack_rate.unwrap_or_default(),
-            round: load.round(),
+            rate: load.ack_rate.unwrap_or_default(),
             hold: load.broker_hold.unwrap_or_default(),
+            ready_at: None,
+            settled_at: None,
             before: self.baseline,
             after: Span::default(),
         });
@@ -188,19 +182,6 @@ impl Trials {
             },
             verdict => verdict,
         };
-        eprintln!(
-            "DBG {verdict:?} base {:?} span {:?} after {:?} round {:?} now-round {:?} held {} brought {} rate {:?} from {} to {}",
-            trial.rate_before(),
-            trial.before.span.rate(),
-            trial.after.rate(),
-            trial.round,
-            load.round(),
-            trial.held,
-            trial.brought,
-            load.ack_rate,
-            trial.from,
-            trial.to
-        );
         // The answers of all lanes are the next trial's baseline.
         self.baseline = Baseline {
             lanes: load.lanes,
@@ -221,7 +202,7 @@ impl Trials {
                     until: now + self.back_off,
                     broker_slow: trial.holds_longer(load, self.min_gain),
                 });
-                self.back_off = self.back_off.saturating_mul(2).min(LONGEST_BACK_OFF);
+                self.back_off = self.back_off.saturating_mul(2).min(LONGEST_BELIEF);
             }
             Verdict::Open | Verdict::Void | Verdict::Enough { .. } => {}
         }
@@ -246,58 +227,59 @@ impl Trial {
             };
         }
         let ready_at = *self.ready_at.get_or_insert(now);
-        let speak_from = match self.speak_from {
+        let settled_at = match self.settled_at {
             Some(at) => at,
-            None if now >= ready_at + load.round() => *self.speak_from.insert(now),
+            None if now >= ready_at + load.round() => *self.settled_at.insert(now),
             None => {
-                self.before.on_answers(load);
-                self.round = load.round();
+                if now < ready_at + load.rtt {
+                    self.before.on_answers(load);
+                }
                 return Verdict::Open;
             }
         };
-        self.after.on_look(load, speak_from);
-        self.judge(now, load, speak_from, min_gain)
+        self.after.on_look(load, settled_at);
+        self.judge(now, load, settled_at, min_gain)
     }
 
-    fn judge(&self, now: Instant, load: &Load, speak_from: Instant, min_gain: f64) -> Verdict {
+    /// Judges when there is something to judge by: while nobody answers, it waits.
+    fn judge(&self, now: Instant, load: &Load, settled_at: Instant, min_gain: f64) -> Verdict {
         let round = load.round();
-        let (before, time_before) = self.rate_before();
-        let more = (self.to - self.from) as f64 / self.from.max(1) as f64;
-        let (after, time) = self.after.rate().unwrap_or_default();
+        let Some((after, time)) = self.after.rate().filter(|&(_, time)| time >= round / 2) else {
+            return Verdict::Open;
+        };
+        let is_over = now.saturating_duration_since(settled_at) >= round.saturating_mul(ROUNDS);
         let gain = |proven| Verdict::Gain {
             lane_rate: self.lane_rate(load),
             proven,
         };
+        let Some((before, time_before)) = self.rate_before(load) else {
+            return if is_over { gain(false) } else { Verdict::Open };
+        };
+        let more = (self.to - self.from) as f64 / self.from.max(1) as f64;
         if time >= round && after >= before * (1.0 + CLEAR * more) {
             return gain(true);
         }
-        if now.saturating_duration_since(speak_from) < round.saturating_mul(ROUNDS) {
+        if !is_over {
             return Verdict::Open;
         }
-        if after >= before * (1.0 + min_gain * more) && time >= round / 2 {
-            return gain(time_before >= self.round.saturating_mul(SHORT_BASELINE));
+        if after >= before * (1.0 + min_gain * more) {
+            return gain(time_before >= round.saturating_mul(SHORT_BASELINE));
         }
         Verdict::NoGain { lanes: self.from }
     }
 
-    /// Bytes per second of the lanes before, and over how long that was measured.
-    ///
-    /// Where answers were too few, Little's law tells: full lanes bring what they hold once a round.
-    fn rate_before(&self) -> (f64, Duration) {
-        let measured = self.before.span.rate();
-        measured
-            .filter(|&(_, time)| time >= self.round / 2)
-            .unwrap_or_else(|| (self.held as f64 / self.round.as_secs_f64(), Duration::ZERO))
+    /// Bytes per second of the lanes before, and over how long that was measured; `None` where that was too
+    /// short to be a baseline.
+    fn rate_before(&self, load: &Load) -> Option<(f64, Duration)> {
+        self.before
+            .span
+            .rate()
+            .filter(|&(_, time)| time >= load.round() / 2)
     }
 
     /// The most that one lane has brought: before, when all were full, or since, when few may have been.
     fn lane_rate(&self, load: &Load) -> f64 {
-        let before = self
-            .before
-            .span
-            .rate()
-            .filter(|&(_, time)| time >= self.round / 2);
-        let before = before.map_or(self.brought, |(rate, _)| rate);
+        let before = self.rate_before(load).map_or(self.rate, |(rate, _)| rate);
         let since = load.ack_rate.unwrap_or_default();
         (before / self.from.max(1) as f64).max(since / self.to as f64)
     }
@@ -305,5 +287,216 @@ impl Trial {
     fn holds_longer(&self, load: &Load, min_gain: f64) -> bool {
         let hold = load.broker_hold.unwrap_or_default();
         hold.as_secs_f64() > self.hold.as_secs_f64() * (1.0 + min_gain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaler::model::origin;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Trials, and a producer with a backlog whose answers come as they are told to.
+    struct Bench {
+        trials: Trials,
+        now: Instant,
+        load: Load,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let config = Config {
+                idle_timeout: Duration::from_secs(1),
+                ..Config::default()
+            };
+            Self {
+                trials: Trials::new(&config),
+                now: origin(),
+                load: Load {
+                    lanes: 1,
+                    queued_messages: 1000,
+                    rtt: 20 * MS,
+                    ..Load::default()
+                },
+            }
+        }
+
+        /// Answers come at `rate`; stops at a verdict.
+        fn run(&mut self, millis: u32, rate: f64) -> Verdict {
+            for _ in 0..millis / 5 {
+                self.now += 5 * MS;
+                if rate > 0.0 {
+                    self.load.acked_bytes += (rate * 0.005) as u64;
+                    self.load.acked_at = Some(self.now);
+                }
+                let verdict = self.trials.on_look(self.now, &self.load);
+                if verdict != Verdict::Open {
+                    return verdict;
+                }
+            }
+            Verdict::Open
+        }
+
+        /// Opens `more`, ready a round trip later; answers still come at `rate`.
+        fn open(&mut self, more: usize, rate: f64) {
+            self.trials.begin(&self.load, more);
+            self.load.opening = more;
+            assert_eq!(self.run(20, rate), Verdict::Open);
+            self.load.opening = 0;
+            self.load.lanes += more;
+        }
+    }
+
+    fn proven(verdict: Verdict) -> Option<bool> {
+        match verdict {
+            Verdict::Gain { proven, .. } => Some(proven),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn twice_the_rate_is_seen_three_rounds_after_the_lanes_are_ready() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        let settled = bench.now;
+        assert_eq!(proven(bench.run(200, 2e6)), Some(true));
+        assert!(
+            bench.now - settled <= 30 * MS,
+            "a clear gain needs one round: {:?}",
+            bench.now - settled
+        );
+    }
+
+    #[test]
+    fn a_tenth_more_for_twice_the_lanes_is_a_gain_and_a_twentieth_is_none() {
+        for (rate, gain) in [(1.12e6, true), (1.05e6, false), (0.9e6, false)] {
+            let mut bench = Bench::new();
+            bench.run(200, 1e6);
+            bench.open(1, 1e6);
+            bench.run(20, 1e6);
+            let verdict = bench.run(200, rate);
+            assert_eq!(proven(verdict).is_some(), gain, "{rate}: {verdict:?}");
+            assert_eq!(verdict == Verdict::NoGain { lanes: 1 }, !gain);
+        }
+    }
+
+    #[test]
+    fn a_smaller_step_must_bring_its_share() {
+        for (rate, gain) in [(8.3e6, true), (8.05e6, false)] {
+            let mut bench = Bench::new();
+            bench.load.lanes = 8;
+            bench.run(200, 8e6);
+            bench.open(2, 8e6);
+            bench.run(20, 8e6);
+            assert_eq!(proven(bench.run(200, rate)).is_some(), gain, "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_doubtful_gain_over_a_short_baseline_is_taken_back_when_the_next_step_brings_nothing() {
+        let mut bench = Bench::new();
+        bench.run(10, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        assert_eq!(proven(bench.run(200, 1.2e6)), Some(false));
+        bench.open(2, 1.2e6);
+        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn a_doubtful_gain_over_a_long_baseline_stays() {
+        let mut bench = Bench::new();
+        bench.run(100, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        assert_eq!(proven(bench.run(200, 1.2e6)), Some(true));
+        bench.open(2, 1.2e6);
+        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 2 });
+    }
+
+    #[test]
+    fn without_a_baseline_lanes_are_kept_until_the_next_step() {
+        let mut bench = Bench::new();
+        bench.open(1, 0.0);
+        assert_eq!(proven(bench.run(300, 1e6)), Some(false));
+        bench.open(2, 1e6);
+        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn while_nobody_answers_there_is_no_verdict() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        assert_eq!(bench.run(10_000, 0.0), Verdict::Open);
+        assert!(bench.trials.is_running());
+    }
+
+    #[test]
+    fn answers_to_what_was_sent_before_the_backlog_are_no_baseline() {
+        // At half the load for long; the backlog begins, and the full rate is seen a round later.
+        let mut bench = Bench::new();
+        bench.load.queued_messages = 0;
+        bench.run(500, 0.5e6);
+        bench.load.queued_messages = 1000;
+        bench.run(20, 0.5e6);
+        bench.run(40, 1e6);
+        bench.open(1, 1e6);
+        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn the_baseline_follows_a_rate_that_changes() {
+        let mut bench = Bench::new();
+        bench.run(60_000, 1e6);
+        bench.run(400, 2e6);
+        bench.open(1, 2e6);
+        assert_eq!(bench.run(300, 2e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn an_empty_queue_ends_a_trial_and_tells_what_a_lane_can_do() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        bench.load.queued_messages = 0;
+        let Verdict::Enough { lane_rate } = bench.run(50, 1e6) else {
+            panic!("an empty queue");
+        };
+        assert!((lane_rate / 1e6 - 1.0).abs() < 0.01, "{lane_rate}");
+    }
+
+    #[test]
+    fn lanes_that_did_not_open_are_no_trial() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.trials.begin(&bench.load, 1);
+        assert_eq!(bench.run(50, 1e6), Verdict::Void);
+        assert_eq!(bench.trials.ceiling(bench.now).map(|c| c.lanes), None);
+    }
+
+    #[test]
+    fn each_trial_without_gain_doubles_the_pause_and_a_gain_ends_that() {
+        let mut bench = Bench::new();
+        let try_for = |bench: &mut Bench, rate: f64| {
+            bench.load.lanes = 1;
+            bench.run(200, 1e6);
+            bench.open(1, 1e6);
+            bench.run(20, 1e6);
+            bench.run(300, rate)
+        };
+        let pause = |bench: &Bench| bench.trials.ceiling(bench.now).map(|c| c.until - bench.now);
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            assert_eq!(try_for(&mut bench, 1e6), Verdict::NoGain { lanes: 1 });
+            assert_eq!(pause(&bench), Some(Duration::from_secs(seconds)));
+        }
+        bench.now += Duration::from_secs(300);
+        assert_eq!(pause(&bench), None);
+        assert_eq!(proven(try_for(&mut bench, 2e6)), Some(true));
+        try_for(&mut bench, 1e6);
+        assert_eq!(pause(&bench), Some(Duration::from_secs(1)));
     }
 }

@@ -76,16 +76,16 @@ fn a_broker_that_is_serial_per_stream_gets_rate_times_delay_lanes() {
                 ..Setting::default()
             },
         );
-        world.run(4 * SECOND, needed * lane, 0.1);
-        let best = needed.ceil() as usize;
-        let settled = world.moves.len();
         world.run(6 * SECOND, needed * lane, 0.1);
-        assert!(
-            world.lanes().abs_diff(best) <= 1,
-            "{needed}: {:?}",
-            world.moves
-        );
-        assert_eq!(world.moves.len(), settled, "{needed}: {:?}", world.moves);
+        let best = needed.ceil() as usize;
+        for _ in 0..6 {
+            world.run(SECOND, needed * lane, 0.1);
+            assert!(
+                world.lanes().abs_diff(best) <= 1,
+                "{needed}: {:?}",
+                world.moves
+            );
+        }
         assert!(world.queued() < 1000, "{needed}: {} queued", world.queued());
         keeps_its_promises(&world, 16);
     }
@@ -110,14 +110,14 @@ fn a_long_fat_link_gets_its_bandwidth_delay_product_over_the_window() {
         let offered = needed * 65536.0 / 0.022;
         world.run(4 * SECOND, offered, 0.1);
         let best = needed.ceil() as usize;
-        let settled = world.moves.len();
-        world.run(6 * SECOND, offered, 0.1);
-        assert!(
-            world.lanes().abs_diff(best) <= 1,
-            "{needed}: {:?}",
-            world.moves
-        );
-        assert_eq!(world.moves.len(), settled, "{needed}: {:?}", world.moves);
+        for _ in 0..6 {
+            world.run(SECOND, offered, 0.1);
+            assert!(
+                world.lanes().abs_diff(best) <= 1,
+                "{needed}: {:?}",
+                world.moves
+            );
+        }
         assert!(world.queued() < 1000, "{needed}: {} queued", world.queued());
         keeps_its_promises(&world, 16);
     }
@@ -140,15 +140,19 @@ fn a_saturated_window_of_five_lanes_gets_five_lanes_and_no_more() {
 
 #[test]
 fn a_congestion_window_that_waits_for_lanes_is_not_taken_for_a_full_pipe() {
+    // It grows while it is full: 17, 34, 68 kB, and then one lane's 64 KiB no longer fill it.
     let mut world = world(
         16,
         Setting {
-            window: Window::SlowStart(12_000),
+            window: Window::SlowStart(17_000),
             batch: 4096,
             ..Setting::default()
         },
     );
-    world.run(4 * SECOND, 9.5 * 65536.0 / 0.022, 0.1);
+    world.run(2 * SECOND, 9.5 * 65536.0 / 0.022, 0.1);
+    let ten = world.moves.iter().find(|m| m.lanes >= 10).map(|m| m.at);
+    assert!(ten < Some(SECOND), "{ten:?}: {:?}", world.moves);
+    world.run(2 * SECOND, 9.5 * 65536.0 / 0.022, 0.1);
     assert!((9..=11).contains(&world.lanes()), "{:?}", world.moves);
     assert!(world.queued() < 1000, "{} queued", world.queued());
 }
@@ -209,10 +213,9 @@ fn a_full_store_keeps_none_of_the_lanes_it_was_tried_with() {
             "back-off doubles from 1 s: {:?}",
             world.moves
         );
-        assert_eq!(
-            opened(&world.moves),
-            tries,
-            "one lane a try: {:?}",
+        assert!(
+            opened(&world.moves) <= tries + 2,
+            "a lane a try, three without a baseline: {:?}",
             world.moves
         );
         assert!(
@@ -276,15 +279,53 @@ fn a_clean_link_with_room_opens_nothing() {
 }
 
 #[test]
-fn a_broker_that_pauses_for_a_moment_costs_a_lane_at_most() {
-    let mut world = world(16, Setting::default());
-    world.run(2 * SECOND, 1e6, 0.2);
-    world.set_far_end(FarEnd::Parallel(500 * MS));
-    world.run(300 * MS, 1e6, 0.2);
-    world.set_far_end(FarEnd::Parallel(2 * MS));
-    world.run(5 * SECOND, 1e6, 0.2);
-    assert!(opened(&world.moves) <= 3, "{:?}", world.moves);
-    assert_eq!(world.lanes(), 1, "{:?}", world.moves);
+fn lanes_opened_while_a_broker_stands_still_are_given_back_under_steady_traffic() {
+    for pause in [100, 300, 1000] {
+        let mut world = world(16, Setting::default());
+        world.run(2 * SECOND, 1e6, 0.2);
+        world.freeze(pause * MS);
+        world.run(2 * SECOND, 1e6, 0.2);
+        let opened_then = opened(&world.moves);
+        assert!(opened_then <= 3, "{pause} ms: {:?}", world.moves);
+        world.run(8 * SECOND, 1e6, 0.2);
+        assert_eq!(world.lanes(), 1, "{pause} ms: {:?}", world.moves);
+        assert_eq!(opened(&world.moves), opened_then);
+        keeps_its_promises(&world, 16);
+    }
+}
+
+#[test]
+fn what_a_lane_can_do_is_measured_anew_ever_more_rarely() {
+    let lane = 1.6e6;
+    let mut world = world(
+        16,
+        Setting {
+            far_end: FarEnd::Serial(lane),
+            lane_window: 256 * 1024,
+            ..Setting::default()
+        },
+    );
+    world.run(6 * SECOND, 4.6 * lane, 0.1);
+    world.moves.clear();
+    let mut opened_in = [0; 3];
+    for half_minute in &mut opened_in {
+        let before = world.moves.len();
+        for _ in 0..30 {
+            world.run(SECOND, 4.6 * lane, 0.1);
+            assert!((4..=9).contains(&world.lanes()), "{:?}", world.moves);
+            assert!(world.queued() < 3000, "{} queued", world.queued());
+        }
+        *half_minute = world.moves[before..]
+            .iter()
+            .filter(|m| matches!(m.action, Action::Open(_)))
+            .count();
+    }
+    assert!(opened_in[0] > 0, "a lane was given up to see");
+    assert!(
+        opened_in[0] <= 3 && opened_in[1] <= 1 && opened_in[2] <= 1,
+        "{opened_in:?} {:?}",
+        world.moves
+    );
     keeps_its_promises(&world, 16);
 }
 
@@ -442,8 +483,11 @@ fn a_burst_of_a_hundred_thousand_opens_within_a_round_trip_and_is_gone_an_idle_t
         (Action::open(1), Reason::Backlog)
     );
     assert!(first.at <= start + 20 * MS, "{first:?}");
-    let most = world.moves.iter().map(|m| m.lanes).max().unwrap();
-    assert_eq!(most, 16);
+    let all = world.moves.iter().find(|m| m.lanes == 16).unwrap().at - start;
+    assert!(
+        all < 16 * 22 * MS,
+        "sixteen lanes in sixteen rounds: {all:?}"
+    );
     assert_eq!(world.answered, 100_000 * 1024);
     world.run(2 * SECOND, 0.0, 0.0);
     assert_eq!(world.lanes(), 1, "{:?}", world.moves);
