@@ -1,4 +1,10 @@
 //! Arrows point down, and files that say they are pure are.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may panic, start tasks, and has no public names"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -104,6 +104,7 @@ impl Source {
         }
         let batch = self.ready.pop_front()?;
         self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
+        crate::metrics::broker::delivered(u64::from(batch.count));
         let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
         self.spent = self.spent.saturating_add(len);
         Some(batch)
