@@ -17,12 +17,16 @@
 #![allow(clippy::disallowed_methods)]
 
 mod connection;
+mod consume;
+mod demo;
 mod failure;
 mod output;
+mod ping;
 mod produce;
 mod progress;
 mod serve;
 mod signals;
+mod topics;
 mod units;
 
 use std::process::ExitCode;
@@ -42,6 +46,10 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Produce(produce::Args),
+    Consume(consume::Args),
+    Ping(ping::Args),
+    Topics(topics::Args),
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -49,6 +57,10 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args).await,
             Self::Produce(args) => produce::run(args).await,
+            Self::Consume(args) => consume::run(args).await,
+            Self::Ping(args) => ping::run(args).await,
+            Self::Topics(args) => topics::run(args).await,
+            Self::Demo(args) => demo::run(args).await,
         }
     }
 }
@@ -66,11 +78,18 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| failure::report(&error))
 }
 
-/// Logs to standard error what `RUST_LOG` asks for, by default warnings.
+/// What is logged where `RUST_LOG` asks for nothing: warnings, but for those of a connection that does not come about,
+/// which the commands tell themselves.
+const LOGGED: &str = "warn,anabranch::conn::supervisor=error";
+
+/// Logs to standard error.
 fn log() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .from_env_lossy();
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(wanted) if !wanted.is_empty() => EnvFilter::builder()
+            .with_default_directive(LevelFilter::WARN.into())
+            .parse_lossy(wanted),
+        _ => EnvFilter::new(LOGGED),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(progress::stderr)

@@ -18,12 +18,6 @@ pub(crate) enum Output {
     Json,
 }
 
-impl Output {
-    pub(crate) const fn is_json(self) -> bool {
-        matches!(self, Self::Json)
-    }
-}
-
 /// Whoever read our output has gone, as `head` does when it has seen enough.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -69,7 +63,10 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`bytes`].
-pub(crate) fn summary(output: Output, value: &(impl Serialize + fmt::Display)) -> anyhow::Result<()> {
+pub(crate) fn summary(
+    output: Output,
+    value: &(impl Serialize + fmt::Display),
+) -> anyhow::Result<()> {
     match output {
         Output::Json => json(value),
         Output::Text => {

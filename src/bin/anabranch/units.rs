@@ -66,6 +66,12 @@ pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
     }
 }
 
+/// Without its fraction, which nobody wants to see of a large figure.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(crate) fn whole(figure: f64) -> u64 {
+    figure.round() as u64
+}
+
 /// Milliseconds with their fractions, as results tell them.
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0

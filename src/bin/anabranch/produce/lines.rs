@@ -138,10 +138,7 @@ pub(super) fn keyed(line: Bytes, delimiter: &[u8]) -> (Option<Bytes>, Bytes) {
         .windows(delimiter.len())
         .position(|window| window == delimiter);
     match at {
-        Some(at) => (
-            Some(line.slice(..at)),
-            line.slice(at + delimiter.len()..),
-        ),
+        Some(at) => (Some(line.slice(..at)), line.slice(at + delimiter.len()..)),
         None => (None, line),
     }
 }
@@ -211,7 +208,10 @@ mod tests {
     #[test]
     fn a_piece_counts_its_lines() {
         for (text, lines) in [("a\n", 1), ("a", 1), ("\n\n", 2), ("a\nb", 2)] {
-            assert_eq!(Piece::Lines(Bytes::from_static(text.as_bytes())).lines(), lines);
+            assert_eq!(
+                Piece::Lines(Bytes::from_static(text.as_bytes())).lines(),
+                lines
+            );
         }
     }
 

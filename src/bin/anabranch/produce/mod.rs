@@ -15,7 +15,7 @@ mod window;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Instant};
 
-use anabranch::{Producer, TopicName, producer};
+use anabranch::{Producer, TopicName, conn::LinkState, producer};
 use bytes::Bytes;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanCount};
@@ -186,15 +186,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let live = live(&producer, &tally, began);
     let reading = source.read(config.max_message_bytes, Arc::clone(&tally))?;
     let window = Window::new(&config, Arc::clone(&tally));
-    let mut pump = Pump::new(
-        &producer,
-        args.rules(),
-        reading,
-        Arc::clone(&tally),
-        window,
-    );
+    let mut pump = Pump::new(&producer, args.rules(), reading, Arc::clone(&tally), window);
     let too_late = async {
         stop.cancelled().await;
+        let left = tally.undelivered();
+        progress::say(format_args!(
+            "stopping: {left} messages are to be delivered; a second signal leaves at once"
+        ));
         tokio::time::sleep(args.drain_timeout).await;
     };
     let goodbye = tokio::select! {
@@ -219,14 +217,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// The line that shows how it goes.
 fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
     let (producer, tally) = (producer.clone(), Arc::clone(tally));
+    let link = producer.link();
     Live::begin(move || {
         let (held, lanes) = (producer.load(), producer.lanes().open);
+        let connected = match &*link.borrow() {
+            LinkState::Up(_) => "",
+            _ => "  no connection, trying again",
+        };
         let delivered = tally.delivered();
         format!(
-            "{} delivered  {} read  {:.0}/s  backlog {}  lanes {lanes}",
+            "{} delivered  {} read  {}/s  backlog {}  lanes {lanes}{connected}",
             HumanCount(delivered),
             HumanBytes(tally.read_bytes()),
-            units::per_second(delivered, began.elapsed()),
+            HumanCount(units::whole(units::per_second(delivered, began.elapsed()))),
             HumanCount((held.queued_messages + held.in_flight_messages) as u64),
         )
     })

@@ -98,7 +98,10 @@ impl<'a> Pump<'a> {
         self.reading.refuse();
         loop {
             while self.next_line().is_some() {
-                self.tally.on_failed(&self.origin, "not sent; it is not stored");
+                if !self.window.is_hopeless() {
+                    let why = "there was no time to send it; it is not stored";
+                    self.tally.on_failed(&self.origin, why);
+                }
             }
             match self.reading.next_there() {
                 Some(item) => self.take(item),
@@ -119,7 +122,9 @@ impl<'a> Pump<'a> {
                 self.tally.on_failed(&self.origin, why);
             }
             Item::Failed(file, error) => {
-                progress::say(format_args!("error: cannot read {file} any further: {error}"));
+                progress::say(format_args!(
+                    "error: cannot read {file} any further: {error}"
+                ));
                 self.unread = true;
             }
         }

@@ -51,7 +51,10 @@ impl Source {
     pub(super) fn open(paths: &[PathBuf]) -> anyhow::Result<Self> {
         let open = match paths {
             [] => vec![stdin()],
-            paths => paths.iter().map(|path| open(path)).collect::<Result<_, _>>()?,
+            paths => paths
+                .iter()
+                .map(|path| open(path))
+                .collect::<Result<_, _>>()?,
         };
         Ok(Self { open })
     }

@@ -17,6 +17,7 @@ use anabranch::{
 use futures_util::FutureExt;
 
 use super::tally::{Origin, Tally};
+use crate::progress;
 
 /// What the producer counts for a message beside its content.
 const OVERHEAD: u64 = 256;
@@ -127,10 +128,16 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// A message has failed.
+    /// A message has failed. Where all others will, the rest is silence.
     pub(super) fn failed(&mut self, origin: &Origin, error: &SendError) {
-        self.hopeless |= is_final(error.kind());
+        if self.hopeless {
+            return;
+        }
         self.tally.on_failed(origin, error);
+        self.hopeless = is_final(error.kind());
+        if self.hopeless {
+            progress::say("error: so will every other message; nothing more is sent");
+        }
     }
 }
 

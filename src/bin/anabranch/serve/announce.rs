@@ -8,7 +8,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Args, StoreKind, identity::{HowToTrust, Identity}};
+use super::{
+    Args, LOG, StoreKind,
+    identity::{HowToTrust, Identity},
+};
 use crate::output::{self, Output};
 
 /// Everything that is needed to reach the broker.
@@ -74,7 +77,7 @@ impl Announcement {
             listening: address.to_string(),
             server,
             store: match args.store {
-                StoreKind::Log => format!("messages on disk in {}", args.data.display()),
+                StoreKind::Log => format!("messages on disk in {}", args.data.join(LOG).display()),
                 StoreKind::Memory => "messages in memory".into(),
             },
             ca,

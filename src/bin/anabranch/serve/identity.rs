@@ -12,9 +12,6 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::Args;
 
-/// The folder of development certificates, in the data folder.
-const FOLDER: &str = "tls";
-
 /// What the broker shows.
 pub(super) struct Identity {
     pub(super) tls: ServerTls,
@@ -42,7 +39,7 @@ impl Identity {
             _ => {
                 let names = names(args.listen.name(), listen);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let made = DevCerts::ensure(args.data.join(FOLDER), &names)?;
+                let made = DevCerts::ensure(&args.data, &names)?;
                 let certificate = CertifiedKey::files(made.certificate, made.key);
                 (certificate, HowToTrust::Ca(made.ca))
             }
@@ -66,7 +63,7 @@ fn names(given: Option<&str>, listen: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = given.map(Into::into).into_iter().collect();
     if listen.is_unspecified() {
         names.extend(host_name());
-    } else {
+    } else if !listen.is_loopback() {
         names.push(listen.to_string());
     }
     names

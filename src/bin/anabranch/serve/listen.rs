@@ -62,7 +62,14 @@ mod tests {
         for right in ["127.0.0.1:0", "[::]:4470", "0.0.0.0:1", "localhost:4470"] {
             assert!(right.parse::<Listen>().is_ok(), "{right}");
         }
-        for wrong in ["", ":4470", "localhost", "::1:1x", "a b:1", "localhost:70000"] {
+        for wrong in [
+            "",
+            ":4470",
+            "localhost",
+            "::1:1x",
+            "a b:1",
+            "localhost:70000",
+        ] {
             assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
         }
     }

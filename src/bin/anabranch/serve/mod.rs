@@ -24,6 +24,9 @@ use tracing::info;
 use self::{announce::Announcement, identity::Identity, listen::Listen};
 use crate::{output::Output, progress, signals, units};
 
+/// Where messages are, in the data folder.
+const LOG: &str = "log";
+
 /// Run a broker until Ctrl-C or SIGTERM.
 ///
 /// Without a certificate it makes one for development, in the data folder. The first signal ends it in order: what was
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     )]
     listen: Listen,
 
-    /// The folder of messages and development certificates. It is made where there is none.
+    /// The folder of development certificates, and of messages in its folder log. Made where there is none.
     #[arg(
         long,
         env = "ANABRANCH_DATA",
@@ -119,7 +122,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listen = args.listen.resolve().await?;
     // Before the certificates: a folder that another broker has is not touched.
     let store: Arc<dyn Store> = match args.store {
-        StoreKind::Log => Arc::new(LogStore::open(&args.data, LogConfig::default()).await?),
+        StoreKind::Log => {
+            let folder = args.data.join(LOG);
+            Arc::new(LogStore::open(folder, LogConfig::default()).await?)
+        }
         StoreKind::Memory => Arc::new(MemoryStore::default()),
     };
     let identity = Identity::find(&args, listen.ip())?;
