@@ -80,6 +80,15 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// Starts to connect, as a client that does not produce: to ping, for instance. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Wrong options, and files that cannot be used. Everything else is published as [`LinkState`].
+    pub fn connect(config: Config) -> Result<Self, StartError> {
+        Self::start(config, None, &Tasks::new())
+    }
+
     /// Starts to connect, as one of `tasks`. `producer` says who we are where we mean to produce.
     ///
     /// # Errors
