@@ -44,7 +44,10 @@ pub const BUCKETS: &[f64] = &[
 
 macro_rules! metrics {
     ($($const:ident = $name:literal, $kind:ident, $unit:ident, [$($label:literal),*], $help:literal;)*) => {
-        $(const $const: &str = $name;)*
+        $(
+            #[allow(dead_code, reason = "each end records its own")]
+            const $const: &str = $name;
+        )*
 
         /// All metrics.
         pub const ALL: &[Metric] = &[$(Metric {
@@ -217,7 +220,7 @@ pub(crate) mod producer {
     }
 }
 
-#[cfg(feature = "producer")]
+#[cfg_attr(not(feature = "producer"), allow(dead_code, reason = "only clients connect"))]
 pub(crate) mod connection {
     use super::*;
 
@@ -244,24 +247,44 @@ pub(crate) mod consumer {
     }
 
     pub(crate) fn skipped(messages: u64) {
-        counter!(SKIPPED).increment(messages);
+        if messages > 0 {
+            counter!(SKIPPED).increment(messages);
+        }
     }
 }
 
 #[cfg(feature = "broker")]
 pub(crate) mod broker {
     use super::*;
+    use crate::wire::FailureCode;
 
-    pub(crate) fn connections(now: usize) {
-        gauge!(BROKER_CONNECTIONS).set(float(now as u64));
+    /// Counted in a gauge while it lives.
+    #[derive(Debug)]
+    pub(crate) struct Counted(&'static str);
+
+    impl Counted {
+        fn new(name: &'static str) -> Self {
+            gauge!(name).increment(1.0);
+            Self(name)
+        }
     }
 
-    pub(crate) fn subscriptions(now: usize) {
-        gauge!(SUBSCRIPTIONS).set(float(now as u64));
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            gauge!(self.0).decrement(1.0);
+        }
     }
 
-    pub(crate) fn refused(code: &'static str) {
-        counter!(BROKER_REFUSED, "code" => code).increment(1);
+    pub(crate) fn connection() -> Counted {
+        Counted::new(BROKER_CONNECTIONS)
+    }
+
+    pub(crate) fn subscription() -> Counted {
+        Counted::new(SUBSCRIPTIONS)
+    }
+
+    pub(crate) fn refused(code: FailureCode) {
+        counter!(BROKER_REFUSED, "code" => code.as_str()).increment(1);
     }
 
     pub(crate) fn committed(batches: usize, took: Duration) {

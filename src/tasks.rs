@@ -22,14 +22,6 @@ impl Tasks {
         Self::default()
     }
 
-    /// A group that stops when this one does, and that this one's [`Tasks::join`] does not wait for.
-    pub(crate) fn child(&self) -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            stop: self.stop.child_token(),
-        }
-    }
-
     /// Starts `future` as a task of this group. It runs to its own end: it is told to stop by
     /// [`Tasks::stopped`], never cut off.
     pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
@@ -63,6 +55,7 @@ impl Tasks {
     }
 
     /// How many tasks of the group are alive.
+    #[cfg(any(feature = "broker", test))]
     pub(crate) fn len(&self) -> usize {
         self.tracker.len()
     }

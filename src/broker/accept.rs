@@ -15,7 +15,7 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool 
     let handshakes = Arc::new(());
     let connections = Arc::new(());
     loop {
-        let incoming = tokio::select! {
+        let incoming = tokio::select! { biased;
             () = shared.connections.stopped().cancelled() => return true,
             incoming = endpoint.accept() => incoming,
         };

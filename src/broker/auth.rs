@@ -141,6 +141,9 @@ struct Entry {
 /// 0d93aa17     # everything
 /// ```
 ///
+/// The names of producers and of readers are not tied to tokens: bearers who may produce can take over each other's
+/// producer names, and readers of one topic each other's positions.
+///
 /// `Debug` shows how many there are, never a token.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Entry>);

@@ -10,18 +10,19 @@ use super::{
     commit::Committer,
     retention,
     running::Running,
+    session,
     shared::Shared,
     store::{Store, StoreError},
     topics::Topics,
 };
 use crate::{
+    config::{ConfigError, Problems},
     conn::{
-        ConfigError, Problems,
+        ResetKey, ServerTls, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},
         quic::{self, Settings},
-        tls::{ServerTls, TlsError},
     },
     tasks::Tasks,
 };
@@ -109,6 +110,13 @@ impl Builder {
         self
     }
 
+    /// By what a broker that was killed and started again tells its clients so, which otherwise find out by their
+    /// ping timeout. To be kept beside the store; see [`ResetKey::in_file`].
+    pub fn reset_key(mut self, key: ResetKey) -> Self {
+        self.config.transport.reset_key = Some(key);
+        self
+    }
+
     /// Connections, handshakes, and the time for them.
     pub fn admission(mut self, admission: Admission) -> Self {
         self.config.admission = admission;
@@ -166,7 +174,11 @@ impl Builder {
             Certificate::Development(folder) => DevCerts::ensure(folder, &[])?.server_tls(),
         };
         let config = self.config;
-        let server = quic::server_config(tls.to_rustls()?, &config.transport, &config.admission)?;
+        // Strangers get little; `session` gives the rest to who has one.
+        let mut narrow = config.transport.clone();
+        narrow.receive_window = narrow.receive_window.min(session::STRANGER_WINDOW);
+        narrow.max_streams = narrow.max_streams.min(session::STRANGER_STREAMS);
+        let server = quic::server_config(tls.to_rustls()?, &narrow, &config.admission)?;
 
         let topics = Topics::load(Arc::clone(&store), config.auto_create, config.limits.topics);
         let topics = topics.await?;

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     Offset, ProducerId, RequestId, Timestamp,
+    metrics::broker as metrics,
     tasks::Tasks,
     time,
     wire::{Failure, FailureCode, Packet, Produce, Refused, Stored},
@@ -102,6 +103,7 @@ struct Waiting {
     request: RequestId,
     topic: Arc<Topic>,
     count: u32,
+    bytes: u64,
     received: Instant,
     answer: mpsc::OwnedPermit<Packet>,
     _buffered: ([OwnedSemaphorePermit; 2], OwnedSemaphorePermit),
@@ -115,6 +117,7 @@ impl Committing {
             let began = time::now();
             let mut answers = self.append(group).await.into_iter();
             let now = time::now();
+            metrics::committed(waiting.len(), now.duration_since(began));
             tracing::trace!(batches = waiting.len(), took = ?now.duration_since(began), "group stored");
             for job in waiting {
                 job.answer(answers.next().unwrap_or_else(unanswered), now);
@@ -130,7 +133,8 @@ impl Committing {
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some((job, permit)) = next {
-            bytes += job.produce.batch.len();
+            let len = job.produce.batch.len();
+            bytes += len;
             group.push(Append {
                 producer: job.producer,
                 request: job.produce.request,
@@ -144,6 +148,7 @@ impl Committing {
                 request: job.produce.request,
                 topic: job.topic,
                 count: job.count,
+                bytes: u64::try_from(len).unwrap_or(u64::MAX),
                 received: job.received,
                 answer: job.answer,
                 _buffered: (job.buffered, permit),
@@ -177,6 +182,11 @@ impl Waiting {
     fn answer(self, result: Result<Appended, StoreError>, now: Instant) {
         let packet = match result {
             Ok(appended) => {
+                if appended.repeat {
+                    metrics::repeated();
+                } else {
+                    metrics::stored(u64::from(self.count), self.bytes);
+                }
                 let end = appended.base.0.saturating_add(u64::from(self.count));
                 self.topic.advance(Offset(end));
                 Packet::Stored(Stored {

@@ -6,13 +6,16 @@ use std::{
 };
 
 use super::Tokens;
-use crate::conn::{ConfigError, Problems, admission::Admission, quic::Settings};
+use crate::{
+    config::{ConfigError, Problems},
+    conn::{admission::Admission, quic::Settings},
+};
 
 /// Everything a broker can be told but its TLS and its store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The UDP address to listen at. Default `127.0.0.1:4470`: this machine alone. Port 0 takes any free one.
+    /// The UDP address to listen at. Default `127.0.0.1:4433`: this machine alone. Port 0 takes any free one.
     pub listen: SocketAddr,
     /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`Settings::server`]. Clients are
     /// told `stream_receive_window`.
@@ -34,7 +37,7 @@ pub struct Config {
 }
 
 /// The port that brokers listen at by default.
-pub const DEFAULT_PORT: u16 = 4470;
+pub const DEFAULT_PORT: u16 = 4433;
 
 impl Default for Config {
     fn default() -> Self {
@@ -60,16 +63,16 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The longest frame that is read, in bytes: a batch and up to 218 bytes. Default 4 MiB; 64 KiB to 1 GiB, and at
+    /// The longest frame that is read, in bytes: a batch and up to 218 bytes. Default 16 MiB; 64 KiB to 1 GiB, and at
     /// least 1 KiB more than `max_message`. Clients are told it and cut their batches to it.
     pub max_frame: usize,
-    /// The most bytes of key, headers and payload of one message. Default 1 MiB; at least 1. A batch with a larger
+    /// The most bytes of key, headers and payload of one message. Default 8 MiB; at least 1. A batch with a larger
     /// one is refused as too large.
     pub max_message: usize,
     /// The most messages in one batch. Default 65 536; at least 1. A batch with more is refused as too large.
     pub max_batch_messages: u32,
 
-    /// Bytes of batches of one stream that have been read and not yet answered. Default 8 MiB; at least `max_frame`.
+    /// Bytes of batches of one stream that have been read and not yet answered. Default 16 MiB; at least `max_frame`.
     /// At the limit the stream is not read on.
     pub stream_buffer: usize,
     /// The same for all streams of a connection together. Default 32 MiB; at least `stream_buffer`.
@@ -100,10 +103,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_frame: 4 << 20,
-            max_message: 1 << 20,
+            max_frame: 16 << 20,
+            max_message: 8 << 20,
             max_batch_messages: 65_536,
-            stream_buffer: 8 << 20,
+            stream_buffer: 16 << 20,
             connection_buffer: 32 << 20,
             stream_batches: 1024,
             commit_queue_bytes: 64 << 20,
@@ -283,7 +286,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named_at_once_with_its_value_and_its_rule() {
         let limits = Limits {
-            max_message: 5 << 20,
+            max_message: 17 << 20,
             stream_batches: 0,
             topics: 0,
             ..Limits::default()

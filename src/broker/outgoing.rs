@@ -5,12 +5,11 @@ use quinn::WriteError;
 use tokio_util::codec::Encoder;
 
 use crate::{
-    Offset, Timestamp,
-    conn::close::CloseCode,
-    wire::{Packet, PacketCodec, delivery_head},
+    conn::CloseCode,
+    wire::{Packet, PacketCodec},
 };
 
-/// Answers are gathered up to so many bytes before they are written.
+/// What is there at a time is gathered up to so many bytes before it is written.
 pub(super) const GATHER: usize = 16 * 1024;
 
 /// A send stream with a buffer. One that is dropped before its end is reset, so that a packet that was cut off is
@@ -56,16 +55,10 @@ impl Outgoing {
         self.send.write_chunk(full).await
     }
 
-    /// Writes a batch behind its head, without copying it.
-    pub(super) async fn deliver(
-        &mut self,
-        base: Offset,
-        time: Timestamp,
-        batch: Bytes,
-    ) -> Result<(), WriteError> {
+    /// Writes these parts of packets behind what is in the buffer, without copying them.
+    pub(super) async fn write(&mut self, parts: &mut [Bytes]) -> Result<(), WriteError> {
         self.flush().await?;
-        let head = delivery_head(base, time, batch.len());
-        self.send.write_all_chunks(&mut [head, batch]).await
+        self.send.write_all_chunks(parts).await
     }
 
     /// Writes what is in the buffer, ends the stream, and waits until the client's QUIC has all of it.

@@ -7,7 +7,7 @@ use super::{
     shared::Shared,
     store::{StoreError, Trim},
 };
-use crate::{Timestamp, TopicName, time};
+use crate::{Timestamp, TopicName, metrics::broker as metrics, time};
 
 /// Looks through all topics once in [`Retention::every`], until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -17,7 +17,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
         for topic in shared.topics.names() {
             match trim(&shared, retention, &topic).await {
                 Ok(0) => {}
-                Ok(bytes) => tracing::info!(%topic, bytes, "retention dropped batches"),
+                Ok(bytes) => {
+                    metrics::trimmed(bytes);
+                    tracing::info!(%topic, bytes, "retention dropped batches");
+                }
                 Err(error) => tracing::warn!(%topic, %error, "retention failed"),
             }
         }

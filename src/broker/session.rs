@@ -1,5 +1,8 @@
 //! One connection: its handshake, its session, its streams, its end.
 //!
+//! Before its session stands, a client is a stranger: it may open [`STRANGER_STREAMS`] and send [`STRANGER_WINDOW`]
+//! bytes, which bounds what any number of strangers can make the broker hold.
+//!
 //! The first stream is the session. Until [`Packet::Connect`] is answered, other streams wait unread in QUIC's
 //! buffers, for the handshake time at most. Afterwards the session's task does nothing but answer pings, at a
 //! higher priority than any data, so a pong waits behind nothing.
@@ -11,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::codec::FramedRead;
 
 use super::{
-    Permissions,
+    Config, Permissions,
     accept::Places,
     commit,
     outgoing::Outgoing,
@@ -20,7 +23,8 @@ use super::{
     stream,
 };
 use crate::{
-    conn::{admission::handshake, close::CloseCode},
+    conn::{CloseCode, admission::handshake},
+    metrics::broker as metrics,
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},
@@ -28,6 +32,10 @@ use crate::{
 
 /// The longest frame on a session stream: its longest packet carries a token and a name.
 const MAX_FRAME: usize = 128 * 1024;
+/// The bytes that may be under way or unread on a connection without a session.
+pub(super) const STRANGER_WINDOW: u32 = 256 * 1024;
+/// The streams that may be open on a connection without a session.
+pub(super) const STRANGER_STREAMS: u32 = 8;
 /// Above every other stream, all of which have 0.
 const PRIORITY: i32 = 1;
 
@@ -49,6 +57,7 @@ pub(super) async fn serve(
     let Some(Some(session)) = opened else { return };
     tracing::info!(peer = %address, producer = ?session.peer.producer, "session stands");
     let connection = session.peer.connection.clone();
+    let _counted = metrics::connection();
     session.run().await;
     tracing::info!(peer = %address, reason = ?connection.close_reason(), "session ended");
 }
@@ -126,15 +135,25 @@ async fn establish(
     };
     let permissions = authenticate(shared, connection, &connect)?;
     let producer = match &connect.producer {
+        // It could fence one that may.
+        Some(_) if permissions.produce.is_empty() => {
+            let sentence = "may not produce".to_owned();
+            return Err(Refusal(CloseCode::Unauthorised, sentence));
+        }
         Some(identity) => Some(shared.store.enrol(identity).await.map_err(enrolment)?),
         None => None,
     };
-    let limits = &shared.config.limits;
+    // Goes out in front of the answer, so that a client that waits for that finds room.
+    let Config {
+        limits, transport, ..
+    } = &shared.config;
+    connection.set_receive_window(transport.receive_window.into());
+    connection.set_max_concurrent_bi_streams(transport.max_streams.into());
     outgoing.put(&Packet::Connected(Connected {
         producer,
         max_frame: u32::try_from(limits.max_frame).unwrap_or(u32::MAX),
         max_message: u32::try_from(limits.max_message).unwrap_or(u32::MAX),
-        stream_window: shared.config.transport.stream_receive_window.into(),
+        stream_window: transport.stream_receive_window.into(),
     }));
     let written = outgoing.flush().await;
     written.map_err(|_| Refusal::protocol("the session stream was stopped"))?;
@@ -191,7 +210,7 @@ impl Session {
         } = self;
         let streams = Tasks::new();
         let closing = || Refusal(CloseCode::GoingAway, "the broker is closing".to_owned());
-        let ending = tokio::select! {
+        let ending = tokio::select! { biased;
             end = answer_pings(&peer, frames, outgoing) => end.err(),
             () = accept_streams(&peer, &streams) => None,
             () = drain(&peer, &streams) => Some(closing()),
@@ -213,7 +232,7 @@ async fn answer_pings(
 ) -> Result<(), Refusal> {
     let mut told = false;
     loop {
-        let answer = tokio::select! {
+        let answer = tokio::select! { biased;
             () = peer.shared.drain.cancelled(), if !told => {
                 told = true;
                 Packet::GoAway

@@ -16,7 +16,7 @@ use tokio_util::codec::FramedRead;
 use super::{commit, failure, lane, outgoing::Outgoing, shared::Peer, subscription};
 use crate::{
     TopicName,
-    conn::close::CloseCode,
+    conn::CloseCode,
     time,
     wire::{CodecError, DecodeError, Failure, FailureCode, Packet, PacketCodec},
 };
@@ -59,8 +59,9 @@ impl Incoming {
         };
         let frame = tokio::select! {
             biased;
-            frame = frames.next() => frame,
+            // First, or a client that goes on sending would never let it be looked at.
             () = quiet => None,
+            frame = frames.next() => frame,
         };
         match frame {
             Some(Ok(packet)) => Ok(Some(packet)),

@@ -11,9 +11,8 @@
 //! nothing but the newest credit and the newest positions, so acknowledgements that come faster than the store
 //! takes them become one.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
-use futures_util::future::BoxFuture;
 use quinn::WriteError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -22,12 +21,14 @@ use super::{
     lane::unopened,
     outgoing::Outgoing,
     shared::Peer,
-    store::{Store, StoreError, StoredBatch},
+    source::Source,
+    store::{Store, StoreError},
     stream::{End, Incoming, misplaced},
     topics::Topic,
 };
 use crate::{
     Offset,
+    metrics::broker as metrics,
     wire::{Failure, FailureCode, Packet, Start, Subscribe},
 };
 
@@ -51,6 +52,7 @@ pub(super) async fn run(
         Err(failure) => return Ok(Err(failure)),
     };
     tracing::debug!(topic = %start.topic.name(), name = start.name, next = %start.next, "subscribed");
+    let _counted = metrics::subscription();
     serve(peer, incoming, outgoing, start).await
 }
 
@@ -153,17 +155,8 @@ async fn serve(
         name: start.name,
         position: start.position,
     };
-    let source = Source {
-        store,
-        chunk: peer.shared.config.limits.read_chunk,
-        end: start.topic.end(),
-        topic: start.topic,
-        next: start.next,
-        credit,
-        spent: 0,
-        ready: VecDeque::new(),
-        reading: None,
-    };
+    let chunk = peer.shared.config.limits.read_chunk;
+    let source = Source::new(store, start.topic, start.next, chunk, credit);
     let control = async move {
         let positioned = positioning.run(to_store, stored);
         let end = tokio::try_join!(listening.run(incoming), positioned).map(|_| ());
@@ -171,7 +164,7 @@ async fn serve(
         let _ = ended.send(end);
         std::future::pending::<Infallible>().await
     };
-    tokio::select! {
+    tokio::select! { biased;
         end = write(outgoing, source, positions, probes, end) => end,
         never = control => match never {},
     }
@@ -256,79 +249,6 @@ impl Positioning {
     }
 }
 
-/// What is to be delivered.
-struct Source {
-    store: Arc<dyn Store>,
-    topic: Arc<Topic>,
-    chunk: usize,
-    /// Behind the last batch that was delivered.
-    next: Offset,
-    end: watch::Receiver<Offset>,
-    /// All credit that was ever granted.
-    credit: watch::Receiver<u64>,
-    /// All bytes that were ever delivered.
-    spent: u64,
-    /// Read and not yet delivered.
-    ready: VecDeque<StoredBatch>,
-    /// Under way; kept here so that waiting for it can be interrupted without reading anew.
-    reading: Option<BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>>>,
-}
-
-impl Source {
-    /// The next batch, once there is one and credit for it. A batch goes while any credit is left, and may overdraw
-    /// it: one larger than the client's whole credit must get through too. Loses nothing when it is dropped.
-    async fn next(&mut self) -> Result<StoredBatch, Failure> {
-        let spent = self.spent;
-        if self
-            .credit
-            .wait_for(|granted| *granted > spent)
-            .await
-            .is_err()
-        {
-            // The client has ended its half: what was granted is what there is.
-            return std::future::pending().await;
-        }
-        loop {
-            if let Some(batch) = self.ready.pop_front() {
-                self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
-                let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
-                self.spent = self.spent.saturating_add(len);
-                return Ok(batch);
-            }
-            let next = self.next;
-            let reading = match &mut self.reading {
-                Some(reading) => reading,
-                None => {
-                    if self.end.wait_for(|end| *end > next).await.is_err() {
-                        return std::future::pending().await;
-                    }
-                    self.end.mark_unchanged();
-                    self.reading.insert(self.read())
-                }
-            };
-            let read = reading.await;
-            self.reading = None;
-            let read = read.map_err(|error| {
-                tracing::error!(topic = %self.topic.name(), %next, %error, "reading failed");
-                commit::failure(&error)
-            })?;
-            if read.is_empty() {
-                // Everything up to the end is gone by retention: the next message is what there is to wait for.
-                if self.end.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
-            }
-            self.ready.extend(read);
-        }
-    }
-
-    fn read(&self) -> BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>> {
-        let (store, topic) = (Arc::clone(&self.store), Arc::clone(&self.topic));
-        let (next, chunk) = (self.next, self.chunk);
-        Box::pin(async move { store.read(topic.name(), next, chunk).await })
-    }
-}
-
 /// The one writer: answers before deliveries, a frame at a time.
 async fn write(
     outgoing: &mut Outgoing,
@@ -338,7 +258,7 @@ async fn write(
     mut ended: oneshot::Receiver<Result<(), Failure>>,
 ) -> Result<Result<(), Failure>, WriteError> {
     loop {
-        let batch = tokio::select! {
+        let ready = tokio::select! {
             biased;
             Some(nonce) = probes.recv() => {
                 outgoing.put(&Packet::Probed { nonce });
@@ -352,14 +272,10 @@ async fn write(
                 continue;
             }
             end = &mut ended => return Ok(end.unwrap_or(Ok(()))),
-            batch = source.next() => batch,
+            ready = source.ready() => ready,
         };
-        match batch {
-            Ok(batch) => {
-                outgoing
-                    .deliver(batch.base, batch.time, batch.batch)
-                    .await?
-            }
+        match ready {
+            Ok(()) => outgoing.write(&mut source.gather()).await?,
             Err(failure) => return Ok(Err(failure)),
         }
     }

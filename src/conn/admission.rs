@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quinn::{Connecting, Connection, ConnectionError, Incoming};
 
-use super::problem::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems};
 use crate::time;
 
 /// The limits of a server's front door.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use super::problem::Problems;
+use crate::config::Problems;
 
 /// The limits of the waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use super::{
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
     network::{Network, Udp},
-    problem::{ConfigError, Problems},
     quic::Settings,
     tls::ClientTls,
 };
+use crate::config::{ConfigError, Problems};
 
 /// A secret that is shown to the broker and to nobody else. It does not show in `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -386,6 +386,7 @@ mod tests {
             "1452",
         );
         real(client.gso, quic, "gso", "`true`");
+        real(client.reset_key.is_none(), quic, "reset_key", "`None`");
         real(client.fair_streams, quic, "fair_streams", "`true`");
         let cubic = matches!(client.congestion, Congestion::Cubic);
         real(cubic, quic, "congestion", "[`Congestion::Cubic`]");

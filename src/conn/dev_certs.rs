@@ -11,18 +11,20 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use super::tls::{self, CertifiedKey, Fingerprint, ServerTls, Trust};
+use super::{
+    private_file,
+    tls::{self, CertifiedKey, Fingerprint, ServerTls, Trust},
+};
 use crate::time;
 
 /// How long a development certificate is valid.
@@ -129,16 +131,28 @@ impl DevCerts {
     }
 
     fn make(folder: &Path, names: &[&str], now: Duration) -> Result<Self, DevCertsError> {
-        let mut ca = params(&[], now, "anabranch development CA")?;
+        let ca_key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let mut ca = params(&[], now)?;
+        // A name of its own: of two authorities with one name, a client that has the other's certificate hears of a
+        // bad signature, and nobody thinks of an old `ca.pem` then.
+        let id = ca.key_identifier(&ca_key);
+        let id: String = id
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        call(&mut ca, &format!("anabranch development CA {id}"));
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
+        let ca = CertifiedIssuer::self_signed(ca, ca_key)?;
 
-        let mut server = params(names, now, "anabranch development server")?;
+        let mut server = params(names, now)?;
+        call(&mut server, "anabranch development server");
         server.use_authority_key_identifier_extension = true;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let key = KeyPair::generate()?;
+        // Its signatures have one length, so a handshake in a simulation is the same each time.
+        let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let certificate = server.signed_by(&key, &ca)?;
 
         fs::create_dir_all(folder).map_err(|source| DevCertsError::Write {
@@ -153,39 +167,23 @@ impl DevCerts {
     }
 }
 
-fn params(names: &[&str], now: Duration, name: &str) -> Result<CertificateParams, rcgen::Error> {
+fn params(names: &[&str], now: Duration) -> Result<CertificateParams, rcgen::Error> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names)?;
     let now = rcgen::date_time_ymd(1970, 1, 1) + now;
     // A day back, for clients whose clock is behind.
     params.not_before = now - Duration::from_secs(DAY);
     params.not_after = now + VALID;
-    params.distinguished_name.remove(DnType::CommonName);
-    params.distinguished_name.push(DnType::CommonName, name);
     Ok(params)
 }
 
-/// Puts `text` at `path` in one step, so that a reader finds the old file or the new one, whole.
+fn call(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+}
+
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevCertsError> {
-    let new = path.with_extension(format!("pem.{}", std::process::id()));
-    let written = (|| {
-        // One left over from a crash may have other permissions.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-        #[cfg(not(unix))]
-        let _ = mode;
-        let mut file = options.open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    })();
-    written.map_err(|source| DevCertsError::Write {
+    private_file::write(path, text.as_bytes(), mode).map_err(|source| DevCertsError::Write {
         path: path.into(),
         source,
     })

@@ -4,7 +4,7 @@
 //! the one before and beside it (RFC 8305). Otherwise `localhost`, which is two addresses almost everywhere, would
 //! cost a whole timeout wherever the server listens at the second.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::Connection;
@@ -50,7 +50,10 @@ impl Dialer {
         let found = match time::timeout(limit, looking).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Err(failed(None, Cause::Resolve(Some(Arc::new(error))))),
-            Err(_) => return Err(failed(None, Cause::Resolve(None))),
+            Err(_) => {
+                let error = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(failed(None, Cause::Resolve(Some(Arc::new(error)))));
+            }
         };
         let mut untried: VecDeque<_> = found
             .into_iter()
@@ -66,6 +69,7 @@ impl Dialer {
                 trying.push(async move { (address, attempt.await) });
             }
             let outcome = tokio::select! {
+                biased;
                 outcome = trying.next() => outcome,
                 () = time::sleep(STAGGER), if !untried.is_empty() => continue,
             };

@@ -1,4 +1,41 @@
-//! The connection.
+//! The connection between a client and its broker: made, watched, lost and made again, in one place.
+//!
+//! ```text
+//! Config ─▶ Supervisor ─ looks up, dials (one address beside the other) ─▶ QUIC + TLS ─▶ session: Connect, Connected
+//!               ▲                                                                           │
+//!               └── why it ended ◀── pings, GoAway, close codes ◀───────────────────────────┤
+//!               └─▶ LinkState: Connecting | Up(Link) | Down | Closed                        ▼
+//!                              Link ── streams, round trips by ping, sight of the network: cwnd, in flight, losses
+//! ```
+//!
+//! Networks drop, brokers restart, certificates expire. Everything above this folder would rather know only two
+//! things: is there a connection, and if not, why. So one task owns the connection of a client. It publishes a state
+//! that others await; nobody else reconnects, and nobody calls it.
+//!
+//! For both ends:
+//!
+//! | | |
+//! |---|---|
+//! | [`quic`] | the numbers of the transport, and endpoints with them |
+//! | [`tls`] | who is trusted, who we are; the protocol's version in ALPN |
+//! | [`network`] | where packets go: UDP, or something in its place |
+//! | [`congestion`], [`sight`] | which congestion controller, and what it sees |
+//! | [`close`] | the codes with which connections are closed, and what an ending means |
+//! | [`dev_certs`] | a certificate authority for development |
+//!
+//! For clients:
+//!
+//! | | |
+//! |---|---|
+//! | [`config`] | the options |
+//! | [`supervisor`] | the one owner of the connection |
+//! | [`link`] | a connection whose session stands |
+//! | [`error`] | why there is none, in one sentence, and what passes by itself |
+//! | [`backoff`] | the waits between attempts |
+//! | [`address`] | where a server is, as text |
+//!
+//! For servers: [`admission`], which attempts are taken up; [`reset`], how clients learn of a restart.
+
 pub mod address;
 pub mod admission;
 pub mod backoff;
@@ -11,23 +48,27 @@ pub mod error;
 pub mod link;
 pub mod network;
 mod ping;
-mod problem;
+mod private_file;
 pub mod quic;
+pub mod reset;
 mod session;
 pub mod sight;
 mod sockets;
 pub mod supervisor;
-#[cfg(test)]
-mod testing;
 pub mod tls;
-pub(crate) use problem::Problems;
-pub use problem::{ConfigError, Problem};
 
 pub use close::{CloseCode, Ending};
 pub use config::{Config, Token};
 pub use congestion::Congestion;
 pub use error::{ConnectError, ConnectErrorKind};
 pub use link::{Link, OpenError};
+pub use reset::ResetKey;
+pub use session::Pulse;
 pub use sight::{PathView, Sight};
 pub use supervisor::{LinkState, StartError, Supervisor, up};
 pub use tls::{ClientTls, ServerTls, TlsError, Trust};
+
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod testing;

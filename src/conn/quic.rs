@@ -12,10 +12,11 @@ use super::{
     admission::Admission,
     congestion::{Congestion, WatchedFactory},
     network::Network,
-    problem::{ConfigError, Problems},
+    reset::ResetKey,
     sight::Sight,
     tls::TlsError,
 };
+use crate::config::{ConfigError, Problems};
 
 /// The numbers of the transport, for one end.
 ///
@@ -26,7 +27,7 @@ use super::{
 pub struct Settings {
     /// How many streams the peer may have open at once. Default: 0 for a client, 128 for a server, where it must
     /// leave room for the session and for every lane, subscription and question of a client. Each one costs
-    /// the server about 5 kB for the whole life of the connection, used or not.
+    /// the server about 1 kB for the whole life of the connection, used or not.
     pub max_streams: u32,
     /// How many bytes the peer may send on one stream before this end has read them. Default: 2 MiB, which
     /// one stream can use at 160 Mbit/s and 100 ms.
@@ -56,6 +57,9 @@ pub struct Settings {
     pub gso: bool,
     /// Whether streams of one priority take turns packet by packet. Default: `true`.
     pub fair_streams: bool,
+    /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
+    /// clients find out by their ping timeout. Without effect for a client.
+    pub reset_key: Option<ResetKey>,
     /// Who decides how much may be in flight. Default: [`Congestion::Cubic`].
     pub congestion: Congestion,
 }
@@ -74,6 +78,7 @@ impl Default for Settings {
             mtu_upper_bound: 1452,
             gso: true,
             fair_streams: true,
+            reset_key: None,
             congestion: Congestion::default(),
         }
     }
@@ -303,10 +308,60 @@ fn endpoint(
         .max_udp_payload_size(settings.mtu_upper_bound.max(ETHERNET_PAYLOAD))
         .expect("between 1472 and 65535, and larger payloads do not exist")
         .rng_seed(network.seed());
+    if let (Some(key), Some(_)) = (&settings.reset_key, &server) {
+        key.apply(&mut config);
+    }
     network
         .bind(address)
         .and_then(|socket| {
             Endpoint::new_with_abstract_socket(config, server, socket, network.runtime())
         })
         .map_err(|source| BindError { address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_reach_quinn() {
+        let transport = format!("{:?}", Settings::server().to_quinn(None));
+        for number in [
+            "max_concurrent_bidi_streams: 128",
+            "max_concurrent_uni_streams: 0",
+            "max_idle_timeout: Some(30000)",
+            "stream_receive_window: 2097152",
+            "receive_window: 16777216",
+            "send_window: 8388608",
+            "send_fairness: true",
+            "initial_rtt: 100ms",
+            "upper_bound: 1452",
+            "max_ack_delay: Some(5ms)",
+            "keep_alive_interval: None",
+            "datagram_receive_buffer_size: None",
+            "enable_segmentation_offload: true",
+        ] {
+            assert!(transport.contains(number), "{number} in {transport}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let settings = Settings::default();
+        let network = crate::conn::network::Udp::default();
+        let bind = |address| client_endpoint(address, &settings, &network);
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = first.local_addr().unwrap();
+        let error = bind(taken).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            error.to_string(),
+            format!("cannot open a UDP socket at {taken}")
+        );
+    }
 }

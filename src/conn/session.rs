@@ -26,6 +26,7 @@ use super::{
     ping::{Next, Pings},
 };
 use crate::{
+    metrics::connection as metrics,
     time,
     wire::{CodecError, Connect, Connected, Packet, PacketCodec},
 };
@@ -138,6 +139,7 @@ impl Session {
                         let Ok((rtt, waiting)) = pings.on_pong(now, nonce) else {
                             return Cause::Nonsense("a pong that answers no ping".into());
                         };
+                        metrics::ping(rtt);
                         desk.pulse.send_modify(|pulse| pulse.beat(now, rtt));
                         for asked in waiting {
                             // Who does not wait any more is not told.
@@ -200,7 +202,7 @@ pub(super) const fn code_for(cause: &Cause) -> CloseCode {
     match cause {
         Cause::NoPong(_) => CloseCode::Unresponsive,
         Cause::Nonsense(_) => CloseCode::Protocol,
-        Cause::TooSlow(_) => CloseCode::HandshakeTimeout,
+        Cause::NoSession(_) | Cause::TooSlow(_) => CloseCode::HandshakeTimeout,
         Cause::Refused(_)
         | Cause::Ended(_)
         | Cause::Resolve(_)

@@ -2,7 +2,7 @@
 //!
 //! `quinn::Connection::stats()` knows neither the bytes in flight nor whether the congestion window is what
 //! holds the connection back, and both decide whether another stream can help. The congestion controller is told
-//! everything, so [`Watched`](super::congestion::Watched) stands around the chosen one and keeps these books.
+//! everything, so a watch (`congestion::Watched`) stands around the chosen one and keeps these books.
 //!
 //! ```text
 //! quinn ── on_sent, on_ack, on_end_acks, on_congestion_event ──▶ Watched ──▶ the chosen controller
@@ -10,7 +10,7 @@
 //!                                                                Gauge ──▶ Sight ◀── snapshot() ── anybody
 //! ```
 //!
-//! A [`Gauge`] belongs to one controller, which is one network path; the [`Sight`] belongs to the connection and
+//! A gauge belongs to one controller, which is one network path; the [`Sight`] belongs to the connection and
 //! outlives path changes. Totals are added to the sight and never copied, so they count each byte once whatever
 //! happens to the controllers.
 
@@ -66,7 +66,7 @@ pub struct PathView {
     pub rtt: Option<Duration>,
     /// The least round trip of this path; `None` before the first acknowledgement.
     pub min_rtt: Option<Duration>,
-    /// Everything sent, ever.
+    /// Everything sent, ever, but for packets that only try out a larger size.
     pub sent_bytes: u64,
     /// Everything that the peer acknowledged, ever: what was delivered. Packets that ask for no acknowledgement
     /// are not in it.

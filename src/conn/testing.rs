@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, IoSliceMut},
     net::SocketAddr,
-    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -37,13 +36,14 @@ use crate::{
     wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec},
 };
 
-/// A network without delay, loss or limits, in which addresses can be made deaf and names can move.
+/// A network without loss or limits, in which addresses can be made deaf and names can move.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     sockets: Mutex<BTreeMap<SocketAddr, Arc<MemorySocket>>>,
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
     deaf: Mutex<Vec<SocketAddr>>,
     next_port: AtomicU16,
+    delay: Mutex<Duration>,
 }
 
 impl Memory {
@@ -58,6 +58,11 @@ impl Memory {
     pub(super) fn name(&self, name: &str, addresses: &[SocketAddr]) {
         let mut names = self.names.lock().unwrap();
         names.insert(name.into(), addresses.to_vec());
+    }
+
+    /// From now on every packet takes this long. At first it takes no time at all.
+    pub(super) fn set_delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     /// From now on nothing reaches `address`, or everything does again.
@@ -118,6 +123,16 @@ struct MemorySocket {
     inbox: Mutex<Inbox>,
 }
 
+impl MemorySocket {
+    fn deliver(&self, packet: (SocketAddr, Vec<u8>)) {
+        let mut inbox = self.inbox.lock().unwrap();
+        inbox.packets.push_back(packet);
+        if let Some(reader) = inbox.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
 impl std::fmt::Debug for MemorySocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "MemorySocket({})", self.address)
@@ -146,11 +161,15 @@ impl AsyncUdpSocket for MemorySocket {
         }
         let receiver = self.network.sockets.lock().unwrap().get(&to).cloned();
         if let Some(receiver) = receiver {
-            let mut inbox = receiver.inbox.lock().unwrap();
             let packet = (self.address, transmit.contents.to_vec());
-            inbox.packets.push_back(packet);
-            if let Some(reader) = inbox.reader.take() {
-                reader.wake();
+            let delay = *self.network.delay.lock().unwrap();
+            if delay.is_zero() {
+                receiver.deliver(packet);
+            } else {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    receiver.deliver(packet);
+                });
             }
         }
         Ok(())
@@ -194,12 +213,6 @@ pub(super) fn certs() -> DevCerts {
     certs.clone()
 }
 
-/// A path in a folder that lasts as long as the process.
-pub(super) fn scratch(name: &str) -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("conn").tempdir().unwrap();
-    folder.keep().join(name)
-}
-
 /// Options of a client for `server` in tests.
 pub(super) fn client(server: impl Into<String>) -> Config {
     let mut config = Config::to(server);
@@ -219,8 +232,8 @@ pub(super) enum Answer {
     GoAway,
     /// Nothing.
     Nothing,
-    /// A refusal on the stream, and the connection closed right after it.
-    Refuse(FailureCode, CloseCode, &'static str),
+    /// A refusal on the stream. It is for the client to close: a close of the broker's would overtake it.
+    Refuse(FailureCode, &'static str),
     /// The connection closed, without a word on the stream.
     Close(CloseCode, &'static str),
     /// Another packet than belongs there.
@@ -266,11 +279,7 @@ impl TestBroker {
             quic::server_endpoint(listen.parse().unwrap(), config, settings, network).unwrap();
         let (opened, sessions) = mpsc::channel(16);
         let accepting = endpoint.clone();
-        let task = tokio::spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
-                tokio::spawn(serve(incoming, answer.clone(), opened.clone()));
-            }
-        });
+        let task = tokio::spawn(Self::accept(accepting, answer, opened));
         Self {
             address: endpoint.local_addr().unwrap(),
             endpoint,
@@ -279,15 +288,24 @@ impl TestBroker {
         }
     }
 
+    async fn accept(
+        endpoint: Endpoint,
+        answer: Answer,
+        opened: mpsc::Sender<(Connect, Connection)>,
+    ) {
+        while let Some(incoming) = endpoint.accept().await {
+            tokio::spawn(serve(incoming, answer.clone(), opened.clone()));
+        }
+    }
+
+    /// Serves at `endpoint` and tells nobody of it.
+    pub(super) async fn serve_all(endpoint: Endpoint, answer: Answer) {
+        Self::accept(endpoint, answer, mpsc::channel(1).0).await;
+    }
+
     /// The connection of the next session that is opened.
     pub(super) async fn session(&mut self) -> Connection {
         self.sessions.recv().await.unwrap().1
-    }
-
-    /// Closes every connection with `code` and waits until the clients know it.
-    pub(super) async fn close(self, code: CloseCode) {
-        self.endpoint.close(code.into(), b"");
-        self.endpoint.wait_idle().await;
     }
 }
 
@@ -311,11 +329,10 @@ async fn serve(
     match answer {
         Answer::Nothing => {}
         Answer::Close(code, reason) => connection.close(code.into(), reason.as_bytes()),
-        Answer::Refuse(code, close, detail) => {
+        Answer::Refuse(code, detail) => {
             let detail = detail.into();
             let failed = Packet::Failed(Failure { code, detail });
             send.send(failed).await.unwrap();
-            connection.close(close.into(), b"");
         }
         Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {

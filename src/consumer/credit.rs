@@ -8,7 +8,7 @@
 //! the window must get through too. What is held is therefore less than the window and one batch.
 
 /// The consumer's side of the account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Credit {
     window: u64,
     /// Delivered and not yet taken by the application.
@@ -38,9 +38,11 @@ impl Credit {
         self.window.saturating_sub(self.held)
     }
 
-    /// A batch of `bytes` came.
-    pub(super) fn on_delivery(&mut self, bytes: u64) {
+    /// A batch of `bytes` came. `false`: the broker had no credit left for it.
+    pub(super) fn on_delivery(&mut self, bytes: u64) -> bool {
+        let had_credit = self.held.saturating_add(self.due) < self.window.saturating_add(self.debt);
         self.held = self.held.saturating_add(bytes);
+        had_credit
     }
 
     /// The application is done with `bytes` that were delivered.
@@ -72,7 +74,7 @@ mod tests {
     fn grants_go_out_in_quarters_of_the_window() {
         let mut credit = Credit::new(100);
         assert_eq!(credit.on_subscribe(), 100);
-        credit.on_delivery(40);
+        assert!(credit.on_delivery(40));
         credit.on_taken(20);
         assert_eq!(credit.poll_grant(), None);
         credit.on_taken(20);
@@ -84,8 +86,12 @@ mod tests {
     fn a_new_subscription_counts_what_is_still_held() {
         let mut credit = Credit::new(100);
         credit.on_subscribe();
-        credit.on_delivery(90);
-        credit.on_delivery(70);
+        assert!(credit.on_delivery(90));
+        assert!(credit.on_delivery(70));
+        assert!(
+            !credit.on_delivery(0),
+            "a broker that overspends is found out"
+        );
         assert_eq!(credit.on_subscribe(), 0);
         credit.on_taken(90);
         assert_eq!(credit.poll_grant(), Some(30));
@@ -109,11 +115,12 @@ mod tests {
             while !waiting.is_empty() || !held.is_empty() {
                 while balance > 0 && let Some(batch) = waiting.pop_front() {
                     balance -= i128::from(batch);
-                    credit.on_delivery(batch);
+                    prop_assert!(credit.on_delivery(batch), "it had credit");
                     held.push_back(batch);
                     prop_assert!(held.iter().sum::<u64>() < window + largest);
                 }
                 prop_assert!(!held.is_empty(), "nothing is held and nothing may be sent");
+                prop_assert_eq!(credit.clone().on_delivery(1), balance > 0);
                 credit.on_taken(held.pop_front().unwrap());
                 if cuts.next().unwrap_or(false) {
                     balance = i128::from(credit.on_subscribe());

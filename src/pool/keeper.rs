@@ -23,8 +23,7 @@ use super::{
 use crate::time;
 
 /// Runs until the pool is closed.
-pub(super) async fn keep<M: ManageStream>(shared: Arc<Shared<M>>) {
-    let keeping = Keeping(shared);
+pub(super) async fn keep<M: ManageStream>(keeping: Keeping<M>) {
     let shared = &keeping.0;
     loop {
         let (work, wake) = shared.take_work();
@@ -55,8 +54,8 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 /// Without a keeper nothing would ever be served again, so the pool closes with it, even when a runtime that is
-/// torn down drops it.
-struct Keeping<M: ManageStream>(Arc<Shared<M>>);
+/// torn down drops it before it ran at all.
+pub(super) struct Keeping<M: ManageStream>(pub(super) Arc<Shared<M>>);
 
 impl<M: ManageStream> Drop for Keeping<M> {
     fn drop(&mut self) {

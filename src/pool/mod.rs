@@ -36,6 +36,43 @@
 //! Its bounds: streams by `max`; tasks by streams, and one; every wait by [`Config::checkout_timeout`]; the line by
 //! the callers themselves, one small entry for each that is waiting.
 //!
+//! ```
+//! use anabranch::pool::{Config, ManageStream, PooledStream, Retired, StreamPool};
+//!
+//! /// Streams that need no network.
+//! struct Memory;
+//!
+//! impl ManageStream for Memory {
+//!     type Stream = Vec<u8>;
+//!     type Error = std::io::Error;
+//!
+//!     async fn open(&self) -> Result<Vec<u8>, std::io::Error> {
+//!         Ok(Vec::new())
+//!     }
+//!     async fn probe(&self, _stream: &mut Vec<u8>) -> Result<(), std::io::Error> {
+//!         Ok(()) // over QUIC: send a probe, await the peer's answer
+//!     }
+//!     fn is_broken(&self, _stream: &Vec<u8>) -> bool {
+//!         false
+//!     }
+//!     fn discard(&self, stream: Vec<u8>, _why: Retired) {
+//!         drop(stream) // over QUIC: reset it and stop it
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = StreamPool::new(Memory, Config::default())?;
+//! let mut stream = pool.get().await?;
+//! PooledStream::begin(&mut stream); // dropped from here on, the stream would be discarded
+//! stream.extend_from_slice(b"a whole frame");
+//! PooledStream::end(&mut stream);
+//! drop(stream); // goes back, and is tested before anyone else gets it
+//! pool.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! *Single mode* is the same pool with one stream and fair turns: [`Config::single`].
 //!
 //! Reading order: [`ManageStream`], `slots.rs` (the books, pure, with `slot.rs` and `pace.rs`), `guard.rs`, `shared.rs` (the lock), `keeper.rs`

@@ -159,17 +159,3 @@ impl<M: ManageStream> Shared<M> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-impl<M: ManageStream> Drop for Shared<M> {
-    /// Whatever is left is discarded too: a runtime that was torn down leaves streams behind.
-    fn drop(&mut self) {
-        let desk = self.desk.get_mut().unwrap_or_else(PoisonError::into_inner);
-        desk.books.close();
-        let now = time::now();
-        while let Some(action) = desk.books.poll(now) {
-            if let Action::Discard(stream, why) = action {
-                self.manager.discard(stream, why);
-            }
-        }
-    }
-}

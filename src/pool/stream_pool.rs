@@ -8,7 +8,7 @@ use super::{
     config::Config,
     error::{PoolError, TryGetError},
     guard::PooledStream,
-    keeper,
+    keeper::{Keeping, keep},
     manage::ManageStream,
     shared::{Outcome, Shared},
     slots::Ticket,
@@ -48,7 +48,7 @@ impl<M: ManageStream> StreamPool<M> {
     pub fn new(manager: M, config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = Arc::new(Shared::new(manager, config));
-        shared.tasks.spawn(keeper::keep(Arc::clone(&shared)));
+        shared.tasks.spawn(keep(Keeping(Arc::clone(&shared))));
         Ok(Self {
             handle: Arc::new(Handle(shared)),
         })
@@ -78,7 +78,7 @@ impl<M: ManageStream> StreamPool<M> {
         let outcome = match time::timeout(timeout, &mut place.outcome).await {
             // The sender is dropped unanswered only by a panic of the manager.
             Ok(outcome) => Some(outcome.unwrap_or(Err(PoolError::Aborted))),
-            Err(_elapsed) => place.give_up(),
+            Err(_elapsed) => None,
         };
         let waited = place.waited();
         place.ended = outcome.is_some();
@@ -188,12 +188,6 @@ impl<'a, M: ManageStream> Place<'a, M> {
             outcome,
             ended: false,
         }
-    }
-
-    /// The time is up. What was handed over in this very moment is still good.
-    fn give_up(&mut self) -> Option<Outcome<M>> {
-        self.shared.change(|books, _| books.leave(self.ticket));
-        self.outcome.try_recv().ok()
     }
 
     fn waited(&self) -> std::time::Duration {

@@ -90,7 +90,7 @@ impl Autoscale {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
+            tokio::select! { biased;
                 () = stopped.cancelled() => return,
                 () = self.core.scaler_door.notified() => {}
                 _ = links.changed() => {}

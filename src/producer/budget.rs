@@ -108,6 +108,7 @@ impl<T> Budget<T> {
     }
 
     /// What is taken now.
+    #[cfg(test)]
     pub(crate) fn used(&self) -> Cost {
         unpack(self.used.load(Ordering::Relaxed))
     }

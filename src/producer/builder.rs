@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{
     Config, Producer, Strategy, WhenFull,
     autoscale::{Autoscale, Lanes},
+    config::Scaling,
     core::Core,
     deadlines,
     feed::Feed,
@@ -209,6 +210,7 @@ impl Builder {
 
 fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Producer, BuildError> {
     let tasks = Tasks::new();
+    let scaling = strategy.into_scaling(&config.scaler)?;
     let identity = Identity {
         name: config.name.clone().unwrap_or_else(random_name),
         instance: fastrand::u64(..),
@@ -227,8 +229,8 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
         Arc::default(),
     );
     tasks.spawn(ordered.run());
-    match strategy.into_policy(&core.config.scaler) {
-        Ok(policy) => {
+    match scaling {
+        Scaling::Policy(policy) => {
             let autoscale = Autoscale::new(
                 Arc::clone(&core),
                 road.clone(),
@@ -238,7 +240,7 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
             );
             tasks.spawn(autoscale.run());
         }
-        Err(streams) => {
+        Scaling::PerMessage(streams) => {
             let dispatcher =
                 PerMessage::new(Arc::clone(&core), road.clone(), tasks.clone(), streams);
             tasks.spawn(dispatcher.run());

@@ -37,6 +37,14 @@ pub enum Strategy {
     Custom(Box<dyn ScalePolicy>),
 }
 
+/// What a strategy comes to.
+pub(super) enum Scaling {
+    /// Lanes, as many as this says.
+    Policy(Box<dyn ScalePolicy>),
+    /// No lanes, and at most so many streams.
+    PerMessage(usize),
+}
+
 impl fmt::Debug for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,17 +57,14 @@ impl fmt::Debug for Strategy {
 }
 
 impl Strategy {
-    /// The policy that scales the lanes; where there are none, how many streams at most.
-    pub(super) fn into_policy(
-        self,
-        scaler: &scaler::Config,
-    ) -> Result<Box<dyn ScalePolicy>, usize> {
-        match self {
-            Self::Adaptive => Ok(Box::new(Adaptive::new(scaler.clone()).unwrap())),
-            Self::Fixed(n) => Ok(Box::new(Fixed::new(n))),
-            Self::PerMessage(streams) => Err(streams.get()),
-            Self::Custom(policy) => Ok(policy),
-        }
+    /// Who scales the lanes, if there are any.
+    pub(super) fn into_scaling(self, scaler: &scaler::Config) -> Result<Scaling, ConfigError> {
+        Ok(match self {
+            Self::Adaptive => Scaling::Policy(Box::new(Adaptive::new(scaler.clone())?)),
+            Self::Fixed(n) => Scaling::Policy(Box::new(Fixed::new(n))),
+            Self::PerMessage(streams) => Scaling::PerMessage(streams.get()),
+            Self::Custom(policy) => Scaling::Policy(policy),
+        })
     }
 }
 
@@ -205,12 +210,8 @@ impl Config {
             &self.delivery_timeout,
             "must be 1 ms to 1 day",
         );
+        problems.part(self.scaler.check());
         problems.part(self.pool.check());
-        if let Err(e) = self.scaler.check() {
-            for p in &e.0 {
-                problems.expect(false, p.field, &p.value, p.rule.clone())
-            }
-        }
         problems.part(self.conn.check());
         problems.into_result()
     }

@@ -29,11 +29,14 @@ use crate::{
     RequestId, Timestamp, TopicName,
     metrics::producer as metrics,
     time,
-    wire::{Batch, Record, Stored},
+    wire::{Batch, Connected, Record, Stored, encoded_len},
 };
 
 /// What a message costs of the budget beside its content: the memory of its place in the queue and of its receipt.
 pub(crate) const MESSAGE_OVERHEAD: u64 = 256;
+
+/// What framing may add to a message of the largest size. Only a message of very many headers has more.
+const FRAMING: u64 = 64 << 10;
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub(crate) struct Core {
     end: OnceLock<SendError>,
     /// The least of the configured limit and the broker's.
     max_message: AtomicU64,
+    /// What fits into the broker's longest frame, the last message not counted.
+    max_run: AtomicU64,
 
     /// The scaler should look: the backlog crossed its edge, or there is work again after a quiet time.
     pub(crate) scaler_door: Notify,
@@ -102,6 +107,7 @@ impl Core {
         Self {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
+            max_run: AtomicU64::new(u64::MAX),
             config,
             topic,
             budget: Budget::new(limit),
@@ -122,10 +128,13 @@ impl Core {
         }
     }
 
-    /// The broker's own limit on a message is known.
-    pub(crate) fn limit_messages(&self, max_message: u64) {
-        let least = max_message.min(self.config.max_message_bytes as u64);
-        self.max_message.store(least, Ordering::Relaxed);
+    /// The broker's own limits are known.
+    pub(crate) fn limit(&self, broker: &Connected) {
+        let most = u64::from(broker.max_message).min(self.config.max_message_bytes as u64);
+        self.max_message.store(most, Ordering::Relaxed);
+        // A run may pass its bound by its last message.
+        let run = u64::from(broker.max_frame).saturating_sub(most + 2 * FRAMING);
+        self.max_run.store(run.max(1), Ordering::Relaxed);
     }
 
     /// Takes a message in, or gives it its place among those that wait for room.
@@ -136,7 +145,9 @@ impl Core {
         wait: bool,
     ) -> Result<Entered, SendError> {
         let len = message.content_len() as u64;
-        if len > self.max_message.load(Ordering::Relaxed) {
+        let encoded = encoded_len(&message.record) as u64;
+        let most = self.max_message.load(Ordering::Relaxed);
+        if len > most || encoded > most + FRAMING {
             return Err(self.rejected(SendErrorKind::TooLarge).message(message));
         }
         let Message { mut record, topic } = message;
@@ -150,7 +161,7 @@ impl Core {
                 record,
                 topic,
                 slot,
-                len: len + 8,
+                len: encoded,
                 cost,
                 at: time::now(),
                 era: 0,
@@ -242,7 +253,7 @@ impl Core {
         tokio::pin!(full);
         full.as_mut().enable();
         if !self.has_full_batch() {
-            tokio::select! {
+            tokio::select! { biased;
                 () = full => {}
                 () = time::sleep(self.config.linger) => {}
             }
@@ -257,6 +268,7 @@ impl Core {
         share
             .max(self.config.run_bytes)
             .min(self.config.batch_bytes)
+            .min(self.max_run.load(Ordering::Relaxed))
     }
 
     /// Gives back the place of an applicant who does not want to wait any longer; the message comes back

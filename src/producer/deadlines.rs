@@ -26,7 +26,7 @@ pub(crate) async fn keep(core: Arc<Core>, stopped: CancellationToken) {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        tokio::select! { biased;
             () = due => expire(core, time::now()),
             () = core.deadline_door.notified() => {}
             () = stopped.cancelled() => return,

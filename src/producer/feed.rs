@@ -83,10 +83,8 @@ impl Feed {
                     self.core.queue.parking.pass_on(*lane);
                 }
                 if std::mem::take(searching) {
-                    self.core
-                        .queue
-                        .parking
-                        .searched(|| self.core.queue.has_shared_work());
+                    let queue = &self.core.queue;
+                    queue.parking.searched(|| queue.has_shared_work());
                 }
                 taken
             }
@@ -99,13 +97,11 @@ impl Feed {
 
     /// The lane has no room: whoever woke it for new work must wake another.
     pub(crate) fn pass(&mut self) {
-        if let Source::Shared { searching, .. } = &mut self.source {
-            if std::mem::take(searching) {
-                self.core
-                    .queue
-                    .parking
-                    .searched(|| self.core.queue.has_shared_work());
-            }
+        if let Source::Shared { searching, .. } = &mut self.source
+            && std::mem::take(searching)
+        {
+            let queue = &self.core.queue;
+            queue.parking.searched(|| queue.has_shared_work());
         }
     }
 

@@ -88,7 +88,7 @@ async fn watch_link(core: Arc<Core>, road: Road) {
     loop {
         match &*links.borrow_and_update() {
             LinkState::Up(link) => {
-                core.limit_messages(u64::from(link.connected().max_message));
+                core.limit(link.connected());
             }
             LinkState::Closed(error) => {
                 let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
@@ -98,7 +98,7 @@ async fn watch_link(core: Arc<Core>, road: Road) {
             }
             LinkState::Connecting { .. } | LinkState::Down { .. } => {}
         }
-        tokio::select! {
+        tokio::select! { biased;
             () = stopped.cancelled() => return,
             changed = links.changed() => if changed.is_err() { return },
         }

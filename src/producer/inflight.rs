@@ -35,6 +35,7 @@ impl<R> InFlight<R> {
     }
 
     /// How many requests have no answer.
+    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }

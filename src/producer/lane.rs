@@ -77,7 +77,7 @@ impl Lane {
         let index = self.feed.index();
         self.core.gauges.lane(index).open();
         let stopped = self.road.stopped();
-        tokio::select! {
+        tokio::select! { biased;
             () = stopped.cancelled() => {}
             () = self.live() => {}
         }
@@ -107,7 +107,7 @@ impl Lane {
             }
             let more = self.fill();
             let mut links = self.road.links();
-            tokio::select! {
+            tokio::select! { biased;
                 _ = links.changed(), if !more => {}
                 () = self.wait(), if !more => {}
                 else => tokio::task::yield_now().await,
@@ -125,7 +125,7 @@ impl Lane {
                     self.retire.store(true, Ordering::Relaxed);
                     return End::Retired;
                 }
-                tokio::select! {
+                tokio::select! { biased;
                     () = time::sleep(NO_STREAM_PAUSE) => {}
                     _ = link.connection().closed() => {}
                 }
@@ -140,9 +140,9 @@ impl Lane {
         let core = Arc::clone(&self.core);
         self.core.gauges.lane(self.feed.index()).set_streaming(true);
         let (writer, answers) = stream.halves();
-        let end = tokio::select! {
-            end = self.work(writer, link) => end,
+        let end = tokio::select! { biased;
             end = read_answers(&core, answers) => end,
+            end = self.work(writer, link) => end,
         };
         self.core
             .gauges

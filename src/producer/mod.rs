@@ -179,6 +179,12 @@ impl Producer {
         self.inner.lanes.borrow().clone()
     }
 
+    /// The same, to be awaited: it changes with every look of the scaler.
+    #[must_use]
+    pub fn watch_lanes(&self) -> tokio::sync::watch::Receiver<Lanes> {
+        self.inner.lanes.clone()
+    }
+
     /// What the producer holds at this moment.
     #[must_use]
     pub fn load(&self) -> Held {

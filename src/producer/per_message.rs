@@ -46,7 +46,7 @@ impl PerMessage {
     /// Runs until the producer ends.
     pub(crate) async fn run(self) {
         let stopped = self.road.stopped();
-        tokio::select! {
+        tokio::select! { biased;
             () = stopped.cancelled() => {}
             () = self.dispatch() => {}
         }
@@ -58,7 +58,7 @@ impl PerMessage {
             let this = self.clone();
             self.tasks.spawn(async move {
                 let stopped = this.road.stopped();
-                tokio::select! {
+                tokio::select! { biased;
                     () = stopped.cancelled() => {}
                     () = this.serve(item, permit) => {}
                 }

@@ -3,6 +3,8 @@
 
 mod loss;
 mod need;
+#[cfg(test)]
+mod properties;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,8 @@ pub struct Adaptive {
     trials: Trials,
     /// When the congestion window was last seen full.
     full_at: Option<Instant>,
+    /// Lanes at the last look: what has been added since is wanted.
+    seen: usize,
     last_open: Option<Instant>,
     last_retire: Option<Instant>,
     /// After a retirement: an idle timeout after the opening before it.
@@ -71,6 +75,7 @@ impl Adaptive {
             trials: Trials::new(&config),
             config,
             full_at: None,
+            seen: 0,
             last_open: None,
             last_retire: None,
             barred_until: None,
@@ -93,7 +98,8 @@ impl Adaptive {
         }
         self.need.on_look(now, load);
         let pressed = load.opening > 0 || self.trials.is_running() || self.is_deep(load);
-        let held = if pressed {
+        let grown = streams > std::mem::replace(&mut self.seen, streams);
+        let held = if pressed || grown {
             streams
         } else {
             self.against_loss(load).min(streams)

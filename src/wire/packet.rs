@@ -251,6 +251,15 @@ macro_rules! codes {
             /// Every code that this version knows.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
+            /// The name, as a label in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    Self::Unrecognised(_) => "Unrecognised",
+                }
+            }
+
             /// The number on the wire.
             #[must_use]
             pub const fn to_u16(self) -> u16 {

@@ -112,23 +112,27 @@ impl Plan {
 
     /// The answers of a group that was written.
     pub(super) fn answers(self) -> Vec<Result<Appended, StoreError>> {
-        self.answer(Ok)
+        self.answer(|_, appended| Ok(appended))
     }
 
-    /// The answers of a group that was not written, or nobody knows.
+    /// The answers of a group that was not written, or nobody knows: `why`, by its place in the group, to
+    /// each batch that should have been. A batch that was stored earlier is answered all the same.
     pub(super) fn answers_without(
         self,
-        why: impl Fn() -> StoreError,
+        why: impl Fn(usize) -> StoreError,
     ) -> Vec<Result<Appended, StoreError>> {
-        self.answer(|_| Err(why()))
+        self.answer(|index, _| Err(why(index)))
     }
 
     fn answer(
         self,
-        written: impl Fn(Appended) -> Result<Appended, StoreError>,
+        written: impl Fn(usize, Appended) -> Result<Appended, StoreError>,
     ) -> Vec<Result<Appended, StoreError>> {
-        let answers = self.verdicts.into_iter().map(|verdict| match verdict {
-            Verdict::Stored(appended) | Verdict::RepeatInGroup(appended) => written(appended),
+        let verdicts = self.verdicts.into_iter().enumerate();
+        let answers = verdicts.map(|(index, verdict)| match verdict {
+            Verdict::Stored(appended) | Verdict::RepeatInGroup(appended) => {
+                written(index, appended)
+            }
             Verdict::Known(appended) => Ok(appended),
             Verdict::Refused(error) => Err(error),
         });
@@ -261,5 +265,110 @@ impl<'a> Drafts<'a> {
             }
         };
         Ok(&mut self.topics[at].1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            Limits,
+            books::Producer,
+            tests::{batch, identity, topic},
+            window::Window,
+        },
+        *,
+    };
+    use crate::RequestId;
+
+    const P: ProducerId = ProducerId(1);
+    const Q: ProducerId = ProducerId(2);
+
+    fn books() -> Books {
+        let mut books = Books::new(Limits::default());
+        for (id, name) in [(P, "p"), (Q, "q")] {
+            let producer = Producer {
+                identity: identity(name, 1),
+                seen: Timestamp(0),
+                window: Window::default(),
+            };
+            books.enrol(id, producer);
+        }
+        books
+    }
+
+    fn written(books: &mut Books, group: &[Append]) -> Vec<Result<Appended, StoreError>> {
+        let plan = plan(books, group, u64::MAX);
+        plan.enter(books);
+        plan.answers()
+    }
+
+    #[test]
+    fn a_plan_that_is_not_entered_has_changed_nothing() {
+        let mut books = books();
+        written(&mut books, &[batch(P, 1, "a", 2)]);
+        let group = [
+            batch(P, 2, "a", 3),
+            batch(P, 1, "a", 2),
+            batch(P, 3, "b", 1),
+        ];
+        let failed = plan(&books, &group, u64::MAX);
+        assert_eq!(failed.placed.len(), 2);
+        let answers = failed.answers_without(|_| StoreError::Failed(String::new()));
+        assert!(matches!(answers[0], Err(StoreError::Failed(_))));
+        assert!(
+            matches!(answers[1], Ok(Appended { repeat: true, .. })),
+            "what was stored before is stored whatever becomes of this group"
+        );
+        assert!(matches!(answers[2], Err(StoreError::Failed(_))));
+
+        assert_eq!(books.topic(&topic("a")).unwrap().next, Offset(2));
+        assert_eq!(books.topic(&topic("b")), None);
+        let answers = written(&mut books, &group);
+        let first = answers[0].as_ref().unwrap();
+        assert_eq!((first.base, first.repeat), (Offset(2), false));
+    }
+
+    #[test]
+    fn a_repeat_shares_the_fate_of_the_batch_in_its_own_group() {
+        let group = [batch(P, 1, "a", 1), batch(P, 1, "a", 1)];
+        let plan = plan(&books(), &group, u64::MAX);
+        assert_eq!(plan.placed.len(), 1);
+        let answers = plan.answers_without(|_| StoreError::Failed(String::new()));
+        assert!(answers.iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn once_a_batch_finds_no_room_none_behind_it_is_placed() {
+        let books = books();
+        let group = [
+            batch(P, 1, "long-name", 1),
+            batch(P, 2, "longer-name", 1),
+            batch(P, 3, "a", 1),
+        ];
+        let [first, second, _] = &group;
+        let room = first.batch.len() + second.batch.len() - 1;
+        let plan = plan(&books, &group, room.try_into().unwrap());
+        assert_eq!(plan.placed.len(), 1);
+        assert_eq!(
+            plan.topics.len(),
+            1,
+            "a topic is made for a batch, not for a refusal"
+        );
+    }
+
+    #[test]
+    fn a_producer_of_which_nothing_is_stored_keeps_its_window() {
+        let mut books = books();
+        written(&mut books, &[batch(P, 1, "a", 1)]);
+        let asks = Append {
+            answered_below: RequestId(9),
+            ..batch(P, 3, "a", 1)
+        };
+        let group = [asks, batch(Q, 1, "a", 1)];
+        let answers = written(&mut books, &group);
+        assert!(matches!(answers[0], Err(StoreError::OutOfWindow)));
+        assert_eq!(books.producer(P).unwrap().window.low(), RequestId(0));
+        assert_eq!(books.producer(P).unwrap().window.len(), 1);
     }
 }

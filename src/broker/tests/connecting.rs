@@ -1,7 +1,8 @@
 use std::{net::Ipv4Addr, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::net::UdpSocket;
+use tokio_util::codec::Encoder;
 
 use super::{
     super::{Broker, Config, Limits, Permissions, StartError, Tokens},
@@ -11,8 +12,9 @@ use super::{
     },
 };
 use crate::{
-    conn::{admission::Admission, close::CloseCode},
-    wire::{Connect, FailureCode, Packet, Start},
+    Offset,
+    conn::{CloseCode, admission::Admission},
+    wire::{Connect, FailureCode, Packet, PacketCodec, Start},
 };
 
 #[tokio::test]
@@ -45,6 +47,60 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
     lane.stored().await;
 }
 
+/// A packet that a client could send, sensible or not.
+fn any_packet(random: &mut fastrand::Rng) -> Packet {
+    let n = random.u64(0..6);
+    match random.u8(0..9) {
+        0 => Packet::Ping { nonce: n },
+        1 => Packet::Probe { nonce: n },
+        2 => Packet::Credit { bytes: n },
+        3 => Packet::Acknowledge { next: Offset(n) },
+        4 => Packet::ListTopics { after: None },
+        5 => subscribe("t", Start::Offset(Offset(n)), random.u64(0..100)),
+        6 => Packet::Connect(producer("x", n)),
+        7 => produce(n, "t", Bytes::from_static(b"no batch")),
+        _ => produce(n, "t", batch(["a"])),
+    }
+}
+
+#[tokio::test]
+async fn any_packets_in_any_order_leave_the_broker_serving() {
+    let broker = start(memory()).await;
+    let mut random = fastrand::Rng::with_seed(11);
+    let (mut client, mut _session) = Client::producer(broker.local_addr(), "p").await;
+    for round in 0..300 {
+        let mut stream = client.open().await;
+        let mut bytes = BytesMut::new();
+        for _ in 0..random.usize(1..8) {
+            let packet = any_packet(&mut random);
+            PacketCodec::new(1 << 20)
+                .encode(packet, &mut bytes)
+                .unwrap();
+        }
+        // Sometimes cut short, sometimes with a byte that is not what it was.
+        if random.bool() {
+            bytes.truncate(random.usize(..=bytes.len()));
+        }
+        if random.u8(..4) == 0 && !bytes.is_empty() {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        // The broker may have had enough before the end.
+        let _ = stream.send.write_all(&bytes).await;
+        match random.u8(..3) {
+            0 => drop(stream.send.finish()),
+            1 => drop(stream.send.reset(1u32.into())),
+            _ => {}
+        }
+        if round % 50 == 0 {
+            (client, _session) = Client::producer(broker.local_addr(), "p").await;
+        }
+    }
+    let (client, _session) = Client::producer(broker.local_addr(), "q").await;
+    let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
+    lane.stored().await;
+}
+
 #[tokio::test]
 async fn tokens_are_checked_and_permissions_hold() {
     let mut tokens = Tokens::new();
@@ -54,6 +110,11 @@ async fn tokens_are_checked_and_permissions_hold() {
     };
     tokens.add("sesame", permissions).unwrap();
     tokens.add("master", Permissions::all()).unwrap();
+    let only_reads = Permissions {
+        consume: vec!["*".parse().unwrap()],
+        ..Permissions::default()
+    };
+    tokens.add("reader", only_reads).unwrap();
     let broker = broker(memory()).tokens(tokens).bind().await.unwrap();
     let bearer = |token: &'static str| Connect {
         token: Bytes::from_static(token.as_bytes()),
@@ -82,6 +143,15 @@ async fn tokens_are_checked_and_permissions_hold() {
         lane.send(produce(request, name, batch(["a"]))).await;
         lane.stored().await;
     }
+
+    let only_reads = Client::dial(broker.local_addr()).await.unwrap();
+    let mut session = only_reads.open().await;
+    session.send(Packet::Connect(bearer("reader"))).await;
+    let closed = only_reads.closed().await;
+    assert_eq!(
+        closed,
+        (CloseCode::Unauthorised, "may not produce".to_owned())
+    );
 
     let (client, _session, _) = Client::enter(broker.local_addr(), bearer("sesame")).await;
     let mut lane = client.ask([produce(1, "bills", batch(["a"]))]).await;
@@ -127,9 +197,60 @@ async fn streams_that_arrive_before_the_session_wait_for_it() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_given_little_until_the_session_stands() {
+    let broker = start(memory()).await;
+    let client = Client::dial(broker.local_addr()).await.unwrap();
+    let mut session = client.open().await;
+    let mut streams = Vec::new();
+    for _ in 0..7 {
+        streams.push(client.open().await);
+    }
+    let eighth = tokio::time::timeout(Duration::from_millis(50), client.connection.open_bi());
+    assert!(eighth.await.is_err(), "no further stream");
+    session.send(Packet::Connect(producer("p", 1))).await;
+    assert!(matches!(session.next().await, Some(Packet::Connected(_))));
+    for _ in 0..100 {
+        streams.push(client.open().await);
+    }
+
+    let flooding = Client::dial(broker.local_addr()).await.unwrap();
+    let _session = flooding.open().await;
+    let mut stream = flooding.open().await;
+    let flood = vec![0; 1 << 20];
+    let writing = stream.send.write_all(&flood);
+    let written = tokio::time::timeout(Duration::from_millis(100), writing).await;
+    assert!(written.is_err(), "no further byte");
+
+    let mut lane = client
+        .ask([produce(1, "t", batch([vec![0; 1 << 19]]))])
+        .await;
+    lane.stored().await;
+}
+
+#[tokio::test]
+async fn a_session_that_stands_has_the_whole_window() {
+    let limits = Limits {
+        stream_batches: 1,
+        ..Limits::default()
+    };
+    let store = Odd::new(Mood::Shut);
+    let broker = broker(store.clone()).limits(limits).bind().await.unwrap();
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let mut lane = client.open().await;
+    // The first is at the store, the second waits for its place, and nothing more is read.
+    for request in 0..2 {
+        lane.send(produce(request, "t", batch(["a"]))).await;
+    }
+    store.has_begun(1).await;
+    lane.send_bytes(&vec![0; 1 << 20]).await;
+}
+
+#[tokio::test]
 async fn a_session_that_does_not_come_in_time_ends_the_connection() {
-    let mut admission = Admission::default();
-    admission.handshake_timeout = Duration::from_millis(100);
+    let admission = Admission {
+        handshake_timeout: Duration::from_millis(500),
+        ..Admission::default()
+    };
     let broker = broker(memory()).admission(admission).bind().await.unwrap();
     let silent = Client::dial(broker.local_addr()).await.unwrap();
     assert_eq!(silent.closed().await.0, CloseCode::HandshakeTimeout);
@@ -161,8 +282,10 @@ async fn pings_are_answered_while_the_store_stands_still() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_refused_and_gets_in_when_another_has_gone() {
-    let mut admission = Admission::default();
-    admission.max_connections = 1;
+    let admission = Admission {
+        max_connections: 1,
+        ..Admission::default()
+    };
     let broker = broker(memory()).admission(admission).bind().await.unwrap();
     let (first, _session) = Client::producer(broker.local_addr(), "p").await;
     assert!(Client::dial(broker.local_addr()).await.is_err());

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     RequestId,
-    conn::close::CloseCode,
+    conn::CloseCode,
     wire::{Packet, Start},
 };
 
@@ -55,8 +55,10 @@ async fn what_is_under_way_when_a_shutdown_begins_is_stored_too() {
     let shutdown = tokio::spawn(broker.shutdown(LONG));
     assert_eq!(session.next().await, Some(Packet::GoAway));
     lane.send(produce(1, "t", batch(["a"]))).await;
-    assert_eq!(lane.stored().await.request, RequestId(1));
+    // Whoever looks only when the connection is closed finds the answer too.
+    assert_eq!(client.closed().await.0, CloseCode::GoingAway);
     soon("the shutdown", shutdown).await.unwrap().unwrap();
+    assert_eq!(lane.stored().await.request, RequestId(1));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::{
 
 /// What an [`Odd`] store does with appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     Well,
     /// Waits until the mood changes.
     Shut,
@@ -34,21 +34,23 @@ pub(super) enum Mood {
 
 /// A store around another one, with moods, that remembers what it was given.
 #[derive(Debug)]
-pub(super) struct Odd {
+pub(crate) struct Odd {
     inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
     groups: Mutex<Vec<Vec<(TopicName, RequestId)>>>,
     /// Calls of `append` that have begun.
-    pub(super) begun: watch::Sender<usize>,
-    pub(super) positions_set: AtomicUsize,
-    pub(super) largest_read: AtomicUsize,
-    pub(super) closed: AtomicUsize,
+    pub(crate) begun: watch::Sender<usize>,
+    pub(crate) positions_set: AtomicUsize,
+    pub(crate) largest_read: AtomicUsize,
+    /// Reads give a batch that is not what was stored, at this offset.
+    pub(crate) damaged: Mutex<Option<Offset>>,
+    pub(crate) closed: AtomicUsize,
     /// Dropped with the store.
     alive: watch::Sender<()>,
 }
 
 impl Odd {
-    pub(super) fn new(mood: Mood) -> Arc<Self> {
+    pub(crate) fn new(mood: Mood) -> Arc<Self> {
         Arc::new(Self {
             inner: memory(),
             mood: watch::Sender::new(mood),
@@ -56,26 +58,27 @@ impl Odd {
             begun: watch::Sender::new(0),
             positions_set: AtomicUsize::new(0),
             largest_read: AtomicUsize::new(0),
+            damaged: Mutex::default(),
             closed: AtomicUsize::new(0),
             alive: watch::Sender::new(()),
         })
     }
 
-    pub(super) fn turn(&self, mood: Mood) {
+    pub(crate) fn turn(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
 
     /// Closes when nobody has the store any more.
-    pub(super) fn alive(&self) -> watch::Receiver<()> {
+    pub(crate) fn alive(&self) -> watch::Receiver<()> {
         self.alive.subscribe()
     }
 
     /// The groups that were appended.
-    pub(super) fn groups(&self) -> Vec<Vec<(TopicName, RequestId)>> {
+    pub(crate) fn groups(&self) -> Vec<Vec<(TopicName, RequestId)>> {
         self.groups.lock().unwrap().clone()
     }
 
-    pub(super) async fn has_begun(&self, groups: usize) {
+    pub(crate) async fn has_begun(&self, groups: usize) {
         let mut begun = self.begun.subscribe();
         let begun = begun.wait_for(|n| *n >= groups);
         soon("a group at the store", begun).await.unwrap();
@@ -120,7 +123,16 @@ impl Store for Odd {
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
         self.largest_read.fetch_max(max_bytes, SeqCst);
-        self.inner.read(topic, from, max_bytes)
+        Box::pin(async move {
+            let mut read = self.inner.read(topic, from, max_bytes).await?;
+            let damaged = *self.damaged.lock().unwrap();
+            for batch in read.iter_mut().filter(|batch| Some(batch.base) == damaged) {
+                let mut bytes = batch.batch.to_vec();
+                *bytes.last_mut().unwrap() ^= 1;
+                batch.batch = bytes.into();
+            }
+            Ok(read)
+        })
     }
 
     fn topic<'a>(

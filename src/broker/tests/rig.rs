@@ -19,11 +19,10 @@ use super::super::{
 use crate::{
     Offset, RequestId, Timestamp, TopicName,
     conn::{
-        close::{CloseCode, Ending},
+        ClientTls, CloseCode, Ending,
         dev_certs::DevCerts,
         network::Udp,
         quic::{self, Settings},
-        tls::ClientTls,
     },
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Identity, Packet, PacketCodec, Produce, Record,
@@ -32,14 +31,14 @@ use crate::{
 };
 
 /// A hang is a finding: nothing here takes longer.
-pub(super) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
         .unwrap_or_else(|_| panic!("waited in vain for {what:?}"))
 }
 
 /// One certificate for all tests of the process.
-pub(super) fn certificates() -> &'static DevCerts {
+pub(crate) fn certificates() -> &'static DevCerts {
     static CERTS: OnceLock<(tempfile::TempDir, DevCerts)> = OnceLock::new();
     let (_, certs) = CERTS.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -49,28 +48,28 @@ pub(super) fn certificates() -> &'static DevCerts {
     certs
 }
 
-pub(super) fn memory() -> Arc<MemoryStore> {
+pub(crate) fn memory() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(MemoryConfig::default()))
 }
 
 /// A broker that is not bound yet, on any free port.
-pub(super) fn broker(store: Arc<dyn Store>) -> Builder {
+pub(crate) fn broker(store: Arc<dyn Store>) -> Builder {
     Broker::builder()
         .listen((Ipv4Addr::LOCALHOST, 0).into())
         .tls(certificates().server_tls())
         .store(store)
 }
 
-pub(super) async fn start(store: Arc<dyn Store>) -> Broker {
+pub(crate) async fn start(store: Arc<dyn Store>) -> Broker {
     broker(store).bind().await.unwrap()
 }
 
-pub(super) fn topic(name: &str) -> TopicName {
+pub(crate) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
 /// A batch with these payloads.
-pub(super) fn batch<T: AsRef<[u8]>>(payloads: impl IntoIterator<Item = T>) -> Bytes {
+pub(crate) fn batch<T: AsRef<[u8]>>(payloads: impl IntoIterator<Item = T>) -> Bytes {
     let mut builder = BatchBuilder::new(0);
     for payload in payloads {
         builder.push(&Record {
@@ -81,7 +80,7 @@ pub(super) fn batch<T: AsRef<[u8]>>(payloads: impl IntoIterator<Item = T>) -> By
     builder.finish()
 }
 
-pub(super) fn produce(request: u64, name: &str, batch: Bytes) -> Packet {
+pub(crate) fn produce(request: u64, name: &str, batch: Bytes) -> Packet {
     Packet::Produce(Produce {
         request: RequestId(request),
         answered_below: RequestId(0),
@@ -90,7 +89,7 @@ pub(super) fn produce(request: u64, name: &str, batch: Bytes) -> Packet {
     })
 }
 
-pub(super) fn subscribe(name: &str, from: Start, credit: u64) -> Packet {
+pub(crate) fn subscribe(name: &str, from: Start, credit: u64) -> Packet {
     Packet::Subscribe(Subscribe {
         topic: topic(name),
         name: None,
@@ -100,13 +99,13 @@ pub(super) fn subscribe(name: &str, from: Start, credit: u64) -> Packet {
 }
 
 /// A client that is connected by QUIC and has no session yet.
-pub(super) struct Client {
-    pub(super) connection: quinn::Connection,
+pub(crate) struct Client {
+    pub(crate) connection: quinn::Connection,
     _endpoint: quinn::Endpoint,
 }
 
 impl Client {
-    pub(super) async fn dial(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
+    pub(crate) async fn dial(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
         let settings = Settings::default();
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = quic::client_endpoint(any, &settings, &Udp::default()).unwrap();
@@ -122,7 +121,7 @@ impl Client {
     }
 
     /// A client with a session that stands.
-    pub(super) async fn enter(address: SocketAddr, connect: Connect) -> (Self, Raw, Connected) {
+    pub(crate) async fn enter(address: SocketAddr, connect: Connect) -> (Self, Raw, Connected) {
         let client = Self::dial(address).await.unwrap();
         let mut session = client.open().await;
         session.send(Packet::Connect(connect)).await;
@@ -133,12 +132,12 @@ impl Client {
     }
 
     /// The same for a producer.
-    pub(super) async fn producer(address: SocketAddr, name: &str) -> (Self, Raw) {
+    pub(crate) async fn producer(address: SocketAddr, name: &str) -> (Self, Raw) {
         let (client, session, _) = Self::enter(address, producer(name, 1)).await;
         (client, session)
     }
 
-    pub(super) async fn open(&self) -> Raw {
+    pub(crate) async fn open(&self) -> Raw {
         let (send, recv) = soon("a stream", self.connection.open_bi()).await.unwrap();
         Raw {
             send,
@@ -147,7 +146,7 @@ impl Client {
     }
 
     /// A stream that has sent these packets.
-    pub(super) async fn ask(&self, packets: impl IntoIterator<Item = Packet>) -> Raw {
+    pub(crate) async fn ask(&self, packets: impl IntoIterator<Item = Packet>) -> Raw {
         let mut stream = self.open().await;
         for packet in packets {
             stream.send(packet).await;
@@ -156,7 +155,7 @@ impl Client {
     }
 
     /// The code and the sentence that the broker closes with.
-    pub(super) async fn closed(&self) -> (CloseCode, String) {
+    pub(crate) async fn closed(&self) -> (CloseCode, String) {
         match Ending::of(&soon("the close", self.connection.closed()).await) {
             Ending::Closed { code, reason } => (code, reason),
             other => panic!("ended otherwise: {other:?}"),
@@ -164,7 +163,7 @@ impl Client {
     }
 }
 
-pub(super) fn producer(name: &str, instance: u64) -> Connect {
+pub(crate) fn producer(name: &str, instance: u64) -> Connect {
     Connect {
         token: Bytes::new(),
         producer: Some(Identity {
@@ -175,13 +174,13 @@ pub(super) fn producer(name: &str, instance: u64) -> Connect {
 }
 
 /// A stream of packets, for better or worse.
-pub(super) struct Raw {
-    pub(super) send: quinn::SendStream,
-    pub(super) frames: FramedRead<quinn::RecvStream, PacketCodec>,
+pub(crate) struct Raw {
+    pub(crate) send: quinn::SendStream,
+    pub(crate) frames: FramedRead<quinn::RecvStream, PacketCodec>,
 }
 
 impl Raw {
-    pub(super) async fn send(&mut self, packet: Packet) {
+    pub(crate) async fn send(&mut self, packet: Packet) {
         let mut bytes = BytesMut::new();
         PacketCodec::new(64 << 20)
             .encode(packet, &mut bytes)
@@ -189,27 +188,27 @@ impl Raw {
         self.send_bytes(&bytes).await;
     }
 
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         soon("room to write", self.send.write_all(bytes))
             .await
             .unwrap();
     }
 
     /// The next packet; `None` where the broker has ended its half or the connection is gone.
-    pub(super) async fn next(&mut self) -> Option<Packet> {
+    pub(crate) async fn next(&mut self) -> Option<Packet> {
         soon("a packet", self.frames.next())
             .await
             .and_then(Result::ok)
     }
 
-    pub(super) async fn stored(&mut self) -> Stored {
+    pub(crate) async fn stored(&mut self) -> Stored {
         match self.next().await {
             Some(Packet::Stored(stored)) => stored,
             other => panic!("not stored: {other:?}"),
         }
     }
 
-    pub(super) async fn delivery(&mut self) -> Delivery {
+    pub(crate) async fn delivery(&mut self) -> Delivery {
         match self.next().await {
             Some(Packet::Delivery(delivery)) => delivery,
             other => panic!("no delivery: {other:?}"),
@@ -217,13 +216,13 @@ impl Raw {
     }
 
     /// What comes within `time`, for a test that nothing does.
-    pub(super) async fn within(&mut self, time: Duration) -> Option<Packet> {
+    pub(crate) async fn within(&mut self, time: Duration) -> Option<Packet> {
         let next = tokio::time::timeout(time, self.frames.next()).await;
         next.ok().flatten().and_then(Result::ok)
     }
 }
 
 /// A stored batch's first place and time, to compare answers by.
-pub(super) fn place(stored: Stored) -> (RequestId, Offset, Timestamp) {
+pub(crate) fn place(stored: Stored) -> (RequestId, Offset, Timestamp) {
     (stored.request, stored.base, stored.time)
 }

@@ -4,7 +4,7 @@ use crate::{conn::close::CloseCode, wire::FailureCode};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What kind of failure a [`ConnectError`] is.
+        /// What kind of failure a [`ConnectError`](super::ConnectError) is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ConnectErrorKind {
@@ -14,6 +14,14 @@ macro_rules! kinds {
         impl ConnectErrorKind {
             /// Every kind.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The label in metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
         }
     };
 }
@@ -165,7 +173,8 @@ pub(super) mod alert {
 pub(super) fn kind_of_our_alert(alert: u8, reason: &str) -> ConnectErrorKind {
     use ConnectErrorKind as K;
     match alert {
-        alert::UNKNOWN_CA | alert::ACCESS_DENIED => K::Untrusted,
+        // The last one is what becomes of an authority that has the name of a trusted one, and another key.
+        alert::UNKNOWN_CA | alert::ACCESS_DENIED | alert::DECRYPT_ERROR => K::Untrusted,
         alert::CERTIFICATE_EXPIRED => K::Expired,
         // TLS has no alert of its own for a wrong name; a test holds rustls to these words.
         alert::BAD_CERTIFICATE if reason.contains("not valid for name") => K::WrongName,

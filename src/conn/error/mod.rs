@@ -33,6 +33,8 @@ pub(super) enum Cause {
     Unusable(quinn::ConnectError),
     /// Nothing came of an attempt within this time.
     TooSlow(Duration),
+    /// The server answered, and nothing came of the session within this time.
+    NoSession(Duration),
     /// The connection ended.
     Ended(Ending),
     /// The server answered with a refusal on the session stream.
@@ -98,7 +100,7 @@ impl ConnectError {
         match &self.cause {
             Cause::Resolve(_) => K::UnknownHost,
             Cause::Bind(_) | Cause::Unusable(_) => K::NoSocket,
-            Cause::TooSlow(_) => K::NoAnswer,
+            Cause::TooSlow(_) | Cause::NoSession(_) => K::NoAnswer,
             Cause::Ended(ending) => self.kind_of(ending),
             Cause::Refused(failure) => kind_of_failure(failure.code),
             Cause::Nonsense(_) => K::Protocol,
@@ -156,8 +158,14 @@ impl ConnectError {
             Cause::Resolve(None) => f.write_str("the name stands for no address that can be used"),
             Cause::Bind(error) => write!(f, "{error}"),
             Cause::Unusable(error) => write!(f, "{error}"),
-            Cause::TooSlow(limit) => write!(f, "nobody answered within {limit:?}"),
-            Cause::NoPong(limit) => write!(f, "it did not answer a ping within {limit:?}"),
+            Cause::TooSlow(limit) => write!(f, "nobody answered within {:?}", rounded(*limit)),
+            Cause::NoSession(limit) => {
+                let limit = rounded(*limit);
+                write!(f, "it did not open the session within {limit:?}")
+            }
+            Cause::NoPong(limit) => {
+                write!(f, "it did not answer a ping within {:?}", rounded(*limit))
+            }
             Cause::Nonsense(what) => write!(f, "it breaks the protocol: {what}"),
             Cause::Refused(failure) => {
                 let sentence = match self.kind() {
@@ -213,7 +221,7 @@ impl ConnectError {
                     _ => "its certificate or its handshake is no good",
                 };
                 f.write_str(sentence)?;
-                detail(f, reason.trim_start_matches("invalid peer certificate: "))
+                detail(f, &plain(reason))
             }
             Ending::Tls {
                 by: End::Peer,
@@ -241,6 +249,26 @@ impl ConnectError {
     }
 }
 
+/// What was left of a limit, to the millisecond: what came before the attempt has taken a little of it.
+fn rounded(limit: Duration) -> Duration {
+    let half = Duration::from_micros(500);
+    Duration::from_millis(u64::try_from((limit + half).as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What rustls says of a certificate, without the names of its types.
+fn plain(reason: &str) -> String {
+    let reason = reason.trim_start_matches("invalid peer certificate: ");
+    let Some((before, names)) = reason.split_once("only valid for ") else {
+        return reason.into();
+    };
+    let names = names
+        .replace("DnsName(\"", "")
+        .replace("\")", "")
+        .replace("IpAddress(", "")
+        .replace(')', "");
+    format!("{before}only valid for {names}")
+}
+
 fn detail(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     if text.is_empty() {
         Ok(())
@@ -257,6 +285,7 @@ impl Error for ConnectError {
             Cause::Resolve(None)
             | Cause::Unusable(_)
             | Cause::TooSlow(_)
+            | Cause::NoSession(_)
             | Cause::Ended(_)
             | Cause::Refused(_)
             | Cause::Nonsense(_)
@@ -334,6 +363,32 @@ mod tests {
         assert_eq!(
             ConnectError::lost("192.0.2.7:4433", address, Cause::Ended(Ending::Silent)).to_string(),
             "lost the connection to 192.0.2.7:4433: nothing was heard of it any more"
+        );
+    }
+
+    #[test]
+    fn a_limit_is_told_as_it_was_set_although_some_of_it_had_passed() {
+        let cause = Cause::TooSlow(Duration::from_nanos(999_977_857));
+        let error = ConnectError::connecting("x:1", None, cause);
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to x:1: nobody answered within 1s"
+        );
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_are_told_without_the_types_of_a_library() {
+        let error = ended(Ending::Tls {
+            by: End::Here,
+            alert: 42,
+            reason: "invalid peer certificate: certificate not valid for name \"b\"; certificate is only \
+                     valid for DnsName(\"a\"), IpAddress(127.0.0.1) or IpAddress(0::1)"
+                .into(),
+        });
+        let text = error.to_string();
+        assert!(
+            text.ends_with("for name \"b\"; certificate is only valid for a, 127.0.0.1 or 0::1"),
+            "{text}"
         );
     }
 

@@ -26,11 +26,11 @@ use super::{
     config::Config,
     error::{Cause, ConnectError},
     link::Link,
-    problem::{ConfigError, Problems},
     quic::BindError,
     sockets::Sockets,
     tls::TlsError,
 };
+use crate::config::{ConfigError, Problems};
 use crate::{tasks::Tasks, time, wire::Identity};
 
 /// How the connection stands.
@@ -54,7 +54,8 @@ pub enum LinkState {
         /// When it was lost.
         since: Instant,
     },
-    /// There will be no other. [`ConnectErrorKind::ClosedHere`] where that was our own will.
+    /// There will be no other. Of the kind [`ClosedHere`](super::error::ConnectErrorKind::ClosedHere) where that
+    /// was our own will.
     Closed(Arc<ConnectError>),
 }
 
@@ -79,6 +80,15 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// Starts to connect, as a client that does not produce: to ping, for instance. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Wrong options, and files that cannot be used. Everything else is published as [`LinkState`].
+    pub fn connect(config: Config) -> Result<Self, StartError> {
+        Self::start(config, None, &Tasks::new())
+    }
+
     /// Starts to connect, as one of `tasks`. `producer` says who we are where we mean to produce.
     ///
     /// # Errors
@@ -139,13 +149,13 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Where there is no new socket; everything stays with the old one.
+    /// Where there is no new socket. What has not moved stays with the old one.
     pub fn rebind(&self) -> Result<(), BindError> {
         self.sockets.rebind()
     }
 
-    /// Closes the connection with [`CloseCode::Done`] and waits until the broker has heard of it, at most `limit`.
-    /// What was written and not acknowledged is lost.
+    /// Closes the connection, with [`Done`](super::close::CloseCode::Done), and waits until the broker has heard of
+    /// it, at most `limit`. What was written and not acknowledged is lost.
     ///
     /// # Cancel safety
     ///

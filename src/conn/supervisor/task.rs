@@ -20,6 +20,7 @@ use crate::{
         sockets::Sockets,
         tls::TlsError,
     },
+    metrics::connection as metrics,
     time,
     wire::{Connect, Identity},
 };
@@ -155,6 +156,7 @@ impl Task {
             let began = time::now();
             let pings = Pings::new(self.config.ping_interval, self.config.ping_timeout, began);
             tracing::info!(server = link.server, address = %link.remote_address(), number = link.number, "connected");
+            metrics::connected();
             self.publish.send_replace(LinkState::Up(Arc::clone(&link)));
 
             let cause = tokio::select! {
@@ -167,6 +169,7 @@ impl Task {
             };
             link.close(session::code_for(&cause));
             let lost = ConnectError::lost(&link.server, link.remote_address(), cause);
+            metrics::failed(lost.kind().as_str());
             let lost = Arc::new(lost);
             tracing::info!(error = %lost, number = link.number, "disconnected");
             if lost.kind() == ConnectErrorKind::Fenced {
@@ -208,6 +211,7 @@ impl Task {
             {
                 return Err(failed.error);
             }
+            metrics::failed(failed.error.kind().as_str());
             tracing::debug!(error = %failed.error, attempt, ?wait, "no connection yet");
             last_error = Some(failed.error);
             time::sleep(wait).await;
@@ -271,7 +275,7 @@ impl Task {
         let opening = Session::open(&connection, self.connect.clone());
         let opened = match time::timeout(left, opening).await {
             Ok(opened) => opened,
-            Err(_) => Err(Cause::TooSlow(limit)),
+            Err(_) => Err(Cause::NoSession(limit)),
         };
         let (session, connected) = opened.map_err(|cause| {
             connection.close(session::code_for(&cause).into(), &[]);

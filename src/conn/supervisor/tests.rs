@@ -140,6 +140,41 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_whose_session_has_died_is_left_with_the_reason() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Mute);
+    let supervisor = world.start(world.config(&[A]));
+    supervisor.up().await.unwrap();
+    let ending = Ending::of(&broker.session().await.closed().await);
+    assert_eq!(ending.code(), Some(CloseCode::Unresponsive));
+    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_does_not_wait_behind_the_data_of_many_streams() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    let supervisor = world.start(world.config(&[A]));
+    let link = supervisor.up().await.unwrap();
+    let connection = broker.session().await;
+    world.memory.set_delay(Duration::from_millis(50));
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        let (mut send, recv) = link.try_open_bi().unwrap();
+        send.write_all(&[0; 20_000]).await.unwrap();
+        streams.push((send, recv));
+    }
+    let took = link.check().await.unwrap();
+    // One round trip for the ping, and at most one until the window has room for anything at all.
+    assert!(took <= Duration::from_millis(210), "{took:?}");
+    assert!(
+        link.path().full_since.is_some(),
+        "the network is what holds the data back"
+    );
+    drop(connection);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
@@ -267,7 +302,15 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
     let mut state = supervisor.state();
-    let failed_as = |kind| move |state: &LinkState| matches!(state, LinkState::Connecting { last_error: Some(e), .. } if e.kind() == kind);
+    let failed_as = |kind| {
+        move |state: &LinkState| match state {
+            LinkState::Connecting {
+                last_error: Some(error),
+                ..
+            } => error.kind() == kind,
+            _ => false,
+        }
+    };
     state.wait_for(failed_as(Kind::UnknownHost)).await.unwrap();
     world.memory.name("broker.test", &[address(B)]);
     state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
@@ -316,8 +359,9 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     down(&supervisor).await;
     assert_eq!(supervisor.up().await.unwrap().server(), B);
 
-    // One that goes away is the last.
-    at_b.endpoint.close(CloseCode::GoingAway.into(), b"");
+    // One that goes away is the last, even where it still answers.
+    let connection = at_b.session().await;
+    connection.close(CloseCode::GoingAway.into(), b"");
     down(&supervisor).await;
     let link = supervisor.up().await.unwrap();
     assert_eq!((link.server(), link.number()), (A, 3));
@@ -341,7 +385,7 @@ async fn a_refusal_is_told_at_once_in_the_broker_s_words() {
         ),
     ] {
         for answer in [
-            Answer::Refuse(failure, code, "unknown token"),
+            Answer::Refuse(failure, "unknown token"),
             Answer::Close(code, "unknown token"),
         ] {
             let world = World::new();
@@ -379,7 +423,14 @@ async fn a_broker_that_accepts_and_says_nothing_is_given_up_in_time() {
     let supervisor = world.start(world.config(&[A]));
     let ending = Ending::of(&broker.session().await.closed().await);
     assert_eq!(ending.code(), Some(CloseCode::HandshakeTimeout));
-    assert_eq!(refused(&supervisor).await.kind(), Kind::NoAnswer);
+    let error = refused(&supervisor).await;
+    assert_eq!(error.kind(), Kind::NoAnswer);
+    assert!(
+        error
+            .to_string()
+            .contains("it did not open the session within"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -541,10 +592,10 @@ async fn a_stream_over_the_peer_s_limit_is_refused_at_once_or_after_the_wait() {
     // A stream that is closed on both sides makes room for another.
     first.0.write_all(b"x").await.unwrap();
     first.0.finish().unwrap();
-    drop(first);
     let (mut send, mut recv) = connection.accept_bi().await.unwrap();
-    send.finish().unwrap();
     recv.read_to_end(10).await.unwrap();
+    send.finish().unwrap();
+    first.1.read_to_end(10).await.unwrap();
     link.open_bi(SECOND).await.unwrap();
     drop(second);
 

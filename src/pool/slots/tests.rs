@@ -215,6 +215,30 @@ fn at_the_peers_limit_waiters_stay_in_line_and_one_open_is_tried_after_each_paus
 }
 
 #[test]
+fn at_the_peers_limit_a_waiter_for_whom_nothing_can_come_back_is_served_without_a_pause() {
+    let now = start();
+    let mut books = Books::new(config());
+    books.join(0);
+    for waiter in [0, 1] {
+        let permit = permits(&mut books, now).pop().unwrap();
+        let told = books.on_open_failed(permit, Failure::Refused, now);
+        assert_eq!((told, books.status().limit), (Some(waiter), Some(0)));
+        books.join(waiter + 1);
+    }
+}
+
+#[test]
+fn who_does_not_wait_never_overtakes_who_does() {
+    let now = start();
+    let mut books = Books::new(config());
+    stock(&mut books, 0..1, now);
+    books.join(0);
+    assert!(books.try_take(now).is_none());
+    let actions = dry(&mut books, now);
+    assert!(matches!(actions[..], [Action::Hand(..)]), "{actions:?}");
+}
+
+#[test]
 fn a_stream_on_its_way_to_be_discarded_still_takes_its_room() {
     let now = start();
     let mut books = Books::new(Config { max: 1, ..config() });

@@ -92,3 +92,19 @@ async fn closing_a_pool_that_is_still_opening_its_first_streams_ends_it() {
         assert_whole(&pool, &peer);
     }
 }
+
+#[test]
+fn a_pool_whose_runtime_goes_closes_even_if_it_never_ran() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let [config, _] = modes();
+    let pool = {
+        let _context = runtime.enter();
+        StreamPool::new(Peer::default(), config).unwrap()
+    };
+    assert!(!pool.status().closed);
+    drop(runtime);
+    assert!(pool.status().closed);
+}

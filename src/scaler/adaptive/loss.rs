@@ -110,12 +110,7 @@ impl LossTerm {
         self.events
             .retain(|&(at, _)| now.saturating_duration_since(at) < memory);
 
-        let window = if load.mtu == 0 {
-            f64::MAX
-        } else {
-            (load.cwnd / load.mtu) as f64
-        };
-        let per_round_trip = (sent / round_trips).min(window);
+        let per_round_trip = sent / round_trips;
         let p = self.event_rate(totals.sent as f64);
         let wanted = (per_round_trip * p / (LATE - p).max(p)).max(1.0);
         let wanted = wanted.min(MAX_STREAMS as f64).ceil();
@@ -185,8 +180,6 @@ mod tests {
         let mut term = LossTerm::new(Duration::from_secs(10));
         let mut load = Load {
             rtt: Duration::from_millis(50),
-            cwnd: u64::MAX,
-            mtu: 1200,
             ..Load::default()
         };
         let looks = seconds * 20;
@@ -251,8 +244,6 @@ mod tests {
         let mut term = LossTerm::new(Duration::from_secs(10));
         let mut load = Load {
             rtt: Duration::from_millis(50),
-            cwnd: 1 << 30,
-            mtu: 1200,
             ..Load::default()
         };
         for look in 0..2000 {
@@ -284,8 +275,6 @@ mod tests {
         };
         let mut load = Load {
             rtt: Duration::from_millis(50),
-            cwnd: 1 << 30,
-            mtu: 1200,
             ..Load::default()
         };
         let mut term = LossTerm::new(Duration::from_secs(10));
@@ -302,8 +291,6 @@ mod tests {
     fn a_new_connection_starts_without_old_losses() {
         let mut load = Load {
             rtt: Duration::from_millis(50),
-            cwnd: 1 << 30,
-            mtu: 1200,
             ..Load::default()
         };
         let mut term = LossTerm::new(Duration::from_secs(10));
@@ -317,5 +304,25 @@ mod tests {
         term.on_look(origin() + load.rtt * 50, &load);
         assert_eq!(term.lanes(), 1);
         assert!(term.events.is_empty());
+    }
+
+    #[test]
+    fn losses_of_long_ago_are_no_measure_of_today() {
+        let mut load = Load {
+            rtt: Duration::from_millis(50),
+            ..Load::default()
+        };
+        let mut term = LossTerm::new(Duration::from_secs(10));
+        for look in 0..50 {
+            load.packets_sent += 100;
+            load.packets_lost += 1;
+            term.on_look(origin() + load.rtt * look, &load);
+        }
+        let later = origin() + Duration::from_secs(3600);
+        for look in 0..3 {
+            load.packets_sent += 100;
+            term.on_look(later + load.rtt * look, &load);
+        }
+        assert_eq!(term.lanes(), 1);
     }
 }

@@ -69,8 +69,11 @@ impl Need {
         }
     }
 
-    /// One full lane brings so many bytes per second.
+    /// One full lane brings so many bytes per second; nothing is learned from none.
     pub(super) fn on_lane_rate(&mut self, now: Instant, bytes_per_second: f64) {
+        if bytes_per_second <= 0.0 {
+            return;
+        }
         if self.lane_rate.is_some_and(|known| now >= known.until) {
             self.belief = self.belief.saturating_mul(2).min(LONGEST_BELIEF);
         }
@@ -137,5 +140,91 @@ impl Need {
             self.pace.restart();
             self.rate = Some(rate);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::cast_possible_truncation)]
+
+    use super::*;
+    use crate::scaler::model::origin;
+
+    const MS: Duration = Duration::from_millis(1);
+    const WINDOW: u64 = 64_000;
+
+    /// Shows a steady `rate` on eight lanes for `time` and returns the peak of the need at its end.
+    fn show(need: &mut Need, from: Instant, time: Duration, rate: f64) -> usize {
+        let mut load = Load {
+            lanes: 8,
+            lane_window: WINDOW,
+            in_flight_bytes: WINDOW,
+            rtt: 20 * MS,
+            ..Load::default()
+        };
+        let mut now = from;
+        while now < from + time {
+            now += 5 * MS;
+            let age = now - from;
+            load.acked_bytes = (rate * age.as_secs_f64()) as u64;
+            load.acked_at = Some(now);
+            need.on_look(now, &load);
+        }
+        need.peak(now)
+    }
+
+    fn need() -> Need {
+        Need::new(&Config {
+            idle_timeout: Duration::from_secs(1),
+            ..Config::default()
+        })
+    }
+
+    #[test]
+    fn the_rate_over_what_a_lane_can_do_holds_lanes_whose_windows_are_empty() {
+        let mut need = need();
+        assert_eq!(
+            show(&mut need, origin(), 2000 * MS, 4.4e6),
+            1,
+            "nothing is known of a lane"
+        );
+        let now = origin() + 2000 * MS;
+        need.on_lane_rate(now, 1e6);
+        assert_eq!(show(&mut need, now, 2000 * MS, 4.4e6), 5);
+    }
+
+    #[test]
+    fn a_trial_in_which_nobody_answered_teaches_nothing() {
+        let mut need = need();
+        need.on_lane_rate(origin(), 0.0);
+        assert_eq!(show(&mut need, origin(), 2000 * MS, 4.4e6), 1);
+    }
+
+    #[test]
+    fn a_lane_that_would_be_full_to_the_brim_is_one_too_few() {
+        let mut need = need();
+        need.on_lane_rate(origin(), 1e6);
+        assert_eq!(show(&mut need, origin(), 2000 * MS, 4.9e6), 6);
+    }
+
+    #[test]
+    fn a_measure_is_doubted_after_four_idle_timeouts_and_then_believed_twice_as_long() {
+        let mut need = need();
+        let mut now = origin();
+        for believed in [4000, 4000, 8000, 16_000] {
+            need.on_lane_rate(now, 1e6);
+            assert_eq!(show(&mut need, now, (believed - 100) * MS, 7.5e6), 8);
+            now += believed * MS;
+            need.clone().on_lane_rate(now - MS, 1e6);
+            if now > origin() + 4000 * MS {
+                now += 1100 * MS;
+                assert_eq!(show(&mut need, now - 1100 * MS, 1100 * MS, 7.5e6), 7);
+            } else {
+                // Measured anew before there was a doubt: believed as long as before.
+                now -= MS;
+            }
+        }
+        need.forget_lane_rate();
+        assert_eq!(show(&mut need, now, 1100 * MS, 7.5e6), 1);
     }
 }

@@ -46,3 +46,51 @@ impl Span {
         self.0 = self.0.map(|(_, last)| (last, last));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaler::model::origin;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn clumps_of_answers_give_their_exact_rate_wherever_one_looks() {
+        // 64 000 bytes every 20 ms are 3.2 MB a second, whatever the distance of the looks.
+        for gap in [3u32, 7, 11, 30, 41] {
+            let mut span = Span::default();
+            for look in (gap..300).step_by(usize::try_from(gap).unwrap()) {
+                let clumps = look / 20;
+                let load = Load {
+                    acked_bytes: 64_000 * u64::from(clumps),
+                    acked_at: (clumps > 0).then(|| origin() + MS * 20 * clumps),
+                    ..Load::default()
+                };
+                span.on_look(&load, origin());
+                if let Some((rate, _)) = span.rate() {
+                    assert!((rate - 3.2e6).abs() < 1.0, "{gap} ms: {rate}");
+                }
+            }
+            assert!(span.rate().is_some_and(|(_, time)| time >= 200 * MS));
+        }
+    }
+
+    #[test]
+    fn answers_from_before_the_stretch_do_not_count() {
+        let mut span = Span::default();
+        let mut load = Load {
+            acked_bytes: 1_000_000,
+            acked_at: Some(origin()),
+            ..Load::default()
+        };
+        span.on_look(&load, origin() + MS);
+        for at in [10, 20] {
+            load.acked_bytes += 1000;
+            load.acked_at = Some(origin() + MS * at);
+            span.on_look(&load, origin() + MS);
+        }
+        assert_eq!(span.rate(), Some((100_000.0, 10 * MS)));
+        span.restart();
+        assert_eq!(span.rate(), None);
+    }
+}

@@ -78,10 +78,11 @@ struct Baseline {
 impl Baseline {
     /// Goes on while messages wait for the same lanes, and begins anew otherwise.
     fn on_look(&mut self, now: Instant, load: &Load) {
-        if load.queued_messages == 0 || load.lanes != self.lanes {
+        let waiting = load.queued_messages > 0;
+        if !waiting || load.lanes != self.lanes || self.since.is_none() {
             *self = Self {
                 lanes: load.lanes,
-                since: (load.queued_messages > 0).then_some(now),
+                since: waiting.then_some(now),
                 span: Span::default(),
             };
         }
@@ -286,5 +287,218 @@ impl Trial {
     fn holds_longer(&self, load: &Load, min_gain: f64) -> bool {
         let hold = load.broker_hold.unwrap_or_default();
         hold.as_secs_f64() > self.hold.as_secs_f64() * (1.0 + min_gain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::cast_possible_truncation)]
+
+    use super::*;
+    use crate::scaler::model::origin;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Trials, and a producer with a backlog whose answers come as they are told to.
+    struct Bench {
+        trials: Trials,
+        now: Instant,
+        load: Load,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let config = Config {
+                idle_timeout: Duration::from_secs(1),
+                ..Config::default()
+            };
+            Self {
+                trials: Trials::new(&config),
+                now: origin(),
+                load: Load {
+                    lanes: 1,
+                    queued_messages: 1000,
+                    rtt: 20 * MS,
+                    ..Load::default()
+                },
+            }
+        }
+
+        /// Answers come at `rate`; stops at a verdict.
+        fn run(&mut self, millis: u32, rate: f64) -> Verdict {
+            for _ in 0..millis / 5 {
+                self.now += 5 * MS;
+                if rate > 0.0 {
+                    self.load.acked_bytes += (rate * 0.005) as u64;
+                    self.load.acked_at = Some(self.now);
+                }
+                let verdict = self.trials.on_look(self.now, &self.load);
+                if verdict != Verdict::Open {
+                    return verdict;
+                }
+            }
+            Verdict::Open
+        }
+
+        /// Opens `more`, ready a round trip later; answers still come at `rate`.
+        fn open(&mut self, more: usize, rate: f64) {
+            self.trials.begin(&self.load, more);
+            self.load.opening = more;
+            assert_eq!(self.run(20, rate), Verdict::Open);
+            self.load.opening = 0;
+            self.load.lanes += more;
+        }
+    }
+
+    fn proven(verdict: Verdict) -> Option<bool> {
+        match verdict {
+            Verdict::Gain { proven, .. } => Some(proven),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn twice_the_rate_is_seen_three_rounds_after_the_lanes_are_ready() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        let settled = bench.now;
+        assert_eq!(proven(bench.run(200, 2e6)), Some(true));
+        assert!(
+            bench.now - settled <= 30 * MS,
+            "a clear gain needs one round: {:?}",
+            bench.now - settled
+        );
+    }
+
+    #[test]
+    fn a_tenth_more_for_twice_the_lanes_is_a_gain_and_a_twentieth_is_none() {
+        for (rate, gain) in [(1.12e6, true), (1.05e6, false), (0.9e6, false)] {
+            let mut bench = Bench::new();
+            bench.run(200, 1e6);
+            bench.open(1, 1e6);
+            bench.run(20, 1e6);
+            let verdict = bench.run(200, rate);
+            assert_eq!(proven(verdict).is_some(), gain, "{rate}: {verdict:?}");
+            assert_eq!(verdict == Verdict::NoGain { lanes: 1 }, !gain);
+        }
+    }
+
+    #[test]
+    fn a_smaller_step_must_bring_its_share() {
+        for (rate, gain) in [(8.3e6, true), (8.05e6, false)] {
+            let mut bench = Bench::new();
+            bench.load.lanes = 8;
+            bench.run(200, 8e6);
+            bench.open(2, 8e6);
+            bench.run(20, 8e6);
+            assert_eq!(proven(bench.run(200, rate)).is_some(), gain, "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_doubtful_gain_over_a_short_baseline_is_taken_back_when_the_next_step_brings_nothing() {
+        let mut bench = Bench::new();
+        bench.run(10, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        assert_eq!(proven(bench.run(200, 1.2e6)), Some(false));
+        bench.open(2, 1.2e6);
+        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn a_doubtful_gain_over_a_long_baseline_stays() {
+        let mut bench = Bench::new();
+        bench.run(100, 1e6);
+        bench.open(1, 1e6);
+        bench.run(20, 1e6);
+        assert_eq!(proven(bench.run(200, 1.2e6)), Some(true));
+        bench.open(2, 1.2e6);
+        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 2 });
+    }
+
+    #[test]
+    fn without_a_baseline_lanes_are_kept_until_the_next_step() {
+        let mut bench = Bench::new();
+        bench.open(1, 0.0);
+        assert_eq!(proven(bench.run(300, 1e6)), Some(false));
+        bench.open(2, 1e6);
+        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn while_nobody_answers_there_is_no_verdict() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        assert_eq!(bench.run(10_000, 0.0), Verdict::Open);
+        assert!(bench.trials.is_running());
+    }
+
+    #[test]
+    fn answers_to_what_was_sent_before_the_backlog_are_no_baseline() {
+        // At half the load for long; the backlog begins, and the full rate is seen a round later.
+        let mut bench = Bench::new();
+        bench.load.queued_messages = 0;
+        bench.run(500, 0.5e6);
+        bench.load.queued_messages = 1000;
+        bench.run(20, 0.5e6);
+        bench.run(40, 1e6);
+        bench.open(1, 1e6);
+        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn the_baseline_follows_a_rate_that_changes() {
+        let mut bench = Bench::new();
+        bench.run(60_000, 1e6);
+        bench.run(400, 2e6);
+        bench.open(1, 2e6);
+        assert_eq!(bench.run(300, 2e6), Verdict::NoGain { lanes: 1 });
+    }
+
+    #[test]
+    fn an_empty_queue_ends_a_trial_and_tells_what_a_lane_can_do() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.open(1, 1e6);
+        bench.load.queued_messages = 0;
+        let Verdict::Enough { lane_rate } = bench.run(50, 1e6) else {
+            panic!("an empty queue");
+        };
+        assert!((lane_rate / 1e6 - 1.0).abs() < 0.01, "{lane_rate}");
+    }
+
+    #[test]
+    fn lanes_that_did_not_open_are_no_trial() {
+        let mut bench = Bench::new();
+        bench.run(200, 1e6);
+        bench.trials.begin(&bench.load, 1);
+        assert_eq!(bench.run(50, 1e6), Verdict::Void);
+        assert_eq!(bench.trials.ceiling(bench.now).map(|c| c.lanes), None);
+    }
+
+    #[test]
+    fn each_trial_without_gain_doubles_the_pause_and_a_gain_ends_that() {
+        let mut bench = Bench::new();
+        let try_for = |bench: &mut Bench, rate: f64| {
+            bench.load.lanes = 1;
+            bench.run(200, 1e6);
+            bench.open(1, 1e6);
+            bench.run(20, 1e6);
+            bench.run(300, rate)
+        };
+        let pause = |bench: &Bench| bench.trials.ceiling(bench.now).map(|c| c.until - bench.now);
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            assert_eq!(try_for(&mut bench, 1e6), Verdict::NoGain { lanes: 1 });
+            assert_eq!(pause(&bench), Some(Duration::from_secs(seconds)));
+        }
+        bench.now += Duration::from_secs(300);
+        assert_eq!(pause(&bench), None);
+        assert_eq!(proven(try_for(&mut bench, 2e6)), Some(true));
+        try_for(&mut bench, 1e6);
+        assert_eq!(pause(&bench), Some(Duration::from_secs(1)));
     }
 }

@@ -184,6 +184,19 @@ impl Folder {
         Ok(())
     }
 
+    /// How many bytes the disk has left for this process.
+    #[cfg(unix)]
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// How many bytes the disk has left for this process: not known here.
+    #[cfg(not(unix))]
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     /// Finds out whether `bytes` can be written to this disk.
     pub(super) fn probe(&self, bytes: usize) -> io::Result<()> {
         let path = self.path.join("probe");

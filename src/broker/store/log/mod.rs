@@ -18,7 +18,12 @@
 //! tries whether the disk takes a probe; then it opens the database again, writes everything that stood in the
 //! journal alone to tables (what could be read back after a failed sync may have been in the system's cache
 //! and nowhere else), and reads the books from it. Only then is it known what was stored, and only then are
-//! writes taken again. A producer that sends its batch once more gets the right answer in either case.
+//! writes taken again. A producer that sends its batch once more gets the right answer in either case; while
+//! the store refuses, a batch of the write that failed is answered `Failed` again and not `Refuses`, which
+//! would say that it is not stored.
+//!
+//! A disk that fills up should not come to that: below [`LogConfig::min_free_bytes`] appends are refused before
+//! they are tried, and what makes room again is still written.
 //!
 //! # Locks
 //!
@@ -37,6 +42,7 @@ mod writer;
 pub(super) mod tests;
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
@@ -52,7 +58,7 @@ use super::{
     books::{Books, millis},
 };
 use crate::{
-    Offset, ProducerId, TopicName, time,
+    Offset, ProducerId, RequestId, TopicName, time,
     wire::{Identity, TopicInfo},
 };
 
@@ -65,6 +71,11 @@ pub struct LogConfig {
     /// Memory for what is read from disk, in bytes. Default: 32 MiB. Readers near a topic's end read what is
     /// still in memory and do not need it.
     pub cache_bytes: u64,
+    /// So many bytes of the disk are left free. Default: 256 MiB. With less, appends are refused with
+    /// [`StoreError::Refuses`], while trims and positions are still written: without this a store that has
+    /// filled its disk could not even delete. It should not be less than the store needs to move what is in
+    /// memory to its place, which is about the default. Not looked at where the system is no Unix.
+    pub min_free_bytes: u64,
     /// How long after a failure of the disk writes are refused before one is tried again. Default: 5 s.
     pub retry_after: Duration,
     /// The most topics, producers, positions and dedupe entries.
@@ -76,6 +87,7 @@ impl Default for LogConfig {
         Self {
             fsync: Fsync::Always,
             cache_bytes: 32 << 20,
+            min_free_bytes: 256 << 20,
             retry_after: Duration::from_secs(5),
             limits: Limits::default(),
         }
@@ -129,6 +141,10 @@ struct Disk {
 struct Known {
     books: Books,
     health: Health,
+    /// Why there was no room for the last append that needed any; `None` where there was.
+    no_room: Option<String>,
+    /// What the write that failed may or may not have stored; empty while the store is ready.
+    in_doubt: HashSet<(ProducerId, RequestId)>,
     /// Bytes trimmed since space was last given back.
     trimmed: u64,
 }
@@ -216,6 +232,8 @@ impl Shared {
             known: Mutex::new(Known {
                 books,
                 health: Health::Ready,
+                no_room: None,
+                in_doubt: HashSet::new(),
                 trimmed: 0,
             }),
             positions: Mutex::default(),
@@ -436,10 +454,13 @@ impl Store for LogStore {
     }
 
     fn state(&self) -> StoreState {
-        match &self.shared.known().health {
-            Health::Ready => StoreState::Ready,
-            Health::Refusing { why, .. } => StoreState::Refusing(why.clone()),
-            Health::Closed => StoreState::Closed,
+        let known = self.shared.known();
+        match (&known.health, &known.no_room) {
+            (Health::Closed, _) => StoreState::Closed,
+            (Health::Refusing { why, .. }, _) | (Health::Ready, Some(why)) => {
+                StoreState::Refusing(why.clone())
+            }
+            (Health::Ready, None) => StoreState::Ready,
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     },
     Health, NewPosition, Positions, Shared,
     engine::{CommitError, Durable, Engine, Group},
+    folder::Folder,
     load::{self, LoadError},
     open_engine, rows,
 };
@@ -128,6 +129,7 @@ impl Turn<'_> {
         let mut known = self.shared.known();
         known.books = books;
         known.health = Health::Ready;
+        known.in_doubt.clear();
         tracing::info!("the store takes writes again");
         Ok(())
     }
@@ -160,28 +162,70 @@ impl Shared {
         group: &[Append],
         now: Instant,
     ) -> Vec<Result<Appended, StoreError>> {
-        let turn = match self.turn(now) {
-            Ok(turn) => turn,
-            Err(why) => {
-                let refuse = |_: &Append| Err(StoreError::Refuses(why.clone()));
-                return group.iter().map(refuse).collect();
-            }
-        };
+        let turn = self.turn(now);
         let (plan, rows) = {
-            let books = &self.known().books;
-            let plan = plan(books, group, u64::MAX);
-            let rows = producer_rows(books, &plan);
+            let known = &self.known();
+            if matches!(known.health, Health::Closed) {
+                return group.iter().map(|_| Err(super::closed())).collect();
+            }
+            let plan = plan(&known.books, group, u64::MAX);
+            let rows = producer_rows(&known.books, &plan);
             (plan, rows)
         };
         if plan.is_empty() {
             return plan.answers();
         }
+        let turn = match turn.and_then(|turn| self.check_room().map(|()| turn)) {
+            Ok(turn) => turn,
+            Err(why) => return self.refuse(group, plan, &why),
+        };
         let fill = |writes: &mut Group<'_>| fill(writes, group, &plan, rows);
-        let written = turn.write(Durable::AsConfigured, fill, |books| plan.enter(books));
-        match written {
+        match turn.write(Durable::AsConfigured, fill, |books| plan.enter(books)) {
             Ok(()) => plan.answers(),
-            Err(error) => plan.answers_without(|| store_error(&error)),
+            Err(error) => {
+                if let CommitError::Unknown(_) = error {
+                    let placed = plan.placed.iter().map(|placed| &group[placed.index]);
+                    let requests = placed.map(|append| (append.producer, append.request));
+                    self.known().in_doubt.extend(requests);
+                }
+                plan.answers_without(|_| store_error(&error))
+            }
         }
+    }
+
+    /// Refuses what of a group is not stored. Of what may be stored it does not say that it is not.
+    fn refuse(&self, group: &[Append], plan: Plan, why: &str) -> Vec<Result<Appended, StoreError>> {
+        let in_doubt = &self.known().in_doubt;
+        plan.answers_without(|index| {
+            let append = &group[index];
+            if in_doubt.contains(&(append.producer, append.request)) {
+                StoreError::Failed(why.to_owned())
+            } else {
+                StoreError::Refuses(why.to_owned())
+            }
+        })
+    }
+
+    /// Whether the disk has room for appends, and notes it.
+    fn check_room(&self) -> Result<(), String> {
+        let least = self.config.min_free_bytes;
+        let free = self.disk().folder.as_ref().map(Folder::free_bytes);
+        let no_room = match free {
+            Some(Ok(free)) if free < least => Some(format!(
+                "the disk has {free} bytes left, and {least} are to be left free"
+            )),
+            // A disk that cannot say is a disk to try.
+            _ => None,
+        };
+        let mut known = self.known();
+        if known.no_room.is_some() != no_room.is_some() {
+            match &no_room {
+                Some(why) => tracing::warn!(%why, "the store takes no appends"),
+                None => tracing::info!("the store takes appends again"),
+            }
+        }
+        known.no_room.clone_from(&no_room);
+        no_room.map_or(Ok(()), Err)
     }
 
     pub(super) fn enrol(

@@ -193,14 +193,14 @@ fn content(sent: &Sent, time: Timestamp) -> Bytes {
 
 /// The store under test, and what is needed to open it again.
 enum World {
-    Memory(MemoryStore),
+    Memory(Box<MemoryStore>),
     Log(LogStore, tempfile::TempDir),
 }
 
 impl World {
     fn store(&self) -> &dyn Store {
         match self {
-            Self::Memory(store) => store,
+            Self::Memory(store) => &**store,
             Self::Log(store, _) => store,
         }
     }
@@ -341,7 +341,7 @@ proptest! {
 
     #[test]
     fn the_memory_store_answers_any_history_as_lists_would(steps in steps()) {
-        run(async || World::Memory(MemoryStore::default()), steps);
+        run(async || World::Memory(Box::default()), steps);
     }
 }
 

@@ -1,0 +1,70 @@
+//! Pure: how the demo went.
+
+use std::fmt;
+
+use anabranch::producer::Lanes;
+use indicatif::HumanCount;
+use serde::Serialize;
+
+use super::{bursts::Sent, check::Check};
+use crate::output::rounded;
+
+/// What became of the messages, and how many lanes carried them.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    /// Messages that were sent and acknowledged.
+    sent: u64,
+    /// Messages that were in the topic.
+    stored: u64,
+    /// Messages that were not.
+    lost: u64,
+    /// Messages that were there once more.
+    duplicated: u64,
+    /// Whether the checksums over everything sent and everything read agree.
+    identical: bool,
+    /// The most lanes that were open at once.
+    lanes_max: usize,
+    /// Lanes at the end.
+    lanes_final: usize,
+    /// From the first message to the last acknowledgement, pauses included.
+    seconds: f64,
+}
+
+impl Summary {
+    pub(super) fn new(check: &Check, sent: &Sent, lanes: &Lanes) -> Self {
+        Self {
+            sent: sent.acknowledged,
+            stored: check.came(),
+            lost: check.lost(),
+            duplicated: check.duplicated(),
+            identical: check.is_identical(),
+            lanes_max: lanes.most,
+            lanes_final: lanes.open,
+            seconds: rounded(sent.took.as_secs_f64()),
+        }
+    }
+
+    /// Whether every message came back once and unchanged.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.lost == 0 && self.duplicated == 0 && self.identical
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "sent {}, stored {}, lost {}, duplicated {}, checksums {}",
+            HumanCount(self.sent),
+            HumanCount(self.stored),
+            HumanCount(self.lost),
+            HumanCount(self.duplicated),
+            if self.identical { "agree" } else { "differ" }
+        )?;
+        write!(
+            f,
+            "lanes: {} at most, {} at the end; {:.1} s",
+            self.lanes_max, self.lanes_final, self.seconds
+        )
+    }
+}

@@ -1,0 +1,33 @@
+//! A policy that does what another one says, and tells of every change.
+
+use std::time::Instant;
+
+use anabranch::scaler::{Action, Decision, Load, ScalePolicy};
+
+use crate::progress;
+
+/// Writes a line for each change of the number of lanes.
+#[derive(Debug)]
+pub(super) struct Told<P>(pub(super) P);
+
+impl<P: ScalePolicy> ScalePolicy for Told<P> {
+    fn decide(&mut self, now: Instant, load: &Load) -> Decision {
+        let decision = self.0.decide(now, load);
+        let lanes = load.streams();
+        let after = match decision.action {
+            Action::Hold => return decision,
+            Action::Open(more) => lanes + more.get(),
+            Action::Retire(fewer) => lanes.saturating_sub(fewer.get()),
+        };
+        progress::say(format_args!(
+            "lanes {lanes} -> {after} ({}), {} messages wait",
+            decision.reason, load.queued_messages
+        ));
+        tracing::debug!(?load, "the load behind it");
+        decision
+    }
+
+    fn backlog_threshold(&self, streams: usize) -> usize {
+        self.0.backlog_threshold(streams)
+    }
+}

@@ -1,0 +1,236 @@
+//! `anabranch produce`: lines in, messages out.
+//!
+//! ```text
+//! files, stdin ─ source.rs (a thread) ─▶ lines.rs ─▶ pump.rs ─▶ Producer
+//!                                          tally.rs ◀─ window.rs ◀─ receipts
+//! ```
+
+mod lines;
+mod pump;
+mod source;
+mod strategy;
+mod summary;
+mod tally;
+mod window;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Instant};
+
+use anabranch::{Producer, TopicName, conn::LinkState, producer};
+use bytes::Bytes;
+use clap::ValueEnum;
+use indicatif::{HumanBytes, HumanCount};
+
+use self::{
+    pump::{Pump, Rules},
+    source::Source,
+    strategy::Streams,
+    summary::Summary,
+    tally::Tally,
+    window::Window,
+};
+use crate::{
+    connection::{ConnectionArgs, Controller},
+    output::{self, Output},
+    progress::{self, Live},
+    signals, units,
+};
+
+/// How long the broker may take to hear that we leave.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Send lines of files or of standard input, each as one message.
+///
+/// The newline is not part of the message. Lines may hold any bytes. The first Ctrl-C stops the reading and sends what was
+/// read; the second one leaves at once. The exit code is 1 when any message was not delivered.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files to send; - or none is standard input.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The topic to send to.
+    #[arg(long, env = "ANABRANCH_TOPIC", value_name = "TOPIC")]
+    topic: TopicName,
+
+    /// Which promise of order is wanted.
+    #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
+    mode: Mode,
+
+    /// Lines are KEY, this, PAYLOAD; a line without it has no key. Messages with the same key keep their order.
+    /// \t is a tab.
+    #[arg(
+        long,
+        env = "ANABRANCH_KEY_DELIMITER",
+        value_name = "TEXT",
+        value_parser = delimiter
+    )]
+    key_delimiter: Option<String>,
+
+    /// The producer's name. A later producer of the same name takes over from an earlier one.
+    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = name)]
+    name: Option<String>,
+
+    /// How many streams carry messages in mode async: adaptive (one, and more when another would help), a number
+    /// from 1 to 64, or per-message (a stream for each, for comparison).
+    #[arg(
+        long,
+        env = "ANABRANCH_STRATEGY",
+        value_name = "STRATEGY",
+        default_value = "adaptive"
+    )]
+    strategy: Streams,
+
+    /// The congestion controller.
+    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    congestion: Controller,
+
+    /// From the sending of a message to its outcome at most; then it counts as failed.
+    #[arg(
+        long,
+        env = "ANABRANCH_DELIVERY_TIMEOUT",
+        value_name = "TIME",
+        default_value = "120s",
+        value_parser = units::some_duration
+    )]
+    delivery_timeout: Duration,
+
+    /// How long what was read may take to be delivered after the first Ctrl-C.
+    #[arg(
+        long,
+        env = "ANABRANCH_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = units::duration
+    )]
+    drain_timeout: Duration,
+
+    /// How to say what became of the messages.
+    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    output: Output,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Which promise of order is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Mode {
+    /// None between messages without a key: any lane takes the next one.
+    #[default]
+    Async,
+    /// The order of the lines, on one stream.
+    Ordered,
+}
+
+fn delimiter(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("must not be empty"),
+        text => Ok(text.replace("\\t", "\t")),
+    }
+}
+
+/// A producer's or a reader's name.
+pub(crate) fn name(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=200 => Ok(text.into()),
+        _ => Err("must have 1 to 200 bytes"),
+    }
+}
+
+impl Args {
+    fn config(&self) -> producer::Config {
+        let mut config = producer::Config::default();
+        config.name = self.name.clone();
+        config.delivery_timeout = self.delivery_timeout;
+        config.conn = self.connection.config();
+        config.conn.settings.congestion = self.congestion.into();
+        config
+    }
+
+    fn rules(&self) -> Rules {
+        let delimiter = self.key_delimiter.clone();
+        Rules {
+            mode: self.mode,
+            key_delimiter: delimiter.map(Bytes::from),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let tally = Arc::new(Tally::default());
+    let stop = signals::watch({
+        let tally = Arc::clone(&tally);
+        move || {
+            let left = tally.undelivered();
+            progress::say(format_args!(
+                "ended at once: {left} messages were read and not delivered"
+            ));
+        }
+    })?;
+    let source = Source::open(&args.files)?;
+    let config = args.config();
+    let producer = Producer::builder()
+        .config(config.clone())
+        .strategy(args.strategy.strategy())
+        .topic(args.topic.as_str())
+        .build()?;
+    tokio::select! {
+        connected = producer.connected() => connected?,
+        () = stop.cancelled() => {
+            progress::say("stopped before there was a connection; nothing was read");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+
+    let began = Instant::now();
+    let live = live(&producer, &tally, began);
+    let reading = source.read(config.max_message_bytes, Arc::clone(&tally))?;
+    let window = Window::new(&config, Arc::clone(&tally));
+    let mut pump = Pump::new(&producer, args.rules(), reading, Arc::clone(&tally), window);
+    let too_late = async {
+        stop.cancelled().await;
+        let left = tally.undelivered();
+        progress::say(format_args!(
+            "stopping: {left} messages are to be delivered; a second signal leaves at once"
+        ));
+        tokio::time::sleep(args.drain_timeout).await;
+    };
+    let goodbye = tokio::select! {
+        () = pump.run(&stop) => GOODBYE,
+        () = too_late => Duration::ZERO,
+    };
+    let took = began.elapsed();
+    let (held, lanes) = (producer.load(), producer.lanes());
+    // What it hands back, the receipts tell too.
+    let _ = producer.clone().close(goodbye).await;
+    pump.give_up();
+    drop(live);
+
+    let summary = Summary::new(&tally, held.retried, took, lanes.most);
+    output::summary(args.output, &summary)?;
+    Ok(match summary.is_success() && !pump.is_unread() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// The line that shows how it goes.
+fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
+    let (producer, tally) = (producer.clone(), Arc::clone(tally));
+    let link = producer.link();
+    Live::begin(move || {
+        let (held, lanes) = (producer.load(), producer.lanes().open);
+        let connected = match &*link.borrow() {
+            LinkState::Up(_) => "",
+            _ => "  no connection, trying again",
+        };
+        let delivered = tally.delivered();
+        format!(
+            "{} delivered  {} read  {}/s  backlog {}  lanes {lanes}{connected}",
+            HumanCount(delivered),
+            HumanBytes(tally.read_bytes()),
+            HumanCount(units::whole(units::per_second(delivered, began.elapsed()))),
+            HumanCount((held.queued_messages + held.in_flight_messages) as u64),
+        )
+    })
+}

@@ -1,0 +1,660 @@
+//! What needs real sockets and real TLS: what each end sees of every way in which a handshake can fail, a broker that
+//! is killed and started again, and the sight of a connection beside quinn's own figures.
+#![allow(clippy::disallowed_methods)]
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use quinn::Connection;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    admission::{Admission, Busy, HandshakeError, handshake},
+    close::{CloseCode, End, Ending},
+    config::Config,
+    error::{ConnectError, ConnectErrorKind as Kind},
+    network::{Network, Resolving, Udp},
+    quic::{self, Settings},
+    reset::ResetKey,
+    sight::Sight,
+    supervisor::{LinkState, Supervisor},
+    testing::{Answer, TestBroker, certs, client, soon},
+    tls::{self, CertifiedKey, ClientCertificates, ClientTls, Fingerprint, Pem, ServerTls, Trust},
+};
+use crate::tasks::Tasks;
+
+const LOCALHOST: &str = "127.0.0.1:0";
+const YEAR: i32 = 2000;
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        Self::called(&format!("authority {}", COUNT.fetch_add(1, Relaxed)))
+    }
+
+    fn called(name: &str) -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> Pem {
+        Pem::Text(self.0.pem().into_bytes())
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::CaPem(self.0.pem().into_bytes())
+    }
+
+    /// A certificate for `name`, altered by `alter`, and its fingerprint.
+    fn sign(
+        &self,
+        name: &str,
+        alter: impl FnOnce(&mut CertificateParams),
+    ) -> (CertifiedKey, Fingerprint) {
+        let mut params = CertificateParams::new(vec![name.into()]).unwrap();
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        alter(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let pair = CertifiedKey {
+            chain: Pem::Text(certificate.pem().into_bytes()),
+            key: Pem::Text(key.serialize_pem().into_bytes()),
+        };
+        (pair, Fingerprint::of(certificate.der()))
+    }
+
+    fn server(&self, name: &str) -> ServerTls {
+        ServerTls::showing(self.sign(name, |_| ()).0)
+    }
+}
+
+fn valid(from: i32, to: i32) -> impl FnOnce(&mut CertificateParams) {
+    move |params| {
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    }
+}
+
+fn supervise(config: Config) -> Supervisor {
+    Supervisor::start(config, None, &Tasks::new()).unwrap()
+}
+
+/// Lets a client and a server meet, and returns what each of them makes of it.
+async fn meet(
+    server: Arc<rustls::ServerConfig>,
+    client_tls: ClientTls,
+) -> (
+    Result<(), Arc<ConnectError>>,
+    Result<Connection, Ending>,
+    SocketAddr,
+) {
+    let settings = Settings::server();
+    let config = quic::server_config(server, &settings, &Admission::default()).unwrap();
+    let listen = LOCALHOST.parse().unwrap();
+    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let mut config = client(address.to_string());
+    config.tls = client_tls;
+    let supervisor = supervise(config);
+    let (tell, mut told) = mpsc::channel(16);
+    // Again and again: on a machine that stalls, the news of a close can be overtaken, and the client comes back.
+    let serving = tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let outcome = match incoming.await {
+                Err(error) => Err(Ending::of(&error)),
+                Ok(connection) => tokio::select! {
+                    error = connection.closed() => Err(Ending::of(&error)),
+                    // The client is content. What matters here is over.
+                    Ok(_) = connection.accept_bi() => {
+                        connection.close(CloseCode::Unauthorised.into(), b"the test is over");
+                        Ok(connection)
+                    }
+                },
+            };
+            tell.try_send(outcome).unwrap();
+        }
+    });
+    let client_saw = soon(supervisor.up()).await;
+    let server_saw = soon(told.recv()).await.unwrap();
+    serving.abort();
+    let client_saw = match client_saw.unwrap_err() {
+        over if over.to_string().ends_with("the test is over") => Ok(()),
+        error => Err(error),
+    };
+    (client_saw, server_saw, address)
+}
+
+/// What the client says, without the part that names the server.
+fn because(error: &ConnectError, address: SocketAddr) -> String {
+    let text = error.to_string();
+    let rest = text.strip_prefix(&format!("cannot connect to {address}: "));
+    rest.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+fn tls_alert_by(end: End, alert: u8) -> impl Fn(&Ending) -> bool {
+    move |ending| matches!(ending, Ending::Tls { by, alert: a, .. } if *by == end && *a == alert)
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
+    // unknown_ca, and decrypt_error where the authority has the name of a trusted one.
+    for (trusted, alert) in [("ours", 48), ("theirs", 51)] {
+        let server = Authority::called("theirs").server("127.0.0.1");
+        let trust = ClientTls::trusting(Authority::called(trusted).trust());
+        let (client, server, address) = meet(server.to_rustls().unwrap(), trust).await;
+        let error = client.unwrap_err();
+        assert_eq!(error.kind(), Kind::Untrusted);
+        assert_eq!(
+            because(&error, address),
+            "no authority that is trusted here has signed its certificate"
+        );
+        assert!(
+            tls_alert_by(End::Peer, alert)(&server.unwrap_err()),
+            "{alert}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_expired_or_not_valid_yet_is_told_with_its_dates() {
+    let authority = Authority::new();
+    for (from, to, words) in [
+        (YEAR, YEAR + 1, "certificate expired: verification time"),
+        (
+            YEAR + 1000,
+            YEAR + 1001,
+            "certificate not valid yet: verification time",
+        ),
+    ] {
+        let (pair, _) = authority.sign("127.0.0.1", valid(from, to));
+        let server = ServerTls::showing(pair).to_rustls().unwrap();
+        let (client, server, address) = meet(server, ClientTls::trusting(authority.trust())).await;
+        let error = client.unwrap_err();
+        assert_eq!(error.kind(), Kind::Expired);
+        let text = because(&error, address);
+        let start = format!("its certificate is expired or not valid yet: {words}");
+        assert!(text.starts_with(&start), "{text}");
+        assert!(
+            tls_alert_by(End::Peer, 45)(&server.unwrap_err()),
+            "certificate_expired"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_told_with_its_names() {
+    let authority = Authority::new();
+    let server = authority.server("broker.example").to_rustls().unwrap();
+    let (client, server, address) = meet(server, ClientTls::trusting(authority.trust())).await;
+    let error = client.unwrap_err();
+    assert_eq!(error.kind(), Kind::WrongName);
+    assert_eq!(
+        because(&error, address),
+        "its certificate is for another name: certificate not valid for name \"127.0.0.1\"; \
+         certificate is only valid for DnsName(\"broker.example\")"
+    );
+    assert!(
+        tls_alert_by(End::Peer, 42)(&server.unwrap_err()),
+        "bad_certificate"
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_known_by_its_fingerprint_alone() {
+    // Of no authority that anybody knows, for another name, and long expired.
+    let (pair, pinned) = Authority::new().sign("x.example", valid(YEAR, YEAR + 1));
+    let server = ServerTls::showing(pair).to_rustls().unwrap();
+    let trust = ClientTls::trusting(Trust::Pinned(pinned));
+    let (client, _, _) = meet(Arc::clone(&server), trust).await;
+    client.unwrap();
+
+    let (_, other) = Authority::new().sign("127.0.0.1", |_| ());
+    let (client, server, address) = meet(server, ClientTls::trusting(Trust::Pinned(other))).await;
+    let error = client.unwrap_err();
+    assert_eq!(error.kind(), Kind::Untrusted);
+    let text = because(&error, address);
+    assert_eq!(text, "its certificate is not the one that is pinned");
+    assert!(
+        tls_alert_by(End::Peer, 49)(&server.unwrap_err()),
+        "access_denied"
+    );
+}
+
+#[tokio::test]
+async fn who_accepts_any_certificate_gets_any() {
+    let server = Authority::new().server("x.example").to_rustls().unwrap();
+    let trust = ClientTls::trusting(Trust::DangerouslyAcceptAny);
+    meet(server, trust).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn another_version_of_the_protocol_is_told() {
+    let authority = Authority::new();
+    let speaking = |protocols: &[&[u8]]| {
+        let mut server = (*authority.server("127.0.0.1").to_rustls().unwrap()).clone();
+        server.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+        Arc::new(server)
+    };
+    let trust = || ClientTls::trusting(authority.trust());
+
+    // Also of a server that does not say what it speaks.
+    for protocols in [&[&b"anabranch/2"[..]][..], &[]] {
+        let (client, server, address) = meet(speaking(protocols), trust()).await;
+        let error = client.unwrap_err();
+        assert_eq!(error.kind(), Kind::Version);
+        assert_eq!(because(&error, address), "it does not speak anabranch/1");
+        assert_eq!(server.unwrap_err(), Ending::Version { by: End::Here });
+    }
+
+    // A server that speaks this version and a later one.
+    let both = speaking(&[b"anabranch/2", b"anabranch/1"]);
+    meet(both, trust()).await.0.unwrap();
+}
+
+fn asking(authority: &Authority, clients: ClientCertificates) -> Arc<rustls::ServerConfig> {
+    let (certificate, _) = authority.sign("127.0.0.1", |_| ());
+    let tls = ServerTls::Parts {
+        certificate,
+        clients,
+    };
+    tls.to_rustls().unwrap()
+}
+
+fn with_certificate(authority: &Authority, certificate: Option<CertifiedKey>) -> ClientTls {
+    ClientTls::Parts {
+        trust: authority.trust(),
+        certificate,
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_is_asked_for() {
+    let authority = Authority::new();
+    let ca = authority.pem();
+    let server = asking(&authority, ClientCertificates::Required { ca });
+    let (client, server, address) = meet(server, with_certificate(&authority, None)).await;
+    let error = client.unwrap_err();
+    assert_eq!(error.kind(), Kind::ClientCertificateRequired);
+    assert_eq!(
+        because(&error, address),
+        "it asks for a client certificate, and none is configured"
+    );
+    let ending = server.unwrap_err();
+    assert!(
+        tls_alert_by(End::Here, 116)(&ending),
+        "certificate_required: {ending:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_an_unknown_authority_is_refused_even_where_it_is_optional() {
+    let authority = Authority::new();
+    let stranger = Authority::new().sign("client", |_| ()).0;
+    for clients in [
+        ClientCertificates::Required {
+            ca: authority.pem(),
+        },
+        ClientCertificates::Optional {
+            ca: authority.pem(),
+        },
+    ] {
+        let server = asking(&authority, clients);
+        let certificate = Some(stranger.clone());
+        let (client, server, address) =
+            meet(server, with_certificate(&authority, certificate)).await;
+        let error = client.unwrap_err();
+        assert_eq!(error.kind(), Kind::ClientCertificateRefused);
+        let text = because(&error, address);
+        let start = "it does not accept our client certificate (TLS alert 48)";
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            tls_alert_by(End::Here, 48)(&server.unwrap_err()),
+            "unknown_ca"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_expired_is_refused() {
+    let authority = Authority::new();
+    let server = asking(
+        &authority,
+        ClientCertificates::Required {
+            ca: authority.pem(),
+        },
+    );
+    let (expired, _) = authority.sign("client", valid(YEAR, YEAR + 1));
+    let (client, server, _) = meet(server, with_certificate(&authority, Some(expired))).await;
+    assert_eq!(client.unwrap_err().kind(), Kind::ClientCertificateRefused);
+    assert!(
+        tls_alert_by(End::Here, 45)(&server.unwrap_err()),
+        "certificate_expired"
+    );
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_accepted_is_known_to_the_server() {
+    let authority = Authority::new();
+    for clients in [
+        ClientCertificates::Required {
+            ca: authority.pem(),
+        },
+        ClientCertificates::Optional {
+            ca: authority.pem(),
+        },
+    ] {
+        let server = asking(&authority, clients);
+        let (certificate, fingerprint) = authority.sign("client", |_| ());
+        let (client, server, _) =
+            meet(server, with_certificate(&authority, Some(certificate))).await;
+        client.unwrap();
+        assert_eq!(tls::peer_fingerprint(&server.unwrap()), Some(fingerprint));
+    }
+    let server = asking(
+        &authority,
+        ClientCertificates::Optional {
+            ca: authority.pem(),
+        },
+    );
+    let (client, server, _) = meet(server, with_certificate(&authority, None)).await;
+    client.unwrap();
+    assert_eq!(tls::peer_fingerprint(&server.unwrap()), None);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_is_busy() {
+    let tls = certs().server_tls().to_rustls().unwrap();
+    let settings = Settings::server();
+    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let listen = LOCALHOST.parse().unwrap();
+    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let supervisor = supervise(client(address.to_string()));
+    let full = Admission {
+        max_connections: 0,
+        ..Admission::default()
+    };
+    let incoming = soon(endpoint.accept()).await.unwrap();
+    assert!(full.admit(incoming, Busy::default()).is_none());
+    let mut state = supervisor.state();
+    let busy = state.wait_for(|state| {
+        matches!(state, LinkState::Connecting { last_error: Some(error), .. }
+            if error.kind() == Kind::Busy)
+    });
+    drop(soon(busy).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_gets_in() {
+    let tls = certs().server_tls().to_rustls().unwrap();
+    let settings = Settings::server();
+    let strict = Admission {
+        retry_above: 0,
+        ..Admission::default()
+    };
+    let config = quic::server_config(tls, &settings, &strict).unwrap();
+    let listen = LOCALHOST.parse().unwrap();
+    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let _supervisor = supervise(client(address.to_string()));
+    let first = soon(endpoint.accept()).await.unwrap();
+    assert!(!first.remote_address_validated());
+    assert!(strict.admit(first, Busy::default()).is_none());
+    let second = soon(endpoint.accept()).await.unwrap();
+    assert!(second.remote_address_validated());
+    let connecting = strict.admit(second, Busy::default()).unwrap();
+    soon(handshake(connecting, strict.handshake_timeout))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_begins_a_handshake_and_goes_silent_is_dropped_in_time() {
+    let tls = certs().server_tls().to_rustls().unwrap();
+    let settings = Settings::server();
+    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let listen = LOCALHOST.parse().unwrap();
+    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    // A relay that lets the client's first packet through, and nothing back.
+    let relay = tokio::net::UdpSocket::bind(LOCALHOST).await.unwrap();
+    let _supervisor = supervise(client(relay.local_addr().unwrap().to_string()));
+    let mut packet = [0; 2000];
+    let (length, _) = soon(relay.recv_from(&mut packet)).await.unwrap();
+    relay.send_to(&packet[..length], address).await.unwrap();
+    let incoming = soon(endpoint.accept()).await.unwrap();
+    let limit = Duration::from_millis(50);
+    let outcome = soon(handshake(incoming.accept().unwrap(), limit)).await;
+    assert!(matches!(outcome, Err(HandshakeError::TooSlow(l)) if l == limit));
+}
+
+/// A broker in a process of its own, as far as that goes: killing it sends nothing to anybody.
+struct Killable {
+    runtime: Option<tokio::runtime::Runtime>,
+    address: SocketAddr,
+}
+
+impl Killable {
+    fn start(listen: &str, reset_key: Option<ResetKey>) -> Option<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let entered = runtime.enter();
+        let mut settings = Settings::server();
+        settings.reset_key = reset_key;
+        let tls = certs().server_tls().to_rustls().unwrap();
+        let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+        let listen = listen.parse().unwrap();
+        let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).ok();
+        let address = endpoint.as_ref().map(|e| e.local_addr().unwrap());
+        if let Some(endpoint) = endpoint {
+            runtime.spawn(TestBroker::serve_all(endpoint, Answer::Welcome));
+        }
+        drop(entered);
+        let Some(address) = address else {
+            runtime.shutdown_background();
+            return None;
+        };
+        Some(Self {
+            runtime: Some(runtime),
+            address,
+        })
+    }
+}
+
+impl Drop for Killable {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+/// The old socket is closed by a thread that nobody waits for.
+async fn start_again(address: SocketAddr, reset_key: Option<ResetKey>) -> Killable {
+    soon(async {
+        loop {
+            match Killable::start(&address.to_string(), reset_key.clone()) {
+                Some(again) => break again,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
+async fn why_down(supervisor: &Supervisor) -> Arc<ConnectError> {
+    let mut state = supervisor.state();
+    let down = state.wait_for(|state| matches!(state, LinkState::Down { .. }));
+    match &*soon(down).await.unwrap() {
+        LinkState::Down { last_error, .. } => Arc::clone(last_error),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_and_started_again_is_found_again() {
+    let broker = Killable::start(LOCALHOST, None).unwrap();
+    let address = broker.address;
+    let mut config = client(address.to_string());
+    config.ping_interval = Duration::from_millis(100);
+    config.ping_timeout = Duration::from_millis(500);
+    config.reconnect_backoff.min = Duration::from_millis(10);
+    config.reconnect_backoff.max = Duration::from_millis(50);
+    let supervisor = supervise(config);
+    let first = soon(supervisor.up()).await.unwrap();
+    assert_eq!(first.number(), 1);
+
+    drop(broker);
+    assert_eq!(why_down(&supervisor).await.kind(), Kind::Silent);
+    let _again = start_again(address, None).await;
+    let second = soon(supervisor.up()).await.unwrap();
+    assert_eq!(second.number(), 2);
+    assert_eq!(second.remote_address(), address);
+}
+
+#[tokio::test]
+async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_once() {
+    let key = Some(ResetKey::from_bytes([7; 32]));
+    let broker = Killable::start(LOCALHOST, key.clone()).unwrap();
+    let address = broker.address;
+    let mut config = client(address.to_string());
+    // So long that the test would fail if it came to that.
+    config.settings.idle_timeout = Duration::from_secs(1000);
+    config.ping_interval = Duration::from_secs(400);
+    config.ping_timeout = Duration::from_secs(400);
+    let supervisor = supervise(config);
+    let link = soon(supervisor.up()).await.unwrap();
+    assert!(soon(link.check()).await.is_some());
+
+    drop(broker);
+    let _again = start_again(address, key).await;
+    // Anything that is sent will do.
+    assert_eq!(soon(link.check()).await, None);
+    assert_eq!(why_down(&supervisor).await.kind(), Kind::Restarted);
+    assert_eq!(soon(supervisor.up()).await.unwrap().number(), 2);
+}
+
+#[tokio::test]
+async fn a_client_moves_to_another_port_and_keeps_its_connection() {
+    let mut broker = TestBroker::start(LOCALHOST, Answer::Welcome, &Udp::default());
+    let supervisor = supervise(client(broker.address.to_string()));
+    let link = soon(supervisor.up()).await.unwrap();
+    let connection = soon(broker.session()).await;
+    let before = connection.remote_address();
+    supervisor.rebind().unwrap();
+    soon(async {
+        // A machine that stalls may take the first try for a failed one, and the next packet is another try.
+        while connection.remote_address() == before {
+            assert!(link.check().await.is_some());
+        }
+    })
+    .await;
+    assert_eq!(soon(supervisor.up()).await.unwrap().number(), 1);
+}
+
+/// A machine that knows `localhost` under both of its addresses, as not every one does.
+#[derive(Debug)]
+struct TwoLocalhosts(Udp);
+
+impl Network for TwoLocalhosts {
+    fn bind(&self, local: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+        self.0.bind(local)
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+        assert_eq!(host, "localhost");
+        let both = [
+            (Ipv6Addr::LOCALHOST, port).into(),
+            (Ipv4Addr::LOCALHOST, port).into(),
+        ];
+        Box::pin(std::future::ready(Ok(both.to_vec())))
+    }
+}
+
+#[tokio::test]
+async fn localhost_is_reached_whichever_of_its_addresses_the_broker_has() {
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        if std::net::UdpSocket::bind(listen).is_err() {
+            continue; // a machine without IPv6
+        }
+        let broker = TestBroker::start(listen, Answer::Welcome, &Udp::default());
+        let mut config = client(format!("localhost:{}", broker.address.port()));
+        config.network = Arc::new(TwoLocalhosts(Udp::default()));
+        let link = soon(supervise(config).up()).await.unwrap();
+        assert_eq!(link.remote_address(), broker.address);
+    }
+}
+
+#[tokio::test]
+async fn the_sight_of_a_connection_agrees_with_quinn_s_own_figures() {
+    let settings = Settings::server();
+    let tls = certs().server_tls().to_rustls().unwrap();
+    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let listen: SocketAddr = LOCALHOST.parse().unwrap();
+    let server = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let address = server.local_addr().unwrap();
+    let reading = tokio::spawn(async move {
+        let connection = server.accept().await.unwrap().await.unwrap();
+        let (mut send, mut recv) = connection.accept_bi().await.unwrap();
+        let read = recv.read_to_end(1 << 22).await.unwrap().len();
+        send.write_all(b"thanks").await.unwrap();
+        send.finish().unwrap();
+        connection.closed().await;
+        read
+    });
+
+    let trust = ClientTls::trusting(certs().trust()).to_rustls().unwrap();
+    let settings = Settings::default();
+    let endpoint = quic::client_endpoint(listen, &settings, &Udp::default()).unwrap();
+    let sight = Arc::new(Sight::new(crate::time::now()));
+    let base = quic::client_config(trust).unwrap();
+    let config = quic::client_config_for(&base, &settings, Arc::clone(&sight));
+    let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
+    let connection = soon(connecting).await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    soon(send.write_all(&[7; 1 << 22])).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(recv.read_to_end(10)).await.unwrap(), b"thanks");
+    soon(send.stopped()).await.unwrap();
+
+    // Asking quinn for the controller copies it, and changes nothing.
+    let _ = connection.congestion_state();
+    let view = sight.snapshot();
+    let stats = connection.stats();
+    assert_eq!(view.cwnd, stats.path.cwnd);
+    assert_eq!(view.mtu, u64::from(stats.path.current_mtu));
+    assert_eq!(view.congestion_events, stats.path.congestion_events);
+    assert!(
+        view.lost_bytes <= stats.path.lost_bytes,
+        "{view:?} {stats:?}"
+    );
+    assert!(view.acked_bytes >= 1 << 22, "{view:?}");
+    assert!(view.sent_bytes >= 1 << 22, "{view:?}");
+    assert!(view.sent_bytes <= stats.udp_tx.bytes, "{view:?} {stats:?}");
+    assert!(
+        view.in_flight < 10_000,
+        "only a few acknowledgements: {view:?}"
+    );
+    assert!(view.min_rtt.unwrap() < Duration::from_secs(1), "{view:?}");
+    assert_eq!(view.paths, 1);
+    connection.close(CloseCode::Done.into(), b"");
+    assert_eq!(soon(reading).await.unwrap(), 1 << 22);
+}

@@ -1,0 +1,111 @@
+//! Pure: a consumer's options, and the rules between them.
+
+use crate::{
+    TopicName,
+    config::{ConfigError, Problems},
+    conn,
+    wire::Start,
+};
+
+/// What a consumer reads, from where, and from whom.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// How the broker is reached.
+    pub connection: conn::Config,
+    /// The topic's name. Default: none; it must be given.
+    pub topic: String,
+    /// The name under which the broker keeps this reader's position: 1 to 200 bytes. Default: none, and no position
+    /// is kept. Two consumers of one name at a time each get every message, and share the position.
+    pub name: Option<String>,
+    /// Where to begin; a name that has a position already begins there instead. Default: [`Start::Latest`].
+    pub from: Start,
+    /// How many bytes of batches may wait for the application. Default 4 MiB; 1 B to 4 GiB. One batch may come on
+    /// top. Small holds up the broker on a long link, where this much is the most that can be under way.
+    pub credit_bytes: u64,
+    /// The longest batch that is taken, in bytes. Default 64 MiB; 64 KiB to 1 GiB, and at least what the broker
+    /// allows its producers.
+    pub max_batch: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connection: conn::Config::default(),
+            topic: String::new(),
+            name: None,
+            from: Start::default(),
+            credit_bytes: 4 << 20,
+            max_batch: 64 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// Checks every field; with all of them right, the topic.
+    ///
+    /// # Errors
+    /// Every wrong field.
+    pub fn check(&self) -> Result<TopicName, ConfigError> {
+        let mut problems = Problems::default();
+        self.connection.problems(&mut problems);
+        let topic = TopicName::new(&self.topic);
+        let rule =
+            "must be 1 to 200 letters, digits, '.', '_' or '-', not beginning with '.' or '-'";
+        problems.expect(topic.is_ok(), "topic", &self.topic, rule);
+        problems.expect(
+            self.name
+                .as_ref()
+                .is_none_or(|name| (1..=200).contains(&name.len())),
+            "name",
+            &self.name,
+            "must have 1 to 200 bytes",
+        );
+        problems.expect(
+            (1..=1 << 32).contains(&self.credit_bytes),
+            "credit_bytes",
+            &self.credit_bytes,
+            "must be 1 to 4294967296",
+        );
+        problems.expect(
+            (64 << 10..=1 << 30).contains(&self.max_batch),
+            "max_batch",
+            &self.max_batch,
+            "must be 64 KiB to 1 GiB",
+        );
+        problems.into_result()?;
+        Ok(topic.expect("checked a moment ago"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let config = Config {
+            topic: "a b".into(),
+            name: Some(String::new()),
+            credit_bytes: 0,
+            max_batch: 0,
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        assert_eq!(
+            fields,
+            ["servers", "topic", "name", "credit_bytes", "max_batch"]
+        );
+    }
+
+    #[test]
+    fn the_defaults_need_nothing_but_a_server_and_a_topic() {
+        let config = Config {
+            connection: conn::Config::to("localhost:4433"),
+            topic: "orders".into(),
+            ..Config::default()
+        };
+        assert_eq!(config.check().unwrap().as_str(), "orders");
+    }
+}

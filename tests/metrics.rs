@@ -1,0 +1,139 @@
+//! What is recorded is described, and what is described is recorded.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anabranch::{
+    Producer, TopicName,
+    broker::{
+        Broker, Config, Retention,
+        store::{MemoryStore, Store},
+    },
+    conn::{ClientTls, Trust},
+    consumer::Consumer,
+    metrics::{ALL, Kind},
+    wire::Start,
+};
+use metrics_util::{MetricKind, debugging::DebuggingRecorder};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn config(listen: std::net::SocketAddr) -> Config {
+    let mut retention = Retention::default();
+    retention.max_bytes = Some(1000);
+    retention.keep_unread = false;
+    retention.every = Duration::from_millis(10);
+    let mut config = Config::default();
+    config.listen = listen;
+    config.retention = retention;
+    config
+}
+
+/// Everything that a metric counts, once.
+async fn everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let start = |listen| {
+        Broker::builder()
+            .config(config(listen))
+            .development_certificate(folder.path())
+            .store(Arc::clone(&store))
+            .bind()
+    };
+    let tls = ClientTls::trusting(Trust::CaFile(folder.path().join("ca.pem")));
+    let broker = start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = broker.local_addr();
+    let producer = || {
+        Producer::builder()
+            .server(address.to_string())
+            .tls(tls.clone())
+            .topic("t")
+    };
+
+    let first = producer().name("one").connect().await.unwrap();
+    first.send_async("a").await.unwrap().await.unwrap();
+    first.try_send_async(vec![0; 64 << 20]).unwrap_err();
+    let mut consumer = Consumer::builder()
+        .server(address.to_string())
+        .tls(tls.clone())
+        .topic("t")
+        .from(Start::Earliest)
+        .subscribe()
+        .await
+        .unwrap();
+    consumer.recv().await.unwrap();
+
+    // Refused, and given up.
+    let second = producer().name("one").connect().await.unwrap();
+    first.send("fenced").await.unwrap_err();
+    drop(first);
+
+    // What retention drops is gone for the reader, and what a broker's end interrupts is written again.
+    for _ in 0..20 {
+        second.send(vec![0; 500]).await.unwrap();
+    }
+    let topic = TopicName::new("t").unwrap();
+    while store.topic(&topic).await.unwrap().unwrap().first.0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut late = Consumer::builder()
+        .server(address.to_string())
+        .tls(tls.clone())
+        .topic("t")
+        .from(Start::Offset(anabranch::Offset(0)))
+        .subscribe()
+        .await
+        .unwrap();
+    assert!(late.recv().await.unwrap().missed > 0);
+    drop((consumer, late));
+    broker.shutdown(LONG).await.unwrap();
+    let waiting = second.send_async("left behind").await.unwrap();
+    drop(second);
+    waiting.await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_recorded_is_described_and_what_is_described_is_recorded() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    recorder.install().unwrap();
+    anabranch::metrics::describe();
+    everything().await;
+
+    let described: BTreeMap<_, _> = ALL.iter().map(|m| (m.name, m)).collect();
+    assert_eq!(described.len(), ALL.len(), "two metrics have one name");
+    let mut seen = BTreeMap::new();
+    for (key, unit, help, _) in snapshotter.snapshot().into_vec() {
+        let name = key.key().name().to_owned();
+        let metric = described
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("{name} is recorded and not described"));
+        let kind = match key.kind() {
+            MetricKind::Counter => Kind::Counter,
+            MetricKind::Gauge => Kind::Gauge,
+            MetricKind::Histogram => Kind::Histogram,
+        };
+        assert_eq!(kind, metric.kind, "{name}");
+        assert_eq!(unit, Some(metric.unit), "{name}");
+        assert_eq!(help.as_deref(), Some(metric.help), "{name}");
+        let labels: Vec<_> = key.key().labels().map(|l| l.key().to_owned()).collect();
+        assert_eq!(labels, metric.labels, "{name}");
+        seen.insert(name, ());
+    }
+    // These need a store that repeats or a link that breaks with something in flight, or lanes that come and go.
+    let rare = [
+        "anabranch_producer_retries_total",
+        "anabranch_broker_batches_repeated_total",
+        "anabranch_producer_lanes_opened_total",
+        "anabranch_producer_lanes_retired_total",
+        "anabranch_connection_ping_rtt_seconds",
+    ];
+    let missing: Vec<_> = described
+        .keys()
+        .filter(|name| !seen.contains_key(**name) && !rare.contains(name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "described and never recorded: {missing:?}"
+    );
+}
