@@ -3,8 +3,6 @@
 
 mod loss;
 mod need;
-#[cfg(test)]
-mod properties;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -20,7 +18,8 @@ use self::{
     need::Need,
     trial::{Trials, Verdict},
 };
-use super::{Action, Config, ConfigError, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use super::{Action, Config, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use crate::config::ConfigError;
 
 /// The part of the congestion window from which on it counts as full. The last tenth comes and goes with
 /// each acknowledgement.

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::config::{ConfigError, Problems};
+
 /// The most lanes any policy can have: the set of lanes to be woken is one 64-bit word.
 pub const MAX_STREAMS: usize = 64;
 
@@ -78,15 +80,9 @@ impl Config {
         const LEAST_WINDOW: u64 = 4 * 1024;
         const LEAST_IDLE: Duration = Duration::from_millis(100);
         const MOST_IDLE: Duration = Duration::from_secs(3600);
-        let mut problems = Vec::new();
-        let mut rule = |holds: bool, field, value: &dyn fmt::Debug, rule: String| {
-            if !holds {
-                problems.push(Problem {
-                    field,
-                    value: format!("{value:?}"),
-                    rule,
-                });
-            }
+        let mut problems = Problems::default();
+        let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {
+            problems.expect(holds, field, value, rule);
         };
         rule(
             self.min_streams >= 1,
@@ -130,49 +126,9 @@ impl Config {
             &self.min_gain,
             "must be above 0 and at most 1".into(),
         );
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(problems))
-        }
+        problems.into_result()
     }
 }
-
-/// A field that does not keep to its rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Problem {
-    /// Its name, such as `scaler.max_streams`.
-    pub field: &'static str,
-    /// What it is.
-    pub value: String,
-    /// What it must be.
-    pub rule: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}: {}", self.field, self.value, self.rule)
-    }
-}
-
-/// Every field that does not keep to its rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(pub Vec<Problem>);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, problem) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str("; ")?;
-            }
-            problem.fmt(f)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
@@ -201,7 +157,7 @@ mod tests {
             min_gain: f64::NAN,
         };
         let error = config.check().unwrap_err();
-        assert_eq!(error.0.len(), 6, "{error}");
+        assert_eq!(error.problems().len(), 6, "{error}");
         assert!(error.to_string().starts_with(
             "scaler.max_streams = 99: must be at least scaler.min_streams (100); \
              scaler.max_streams = 99: must be at most 64; scaler.backlog_threshold = 0"
