@@ -241,7 +241,7 @@ fn a_store_that_takes_three_lanes_gets_three_or_four() {
         Setting {
             far_end: FarEnd::Store {
                 bytes_per_second: 9e6,
-                commit: 0 * MS,
+                commit: Duration::ZERO,
             },
             ..Setting::default()
         },
