@@ -3,6 +3,8 @@
 
 mod loss;
 mod need;
+#[cfg(test)]
+mod properties;
 mod span;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// (`acked_bytes`, `packets_sent`, `packets_lost`, `congestion_events`) are totals, so that a policy can
 /// measure any stretch of time it likes; a packet total that has become smaller means a new connection.
 ///
+/// [`Adaptive`](super::Adaptive) does without `lanes_idle`, `in_flight_messages`, `ack_p99`, `min_rtt` and
+/// `congestion_events`; they are here for other policies.
+///
 /// A policy's own test starts from the default, in which nothing is queued, open or measured:
 ///
 /// ```

@@ -292,6 +292,8 @@ impl Trial {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)]
+
     use super::*;
     use crate::scaler::model::origin;
 
