@@ -236,8 +236,6 @@ impl Adaptive {
             Action::Hold => {}
             Action::Open(more) => {
                 self.last_open = Some(now);
-                self.need
-                    .hold(now, load.streams().saturating_add(more.get()));
                 if reason == Reason::Backlog {
                     self.trials.begin(load, more.get());
                 }

@@ -312,7 +312,7 @@ fn the_play_is_rich_enough_to_meet_every_reason() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut met = std::collections::HashSet::new();
-    for _ in 0..300 {
+    for _ in 0..150 {
         let scenes = vec(scene(), 20..30)
             .new_tree(&mut runner)
             .unwrap()
