@@ -34,6 +34,14 @@
 //!
 //! `producer` (also brings [`consumer`]) and `broker` by default; `cli` builds the program; `sim` brings the simulated network.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        reason = "models in tests count in floats"
+    )
+)]
+
 mod config;
 mod ids;
 pub mod metrics;
@@ -43,7 +51,10 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
-#[cfg_attr(not(feature = "producer"), allow(dead_code, reason = "the half for clients"))]
+#[cfg_attr(
+    not(feature = "producer"),
+    allow(dead_code, reason = "the half for clients")
+)]
 pub mod conn;
 #[cfg(feature = "producer")]
 pub mod consumer;

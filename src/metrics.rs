@@ -220,7 +220,10 @@ pub(crate) mod producer {
     }
 }
 
-#[cfg_attr(not(feature = "producer"), allow(dead_code, reason = "only clients connect"))]
+#[cfg_attr(
+    not(feature = "producer"),
+    allow(dead_code, reason = "only clients connect")
+)]
 pub(crate) mod connection {
     use super::*;
 

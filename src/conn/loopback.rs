@@ -205,10 +205,15 @@ async fn a_certificate_for_another_name_is_told_with_its_names() {
     let (client, server, address) = meet(server, ClientTls::trusting(authority.trust())).await;
     let error = client.unwrap_err();
     assert_eq!(error.kind(), Kind::WrongName);
-    assert_eq!(
-        because(&error, address),
-        "its certificate is for another name: certificate not valid for name \"127.0.0.1\"; \
-         certificate is only valid for DnsName(\"broker.example\")"
+    // The names are quoted by rustls, in words that differ with its features.
+    let told = because(&error, address);
+    assert!(
+        told.starts_with("its certificate is for another name: "),
+        "{told}"
+    );
+    assert!(
+        told.contains("127.0.0.1") && told.contains("broker.example"),
+        "{told}"
     );
     assert!(
         tls_alert_by(End::Peer, 42)(&server.unwrap_err()),
