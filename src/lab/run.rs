@@ -206,6 +206,8 @@ impl Run<'_> {
         if let Some(window) = scenario.peer_window {
             settings.stream_receive_window = window;
         }
+        // Answers need a controller too that carries them.
+        settings.congestion = self.congestion();
         let delay = scenario.broker_delay;
         Broker::builder()
             .listen(BROKER)
@@ -218,18 +220,22 @@ impl Run<'_> {
             .await
     }
 
+    fn congestion(&self) -> Congestion {
+        match self.scenario.congestion {
+            Controller::Cubic => Congestion::Cubic,
+            Controller::NewReno => Congestion::NewReno,
+            Controller::Bbr => Congestion::Bbr,
+            Controller::Deaf => Congestion::Custom(Arc::new(DeafConfig)),
+        }
+    }
+
     async fn producer(&self, recorder: &Recorder) -> Result<Producer, producer::StartError> {
         let scenario = self.scenario;
         let mut config = producer::Config::default();
         config.conn.servers = vec![BROKER.to_string()];
         config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
         config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.conn.settings.congestion = match scenario.congestion {
-            Controller::Cubic => Congestion::Cubic,
-            Controller::NewReno => Congestion::NewReno,
-            Controller::Bbr => Congestion::Bbr,
-            Controller::Deaf => Congestion::Custom(Arc::new(DeafConfig)),
-        };
+        config.conn.settings.congestion = self.congestion();
         config.conn.connect_timeout = Duration::from_secs(60);
         config.buffer_bytes = scenario.buffer;
         // A run is over before anything is too late.

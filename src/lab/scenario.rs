@@ -84,7 +84,7 @@ pub struct Scenario {
     pub warm_up: Duration,
     /// How long to look on after the last message has its outcome. Default 0.
     pub tail: Duration,
-    /// The producer's congestion controller. Default CUBIC.
+    /// The congestion controller of both ends. Default CUBIC.
     pub congestion: Controller,
     /// How long the broker takes over each batch of a stream, one after another. Default none.
     pub broker_delay: Duration,
