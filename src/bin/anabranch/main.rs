@@ -5,6 +5,7 @@
 //! produce   consume        lines in, lines out
 //! ping      topics         is it there, and what does it hold
 //! demo                     all of it at once, and whether anything was lost
+//! lab                      what more streams are worth on a given link, in virtual time
 //!
 //! connection.rs            the flags of everything that connects
 //! failure.rs  output.rs  progress.rs  signals.rs  units.rs
@@ -20,6 +21,7 @@ mod connection;
 mod consume;
 mod demo;
 mod failure;
+mod lab;
 mod output;
 mod ping;
 mod produce;
@@ -50,6 +52,7 @@ enum Command {
     Ping(ping::Args),
     Topics(topics::Args),
     Demo(demo::Args),
+    Lab(Box<lab::Args>),
 }
 
 impl Command {
@@ -61,6 +64,7 @@ impl Command {
             Self::Ping(args) => ping::run(args).await,
             Self::Topics(args) => topics::run(args).await,
             Self::Demo(args) => demo::run(args).await,
+            Self::Lab(args) => lab::run(*args).await,
         }
     }
 }
