@@ -21,9 +21,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
-    Fate, SendError, SendErrorKind, batcher::Batcher, core::Core, feed::{Feed, ORDERED},
+    Fate, SendError, SendErrorKind,
+    batcher::Batcher,
+    core::Core,
+    feed::{Feed, ORDERED},
     queue::Run,
-    road::{self, Road}, streams::Answers,
+    road::{self, Road},
+    streams::Answers,
 };
 use crate::{
     RequestId,

@@ -155,7 +155,9 @@ impl Args {
         };
         for scenario in &mut scenarios {
             for (name, value) in self.given() {
-                scenario.set(name, value).map_err(|error| anyhow::anyhow!("--{error}"))?;
+                scenario
+                    .set(name, value)
+                    .map_err(|error| anyhow::anyhow!("--{error}"))?;
             }
             let named = || format!("scenario {:?}", scenario.name);
             scenario.check().with_context(named)?;
@@ -173,7 +175,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         report::write(path, &comparisons)?;
     }
     match (args.output, &comparisons[..]) {
-        (Output::Json, [one]) if args.scenarios.is_none() => output::json(&json::Comparison::of(one))?,
+        (Output::Json, [one]) if args.scenarios.is_none() => {
+            output::json(&json::Comparison::of(one))?
+        }
         (Output::Json, many) => {
             let all: Vec<_> = many.iter().map(json::Comparison::of).collect();
             output::json(&all)?;
@@ -186,7 +190,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn compare(scenarios: &[Scenario]) -> anyhow::Result<Vec<Comparison>> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let runs: usize = scenarios.iter().map(|scenario| scenario.strategies.len()).sum();
+    let runs: usize = scenarios
+        .iter()
+        .map(|scenario| scenario.strategies.len())
+        .sum();
     let done = AtomicUsize::new(0);
     let comparisons = compare_all(scenarios, threads, |place, outcome| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;

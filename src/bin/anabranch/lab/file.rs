@@ -8,7 +8,8 @@ use toml::{Table, Value};
 
 /// Reads every `[[scenario]]` of a file. What stands above the first of them holds for all.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Scenario>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text).with_context(|| format!("{} is no file of scenarios", path.display()))
 }
 
@@ -73,7 +74,10 @@ mod tests {
 
     #[test]
     fn the_grid_of_the_repository_can_be_run() {
-        let grid = read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/grid.toml")));
+        let grid = read(Path::new(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/scenarios/grid.toml"
+        )));
         let grid = grid.unwrap();
         assert!(grid.len() >= 36, "{} scenarios", grid.len());
         for scenario in grid {

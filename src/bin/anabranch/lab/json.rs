@@ -66,7 +66,9 @@ impl<'a> Comparison<'a> {
         comparison: &'a lab::Comparison,
         trace: impl Fn(&'a Outcome) -> Option<Trace<'a>>,
     ) -> Self {
-        let best = comparison.best_static.map(|place| &comparison.outcomes[place]);
+        let best = comparison
+            .best_static
+            .map(|place| &comparison.outcomes[place]);
         Self {
             scenario: &comparison.scenario,
             floor_ms: comparison.floor.p50,

@@ -150,7 +150,8 @@ pub(crate) fn of_many(comparisons: &[Comparison]) -> String {
     );
     let (mut within, mut beyond, mut all) = (0, 0, 0);
     for comparison in comparisons {
-        let (Some(best), Some(adaptive)) = (comparison.best_static, comparison.of("adaptive")) else {
+        let (Some(best), Some(adaptive)) = (comparison.best_static, comparison.of("adaptive"))
+        else {
             continue;
         };
         let Some(regret) = adaptive.regret else {
@@ -159,7 +160,11 @@ pub(crate) fn of_many(comparisons: &[Comparison]) -> String {
         let best = &comparison.outcomes[best];
         let (mine, its) = (&adaptive.delivery_ms, &best.delivery_ms);
         let pair = |mine: f64, its: f64, regret: f64| {
-            format!("{} {:>7}", figure(mine).trim_start().to_owned() + "/" + figure(its).trim_start(), percent(regret))
+            format!(
+                "{} {:>7}",
+                figure(mine).trim_start().to_owned() + "/" + figure(its).trim_start(),
+                percent(regret)
+            )
         };
         let lanes = format!("{:.1}", adaptive.lanes.mean);
         let _ = writeln!(
@@ -170,7 +175,11 @@ pub(crate) fn of_many(comparisons: &[Comparison]) -> String {
             pair(mine.p50, its.p50, regret.p50),
             pair(mine.p90, its.p90, regret.p90),
             pair(mine.p99, its.p99, regret.p99),
-            pair(adaptive.throughput_mbit, best.throughput_mbit, regret.throughput),
+            pair(
+                adaptive.throughput_mbit,
+                best.throughput_mbit,
+                regret.throughput
+            ),
             percent(regret.worst()),
         );
         all += 1;
