@@ -1,0 +1,76 @@
+//! A broker that goes and comes back.
+
+use std::io::Write;
+
+use crate::{
+    support::{Process, Serve, run},
+    text,
+};
+
+/// Sends the first half, stops the broker, sends the second half, starts the broker again.
+fn with_a_broker_that_goes_and_comes_back(mode: &str) -> (String, Vec<u8>) {
+    let text = text::log(20_000);
+    let middle = text.len() / 2;
+    let middle = middle + text[middle..].find('\n').unwrap() + 1;
+    let (before, after) = text.split_at(middle);
+
+    let broker = Serve::start();
+    let mut produce = Process::spawn(&mut broker.produce(&["--mode", mode]));
+    let mut stdin = produce.take_stdin();
+    stdin.write_all(before.as_bytes()).unwrap();
+    broker.wait_until_stored(before.lines().count() as u64 / 2);
+    let stopped = broker.stop();
+    stdin.write_all(after.as_bytes()).unwrap();
+    drop(stdin);
+    let broker = stopped.start_again();
+
+    let sent = produce.end().expect_code(0);
+    assert_eq!(sent.json()["delivered"], 20_000);
+    assert_eq!(sent.json()["failed"], 0);
+    let back = broker.read_all();
+    (text, back)
+}
+
+#[test]
+fn a_broker_that_is_restarted_has_every_line_once_and_in_order() {
+    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered");
+    assert!(back == text.as_bytes(), "{} bytes came back", back.len());
+}
+
+#[test]
+fn a_broker_that_is_restarted_has_every_line_of_any_lane_once() {
+    let (text, back) = with_a_broker_that_goes_and_comes_back("async");
+    assert!(text::sorted(&back) == text::sorted(text.as_bytes()));
+}
+
+#[test]
+fn what_is_not_delivered_in_time_is_told_with_its_fate() {
+    let mut broker = Serve::start();
+    let mut produce = broker.produce(&["--delivery-timeout", "500ms"]);
+    let mut produce = Process::spawn(&mut produce);
+    let mut stdin = produce.take_stdin();
+    stdin.write_all(b"one\n").unwrap();
+    broker.wait_until_stored(1);
+    broker.signal("STOP");
+    stdin.write_all(b"two\nthree\n").unwrap();
+    drop(stdin);
+    let sent = produce.end().expect_code(1);
+    broker.signal("CONT");
+    assert_eq!(sent.json()["delivered"], 1);
+    assert_eq!(sent.json()["failed"], 2);
+    let told = &sent.stderr;
+    assert!(told.contains("error: line 2 of standard input: "), "{told}");
+    assert!(told.contains("stored"), "{told}");
+}
+
+#[test]
+fn a_broker_in_memory_forgets_and_one_on_disk_does_not() {
+    for (store, left) in [("memory", &b""[..]), ("log", b"kept\n")] {
+        let broker = Serve::with(&["--store", store]);
+        let sent = crate::support::run_with(&mut broker.produce(&[]), b"kept\n");
+        sent.expect_code(0);
+        let broker = broker.stop().start_again();
+        let back = run(&mut broker.consume(&[])).expect_code(0);
+        assert_eq!(back.stdout, left, "{store}");
+    }
+}
