@@ -70,6 +70,7 @@ impl Problems {
     }
 
     /// Takes over what is wrong with a part.
+    #[cfg(feature = "producer")]
     pub(crate) fn part(&mut self, part: Result<(), ConfigError>) {
         if let Err(error) = part {
             self.0.extend(error.problems);

@@ -44,7 +44,10 @@ pub const BUCKETS: &[f64] = &[
 
 macro_rules! metrics {
     ($($const:ident = $name:literal, $kind:ident, $unit:ident, [$($label:literal),*], $help:literal;)*) => {
-        $(const $const: &str = $name;)*
+        $(
+            #[allow(dead_code, reason = "each end records its own")]
+            const $const: &str = $name;
+        )*
 
         /// All metrics.
         pub const ALL: &[Metric] = &[$(Metric {
@@ -217,6 +220,10 @@ pub(crate) mod producer {
     }
 }
 
+#[cfg_attr(
+    not(feature = "producer"),
+    allow(dead_code, reason = "only clients connect")
+)]
 pub(crate) mod connection {
     use super::*;
 

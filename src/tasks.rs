@@ -55,6 +55,7 @@ impl Tasks {
     }
 
     /// How many tasks of the group are alive.
+    #[cfg(any(feature = "broker", test))]
     pub(crate) fn len(&self) -> usize {
         self.tracker.len()
     }

@@ -27,6 +27,7 @@ pub(crate) fn wall() -> Duration {
 }
 
 /// The wall clock, as it is written into messages.
+#[cfg(feature = "producer")]
 pub(crate) fn timestamp() -> crate::Timestamp {
     crate::Timestamp(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
 }

@@ -18,12 +18,11 @@ use super::{
 use crate::{
     config::{ConfigError, Problems},
     conn::{
+        ResetKey, ServerTls, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},
         quic::{self, Settings},
-        reset::ResetKey,
-        tls::{ServerTls, TlsError},
     },
     tasks::Tasks,
 };

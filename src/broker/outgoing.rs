@@ -5,7 +5,7 @@ use quinn::WriteError;
 use tokio_util::codec::Encoder;
 
 use crate::{
-    conn::close::CloseCode,
+    conn::CloseCode,
     wire::{Packet, PacketCodec},
 };
 

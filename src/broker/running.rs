@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{builder::Builder, shared::Shared, store::StoreError};
-use crate::{conn::close::CloseCode, tasks::Tasks, time};
+use crate::{conn::CloseCode, tasks::Tasks, time};
 
 /// How long a shutdown may go on behind its deadline, for the store to finish what it is at.
 const GRACE: Duration = Duration::from_secs(1);

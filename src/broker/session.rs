@@ -23,7 +23,7 @@ use super::{
     stream,
 };
 use crate::{
-    conn::{admission::handshake, close::CloseCode},
+    conn::{CloseCode, admission::handshake},
     metrics::broker as metrics,
     tasks::Tasks,
     time,

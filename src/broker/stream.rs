@@ -16,7 +16,7 @@ use tokio_util::codec::FramedRead;
 use super::{commit, failure, lane, outgoing::Outgoing, shared::Peer, subscription};
 use crate::{
     TopicName,
-    conn::close::CloseCode,
+    conn::CloseCode,
     time,
     wire::{CodecError, DecodeError, Failure, FailureCode, Packet, PacketCodec},
 };

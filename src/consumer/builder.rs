@@ -1,7 +1,7 @@
 //! Putting a consumer together.
 
 use super::{Config, ConsumeError, Consumer, Start, receive};
-use crate::conn::{self, config::Token, tls::ClientTls};
+use crate::conn::{self, ClientTls, Token};
 
 /// Takes a consumer's options; [`Builder::subscribe`] checks them all at once.
 ///
@@ -20,7 +20,7 @@ impl Builder {
     }
 
     /// How the broker is reached. What was set of it before is replaced.
-    pub fn connection(mut self, connection: conn::config::Config) -> Self {
+    pub fn connection(mut self, connection: conn::Config) -> Self {
         self.config.connection = connection;
         self
     }
@@ -71,7 +71,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`ConsumeError`]: wrong options, no connection within
-    /// [`connect_timeout`](conn::config::Config::connect_timeout), no answer, or a refusal.
+    /// [`connect_timeout`](conn::Config::connect_timeout), no answer, or a refusal.
     ///
     /// # Cancel safety
     /// Dropping this leaves nothing behind but, for a new name, the position that it begins with.

@@ -12,7 +12,7 @@ use crate::{
 #[non_exhaustive]
 pub struct Config {
     /// How the broker is reached.
-    pub connection: conn::config::Config,
+    pub connection: conn::Config,
     /// The topic's name. Default: none; it must be given.
     pub topic: String,
     /// The name under which the broker keeps this reader's position: 1 to 200 bytes. Default: none, and no position
@@ -31,7 +31,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            connection: conn::config::Config::default(),
+            connection: conn::Config::default(),
             topic: String::new(),
             name: None,
             from: Start::default(),
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_defaults_need_nothing_but_a_server_and_a_topic() {
         let config = Config {
-            connection: conn::config::Config::to("localhost:4433"),
+            connection: conn::Config::to("localhost:4433"),
             topic: "orders".into(),
             ..Config::default()
         };

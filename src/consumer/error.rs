@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     Offset,
     config::ConfigError,
-    conn::{
-        error::{ConnectError, ConnectErrorKind},
-        supervisor::StartError,
-    },
+    conn::{ConnectError, ConnectErrorKind, StartError},
     wire::{DecodeError, Failure, FailureCode},
 };
 

@@ -6,7 +6,7 @@ use quinn::{RecvStream, SendStream};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use crate::{
-    conn::close::CloseCode,
+    conn::CloseCode,
     wire::{CodecError, Packet, PacketCodec},
 };
 

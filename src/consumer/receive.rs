@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Offset, Timestamp,
-    conn::supervisor::Supervisor,
+    conn::Supervisor,
     tasks::Tasks,
     time,
     wire::{Batch, Record, Records},

@@ -15,11 +15,7 @@ use super::{
 };
 use crate::{
     Offset, TopicName,
-    conn::{
-        backoff::Backoff,
-        link::Link,
-        supervisor::{self, LinkState},
-    },
+    conn::{self, Link, LinkState, backoff::Backoff},
     metrics::consumer as metrics,
     time,
     wire::{Batch, Delivery, Failure, FailureCode, Packet, Start, Subscribe},
@@ -103,7 +99,7 @@ impl Receiving {
     ) -> ConsumeError {
         let mut backoff = Backoff::new(self.config.connection.reconnect_backoff);
         loop {
-            let link = match supervisor::up(&mut self.link).await {
+            let link = match conn::up(&mut self.link).await {
                 Ok(link) => link,
                 Err(error) => return ConsumeError::Connection(error),
             };

@@ -8,11 +8,7 @@ use super::{
 };
 use crate::{
     TopicName,
-    conn::{
-        config::Config,
-        link::{Link, OpenError},
-        supervisor::Supervisor,
-    },
+    conn::{Config, Link, OpenError, Supervisor},
     tasks::Tasks,
     time,
     wire::{Packet, TopicInfo},

@@ -264,11 +264,10 @@ mod tests {
             }
             // Nothing is forgotten: everything pushed can still be taken.
             loop {
-                for lane in 0..3 {
+                for (lane, (owned, unanswered)) in lanes.iter_mut().enumerate() {
                     while let Some(id) = shared.pop_front() {
-                        lanes[lane].0.take(&keys, id, lane);
+                        owned.take(&keys, id, lane);
                     }
-                    let (owned, unanswered) = &mut lanes[lane];
                     while let Some(m) = owned.pop(&keys) {
                         unanswered.push_back(m);
                     }

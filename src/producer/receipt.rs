@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn a_receipt_that_waits_is_woken_by_its_outcome() {
         let (slot, receipt) = slot();
-        let waiting = tokio::spawn(receipt);
+        let waiting = crate::tasks::Tasks::new().spawn(receipt);
         tokio::task::yield_now().await;
         slot.failed(SendError::new(SendErrorKind::Expired, Fate::Unknown));
         let error = waiting.await.unwrap().unwrap_err();

@@ -3,6 +3,8 @@
 
 mod loss;
 mod need;
+#[cfg(test)]
+mod properties;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -235,8 +237,6 @@ impl Adaptive {
             Action::Hold => {}
             Action::Open(more) => {
                 self.last_open = Some(now);
-                self.need
-                    .hold(now, load.streams().saturating_add(more.get()));
                 if reason == Reason::Backlog {
                     self.trials.begin(load, more.get());
                 }

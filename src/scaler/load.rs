@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// (`acked_bytes`, `packets_sent`, `packets_lost`, `congestion_events`) are totals, so that a policy can
 /// measure any stretch of time it likes; a packet total that has become smaller means a new connection.
 ///
+/// [`Adaptive`](super::Adaptive) does without `lanes_idle`, `ack_p99`, `min_rtt` and `congestion_events`; they
+/// are here for other policies.
+///
 /// A policy's own test starts from the default, in which nothing is queued, open or measured:
 ///
 /// ```
@@ -88,18 +91,19 @@ impl Load {
     /// Nothing is queued and nothing is unanswered.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.queued_messages == 0 && self.in_flight_bytes == 0
+        self.queued_messages == 0 && self.in_flight_messages == 0 && self.in_flight_bytes == 0
     }
 
     /// The time from giving a lane work to seeing the answer: a round trip and the broker's hold.
     ///
     /// An answer that arrives now speaks for what the lanes did one round ago. At least 5 ms, so that on a
-    /// local network a round still holds several answers and several looks.
+    /// local network a round still holds several answers and several looks, and at most an hour.
     #[must_use]
     pub fn round(&self) -> Duration {
         const LEAST: Duration = Duration::from_millis(5);
+        const MOST: Duration = Duration::from_secs(3600);
         self.rtt
             .saturating_add(self.broker_hold.unwrap_or_default())
-            .max(LEAST)
+            .clamp(LEAST, MOST)
     }
 }

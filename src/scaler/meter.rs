@@ -1,4 +1,4 @@
-//! Pure: the meters behind a [`Load`](super::Load). The producer tells them what happened; they remember a
+//! Pure: the meters behind a [`Load`]. The producer tells them what happened; they remember a
 //! bounded window of it.
 //!
 //! [`Answers`] is the one the producer feeds, once for every answered batch. [`Rate`], [`Latency`] and

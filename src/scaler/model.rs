@@ -8,94 +8,21 @@
 //! Time advances in steps of a millisecond; what happens to one batch is computed at once when a lane takes
 //! it. The policy is called as [`ScalePolicy::decide`] documents.
 
+#![allow(clippy::cast_possible_truncation)]
+
 mod answers;
+mod courses;
+mod setting;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+pub(super) use self::setting::{Dice, origin};
+use self::setting::{FarEnd, Setting, Window};
 use super::{Action, Decision, Load, Reason, ScalePolicy, meter::Answers};
-
-/// Some instant to count from: no test depends on which.
-#[allow(clippy::disallowed_methods)]
-pub(super) fn origin() -> Instant {
-    use std::sync::OnceLock;
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
-}
-
-/// Seeded chance.
-#[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// From 0 to below 1.
-    pub(super) fn roll(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// What the far end does with a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum FarEnd {
-    /// Holds each so long, all at the same time.
-    Parallel(Duration),
-    /// Works through each stream on its own, so many bytes a second, one batch after the other.
-    Serial(f64),
-    /// Writes all streams' bytes to one store, so many a second, and answers at the next commit.
-    Store {
-        bytes_per_second: f64,
-        commit: Duration,
-    },
-}
-
-/// How the congestion window behaves.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Window {
-    Fixed(u64),
-    /// Starts so large and doubles each round trip in which it was full and something waited for it.
-    SlowStart(u64),
-}
-
-/// The setting of a model; everything else has one value for all of them.
-#[derive(Debug, Clone)]
-pub(super) struct Setting {
-    pub(super) rtt: Duration,
-    pub(super) window: Window,
-    pub(super) loss: f64,
-    pub(super) far_end: FarEnd,
-    pub(super) lane_window: u64,
-    pub(super) batch: u64,
-    /// Bytes a second that the producer's processor can hand to lanes.
-    pub(super) cpu: f64,
-    pub(super) peer_streams: usize,
-    pub(super) seed: u64,
-}
-
-impl Default for Setting {
-    fn default() -> Self {
-        Self {
-            rtt: Duration::from_millis(20),
-            window: Window::Fixed(1 << 30),
-            loss: 0.0,
-            far_end: FarEnd::Parallel(Duration::from_millis(2)),
-            lane_window: 64 * 1024,
-            batch: 16 * 1024,
-            cpu: f64::MAX,
-            peer_streams: 100,
-            seed: 7,
-        }
-    }
-}
 
 /// One decision that was not to hold.
 #[derive(Debug, Clone, Copy, PartialEq)]

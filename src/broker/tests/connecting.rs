@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Offset,
-    conn::{admission::Admission, close::CloseCode},
+    conn::{CloseCode, admission::Admission},
     wire::{Connect, FailureCode, Packet, PacketCodec, Start},
 };
 
@@ -248,7 +248,7 @@ async fn a_session_that_stands_has_the_whole_window() {
 #[tokio::test]
 async fn a_session_that_does_not_come_in_time_ends_the_connection() {
     let admission = Admission {
-        handshake_timeout: Duration::from_millis(100),
+        handshake_timeout: Duration::from_millis(500),
         ..Admission::default()
     };
     let broker = broker(memory()).admission(admission).bind().await.unwrap();

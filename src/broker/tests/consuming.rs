@@ -9,7 +9,7 @@ use super::{
         store::{Store, Trim},
     },
     odd::{Mood, Odd},
-    rig::{Client, Raw, batch, broker, memory, produce, start, subscribe, topic},
+    rig::{Client, Raw, batch, broker, memory, produce, soon, start, subscribe, topic},
 };
 use crate::{
     Offset,
@@ -305,6 +305,28 @@ async fn retention_keeps_what_a_named_reader_has_not_acknowledged() {
             assert_eq!(kept_from(store.clone()).await, Offset(3));
         }
     }
+}
+
+#[tokio::test]
+async fn retention_drops_what_is_too_old() {
+    let store = memory();
+    let retention = Retention {
+        max_age: Some(Duration::from_millis(1)),
+        every: Duration::from_millis(10),
+        ..Retention::default()
+    };
+    let broker = broker(store.clone()).retention(retention);
+    let broker = broker.bind().await.unwrap();
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    fill(&client, (0..5).map(|n| vec![n])).await;
+    let dropped = async {
+        while store.topic(&topic("t")).await.unwrap().unwrap().first < Offset(4) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the end of the old ones", dropped).await;
+    let mut lane = client.ask([produce(9, "t", batch(["new"]))]).await;
+    assert_eq!(lane.stored().await.base, Offset(5), "offsets go on");
 }
 
 #[tokio::test]

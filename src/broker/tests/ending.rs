@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     RequestId,
-    conn::close::CloseCode,
+    conn::CloseCode,
     wire::{Packet, Start},
 };
 

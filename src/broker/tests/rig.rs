@@ -19,11 +19,10 @@ use super::super::{
 use crate::{
     Offset, RequestId, Timestamp, TopicName,
     conn::{
-        close::{CloseCode, Ending},
+        ClientTls, CloseCode, Ending,
         dev_certs::DevCerts,
         network::Udp,
         quic::{self, Settings},
-        tls::ClientTls,
     },
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Identity, Packet, PacketCodec, Produce, Record,

@@ -7,12 +7,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     broker::tests::rig::{Client, batch, certificates, produce, soon},
-    conn::{self, close::CloseCode, supervisor::LinkState, tls::ClientTls},
+    conn::{self, ClientTls, CloseCode, LinkState},
     consumer::{Builder, Consumer, Received},
 };
 
-fn connection(address: SocketAddr) -> conn::config::Config {
-    let mut config = conn::config::Config::to(address.to_string());
+fn connection(address: SocketAddr) -> conn::Config {
+    let mut config = conn::Config::to(address.to_string());
     config.server_name = Some("localhost".to_owned());
     config.tls = ClientTls::trusting(certificates().trust());
     config.reconnect_backoff.min = Duration::from_millis(5);

@@ -6,12 +6,14 @@ use super::{Writer, connection, cut, next, offsets, reader};
 use crate::{
     Offset,
     broker::{
+        Broker,
         store::{Store, Trim},
         tests::{
             odd::{Mood, Odd},
             rig::{broker, memory, soon, start, topic},
         },
     },
+    conn::{ClientTls, ConnectErrorKind, Trust},
     consumer::{ConsumeErrorKind, Consumer, Start, list_topics},
     wire::FailureCode,
 };
@@ -259,6 +261,24 @@ async fn a_recv_that_is_given_up_loses_nothing() {
     let rest = 60 - got.len();
     got.extend(offsets(&mut consumer, rest).await);
     assert_eq!(got, (0..60).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_development_certificate_is_made_and_can_be_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::builder()
+        .listen((std::net::Ipv4Addr::LOCALHOST, 0).into())
+        .development_certificate(folder.path())
+        .store(memory())
+        .bind()
+        .await
+        .unwrap();
+    let mut config = connection(broker.local_addr());
+    let error = list_topics(config.clone()).await.unwrap_err();
+    let untrusted = ConsumeErrorKind::Connection(ConnectErrorKind::Untrusted);
+    assert_eq!(error.kind(), untrusted, "that of another folder");
+    config.tls = ClientTls::trusting(Trust::CaFile(folder.path().join("ca.pem")));
+    assert_eq!(list_topics(config).await.unwrap(), []);
 }
 
 #[tokio::test]

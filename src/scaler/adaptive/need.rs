@@ -145,6 +145,8 @@ impl Need {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)]
+
     use super::*;
     use crate::scaler::model::origin;
 
@@ -189,6 +191,13 @@ mod tests {
         let now = origin() + 2000 * MS;
         need.on_lane_rate(now, 1e6);
         assert_eq!(show(&mut need, now, 2000 * MS, 4.4e6), 5);
+    }
+
+    #[test]
+    fn a_trial_in_which_nobody_answered_teaches_nothing() {
+        let mut need = need();
+        need.on_lane_rate(origin(), 0.0);
+        assert_eq!(show(&mut need, origin(), 2000 * MS, 4.4e6), 1);
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Trial {
             Some(at) => at,
             None if now >= ready_at + load.round() => *self.settled_at.insert(now),
             None => {
-                if now < ready_at + load.rtt {
+                if now.saturating_duration_since(ready_at) < load.rtt {
                     self.before.on_answers(load);
                 }
                 return Verdict::Open;
@@ -292,6 +292,8 @@ impl Trial {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)]
+
     use super::*;
     use crate::scaler::model::origin;
 

@@ -7,11 +7,13 @@
 //!   read it back, so `SyncData` is enough.
 //! - Values go to the journal, stay in the memtable until it is full, and are then written a second time, to
 //!   value files that compaction moves only when most of one is garbage. Keys go to tables.
+//! - Every commit that finds the memtable too large asks a worker to rotate it, through a channel of a thousand
+//!   places, and the worker answers by a blocking send into the same channel: where a busy worker lets it fill
+//!   up, it waits for itself for ever, and meanwhile the memtable grows. So fjall is told that no memtable is
+//!   ever too large, and [`Engine::make_room`] rotates it before the commit.
 //! - A commit ends by waiting, in a sleep loop without end, while four memtables are unflushed or thirty runs
-//!   of tables uncompacted. Where the threads that flush have died of a full disk, it would wait for ever. So
-//!   [`Engine::make_room`] waits before the commit, for less, and looks whether the database still lives.
-//! - The active memtable has no bound of its own: its rotation is a request to a worker that may be busy.
-//!   `make_room` rotates it on this thread when it has grown to twice its size.
+//!   of tables uncompacted. Where the thread that flushes has died of a full disk, it would wait for ever.
+//!   `make_room` waits for less, and looks whether the database still lives.
 //! - The first write that fails *poisons* the database: nothing is written any more until it is opened again.
 //! - Compaction is set off by flushes alone. In an idle store nothing gives trimmed space back:
 //!   [`Engine::reclaim`] does.
@@ -31,8 +33,8 @@ use super::{
 };
 
 /// Batches are gathered in memory up to this many bytes before they move from the journal to value files.
-/// At most twice this and two sealed ones are held: 256 MiB.
-const BATCHES_MEMTABLE: u64 = 64 << 20;
+/// With those that are being moved, three times this: 96 MiB. Larger ones gained nothing measurable.
+const BATCHES_MEMTABLE: u64 = 32 << 20;
 
 /// The same for rows: small, because a row is soon overwritten or deleted.
 const ROWS_MEMTABLE: u64 = 8 << 20;
@@ -41,8 +43,9 @@ const ROWS_MEMTABLE: u64 = 8 << 20;
 /// keeps the oldest alive is flushed. It is what a reopening has to read at most, beside the active journal.
 const JOURNALS: u64 = 128 << 20;
 
-/// Threads that flush and compact. One of two never compacts, so a long compaction never stands before a flush.
-const WORKERS: usize = 2;
+/// Threads that flush and compact. A second one would never compact, and would spin on the queue for as long
+/// as the first one does: a quarter of all processor time, for no shorter waits.
+const WORKERS: usize = 1;
 
 /// Files held open.
 const OPEN_FILES: usize = 256;
@@ -50,9 +53,15 @@ const OPEN_FILES: usize = 256;
 /// A value file is rewritten when so much of it is garbage. At worst half of the disk space is garbage then.
 const GARBAGE: f32 = 0.5;
 
-/// Flushes and compactions that may be behind before commits wait. Below what fjall itself waits for.
+/// Memtables that may wait for their flush before commits wait. fjall itself waits from four on.
 const MAX_SEALED: usize = 2;
+
+/// Tables that may wait for their compaction before commits wait. fjall itself waits from thirty on.
 const MAX_UNCOMPACTED: usize = 20;
+
+/// How long commits wait at a time, and how many times before this thread compacts what nobody else does.
+const WAIT: Duration = Duration::from_millis(2);
+const WAITS: usize = 1000;
 
 /// Why a commit did not succeed.
 #[derive(Debug, Clone)]
@@ -106,9 +115,9 @@ impl Engine {
                 .staleness_threshold(GARBAGE)
                 // Of all value files, not of the oldest ones alone.
                 .age_cutoff(1.0);
-            plain(BATCHES_MEMTABLE).with_kv_separation(Some(values))
+            plain().with_kv_separation(Some(values))
         })?;
-        let rows = db.keyspace("rows", || plain(ROWS_MEMTABLE))?;
+        let rows = db.keyspace("rows", plain)?;
         let mode = match config.fsync {
             Fsync::Always => PersistMode::SyncData,
             Fsync::Never => PersistMode::Buffer,
@@ -129,28 +138,30 @@ impl Engine {
         }
     }
 
-    /// Waits until the flushes have caught up, or the database is dead.
+    /// Sees to it that the next commit finds room in memory; waits where flushes or compactions are behind.
     fn make_room(&self) -> Result<(), CommitError> {
         for (keyspace, size) in [
             (&self.batches, BATCHES_MEMTABLE),
             (&self.rows, ROWS_MEMTABLE),
         ] {
-            if keyspace.tree.active_memtable().size() > 2 * size {
+            if keyspace.tree.active_memtable().size() < size {
+                continue;
+            }
+            while keyspace.sealed_memtable_count() >= MAX_SEALED {
                 self.check_alive()?;
-                keyspace.rotate_memtable().map_err(not_written)?;
+                thread::sleep(WAIT);
             }
             let mut waited = 0;
-            while keyspace.sealed_memtable_count() >= MAX_SEALED
-                || keyspace.l0_table_count() >= MAX_UNCOMPACTED
-            {
+            while keyspace.l0_table_count() >= MAX_UNCOMPACTED {
                 self.check_alive()?;
-                thread::sleep(Duration::from_millis(2));
+                thread::sleep(WAIT);
                 waited += 1;
-                // Compactions follow flushes; should none be on its way, this thread makes one.
-                if waited % 1000 == 0 && keyspace.l0_table_count() >= MAX_UNCOMPACTED {
+                // Compactions follow flushes, and one should be on its way.
+                if waited % WAITS == 0 {
                     keyspace.major_compact().map_err(not_written)?;
                 }
             }
+            keyspace.rotate_memtable().map_err(not_written)?;
         }
         Ok(())
     }
@@ -204,9 +215,10 @@ impl Engine {
     }
 }
 
-fn plain(memtable: u64) -> KeyspaceCreateOptions {
+fn plain() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
-        .max_memtable_size(memtable)
+        // Not by fjall: see `Engine::make_room`.
+        .max_memtable_size(u64::MAX)
         .data_block_compression_policy(CompressionPolicy::disabled())
         // Filters serve lookups of single keys, and there are none.
         .filter_policy(FilterPolicy::disabled())
