@@ -51,6 +51,6 @@ fn ping_fails_where_nobody_answers() {
         &server,
     ];
     let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
-    let sentence = format!("error: cannot connect to {server}: nobody answered within 300ms");
-    assert_eq!(ended.sentence(), sentence);
+    let sentence = format!("error: cannot connect to {server}: nobody answered within ");
+    assert!(ended.sentence().starts_with(&sentence), "{}", ended.stderr);
 }

@@ -43,16 +43,16 @@ fn more_than_a_pipe_holds(stdin: &mut impl Write) -> u64 {
 fn what_cannot_be_delivered_after_ctrl_c_is_counted_when_the_time_is_up() {
     let mut broker = Serve::start();
     let (mut produce, mut stdin) = producing(&broker, &["--drain-timeout", "300ms"]);
-    broker.signal("STOP");
+    broker.freeze();
     let more = more_than_a_pipe_holds(&mut stdin);
     produce.signal("INT");
     let sent = produce.end().expect_code(1);
     drop(stdin);
     let figure = |field: &str| sent.json()[field].as_u64().unwrap();
     assert!(figure("sent") > LINES && figure("sent") <= LINES + more);
-    // The network may have carried some before the broker stood still; none has been answered since.
-    assert_eq!(figure("delivered"), LINES);
-    assert_eq!(figure("failed"), figure("sent") - LINES);
+    // What is stored may have been answered when the broker stood still, or not.
+    assert!(figure("delivered") <= LINES, "{}", sent.json());
+    assert_eq!(figure("failed"), figure("sent") - figure("delivered"));
     assert!(sent.stderr.contains("stored"), "{}", sent.stderr);
 }
 
@@ -60,7 +60,7 @@ fn what_cannot_be_delivered_after_ctrl_c_is_counted_when_the_time_is_up() {
 fn a_second_ctrl_c_leaves_at_once_and_says_what_was_not_delivered() {
     let mut broker = Serve::start();
     let (mut produce, mut stdin) = producing(&broker, &["--drain-timeout", "1h"]);
-    broker.signal("STOP");
+    broker.freeze();
     let more = more_than_a_pipe_holds(&mut stdin);
     produce.signal("INT");
     let mut told = BufReader::new(produce.take_stderr()).lines();
@@ -71,7 +71,7 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_was_not_delivered() {
     let last = told();
     let count = last.strip_prefix("ended at once: ").expect(&last);
     let count: u64 = count.split(' ').next().unwrap().parse().unwrap();
-    assert!(count > 0 && count <= more, "{last}");
+    assert!(count > 0 && count <= LINES + more, "{last}");
     assert!(last.ends_with("were read and not delivered"), "{last}");
     produce.end().expect_code(130);
     drop(stdin);

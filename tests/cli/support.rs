@@ -111,6 +111,19 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
+    /// Whether every thread is stopped, where the system tells (Linux).
+    fn stands_still(&mut self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.child().id())) else {
+            return true;
+        };
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The state is behind the name, which may hold anything but ends with the last bracket.
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, state)| state.starts_with('T'))
+        })
+    }
+
     /// Waits for the end.
     pub fn end(mut self) -> Ended {
         let child = self.child.take().unwrap();
@@ -233,8 +246,10 @@ impl Serve {
         while self.stored() < messages {}
     }
 
-    pub fn signal(&mut self, name: &str) {
-        self.process.signal(name);
+    /// Makes the process stand still; returns when every thread of it does.
+    pub fn freeze(&mut self) {
+        self.process.signal("STOP");
+        while !self.process.stands_still() {}
     }
 
     /// Ends the process by SIGTERM; it must end well.
