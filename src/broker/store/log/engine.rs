@@ -72,6 +72,15 @@ pub(super) enum CommitError {
     Unknown(String),
 }
 
+impl CommitError {
+    /// Why, in a sentence.
+    pub(super) fn into_why(self) -> String {
+        match self {
+            Self::NotWritten(why) | Self::Unknown(why) => why,
+        }
+    }
+}
+
 /// When a commit is on disk.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Durable {
