@@ -272,6 +272,51 @@ async fn a_store_whose_making_was_cut_short_is_made_again() {
     assert_eq!(store.topics(None, 9).await.unwrap(), []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_beside_appends_and_trims_see_every_batch_once_and_in_order() {
+    const GROUPS: u64 = 60;
+    const GROUP: u64 = 5;
+    let folder = folder();
+    let config = LogConfig {
+        fsync: Fsync::Never,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(folder.path(), config).await.unwrap();
+    let name = topic("a");
+    store.create_topic(&name).await.unwrap();
+    let p = producer(&store, "p").await;
+
+    let appends = async {
+        for group in 0..GROUPS {
+            let requests = group * GROUP..(group + 1) * GROUP;
+            let batches = requests.map(|n| batch(p, n, "a", 1)).collect();
+            for answer in store.append(batches).await {
+                answer.unwrap();
+            }
+        }
+    };
+    let reads = async {
+        let mut next = 0;
+        while next < GROUPS * GROUP {
+            for found in store.read(&name, Offset(next), 100).await.unwrap() {
+                assert_eq!(found.base, Offset(next));
+                assert_eq!(found.batch, batch(p, next, "a", 1).batch);
+                next = found.end().0;
+            }
+            // What has been read may go.
+            let read = Trim {
+                max_bytes: Some(0),
+                keep_from: Some(Offset(next)),
+                ..Trim::default()
+            };
+            store.trim(&name, read).await.unwrap();
+        }
+    };
+    tokio::join!(appends, reads);
+    let left = info(&store, "a").await;
+    assert_eq!((left.first, left.bytes), (left.next, 0));
+}
+
 #[tokio::test]
 async fn positions_set_at_once_are_all_set() {
     let folder = folder();

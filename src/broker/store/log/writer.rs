@@ -124,10 +124,9 @@ impl Shared {
         let fill = |group: &mut Group<'_>| {
             group.put(rows::meta_row(id.next().0));
             group.put(row);
-            stale
-                .into_iter()
-                .flatten()
-                .for_each(|key| group.delete(key));
+            for key in stale.into_iter().flatten() {
+                group.delete(key);
+            }
         };
         let producer = Producer {
             identity: identity.clone(),

@@ -183,6 +183,11 @@ async fn fill_a_disk(megabytes: u32, ballast: usize) {
         request += 1;
     }
     assert_eq!(store.state(), StoreState::Ready);
+    let tables = store.shared.disk().engine().unwrap().batches.table_count();
+    assert!(
+        tables > 0,
+        "what was read back is written again before it counts"
+    );
     assert_eq!(bases(&store, "a", 0).await, stored);
     let store = reopened(store, &data).await;
     assert_eq!(bases(&store, "a", 0).await, stored);
