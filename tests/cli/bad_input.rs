@@ -1,6 +1,6 @@
 //! Each thing that can be wrong is told in one sentence, with an exit code that is not zero, and nothing is lost.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use crate::{
     certificates,
@@ -171,7 +171,11 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
 #[test]
 fn a_token_that_is_refused_and_one_that_may_not_do_this_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let tokens = file(&folder, "tokens", b"right\nreader consume:*\nelsewhere produce:other\n");
+    let tokens = file(
+        &folder,
+        "tokens",
+        b"right\nreader consume:*\nelsewhere produce:other\n",
+    );
     let broker = Serve::with(&["--token-file", tokens.to_str().unwrap()]);
     let produce = |token: &str| {
         let mut produce = broker.produce(&[]);
@@ -183,7 +187,10 @@ fn a_token_that_is_refused_and_one_that_may_not_do_this_are_told_apart() {
     let reader = produce("reader").expect_code(1);
     says(reader.sentence(), &["may not produce"]);
     let elsewhere = produce("elsewhere").expect_code(1);
-    says(&elsewhere.stderr, &["may not produce to lines", "it is not stored"]);
+    says(
+        &elsewhere.stderr,
+        &["may not produce to lines", "it is not stored"],
+    );
     assert_eq!(produce("right").expect_code(0).json()["delivered"], 1);
 }
 
@@ -251,6 +258,15 @@ fn a_port_that_is_in_use_is_named() {
     let mut second = anabranch(["serve", "--listen", &address, "--data"]);
     let ended = run(second.arg(folder.path())).expect_code(1);
     says(ended.sentence(), &[&address, "in use"]);
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut third = anabranch(["serve", "--listen", "127.0.0.1:0", "--metrics", &address]);
+    let ended = run(third.current_dir(folder.path())).expect_code(1);
+    says(
+        ended.sentence(),
+        &["metrics cannot be served at ", &address, "in use"],
+    );
 }
 
 #[test]

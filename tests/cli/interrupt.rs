@@ -29,41 +29,52 @@ fn ctrl_c_ends_a_standard_input_that_never_ends_and_delivers_what_was_read() {
     assert_eq!(broker.stored(), LINES);
 }
 
+/// More lines than a pipe holds: once they are written, most of them have been read.
+fn more_than_a_pipe_holds(stdin: &mut impl Write) -> u64 {
+    const MORE: u64 = 20_000;
+    let line = "x".repeat(99) + "\n";
+    for _ in 0..MORE {
+        stdin.write_all(line.as_bytes()).unwrap();
+    }
+    MORE
+}
+
 #[test]
 fn what_cannot_be_delivered_after_ctrl_c_is_counted_when_the_time_is_up() {
     let mut broker = Serve::start();
     let (mut produce, mut stdin) = producing(&broker, &["--drain-timeout", "300ms"]);
     broker.signal("STOP");
-    stdin.write_all(b"too\nlate\n").unwrap();
-    drop(stdin);
+    let more = more_than_a_pipe_holds(&mut stdin);
     produce.signal("INT");
-    let sent = produce.end();
-    broker.signal("CONT");
-    // The two lines may have been read before the signal or not: either way the count is right.
-    let json = sent.json();
-    let (read, delivered) = (json["sent"].as_u64().unwrap(), LINES);
-    assert_eq!(json["delivered"], delivered);
-    assert_eq!(json["failed"], read - delivered);
-    sent.expect_code(i32::from(read > delivered));
+    let sent = produce.end().expect_code(1);
+    drop(stdin);
+    let figure = |field: &str| sent.json()[field].as_u64().unwrap();
+    assert!(figure("sent") > LINES && figure("sent") <= LINES + more);
+    // The network may have carried some before the broker stood still; none has been answered since.
+    assert_eq!(figure("delivered"), LINES);
+    assert_eq!(figure("failed"), figure("sent") - LINES);
+    assert!(sent.stderr.contains("stored"), "{}", sent.stderr);
 }
 
 #[test]
 fn a_second_ctrl_c_leaves_at_once_and_says_what_was_not_delivered() {
     let mut broker = Serve::start();
-    let (mut produce, stdin) = producing(&broker, &[]);
+    let (mut produce, mut stdin) = producing(&broker, &["--drain-timeout", "1h"]);
     broker.signal("STOP");
-    // It cannot say goodbye to a broker that stands still, so it waits: there is something to interrupt.
+    let more = more_than_a_pipe_holds(&mut stdin);
     produce.signal("INT");
     let mut told = BufReader::new(produce.take_stderr()).lines();
-    let first = told.next().unwrap().unwrap();
+    let mut told = || told.next().unwrap().unwrap();
+    let first = told();
     assert!(first.starts_with("stopping: "), "{first}");
     produce.signal("INT");
-    let second = told.next().map(Result::unwrap).unwrap_or_default();
-    let ended = produce.end();
-    broker.signal("CONT");
+    let last = told();
+    let count = last.strip_prefix("ended at once: ").expect(&last);
+    let count: u64 = count.split(' ').next().unwrap().parse().unwrap();
+    assert!(count > 0 && count <= more, "{last}");
+    assert!(last.ends_with("were read and not delivered"), "{last}");
+    produce.end().expect_code(130);
     drop(stdin);
-    assert!(second.starts_with("ended at once: 0 messages"), "{second}");
-    ended.expect_code(130);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use std::io::Write;
 
 use crate::{
-    support::{Process, Serve, run},
+    support::{Process, Serve, Stopped, run, run_with},
     text,
 };
 
-/// Sends the first half, stops the broker, sends the second half, starts the broker again.
-fn with_a_broker_that_goes_and_comes_back(mode: &str) -> (String, Vec<u8>) {
+/// Sends the first half, ends the broker, sends the second half, starts the broker again.
+fn with_a_broker_that_goes_and_comes_back(
+    mode: &str,
+    end: impl FnOnce(Serve) -> Stopped,
+) -> (String, Vec<u8>) {
     let text = text::log(20_000);
     let middle = text.len() / 2;
     let middle = middle + text[middle..].find('\n').unwrap() + 1;
@@ -19,7 +22,7 @@ fn with_a_broker_that_goes_and_comes_back(mode: &str) -> (String, Vec<u8>) {
     let mut stdin = produce.take_stdin();
     stdin.write_all(before.as_bytes()).unwrap();
     broker.wait_until_stored(before.lines().count() as u64 / 2);
-    let stopped = broker.stop();
+    let stopped = end(broker);
     stdin.write_all(after.as_bytes()).unwrap();
     drop(stdin);
     let broker = stopped.start_again();
@@ -33,14 +36,20 @@ fn with_a_broker_that_goes_and_comes_back(mode: &str) -> (String, Vec<u8>) {
 
 #[test]
 fn a_broker_that_is_restarted_has_every_line_once_and_in_order() {
-    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered");
+    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered", Serve::stop);
     assert!(back == text.as_bytes(), "{} bytes came back", back.len());
 }
 
 #[test]
 fn a_broker_that_is_restarted_has_every_line_of_any_lane_once() {
-    let (text, back) = with_a_broker_that_goes_and_comes_back("async");
+    let (text, back) = with_a_broker_that_goes_and_comes_back("async", Serve::stop);
     assert!(text::sorted(&back) == text::sorted(text.as_bytes()));
+}
+
+#[test]
+fn a_broker_that_is_killed_has_every_line_once_and_in_order() {
+    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered", Serve::kill);
+    assert!(back == text.as_bytes(), "{} bytes came back", back.len());
 }
 
 #[test]
@@ -67,8 +76,7 @@ fn what_is_not_delivered_in_time_is_told_with_its_fate() {
 fn a_broker_in_memory_forgets_and_one_on_disk_does_not() {
     for (store, left) in [("memory", &b""[..]), ("log", b"kept\n")] {
         let broker = Serve::with(&["--store", store]);
-        let sent = crate::support::run_with(&mut broker.produce(&[]), b"kept\n");
-        sent.expect_code(0);
+        run_with(&mut broker.produce(&[]), b"kept\n").expect_code(0);
         let broker = broker.stop().start_again();
         let back = run(&mut broker.consume(&[])).expect_code(0);
         assert_eq!(back.stdout, left, "{store}");

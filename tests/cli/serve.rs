@@ -98,7 +98,7 @@ fn every_flag_can_be_an_environment_variable() {
 }
 
 #[test]
-fn retention_lets_the_oldest_messages_go() {
+fn what_keeps_to_the_limits_of_retention_stays() {
     let broker = Serve::with(&["--max-bytes", "1KiB", "--max-age", "7d"]);
     let sent = run_with(&mut broker.produce(&[]), b"one\n").expect_code(0);
     assert_eq!(sent.json()["delivered"], 1);

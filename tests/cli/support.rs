@@ -239,20 +239,30 @@ impl Serve {
 
     /// Ends the process by SIGTERM; it must end well.
     pub fn stop(self) -> Stopped {
+        let (ended, stopped) = self.end_by("TERM");
+        assert_eq!(ended.expect_code(0).stderr, "");
+        stopped
+    }
+
+    /// Kills the process: it has no time to do anything.
+    pub fn kill(self) -> Stopped {
+        self.end_by("KILL").1
+    }
+
+    fn end_by(self, signal: &str) -> (Ended, Stopped) {
         let Self {
             mut process,
             announced,
             flags,
             folder,
         } = self;
-        process.signal("TERM");
-        let ended = process.end().expect_code(0);
-        assert_eq!(ended.stderr, "");
-        Stopped {
+        process.signal(signal);
+        let stopped = Stopped {
             listen: announced["listening"].as_str().unwrap().into(),
             flags,
             folder,
-        }
+        };
+        (process.end(), stopped)
     }
 }
 
