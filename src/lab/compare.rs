@@ -94,7 +94,10 @@ pub fn compare_all(
                 .by_ref()
                 .take(scenario.strategies.len())
                 .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-            Ok(Comparison::new(scenario, outcomes.collect::<Result<_, _>>()?))
+            Ok(Comparison::new(
+                scenario,
+                outcomes.collect::<Result<_, _>>()?,
+            ))
         })
         .collect()
 }
@@ -108,6 +111,12 @@ pub fn compare_all(
 /// As [`compare_all`].
 pub fn compare(scenario: &Scenario) -> Result<Comparison, RunError> {
     scenario.check()?;
-    let outcomes = scenario.strategies.iter().map(|strategy| run(scenario, *strategy));
-    Ok(Comparison::new(scenario, outcomes.collect::<Result<_, _>>()?))
+    let outcomes = scenario
+        .strategies
+        .iter()
+        .map(|strategy| run(scenario, *strategy));
+    Ok(Comparison::new(
+        scenario,
+        outcomes.collect::<Result<_, _>>()?,
+    ))
 }

@@ -6,7 +6,12 @@
 //! rate has stopped to grow it takes three times that. It has no manners toward other connections on the same
 //! bottleneck, and is no controller for a real network.
 
-use std::{any::Any, collections::VecDeque, sync::Arc, time::{Duration, Instant}};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
@@ -34,7 +39,10 @@ impl ControllerFactory for DeafConfig {
             mtu: current_mtu.into(),
             rates: VecDeque::new(),
             min_rtt: None,
-            round: Round { since: now, bytes: 0 },
+            round: Round {
+                since: now,
+                bytes: 0,
+            },
             best: 0.0,
             steady: 0,
         })
@@ -95,7 +103,10 @@ impl Controller for Deaf {
         // Shorter ones would take a clump of acknowledgements for a rate.
         if time >= min_rtt.max(Duration::from_millis(1)) {
             self.on_round(self.round.bytes as f64 / time.as_secs_f64(), app_limited);
-            self.round = Round { since: now, bytes: 0 };
+            self.round = Round {
+                since: now,
+                bytes: 0,
+            };
         }
     }
 

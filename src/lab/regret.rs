@@ -58,7 +58,10 @@ pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<usize> {
             .map(|&other| Regret::between(&outcomes[place], &outcomes[other]).worst());
         regrets.fold(0.0, f64::max)
     };
-    let least = statics.iter().map(|&place| behind(place)).fold(f64::MAX, f64::min);
+    let least = statics
+        .iter()
+        .map(|&place| behind(place))
+        .fold(f64::MAX, f64::min);
     let best = statics
         .iter()
         .copied()
@@ -77,7 +80,12 @@ mod tests {
     use crate::lab::{Quantiles, outcome::Trace};
 
     fn outcome(name: &str, p50: f64, p99: f64, throughput_mbit: f64) -> Outcome {
-        let delivery_ms = Quantiles { p50, p90: p50, p99, ..Quantiles::default() };
+        let delivery_ms = Quantiles {
+            p50,
+            p90: p50,
+            p99,
+            ..Quantiles::default()
+        };
         Outcome {
             name: name.to_owned(),
             strategy: name.parse().unwrap(),
@@ -110,7 +118,10 @@ mod tests {
         assert_eq!(settle(&mut outcomes), Some(2));
         let regret = outcomes[0].regret.unwrap();
         assert!((regret.p99 - 0.1).abs() < 1e-9, "{regret:?}");
-        assert!(outcomes[4].regret.unwrap().p50 < 0.0, "better is below zero");
+        assert!(
+            outcomes[4].regret.unwrap().p50 < 0.0,
+            "better is below zero"
+        );
         assert_eq!(outcomes[2].regret.unwrap().worst(), 0.0);
     }
 

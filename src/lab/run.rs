@@ -41,10 +41,8 @@ use crate::{
 };
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-const BROKER: SocketAddr = SocketAddr::new(
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
-    broker::DEFAULT_PORT,
-);
+const BROKER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), broker::DEFAULT_PORT);
 /// The streams that a broker permits to those who take one a message.
 const MANY_STREAMS: u32 = 4096;
 /// How long the run goes on behind the load, at least, until all messages have their outcome.
@@ -307,11 +305,15 @@ impl Run<'_> {
         let samples = sampler.samples();
         let took = |moments: &[u64]| -> Vec<u64> {
             let ends = moments.iter().map(|at| *at.min(&times.end));
-            ends.zip(&times.due).map(|(end, due)| end.saturating_sub(*due)).collect()
+            ends.zip(&times.due)
+                .map(|(end, due)| end.saturating_sub(*due))
+                .collect()
         };
         let delivery = took(&times.stored);
         let receipt = took(&times.answered);
-        let measured = times.due.partition_point(|due| *due < nanos(scenario.warm_up));
+        let measured = times
+            .due
+            .partition_point(|due| *due < nanos(scenario.warm_up));
         let mut delivered: Vec<u64> = delivery[measured..].to_vec();
         let mut answered: Vec<u64> = receipt[measured..].to_vec();
         let stored = times.stored.iter().filter(|at| **at != NEVER).count() as u64;
@@ -364,7 +366,10 @@ impl Run<'_> {
             _ => load,
         };
         let warm_up = nanos(self.scenario.warm_up);
-        let counted = times.stored.iter().filter(|at| (warm_up..=until).contains(*at));
+        let counted = times
+            .stored
+            .iter()
+            .filter(|at| (warm_up..=until).contains(*at));
         let bits = counted.count() as f64 * self.scenario.size as f64 * 8.0;
         bits * 1e3 / (until.saturating_sub(warm_up).max(1)) as f64
     }

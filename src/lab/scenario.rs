@@ -210,9 +210,8 @@ impl Scenario {
                 self.load = match text::rate(value) {
                     Ok(rate) => Load::Rate(rate),
                     Err(_) => Load::OfLink(
-                        text::share(value).map_err(|_| {
-                            format!("{value:?} is no load, such as 50mbit or 50%")
-                        })?,
+                        text::share(value)
+                            .map_err(|_| format!("{value:?} is no load, such as 50mbit or 50%"))?,
                     ),
                 }
             }
@@ -273,8 +272,12 @@ impl Scenario {
         both(false, "warm-up", &|s| text::show_duration(s.warm_up));
         both(false, "tail", &|s| text::show_duration(s.tail));
         both(true, "congestion", &|s| s.congestion.to_string());
-        both(true, "broker-delay", &|s| text::show_duration(s.broker_delay));
-        both(false, "store-delay", &|s| text::show_duration(s.store_delay));
+        both(true, "broker-delay", &|s| {
+            text::show_duration(s.broker_delay)
+        });
+        both(false, "store-delay", &|s| {
+            text::show_duration(s.store_delay)
+        });
         both(false, "store-rate", &|s| {
             s.store_rate.map(text::show_rate).unwrap_or_default()
         });
@@ -287,12 +290,20 @@ impl Scenario {
                 .unwrap_or_default()
         });
         both(false, "lane-window", &|s| text::show_size(s.lane_window));
-        both(false, "backlog-threshold", &|s| s.backlog_threshold.to_string());
+        both(false, "backlog-threshold", &|s| {
+            s.backlog_threshold.to_string()
+        });
         both(false, "max-streams", &|s| s.max_streams.to_string());
-        both(false, "idle-timeout", &|s| text::show_duration(s.idle_timeout));
+        both(false, "idle-timeout", &|s| {
+            text::show_duration(s.idle_timeout)
+        });
         both(false, "buffer", &|s| text::show_size(s.buffer));
         both(false, "lose-at", &|s| {
-            let moments: Vec<_> = s.lose_at.iter().map(|at| text::show_duration(*at)).collect();
+            let moments: Vec<_> = s
+                .lose_at
+                .iter()
+                .map(|at| text::show_duration(*at))
+                .collect();
             moments.join(",")
         });
         both(true, "seed", &|s| s.seed.to_string());
@@ -322,10 +333,18 @@ impl Scenario {
             "load",
             "must be above 0",
         )?;
-        rule((0.0..1.0).contains(&self.noise), "noise", "must be 0 to 100 %")?;
+        rule(
+            (0.0..1.0).contains(&self.noise),
+            "noise",
+            "must be 0 to 100 %",
+        )?;
         if let Pattern::Burst { period, duty } = self.pattern {
             let whole = !period.is_zero() && duty > 0.0 && duty <= 1.0;
-            rule(whole, "pattern", "a burst needs a period, and a part of it up to 100 %")?;
+            rule(
+                whole,
+                "pattern",
+                "a burst needs a period, and a part of it up to 100 %",
+            )?;
         }
         rule(!self.duration.is_zero(), "duration", "must be above 0")?;
         rule(
@@ -333,7 +352,11 @@ impl Scenario {
             "warm-up",
             "must be less than the duration",
         )?;
-        rule(!self.strategies.is_empty(), "strategies", "somebody must compete")?;
+        rule(
+            !self.strategies.is_empty(),
+            "strategies",
+            "somebody must compete",
+        )?;
         rule(
             self.peer_streams.is_none_or(|streams| streams >= 2),
             "peer-streams",

@@ -69,7 +69,10 @@ impl Tap {
 
     fn note(&self, batches: &[Bytes]) {
         let now = u64::try_from(self.network.elapsed().as_nanos()).unwrap_or(NEVER);
-        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self
+            .deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for batch in batches {
             // The broker has checked it.
             let Ok(batch) = Batch::decode(batch.clone()) else {
@@ -108,7 +111,9 @@ impl Store for Tap {
             let batches: Vec<_> = group.iter().map(|append| append.batch.clone()).collect();
             let bytes = batches.iter().map(|batch| batch.len() as u64).sum();
             let topic = group.first().map(|append| append.topic.clone());
-            let writing = self.rate.map_or(Duration::ZERO, |rate| rate.time_for(bytes));
+            let writing = self
+                .rate
+                .map_or(Duration::ZERO, |rate| rate.time_for(bytes));
             if !(self.delay + writing).is_zero() {
                 self.network.sleep(self.delay + writing).await;
             }

@@ -21,8 +21,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
-    Fate, SendError, SendErrorKind, batcher::Batcher, core::Core, feed::Feed, queue::Run,
-    road::{self, Road}, streams::Answers,
+    Fate, SendError, SendErrorKind,
+    batcher::Batcher,
+    core::Core,
+    feed::Feed,
+    queue::Run,
+    road::{self, Road},
+    streams::Answers,
 };
 use crate::{
     RequestId,

@@ -78,8 +78,8 @@ impl Sockets for Host {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
         let address = host.parse().ok().or_else(|| self.names.get(host).copied());
         Box::pin(async move {
-            let address: IpAddr = address
-                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))?;
+            let address: IpAddr =
+                address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))?;
             Ok(vec![SocketAddr::new(address, port)])
         })
     }
