@@ -25,6 +25,7 @@
 //! | [`consumer`] | reading: credit, named positions, resuming |
 //! | [`metrics`] | every metric, what it means, and what a high value says |
 //! | `sim` | a simulated network in virtual time (feature `sim`) |
+//! | `lab` | the laboratory: what lanes are worth on a given link (feature `sim`) |
 //!
 //! Client and broker meet only in [`wire`]. Files that begin with `//! Pure:` decide and do nothing else: no I/O, no
 //! clock, no chance; the shell next door owns the task and the socket.
@@ -57,6 +58,8 @@ pub mod broker;
 pub mod conn;
 #[cfg(feature = "producer")]
 pub mod consumer;
+#[cfg(all(feature = "sim", feature = "producer", feature = "broker"))]
+pub mod lab;
 pub mod pool;
 #[cfg(feature = "producer")]
 pub mod producer;

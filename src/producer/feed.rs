@@ -26,6 +26,8 @@ enum Source {
         owned: Owned,
         /// This lane was woken for new work and has not looked yet.
         searching: bool,
+        /// Bytes taken since it passed the turn on.
+        run: u64,
     },
     Ordered,
 }
@@ -38,6 +40,7 @@ impl Feed {
                 lane,
                 owned: Owned::default(),
                 searching: false,
+                run: 0,
             },
         }
     }
@@ -82,9 +85,13 @@ impl Feed {
                 lane,
                 owned,
                 searching,
+                run: so_far,
             } => {
                 let taken = self.core.queue.pull(*lane, owned, run, taker);
-                if taken >= self.core.config.run_bytes {
+                *so_far += taken;
+                // As near to a packet as whole messages come: one more like the last would be further off.
+                if taken > 0 && *so_far + taken / 2 >= self.core.config.run_bytes {
+                    *so_far = 0;
                     self.core.queue.parking.pass_on(*lane);
                 }
                 if std::mem::take(searching) {
@@ -140,6 +147,7 @@ impl Feed {
                 lane,
                 owned,
                 searching,
+                ..
             } => {
                 let parking = &self.core.queue.parking;
                 if !for_work {

@@ -21,8 +21,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{
-    Fate, SendError, SendErrorKind, batcher::Batcher, core::Core, feed::Feed, queue::Run,
-    road::Road, streams::Answers,
+    Fate, SendError, SendErrorKind,
+    batcher::Batcher,
+    core::Core,
+    feed::Feed,
+    queue::Run,
+    road::{self, Road},
+    streams::Answers,
 };
 use crate::{
     RequestId,
@@ -98,15 +103,15 @@ impl Lane {
     /// Waits for a connection, and takes messages meanwhile. `None` once retired.
     async fn await_link(&mut self) -> Option<Arc<Link>> {
         self.written = 0;
+        let mut links = self.road.links();
         loop {
-            if let Some(link) = self.road.link() {
+            if let Some(link) = road::look(&mut links) {
                 return Some(link);
             }
             if self.is_done() {
                 return None;
             }
             let more = self.fill();
-            let mut links = self.road.links();
             tokio::select! { biased;
                 _ = links.changed(), if !more => {}
                 () = self.wait(), if !more => {}

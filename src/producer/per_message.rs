@@ -17,7 +17,7 @@ use super::{
     keys::{Owned, ShardId},
     lane,
     queue::{Popped, Queued},
-    road::Road,
+    road::{self, Road},
     streams::MAX_ANSWER,
 };
 use crate::{RequestId, conn::Link, tasks::Tasks, time, wire, wire::PacketCodec};
@@ -117,10 +117,10 @@ impl PerMessage {
         let Some(id) = ids.pop_front() else {
             return;
         };
+        let mut links = self.road.links();
         while self.core.inflight().get_mut(id).is_some() {
-            let mut links = self.road.links();
             let attempt = async {
-                match self.road.link() {
+                match road::look(&mut links) {
                     Some(link) => self.attempt(id, &link).await,
                     None => {
                         let _ = links.changed().await;

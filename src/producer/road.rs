@@ -22,6 +22,13 @@ pub(crate) fn standing(links: &watch::Receiver<LinkState>) -> Option<Arc<Link>> 
     }
 }
 
+/// As [`standing`], and from now on `links` tells of what comes after this look. A fresh clone tells of what was
+/// before it, so that who waits for the next change without a look would wait for nothing.
+pub(crate) fn look(links: &mut watch::Receiver<LinkState>) -> Option<Arc<Link>> {
+    links.mark_unchanged();
+    standing(links)
+}
+
 /// Shared by all lanes of one producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Road {

@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     unreachable_pub,
-    reason = "a test may panic, tell the time, and has no public names"
+    reason = "a test may panic, start tasks, and has no public names"
 )]
 
 mod ask;

@@ -1,0 +1,451 @@
+//! One scenario with one strategy, in virtual time: a real producer and a real broker over a simulated link.
+//!
+//! ```text
+//! schedule ─▶ producer ─▶ quinn ─▶ simulated link ─▶ quinn ─▶ broker ─▶ tap (when was it stored?) ─▶ memory
+//!     ▲           │ receipts (when was it answered?)
+//!  virtual time   └─ sampler, recorder: backlog, lanes, window, decisions
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+
+use super::{
+    Controller, Lanes, Outcome, Packets, Quantiles, Scenario, ScenarioError, Strategy,
+    congestion::DeafConfig,
+    cpu,
+    outcome::Trace,
+    pattern::Pattern,
+    record::Recorder,
+    store::{Deliveries, NEVER, Tap, payload},
+    trace::{Sampler, distribution, stretches},
+};
+use crate::{
+    broker::{self, Broker},
+    conn::{
+        ClientTls, Congestion, ServerTls, Trust,
+        quic::Settings,
+        tls::{CertifiedKey, Fingerprint, Pem},
+    },
+    producer::{self, Producer, Receipt},
+    scaler::{Adaptive, Fixed, Reason},
+    sim::{self, Change, Host, Network},
+    tasks::Tasks,
+    time,
+};
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const BROKER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), broker::DEFAULT_PORT);
+/// The streams that a broker permits to those who take one a message.
+const MANY_STREAMS: u32 = 4096;
+/// How long the run goes on behind the load, at least, until all messages have their outcome.
+const LEAST_DRAIN: Duration = Duration::from_secs(10);
+/// Receipts on their way to who waits for them.
+const RECEIPTS: usize = 4096;
+
+/// Why a run did not take place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The scenario cannot be.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// There is no broker.
+    #[error("the broker does not start")]
+    Broker(#[from] broker::StartError),
+    /// There is no producer, or no connection: the link may lose everything.
+    #[error("the producer does not start")]
+    Producer(#[from] producer::StartError),
+}
+
+/// Runs `scenario` with `strategy`, on this thread.
+///
+/// # Errors
+/// Where it cannot be run.
+///
+/// # Panics
+/// In a thread that runs a tokio runtime, and where the run does not end within an hour of virtual time.
+pub fn run(scenario: &Scenario, strategy: Strategy) -> Result<Outcome, RunError> {
+    scenario.check()?;
+    let before = cpu::used();
+    // Names and nonces that the producer draws are of this thread's generator.
+    fastrand::seed(scenario.seed);
+    let outcome = sim::run(scenario.seed, async |network| {
+        Run {
+            scenario,
+            strategy,
+            network,
+        }
+        .drive()
+        .await
+    });
+    let mut outcome = outcome?;
+    outcome.cpu_seconds = cpu::used()
+        .zip(before)
+        .map(|(after, before)| after.saturating_sub(before).as_secs_f64());
+    Ok(outcome)
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    strategy: Strategy,
+    network: Network,
+}
+
+/// When each message was due, was stored and was answered, in nanoseconds since the load began.
+struct Times {
+    due: Vec<u64>,
+    stored: Vec<u64>,
+    /// [`NEVER`] where it has no acknowledgement.
+    answered: Vec<u64>,
+    /// Messages that the producer has given up, with a word about it.
+    handed_back: u64,
+    blocked: Duration,
+    end: u64,
+}
+
+impl Run<'_> {
+    async fn drive(self) -> Result<Outcome, RunError> {
+        let scenario = self.scenario;
+        let (there, _back) = self
+            .network
+            .connect(CLIENT, BROKER.ip(), scenario.link())
+            .map_err(|error| ScenarioError::new("link", error.to_string()))?;
+        let due: Vec<u64> = scenario.schedule().map(nanos).collect();
+        let deliveries: Deliveries = Arc::new(Mutex::new(vec![NEVER; due.len()]));
+        let recorder = Recorder::new(time::now());
+        let broker = self.broker(&deliveries).await?;
+        let producer = self.producer(&recorder).await?;
+
+        let tasks = Tasks::new();
+        let sampler = Sampler::new(self.strategy == Strategy::PerMessage);
+        let looking = sampler.clone().run(
+            self.network.clone(),
+            producer.clone(),
+            there.clone(),
+            scenario.duration,
+        );
+        tasks.spawn(tasks.stopped().clone().run_until_cancelled_owned(looking));
+        let moments = scenario.lose_at.iter().map(|at| (*at, Change::LoseNext(1)));
+        there
+            .schedule(moments)
+            .map_err(|error| ScenarioError::new("lose-at", error.to_string()))?;
+
+        let (receipts, incoming) = mpsc::channel(RECEIPTS);
+        let collecting = tasks.spawn(collect(self.network.clone(), incoming, due.len()));
+        let began = self.network.elapsed();
+        recorder.begin(time::now());
+        let limit = scenario.duration + scenario.duration.max(LEAST_DRAIN);
+        let mut blocked = Duration::ZERO;
+        let sending = self.send(&producer, began, &due, receipts, &mut blocked);
+        if time::timeout(limit, sending).await.is_ok() {
+            let left = (began + limit).saturating_sub(self.network.elapsed());
+            let _ = producer.flush(left).await;
+        }
+        let end = self.network.elapsed();
+        self.network.sleep(scenario.tail).await;
+
+        let lanes = producer.lanes();
+        let sight = there.counters();
+        tasks.stop();
+        let left = match producer.close(Duration::ZERO).await {
+            Ok(()) => 0,
+            Err(error) => error.undelivered.len() as u64,
+        };
+        let answered = collecting.await.unwrap_or_default();
+        drop(broker);
+
+        let since = |at: u64| match at {
+            NEVER => NEVER,
+            at => at.saturating_sub(nanos(began)),
+        };
+        let stored = {
+            let mut stored = deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *stored)
+        };
+        let times = Times {
+            due,
+            stored: stored.into_iter().map(since).collect(),
+            answered: answered.into_iter().map(since).collect(),
+            handed_back: left,
+            blocked,
+            end: nanos(end - began),
+        };
+        let packets = Packets {
+            sent: sight.sent.packets,
+            lost: sight.dropped.total(),
+            dropped: sight.dropped.queue_full,
+        };
+        Ok(self.outcome(&times, &lanes, packets, &sampler, &recorder))
+    }
+
+    async fn broker(&self, deliveries: &Deliveries) -> Result<Broker, broker::StartError> {
+        let scenario = self.scenario;
+        let store = Tap::new(
+            self.network.clone(),
+            scenario.store_delay,
+            scenario.store_rate,
+            Arc::clone(deliveries),
+        );
+        let mut settings = Settings::server();
+        if self.strategy == Strategy::PerMessage {
+            settings.max_streams = MANY_STREAMS;
+        }
+        if let Some(streams) = scenario.peer_streams {
+            settings.max_streams = streams;
+        }
+        if let Some(window) = scenario.peer_window {
+            settings.stream_receive_window = window;
+        }
+        // Answers need a controller too that carries them.
+        settings.congestion = self.congestion();
+        let delay = scenario.broker_delay;
+        Broker::builder()
+            .listen(BROKER)
+            .tls(identity().0.clone())
+            .store(Arc::new(store))
+            .transport(settings)
+            .stream_delay((!delay.is_zero()).then_some(delay))
+            .network(Arc::new(Host::new(&self.network, BROKER.ip())))
+            .bind()
+            .await
+    }
+
+    fn congestion(&self) -> Congestion {
+        match self.scenario.congestion {
+            Controller::Cubic => Congestion::Cubic,
+            Controller::NewReno => Congestion::NewReno,
+            Controller::Bbr => Congestion::Bbr,
+            Controller::Deaf => Congestion::Custom(Arc::new(DeafConfig)),
+        }
+    }
+
+    async fn producer(&self, recorder: &Recorder) -> Result<Producer, producer::StartError> {
+        let scenario = self.scenario;
+        let mut config = producer::Config::default();
+        config.conn.servers = vec![BROKER.to_string()];
+        config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
+        config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
+        config.conn.settings.congestion = self.congestion();
+        config.conn.connect_timeout = Duration::from_secs(60);
+        config.buffer_bytes = scenario.buffer;
+        // A run is over before anything is too late.
+        config.delivery_timeout = Duration::from_hours(2);
+        config.scaler.stream_window = scenario.lane_window;
+        config.scaler.backlog_threshold = scenario.backlog_threshold;
+        config.scaler.max_streams = scenario.max_streams;
+        config.scaler.idle_timeout = scenario.idle_timeout;
+        let strategy = match self.strategy {
+            Strategy::Adaptive => {
+                let policy = Adaptive::new(config.scaler.clone())
+                    .map_err(|error| ScenarioError::new("scaler", error.to_string()));
+                match policy {
+                    Ok(policy) => producer::Strategy::Custom(Box::new(recorder.around(policy))),
+                    // The producer says the same of its options.
+                    Err(_) => producer::Strategy::Adaptive,
+                }
+            }
+            Strategy::Static(lanes) => {
+                producer::Strategy::Custom(Box::new(recorder.around(Fixed::new(lanes))))
+            }
+            Strategy::PerMessage => {
+                let streams = usize::try_from(MANY_STREAMS).unwrap_or(usize::MAX);
+                producer::Strategy::PerMessage(
+                    streams.try_into().expect("many streams are more than none"),
+                )
+            }
+        };
+        let builder = Producer::builder().config(config).topic("laboratory");
+        builder.strategy(strategy).connect().await
+    }
+
+    /// Brings every message at its moment, or as soon after it as there is room.
+    async fn send(
+        &self,
+        producer: &Producer,
+        began: Duration,
+        due: &[u64],
+        receipts: mpsc::Sender<(usize, Receipt)>,
+        blocked: &mut Duration,
+    ) {
+        for (number, at) in due.iter().enumerate() {
+            let moment = began + Duration::from_nanos(*at);
+            let wait = moment.saturating_sub(self.network.elapsed());
+            if !wait.is_zero() {
+                self.network.sleep(wait).await;
+            }
+            let asked = self.network.elapsed();
+            let payload = payload(number as u64, self.scenario.size);
+            let Ok(receipt) = producer.send_async(payload).await else {
+                return;
+            };
+            *blocked += self.network.elapsed() - asked;
+            if receipts.send((number, receipt)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn outcome(
+        &self,
+        times: &Times,
+        lanes: &producer::Lanes,
+        packets: Packets,
+        sampler: &Sampler,
+        recorder: &Recorder,
+    ) -> Outcome {
+        let scenario = self.scenario;
+        let samples = sampler.samples();
+        let took = |moments: &[u64]| -> Vec<u64> {
+            let ends = moments.iter().map(|at| *at.min(&times.end));
+            ends.zip(&times.due)
+                .map(|(end, due)| end.saturating_sub(*due))
+                .collect()
+        };
+        let delivery = took(&times.stored);
+        let receipt = took(&times.answered);
+        let measured = times
+            .due
+            .partition_point(|due| *due < nanos(scenario.warm_up));
+        let mut delivered: Vec<u64> = delivery[measured..].to_vec();
+        let mut answered: Vec<u64> = receipt[measured..].to_vec();
+        let stored = times.stored.iter().filter(|at| **at != NEVER).count() as u64;
+        let known = times.answered.iter().filter(|at| **at != NEVER).count() as u64;
+        let accepted = known + times.handed_back;
+        let offered = times.due.len() as u64;
+        Outcome {
+            name: self.strategy.to_string(),
+            strategy: self.strategy,
+            delivery_ms: Quantiles::of(&mut delivered),
+            receipt_ms: Quantiles::of(&mut answered),
+            throughput_mbit: self.throughput(times),
+            lanes: self.lanes(lanes, &samples, stored),
+            decisions: Reason::ALL
+                .iter()
+                .zip(lanes.decisions)
+                .filter(|(_, count)| *count > 0)
+                .map(|(reason, count)| (reason.as_str(), count))
+                .collect::<BTreeMap<_, _>>(),
+            offered,
+            delivered: stored,
+            undelivered: offered - stored,
+            lost: self.lost(times, accepted),
+            blocked_seconds: times.blocked.as_secs_f64(),
+            packets,
+            cpu_seconds: None,
+            regret: None,
+            trace: Trace {
+                latency: stretches(&times.due, &delivery, scenario.duration),
+                distribution: distribution(&delivered),
+                samples,
+                decisions: recorder.decided(),
+            },
+        }
+    }
+
+    /// Messages that were acknowledged and are not in the store.
+    fn lost(&self, times: &Times, _accepted: u64) -> u64 {
+        let both = times.stored.iter().zip(&times.answered);
+        both.filter(|(stored, answered)| **stored == NEVER && **answered != NEVER)
+            .count() as u64
+    }
+
+    /// Payload stored while the load lasted, in Mbit/s; of messages that all came at once, until the last was stored.
+    fn throughput(&self, times: &Times) -> f64 {
+        let load = nanos(self.scenario.duration);
+        let last = times.stored.iter().filter(|at| **at != NEVER).max();
+        let until = match self.scenario.pattern {
+            Pattern::Once { .. } => *last.unwrap_or(&load),
+            _ => load,
+        };
+        let warm_up = nanos(self.scenario.warm_up);
+        let counted = times
+            .stored
+            .iter()
+            .filter(|at| (warm_up..=until).contains(*at));
+        let bits = counted.count() as f64 * self.scenario.size as f64 * 8.0;
+        bits * 1e3 / (until.saturating_sub(warm_up).max(1)) as f64
+    }
+
+    fn lanes(&self, lanes: &producer::Lanes, samples: &[super::Sample], stored: u64) -> Lanes {
+        let load = self.scenario.duration.as_secs_f64();
+        let during: Vec<_> = samples.iter().filter(|look| look.at <= load).collect();
+        let sum: usize = during.iter().map(|look| look.lanes).sum();
+        let mean = sum as f64 / during.len().max(1) as f64;
+        let seen = during.iter().map(|look| look.lanes).max().unwrap_or(0);
+        match self.strategy {
+            Strategy::PerMessage => Lanes {
+                opened: stored,
+                retired: stored,
+                max: seen,
+                mean,
+                last: 0,
+            },
+            _ => Lanes {
+                opened: lanes.opened.saturating_sub(1),
+                retired: lanes.retired,
+                max: lanes.most,
+                mean,
+                last: lanes.open,
+            },
+        }
+    }
+}
+
+/// Awaits every receipt, and answers when each message was acknowledged, in nanoseconds since the run began.
+async fn collect(
+    network: Network,
+    mut incoming: mpsc::Receiver<(usize, Receipt)>,
+    messages: usize,
+) -> Vec<u64> {
+    let mut answered = vec![NEVER; messages];
+    let mut open = FuturesUnordered::new();
+    let mut more = true;
+    while more || !open.is_empty() {
+        tokio::select! {
+            biased;
+            receipt = incoming.recv(), if more => match receipt {
+                Some((number, receipt)) => open.push(async move { (number, receipt.await) }),
+                None => more = false,
+            },
+            Some((number, outcome)) = open.next(), if !open.is_empty() => {
+                if outcome.is_ok() {
+                    answered[number] = nanos(network.elapsed());
+                }
+            }
+        }
+    }
+    answered
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
+}
+
+/// The broker's certificate, made once a process, and what tells it from others.
+///
+/// Ed25519: the signatures of other keys vary in length, and runs with them.
+fn identity() -> &'static (ServerTls, Fingerprint) {
+    static IDENTITY: OnceLock<(ServerTls, Fingerprint)> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring makes keys");
+        let params = rcgen::CertificateParams::new([BROKER.ip().to_string()])
+            .expect("an address can stand in a certificate");
+        let certificate = params.self_signed(&key).expect("a key signs for itself");
+        let shown = CertifiedKey {
+            chain: Pem::Text(certificate.pem().into_bytes()),
+            key: Pem::Text(key.serialize_pem().into_bytes()),
+        };
+        (
+            ServerTls::showing(shown),
+            Fingerprint::of(certificate.der()),
+        )
+    })
+}
