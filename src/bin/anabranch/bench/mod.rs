@@ -271,7 +271,15 @@ async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow
     };
     let _live = Live::begin({
         let producer = stage.producers[0].clone();
-        move || format!("{:?}", producer.load())
+        move || {
+            let held = producer.load();
+            format!(
+                "{:>7} queued, {:>7} unanswered, {} lanes",
+                held.queued_messages,
+                held.in_flight_messages,
+                producer.lanes().open
+            )
+        }
     });
     let mut runs = Vec::new();
     for number in 0..=args.runs {

@@ -82,23 +82,8 @@ impl Raw {
     /// # Errors
     /// Those of the connection.
     pub(super) async fn bulk(&self, bytes: u64) -> anyhow::Result<Duration> {
-        let (mut send, mut recv) = self.connection.open_bi().await?;
-        send.write_all(&[BULK]).await?;
-        let chunk = noise(CHUNK);
-        let began = Instant::now();
-        let mut left = bytes;
-        while left > 0 {
-            let len = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            send.write_chunk(chunk.slice(..len)).await?;
-            left -= u64::try_from(len)?;
-        }
-        send.finish()?;
-        let mut answer = [0; 8];
-        recv.read_exact(&mut answer).await?;
-        let took = began.elapsed();
-        let read = u64::from_be_bytes(answer);
-        ensure!(read == bytes, "{bytes} bytes were sent, {read} came");
-        Ok(took)
+        // In a task, as the load is: who waits on the thread of `main` is woken at a higher price.
+        tokio::spawn(bulk(self.connection.clone(), bytes)).await?
     }
 
     /// Sends `size` bytes and waits until they are back, `count` times, one after the other.
@@ -106,21 +91,45 @@ impl Raw {
     /// # Errors
     /// Those of the connection.
     pub(super) async fn ping_pong(&self, size: u32, count: u64) -> anyhow::Result<Times> {
-        let (mut send, mut recv) = self.connection.open_bi().await?;
-        send.write_all(&[ECHO]).await?;
-        send.write_all(&size.to_be_bytes()).await?;
-        let ping = noise(usize::try_from(size)?);
-        let mut pong = vec![0; ping.len()];
-        let mut times = times();
-        for _ in 0..count {
-            let began = Instant::now();
-            send.write_chunk(ping.clone()).await?;
-            recv.read_exact(&mut pong).await?;
-            times.saturating_record(nanos(began.elapsed()));
-        }
-        send.finish()?;
-        Ok(times)
+        tokio::spawn(ping_pong(self.connection.clone(), size, count)).await?
     }
+}
+
+async fn bulk(connection: Connection, bytes: u64) -> anyhow::Result<Duration> {
+    let (mut send, mut recv) = connection.open_bi().await?;
+    send.write_all(&[BULK]).await?;
+    let chunk = noise(CHUNK);
+    let began = Instant::now();
+    let mut left = bytes;
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        send.write_chunk(chunk.slice(..len)).await?;
+        left -= u64::try_from(len)?;
+    }
+    send.finish()?;
+    let mut answer = [0; 8];
+    recv.read_exact(&mut answer).await?;
+    let took = began.elapsed();
+    let read = u64::from_be_bytes(answer);
+    ensure!(read == bytes, "{bytes} bytes were sent, {read} came");
+    Ok(took)
+}
+
+async fn ping_pong(connection: Connection, size: u32, count: u64) -> anyhow::Result<Times> {
+    let (mut send, mut recv) = connection.open_bi().await?;
+    send.write_all(&[ECHO]).await?;
+    send.write_all(&size.to_be_bytes()).await?;
+    let ping = noise(usize::try_from(size)?);
+    let mut pong = vec![0; ping.len()];
+    let mut times = times();
+    for _ in 0..count {
+        let began = Instant::now();
+        send.write_chunk(ping.clone()).await?;
+        recv.read_exact(&mut pong).await?;
+        times.saturating_record(nanos(began.elapsed()));
+    }
+    send.finish()?;
+    Ok(times)
 }
 
 async fn serve(connection: &Connection) -> anyhow::Result<()> {

@@ -90,7 +90,7 @@ impl Quantiles {
 
     /// The median of each quantile, and the largest of all.
     fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
-        let of = |figure: fn(&Self) -> f64| median(all.clone().map(figure));
+        let of = |figure: fn(&Self) -> f64| median(all.clone().map(figure)).map(millionths);
         Some(Self {
             p50: of(|times| times.p50)?,
             p90: of(|times| times.p90)?,
@@ -241,7 +241,7 @@ impl fmt::Display for Report {
             setting, median, ..
         } = self;
         let row = |f: &mut fmt::Formatter<'_>, name: &str, what: fmt::Arguments<'_>| {
-            writeln!(f, "{name:<18}{what}")
+            writeln!(f, "{name:<20}{what}")
         };
         let embedded = setting.store.is_some();
         row(
@@ -322,7 +322,7 @@ impl fmt::Display for Report {
         if let Some(bytes) = self.peak_rss_bytes {
             row(f, "memory at most", format_args!("{}", HumanBytes(bytes)))?;
         }
-        write!(f, "{:<18}{}", "lanes at most", self.lanes_max)
+        write!(f, "{:<20}{}", "lanes at most", self.lanes_max)
     }
 }
 
