@@ -8,6 +8,7 @@
 
 mod ask;
 mod bad_input;
+mod bench;
 mod certificates;
 mod consume;
 mod demo;

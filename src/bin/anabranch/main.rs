@@ -5,6 +5,7 @@
 //! produce   consume        lines in, lines out
 //! ping      topics         is it there, and what does it hold
 //! demo                     all of it at once, and whether anything was lost
+//! bench                    how fast, beside raw QUIC and the disk
 //!
 //! connection.rs            the flags of everything that connects
 //! failure.rs  output.rs  progress.rs  signals.rs  units.rs
@@ -16,6 +17,7 @@
 //! at once.
 #![allow(clippy::disallowed_methods)]
 
+mod bench;
 mod connection;
 mod consume;
 mod demo;
@@ -50,6 +52,7 @@ enum Command {
     Ping(ping::Args),
     Topics(topics::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
@@ -61,6 +64,7 @@ impl Command {
             Self::Ping(args) => ping::run(args).await,
             Self::Topics(args) => topics::run(args).await,
             Self::Demo(args) => demo::run(args).await,
+            Self::Bench(args) => bench::run(args).await,
         }
     }
 }

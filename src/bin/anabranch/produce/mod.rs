@@ -8,7 +8,7 @@
 mod lines;
 mod pump;
 mod source;
-mod strategy;
+pub(crate) mod strategy;
 mod summary;
 mod tally;
 mod window;
