@@ -24,7 +24,7 @@ use super::{
     Fate, SendError, SendErrorKind,
     batcher::Batcher,
     core::Core,
-    feed::Feed,
+    feed::{Feed, ORDERED},
     queue::Run,
     road::{self, Road},
     streams::Answers,
@@ -91,6 +91,12 @@ impl Lane {
 
     async fn live(&mut self) {
         while let Some(link) = self.await_link().await {
+            // Where the peer permits few streams, one that is not used is one too many: messages of `send` may never
+            // come, and those of `send_async` would wait for the stream for ever.
+            if self.feed.index() == ORDERED && self.is_idle() && !self.feed.has_work() {
+                self.feed.wait(true).await;
+                continue;
+            }
             match self.ride(&link).await {
                 End::Retired => return,
                 End::Broken(why) => {

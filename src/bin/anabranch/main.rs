@@ -6,6 +6,7 @@
 //! ping      topics         is it there, and what does it hold
 //! demo                     all of it at once, and whether anything was lost
 //! bench                    how fast, beside raw QUIC and the disk
+//! lab                      what more streams are worth on a given link, in virtual time
 //!
 //! connection.rs            the flags of everything that connects
 //! failure.rs  output.rs  progress.rs  signals.rs  units.rs
@@ -22,6 +23,7 @@ mod connection;
 mod consume;
 mod demo;
 mod failure;
+mod lab;
 mod output;
 mod ping;
 mod produce;
@@ -53,6 +55,7 @@ enum Command {
     Topics(topics::Args),
     Demo(demo::Args),
     Bench(bench::Args),
+    Lab(Box<lab::Args>),
 }
 
 impl Command {
@@ -65,6 +68,7 @@ impl Command {
             Self::Topics(args) => topics::run(args).await,
             Self::Demo(args) => demo::run(args).await,
             Self::Bench(args) => bench::run(args).await,
+            Self::Lab(args) => lab::run(*args).await,
         }
     }
 }
