@@ -92,6 +92,20 @@ async fn everything() {
     waiting.await.unwrap_err();
 }
 
+#[test]
+fn the_table_in_the_design_names_every_metric_with_its_meaning() {
+    let design = include_str!("../design.md");
+    for metric in ALL {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let begins = format!("| `{}` | {kind} |", metric.name);
+        let row = design.lines().find(|line| line.starts_with(&begins));
+        let row = row.unwrap_or_else(|| panic!("no row begins {begins}"));
+        assert!(row.ends_with(&format!("| {} |", metric.help)), "{row}");
+    }
+    let rows = design.lines().filter(|l| l.starts_with("| `anabranch_"));
+    assert_eq!(rows.count(), ALL.len());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_recorded_is_described_and_what_is_described_is_recorded() {
     let recorder = DebuggingRecorder::new();

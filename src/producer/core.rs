@@ -358,9 +358,23 @@ impl Core {
         self.inflight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a request out. Where that makes room in a ring that had none, lanes that found it full look again.
+    fn resolve(&self, id: RequestId) -> Option<Request> {
+        let mut inflight = self.inflight();
+        let was_full = !inflight.has_room();
+        let request = inflight.resolve(id);
+        let has_room = inflight.has_room();
+        drop(inflight);
+        if was_full && has_room {
+            (0..MAX_LANES).for_each(|lane| self.queue.parking.wake(lane));
+            self.ordered.wake();
+        }
+        request
+    }
+
     /// The broker has stored a request.
     pub(crate) fn stored(&self, stored: &Stored) {
-        let Some(mut request) = self.inflight().resolve(stored.request) else {
+        let Some(mut request) = self.resolve(stored.request) else {
             return;
         };
         let now = time::now();
@@ -387,8 +401,7 @@ impl Core {
     /// Request `id` ends without an acknowledgement. What is known of it depends on whether it was handed to a stream,
     /// unless `fate` says more.
     pub(crate) fn failed(&self, id: RequestId, error: &SendError) {
-        let request = self.inflight().resolve(id);
-        if let Some(request) = request {
+        if let Some(request) = self.resolve(id) {
             self.gauges.ended(time::now(), &request);
             self.fail(request, error);
         }
@@ -462,7 +475,7 @@ impl Core {
         };
         let mut left = Vec::new();
         for id in ids {
-            let Some(request) = self.inflight().resolve(id) else {
+            let Some(request) = self.resolve(id) else {
                 continue;
             };
             let fate = fate_of(&request);

@@ -60,6 +60,11 @@ impl Feed {
         }
     }
 
+    /// Whether others do this lane's work where it ends: not the first lane's, and not that of `send`.
+    pub(crate) const fn is_spare(&self) -> bool {
+        matches!(self.source, Source::Shared { lane: 1.., .. })
+    }
+
     /// Takes a run. Messages that `is_late` are handed back instead of batched, and count as taken.
     pub(crate) fn pull(
         &mut self,

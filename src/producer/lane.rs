@@ -132,7 +132,7 @@ impl Lane {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(lane = self.feed.index(), %error, "no stream for a lane");
-                if self.is_idle() && self.feed.index() > 0 {
+                if self.feed.is_spare() && self.is_idle() {
                     self.retire.store(true, Ordering::Relaxed);
                     return End::Retired;
                 }

@@ -5,6 +5,7 @@
 //! produce   consume        lines in, lines out
 //! ping      topics         is it there, and what does it hold
 //! demo                     all of it at once, and whether anything was lost
+//! bench                    how fast, beside raw QUIC and the disk
 //! lab                      what more streams are worth on a given link, in virtual time
 //!
 //! connection.rs            the flags of everything that connects
@@ -17,6 +18,7 @@
 //! at once.
 #![allow(clippy::disallowed_methods)]
 
+mod bench;
 mod connection;
 mod consume;
 mod demo;
@@ -52,6 +54,7 @@ enum Command {
     Ping(ping::Args),
     Topics(topics::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     Lab(Box<lab::Args>),
 }
 
@@ -64,6 +67,7 @@ impl Command {
             Self::Ping(args) => ping::run(args).await,
             Self::Topics(args) => topics::run(args).await,
             Self::Demo(args) => demo::run(args).await,
+            Self::Bench(args) => bench::run(args).await,
             Self::Lab(args) => lab::run(*args).await,
         }
     }

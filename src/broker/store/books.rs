@@ -234,10 +234,15 @@ impl Books {
         self.positions.get(&(topic, name.to_owned())).copied()
     }
 
-    /// Whether a position of this name may be kept.
-    pub(super) fn check_position(&self, topic: TopicId, name: &str) -> Result<(), StoreError> {
+    /// Whether a position of this name may be kept, beside so many others that are being set.
+    pub(super) fn check_position(
+        &self,
+        topic: TopicId,
+        name: &str,
+        others: usize,
+    ) -> Result<(), StoreError> {
         let known = self.positions.contains_key(&(topic, name.to_owned()));
-        if known || self.positions.len() < self.limits.positions {
+        if known || self.positions.len() + others < self.limits.positions {
             Ok(())
         } else {
             Err(StoreError::Limit("positions"))

@@ -272,7 +272,7 @@ impl Store for MemoryStore {
         async move {
             let mut held = self.open()?;
             let topic = held.topic(topic)?;
-            held.books.check_position(topic.id, name)?;
+            held.books.check_position(topic.id, name, 0)?;
             held.books.set_position(topic.id, name.to_owned(), next);
             Ok(())
         }

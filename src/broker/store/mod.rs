@@ -183,6 +183,10 @@ pub enum StoreError {
 ///
 /// Calls may come from many tasks at once, with one exception: [`Store::append`] is called by one committer, one
 /// call at a time, so the order of its groups is the order of the topics.
+///
+/// # Cancel safety
+/// A call whose future is dropped may be carried out or not, but never by half. An append that may have been
+/// carried out can be made again: it is answered as a repeat.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Makes `identity` known and gives its producer id: the same for the same name and instance, a new one
     /// otherwise, and then every earlier id of that name is fenced.
@@ -218,7 +222,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Makes a topic if it does not exist.
     fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Drops what `trim` allows; answers how many bytes went.
+    /// Drops what `trim` allows; answers how many bytes went. Appends go on meanwhile.
     fn trim<'a>(
         &'a self,
         topic: &'a TopicName,

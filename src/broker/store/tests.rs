@@ -239,8 +239,8 @@ async fn a_read_begins_with_the_batch_that_holds_the_offset(store: &dyn Store) {
     assert_eq!(bases(store, "a", 4).await, [0, 5, 10, 15]);
     assert_eq!(bases(store, "a", 5).await, [5, 10, 15]);
     assert_eq!(bases(store, "a", 19).await, [15]);
-    assert_eq!(bases(store, "a", 20).await, []);
-    assert_eq!(bases(store, "a", u64::MAX).await, []);
+    assert!(bases(store, "a", 20).await.is_empty());
+    assert!(bases(store, "a", u64::MAX).await.is_empty());
 
     let oldest = Trim {
         keep_from: Some(Offset(10)),
@@ -371,7 +371,7 @@ async fn offsets_go_on_behind_a_topic_that_was_trimmed_empty(store: &dyn Store) 
         (now.first, now.next, now.bytes),
         (Offset(12), Offset(12), 0)
     );
-    assert_eq!(bases(store, "a", 0).await, []);
+    assert!(bases(store, "a", 0).await.is_empty());
     let p = producer(store, "p").await;
     assert_eq!(base(store, batch(p, 100, "a", 1)).await, 12);
     assert_eq!(bases(store, "a", 0).await, [12]);

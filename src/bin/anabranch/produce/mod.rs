@@ -8,7 +8,7 @@
 mod lines;
 mod pump;
 mod source;
-mod strategy;
+pub(crate) mod strategy;
 mod summary;
 mod tally;
 mod window;
@@ -195,7 +195,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ));
         tokio::time::sleep(args.drain_timeout).await;
     };
-    let goodbye = tokio::select! {
+    let goodbye = tokio::select! { biased;
         () = pump.run(&stop) => GOODBYE,
         () = too_late => Duration::ZERO,
     };

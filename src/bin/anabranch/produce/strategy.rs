@@ -1,6 +1,6 @@
 //! Pure: how many streams, as it is written on the command line.
 
-use std::{num::NonZeroUsize, str::FromStr};
+use std::{fmt, num::NonZeroUsize, str::FromStr};
 
 use anabranch::{producer::Strategy, scaler::MAX_STREAMS};
 
@@ -34,6 +34,16 @@ impl FromStr for Streams {
     }
 }
 
+impl fmt::Display for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adaptive => f.write_str("adaptive"),
+            Self::Fixed(lanes) => lanes.fmt(f),
+            Self::PerMessage => f.write_str("per-message"),
+        }
+    }
+}
+
 impl Streams {
     /// The same for the library.
     pub(crate) fn strategy(self) -> Strategy {
@@ -55,6 +65,9 @@ mod tests {
         assert_eq!("per-message".parse(), Ok(Streams::PerMessage));
         let lanes = NonZeroUsize::new(64).unwrap();
         assert_eq!("64".parse(), Ok(Streams::Fixed(lanes)));
+        for text in ["adaptive", "per-message", "64"] {
+            assert_eq!(text.parse::<Streams>().unwrap().to_string(), text);
+        }
         for wrong in ["", "0", "65", "-1", "Adaptive", "many"] {
             assert!(wrong.parse::<Streams>().is_err(), "{wrong}");
         }

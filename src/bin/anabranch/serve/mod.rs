@@ -7,13 +7,20 @@ mod announce;
 mod identity;
 mod listen;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anabranch::{
     broker::{
         Broker, Retention, ShutdownError, Tokens,
         store::{LogConfig, LogStore, MemoryStore, Store},
     },
+    conn::reset::ResetKey,
     metrics,
 };
 use anyhow::Context;
@@ -26,6 +33,8 @@ use crate::{output::Output, progress, signals, units};
 
 /// Where messages are, in the data folder.
 const LOG: &str = "log";
+/// By what clients learn at once that a broker that was killed is another one now.
+const RESET_KEY: &str = "reset.key";
 
 /// Run a broker until Ctrl-C or SIGTERM.
 ///
@@ -42,7 +51,7 @@ pub(crate) struct Args {
     )]
     listen: Listen,
 
-    /// The folder of development certificates, and of messages in its folder log. Made where there is none.
+    /// The folder of certificates and keys, with the messages in its folder log. Made where there is none.
     #[arg(
         long,
         env = "ANABRANCH_DATA",
@@ -118,7 +127,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(address) = args.metrics {
         serve_metrics(address)?;
     }
-    let tokens = args.token_file.as_ref().map(read_tokens).transpose()?;
+    let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
     // Before the certificates: a folder that another broker has is not touched.
     let store: Arc<dyn Store> = match args.store {
@@ -137,6 +146,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .listen(listen)
         .tls(identity.tls.clone())
         .store(store)
+        .reset_key(reset_key(&args.data)?)
         .retention(retention)
         .auto_create(!args.no_create);
     if let Some(tokens) = tokens {
@@ -176,7 +186,14 @@ fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_tokens(path: &PathBuf) -> anyhow::Result<Tokens> {
+fn reset_key(data: &Path) -> anyhow::Result<ResetKey> {
+    let path = data.join(RESET_KEY);
+    std::fs::create_dir_all(data)
+        .and_then(|()| ResetKey::in_file(&path))
+        .with_context(|| format!("the key {} cannot be made or read", path.display()))
+}
+
+fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the token file {}", path.display()))?;
     text.parse()

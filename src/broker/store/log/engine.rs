@@ -59,7 +59,7 @@ const MAX_SEALED: usize = 2;
 /// Tables that may wait for their compaction before commits wait. fjall itself waits from thirty on.
 const MAX_UNCOMPACTED: usize = 20;
 
-/// How long commits wait at a time, and how many times before this thread compacts what nobody else does.
+/// How long to wait at a time for a flush or compaction, and how many times before something is done about it.
 const WAIT: Duration = Duration::from_millis(2);
 const WAITS: usize = 1000;
 
@@ -70,6 +70,15 @@ pub(super) enum CommitError {
     NotWritten(String),
     /// It may have been written, or a part of it may: the next opening will tell.
     Unknown(String),
+}
+
+impl CommitError {
+    /// Why, in a sentence.
+    pub(super) fn into_why(self) -> String {
+        match self {
+            Self::NotWritten(why) | Self::Unknown(why) => why,
+        }
+    }
 }
 
 /// When a commit is on disk.
@@ -171,14 +180,23 @@ impl Engine {
         self.db.persist(PersistMode::Buffer).map_err(not_written)
     }
 
-    /// Writes what only the journal holds to tables, synced.
+    /// Writes what only the journal holds to tables, synced. To be called by who has the turn to write.
     pub(super) fn settle(&self) -> Result<(), CommitError> {
+        self.flush(usize::MAX)
+    }
+
+    /// Flushes both memtables, and waits `waits` times at most: who appends as fast as the disk takes it can
+    /// keep the flushes busy for ever.
+    fn flush(&self, waits: usize) -> Result<(), CommitError> {
         for keyspace in [&self.batches, &self.rows] {
             self.check_alive()?;
             keyspace.rotate_memtable().map_err(not_written)?;
-            while keyspace.sealed_memtable_count() > 0 {
+            for _ in 0..waits {
+                if keyspace.sealed_memtable_count() == 0 {
+                    break;
+                }
                 self.check_alive()?;
-                thread::sleep(Duration::from_millis(1));
+                thread::sleep(WAIT);
             }
         }
         Ok(())
@@ -189,7 +207,7 @@ impl Engine {
     /// Two passes: the first finds out which values no key leads to any more, the second drops and rewrites
     /// their files. After each the version before it has to be forgotten, which keeps its files alive.
     pub(super) fn reclaim(&self) -> Result<(), CommitError> {
-        self.settle()?;
+        self.flush(5 * WAITS)?;
         self.compact()?;
         if self.batches.fragmented_blob_bytes() > 0 {
             self.compact()?;

@@ -22,6 +22,16 @@ pub(super) enum LoadError {
     Malformed(Malformed),
 }
 
+impl LoadError {
+    /// Why, in a sentence.
+    pub(super) fn into_why(self) -> String {
+        match self {
+            Self::Failed(why) => why,
+            Self::Malformed(row) => row.to_string(),
+        }
+    }
+}
+
 impl From<fjall::Error> for LoadError {
     fn from(error: fjall::Error) -> Self {
         Self::Failed(sentence(&error))
@@ -36,9 +46,7 @@ impl From<Malformed> for LoadError {
 
 impl From<CommitError> for LoadError {
     fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::NotWritten(why) | CommitError::Unknown(why) => Self::Failed(why),
-        }
+        Self::Failed(error.into_why())
     }
 }
 

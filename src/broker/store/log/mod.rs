@@ -6,9 +6,10 @@
 //! read ─▶ books: is there such a topic, how far does it go ─▶ keys and values ─▶ checksum ─▶ batches
 //! ```
 //!
-//! - [`folder`]: who may have the data folder, and what it is. - [`rows`]: the rows and their bytes.
-//! - [`engine`]: fjall and how it is used. - [`journal`]: its end after a power cut.
-//! - [`load`]: the books from the rows. - [`read`]: batches, checked. - [`writer`]: everything that writes.
+//! - `folder`: who may have the data folder, and what it is. `rows`: the rows and their bytes.
+//! - `engine`: fjall and how it is used. `journal`: its end after a power cut.
+//! - `shared`: the files and the books. `load`: the books from the rows. `read`: batches, checked.
+//! - `turn`: the right to write. `writer`: everything that writes. `positions`: written together.
 //!
 //! # When the disk fails
 //!
@@ -30,82 +31,39 @@
 //! In this order, and none held across an await: `turn` (one writer; held while the disk writes), `disk` (read
 //! while in use, written to close and reopen), `known` (the books, held for moments).
 
+mod config;
 mod engine;
 mod folder;
 mod journal;
 mod load;
+mod positions;
 mod read;
 mod rows;
+mod shared;
+mod turn;
 mod writer;
 
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::{
-    collections::HashSet,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
-pub use self::folder::OpenError;
-use self::{engine::Engine, folder::Folder, load::LoadError};
-use super::{
-    Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
-    books::{Books, millis},
+pub use self::{
+    config::{Fsync, LogConfig},
+    folder::OpenError,
 };
+use self::{
+    positions::{NewPosition, PositionWriter},
+    shared::{Health, Shared},
+};
+use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, books::millis};
 use crate::{
-    Offset, ProducerId, RequestId, TopicName, time,
+    Offset, ProducerId, TopicName, time,
     wire::{Identity, TopicInfo},
 };
-
-/// How a [`LogStore`] writes and what it may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LogConfig {
-    /// When what was appended is made durable. Default: [`Fsync::Always`].
-    pub fsync: Fsync,
-    /// Memory for what is read from disk, in bytes. Default: 32 MiB. Readers near a topic's end read what is
-    /// still in memory and do not need it.
-    pub cache_bytes: u64,
-    /// So many bytes of the disk are left free. Default: 256 MiB. With less, appends are refused with
-    /// [`StoreError::Refuses`], while trims and positions are still written: without this a store that has
-    /// filled its disk could not even delete. It should not be less than the store needs to move what is in
-    /// memory to its place, which is about the default. Not looked at where the system is no Unix.
-    pub min_free_bytes: u64,
-    /// How long after a failure of the disk writes are refused before one is tried again. Default: 5 s.
-    pub retry_after: Duration,
-    /// The most topics, producers, positions and dedupe entries.
-    pub limits: Limits,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            fsync: Fsync::Always,
-            cache_bytes: 32 << 20,
-            min_free_bytes: 256 << 20,
-            retry_after: Duration::from_secs(5),
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// When what was appended is made durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Fsync {
-    /// Before the answer: what was answered survives a crash of the system and a cut of the power. The price
-    /// is one `fdatasync` a group.
-    #[default]
-    Always,
-    /// Whenever the system sees fit: what was answered survives a crash of this process, but a power cut
-    /// loses what the system had not written yet, which can be half a minute's worth.
-    Never,
-}
 
 /// A [`Store`] on disk. See the [module's front page](super).
 ///
@@ -115,61 +73,6 @@ pub enum Fsync {
 #[derive(Debug)]
 pub struct LogStore {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    config: LogConfig,
-    /// Whoever holds it writes.
-    turn: Mutex<()>,
-    disk: RwLock<Disk>,
-    known: Mutex<Known>,
-    positions: Mutex<Positions>,
-}
-
-/// What is open on disk.
-#[derive(Debug)]
-struct Disk {
-    /// Dropped before the folder. `None`: closed, or it could not be opened again.
-    engine: Option<Engine>,
-    /// `None`: closed.
-    folder: Option<Folder>,
-}
-
-/// What is known without looking at the disk.
-#[derive(Debug)]
-struct Known {
-    books: Books,
-    health: Health,
-    /// Why there was no room for the last append that needed any; `None` where there was.
-    no_room: Option<String>,
-    /// What the write that failed may or may not have stored; empty while the store is ready.
-    in_doubt: HashSet<(ProducerId, RequestId)>,
-    /// Bytes trimmed since space was last given back.
-    trimmed: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Health {
-    Ready,
-    Refusing { why: String, retry_at: Instant },
-    Closed,
-}
-
-/// Positions that wait to be written together.
-#[derive(Debug, Default)]
-struct Positions {
-    waiting: Vec<NewPosition>,
-    /// Somebody is writing, and will look again before they stop.
-    writing: bool,
-}
-
-#[derive(Debug)]
-struct NewPosition {
-    topic: TopicName,
-    name: String,
-    next: Offset,
-    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl LogStore {
@@ -212,96 +115,6 @@ impl LogStore {
             Err(died) => Err(StoreError::Failed(format!("the work on it died: {died}"))),
         }
     }
-}
-
-impl Shared {
-    fn open(path: PathBuf, config: LogConfig) -> Result<Self, OpenError> {
-        let folder = Folder::take(path)?;
-        let engine = open_engine(&folder, &config)?;
-        let books = load::load(&engine, &config.limits).map_err(|e| match e {
-            LoadError::Failed(why) => OpenError::damaged(folder.path(), why),
-            LoadError::Malformed(row) => OpenError::damaged(folder.path(), row),
-        })?;
-        Ok(Self {
-            config,
-            turn: Mutex::new(()),
-            disk: RwLock::new(Disk {
-                engine: Some(engine),
-                folder: Some(folder),
-            }),
-            known: Mutex::new(Known {
-                books,
-                health: Health::Ready,
-                no_room: None,
-                in_doubt: HashSet::new(),
-                trimmed: 0,
-            }),
-            positions: Mutex::default(),
-        })
-    }
-
-    // Who panics while writing is noticed: see `writer::Turn`. Who panics while reading has changed nothing.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn disk(&self) -> RwLockReadGuard<'_, Disk> {
-        self.disk.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The books, where the store is not closed.
-    fn open_books(&self) -> Result<MutexGuard<'_, Known>, StoreError> {
-        let known = self.known();
-        match known.health {
-            Health::Closed => Err(closed()),
-            _ => Ok(known),
-        }
-    }
-
-    fn read(
-        &self,
-        name: &TopicName,
-        from: Offset,
-        max_bytes: usize,
-    ) -> Result<Vec<StoredBatch>, StoreError> {
-        let topic = self.open_books()?.books.topic(name);
-        let topic = topic.ok_or(StoreError::UnknownTopic)?;
-        if from >= topic.next {
-            return Ok(Vec::new());
-        }
-        let disk = self.disk();
-        let engine = disk.engine.as_ref().ok_or_else(closed)?;
-        let from = from.max(topic.first);
-        engine.read((name, topic.id), from, topic.next, max_bytes)
-    }
-}
-
-fn closed() -> StoreError {
-    StoreError::Refuses("it is closed".to_owned())
-}
-
-/// Opens the database; after a power cut, once more without the group that was being written.
-fn open_engine(folder: &Folder, config: &LogConfig) -> Result<Engine, OpenError> {
-    let path = folder.database();
-    let mut opened = Engine::open(&path, config);
-    if matches!(opened, Err(fjall::Error::JournalRecovery(_))) {
-        let any_loss = config.fsync == Fsync::Never;
-        let cut = journal::cut_torn_end(&path, any_loss);
-        if cut.map_err(|e| OpenError::io(folder.path(), e))? {
-            opened = Engine::open(&path, config);
-        }
-    }
-    opened.map_err(|e| match e {
-        fjall::Error::Io(e) | fjall::Error::Storage(fjall::LsmError::Io(e)) => {
-            OpenError::io(folder.path(), e)
-        }
-        fjall::Error::Locked => OpenError::InUse(folder.path().to_path_buf()),
-        fjall::Error::JournalRecovery(_) => OpenError::damaged(
-            folder.path(),
-            "a group in the middle of its journal does not match its checksum",
-        ),
-        other => OpenError::damaged(folder.path(), engine::sentence(&other)),
-    })
 }
 
 impl Store for LogStore {
@@ -417,9 +230,9 @@ impl Store for LogStore {
                 next,
                 done,
             };
-            if self.shared.queue_position(position) {
-                let (shared, now) = (Arc::clone(&self.shared), time::now());
-                spawn_blocking(move || shared.write_positions(now));
+            if let Some(writer) = PositionWriter::wanted(&self.shared, position) {
+                let now = time::now();
+                spawn_blocking(move || writer.run(now));
             }
             let died = || StoreError::Failed("the work on it died".to_owned());
             answer.await.unwrap_or_else(|_| Err(died()))

@@ -1,10 +1,6 @@
-//! Everything that writes: one writer at a time, and what happens when the disk does not take it.
+//! Everything that writes, but for positions.
 
-use std::{
-    mem,
-    sync::{MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::PoisonError, time::Instant};
 
 use super::{
     super::{
@@ -13,11 +9,10 @@ use super::{
         plan::{Plan, plan},
         window::Window,
     },
-    Health, NewPosition, Positions, Shared,
     engine::{CommitError, Durable, Engine, Group},
     folder::Folder,
-    load::{self, LoadError},
-    open_engine, rows,
+    rows,
+    shared::{Health, Shared, closed},
 };
 use crate::{ProducerId, Timestamp, TopicName, wire::Identity};
 
@@ -28,135 +23,14 @@ const TRIM_TURN: usize = 1024;
 /// kept, so that the work stays in proportion.
 const RECLAIM_FROM: u64 = 64 << 20;
 
-/// What a disk must take before it is trusted again, in bytes.
-const PROBE: usize = 16 << 20;
-
-fn store_error(error: &CommitError) -> StoreError {
+pub(super) fn store_error(error: &CommitError) -> StoreError {
     match error {
         CommitError::NotWritten(why) => StoreError::Refuses(why.clone()),
         CommitError::Unknown(why) => StoreError::Failed(why.clone()),
     }
 }
 
-/// The right to write. Where it is dropped by a panic, the store no longer trusts what it knows.
-struct Turn<'a> {
-    shared: &'a Shared,
-    now: Instant,
-    _turn: MutexGuard<'a, ()>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.broke("the work on it died".to_owned());
-        }
-    }
-}
-
-impl Turn<'_> {
-    fn broke(&self, why: String) {
-        let retry_at = self.now + self.shared.config.retry_after;
-        let mut known = self.shared.known();
-        if !matches!(known.health, Health::Closed) {
-            tracing::error!(%why, "the store takes no writes");
-            known.health = Health::Refusing { why, retry_at };
-        }
-    }
-
-    /// Writes what `fill` puts together and, once it is written, has `enter` note it.
-    fn write(
-        &self,
-        durable: Durable,
-        fill: impl FnOnce(&mut Group<'_>),
-        enter: impl FnOnce(&mut Books),
-    ) -> Result<(), CommitError> {
-        let disk = self.shared.disk();
-        let Some(engine) = &disk.engine else {
-            return Err(CommitError::NotWritten("it is closed".to_owned()));
-        };
-        let mut group = engine.group(16);
-        fill(&mut group);
-        match group.commit(durable) {
-            Ok(()) => {
-                enter(&mut self.shared.known().books);
-                Ok(())
-            }
-            Err(error) => {
-                let (CommitError::NotWritten(why) | CommitError::Unknown(why)) = &error;
-                self.broke(why.clone());
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens the database again after a failure, if it is time and the disk takes writes.
-    fn revive(&self) -> Result<(), String> {
-        let health = self.shared.known().health.clone();
-        match health {
-            Health::Ready => return Ok(()),
-            Health::Closed => return Err("it is closed".to_owned()),
-            Health::Refusing { why, retry_at } if self.now < retry_at => return Err(why),
-            Health::Refusing { .. } => {}
-        }
-        self.reopen().inspect_err(|why| self.broke(why.clone()))
-    }
-
-    fn reopen(&self) -> Result<(), String> {
-        // Before anything is closed: readers keep the database they have for as long as nothing is gained.
-        let probed = self.shared.disk().folder.as_ref().map(|f| f.probe(PROBE));
-        probed
-            .unwrap_or(Ok(()))
-            .map_err(|e| format!("the disk takes no writes: {e}"))?;
-
-        let mut disk = self
-            .shared
-            .disk
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let disk = &mut *disk;
-        let Some(folder) = &disk.folder else {
-            return Err("it is closed".to_owned());
-        };
-        disk.engine = None;
-        let engine = open_engine(folder, &self.shared.config).map_err(|e| e.to_string())?;
-        settle(&engine)?;
-        let books = load::load(&engine, &self.shared.config.limits);
-        let books = books.map_err(|e| match e {
-            LoadError::Failed(why) => why,
-            LoadError::Malformed(row) => row.to_string(),
-        })?;
-        disk.engine = Some(engine);
-        let mut known = self.shared.known();
-        known.books = books;
-        known.health = Health::Ready;
-        known.in_doubt.clear();
-        tracing::info!("the store takes writes again");
-        Ok(())
-    }
-}
-
-fn settle(engine: &Engine) -> Result<(), String> {
-    engine.settle().map_err(|e| match e {
-        CommitError::NotWritten(why) | CommitError::Unknown(why) => why,
-    })
-}
-
 impl Shared {
-    /// Waits for the turn to write. Fails where the store takes no writes.
-    fn turn(&self, now: Instant) -> Result<Turn<'_>, String> {
-        let turn = Turn {
-            shared: self,
-            now,
-            _turn: self.turn.lock().unwrap_or_else(PoisonError::into_inner),
-        };
-        turn.revive()?;
-        Ok(turn)
-    }
-
-    fn turn_or_refuse(&self, now: Instant) -> Result<Turn<'_>, StoreError> {
-        self.turn(now).map_err(StoreError::Refuses)
-    }
-
     pub(super) fn append(
         &self,
         group: &[Append],
@@ -166,7 +40,7 @@ impl Shared {
         let (plan, rows) = {
             let known = &self.known();
             if matches!(known.health, Health::Closed) {
-                return group.iter().map(|_| Err(super::closed())).collect();
+                return group.iter().map(|_| Err(closed())).collect();
             }
             let plan = plan(&known.books, group, u64::MAX);
             let rows = producer_rows(&known.books, &plan);
@@ -180,16 +54,15 @@ impl Shared {
             Err(why) => return self.refuse(group, plan, &why),
         };
         let fill = |writes: &mut Group<'_>| fill(writes, group, &plan, rows);
-        match turn.write(Durable::AsConfigured, fill, |books| plan.enter(books)) {
+        let placed = plan.placed.iter().map(|placed| &group[placed.index]);
+        self.known().in_doubt = placed.map(|a| (a.producer, a.request)).collect();
+        let written = turn.write(Durable::AsConfigured, fill, |books| plan.enter(books));
+        if !matches!(written, Err(CommitError::Unknown(_))) {
+            self.known().in_doubt.clear();
+        }
+        match written {
             Ok(()) => plan.answers(),
-            Err(error) => {
-                if let CommitError::Unknown(_) = error {
-                    let placed = plan.placed.iter().map(|placed| &group[placed.index]);
-                    let requests = placed.map(|append| (append.producer, append.request));
-                    self.known().in_doubt.extend(requests);
-                }
-                plan.answers_without(|_| store_error(&error))
-            }
+            Err(error) => plan.answers_without(|_| store_error(&error)),
         }
     }
 
@@ -251,10 +124,9 @@ impl Shared {
         let fill = |group: &mut Group<'_>| {
             group.put(rows::meta_row(id.next().0));
             group.put(row);
-            stale
-                .into_iter()
-                .flatten()
-                .for_each(|key| group.delete(key));
+            for key in stale.into_iter().flatten() {
+                group.delete(key);
+            }
         };
         let producer = Producer {
             identity: identity.clone(),
@@ -316,8 +188,7 @@ impl Shared {
         let mut doomed = Vec::new();
         {
             let disk = self.disk();
-            let engine = disk.engine.as_ref().ok_or_else(super::closed)?;
-            for key in engine.keys(topic.id, topic.first, topic.next) {
+            for key in disk.engine()?.keys(topic.id, topic.first, topic.next) {
                 let key = key?;
                 if doomed.len() == TRIM_TURN || !trim.takes(topic.bytes, key.time, key.end()) {
                     break;
@@ -358,9 +229,8 @@ impl Shared {
     pub(super) fn reclaim(&self, now: Instant) -> Result<(), StoreError> {
         // The turn is for a look alone: appends go on while tables and value files are rewritten.
         drop(self.turn_or_refuse(now)?);
-        let disk = self.disk();
-        let engine = disk.engine.as_ref().ok_or_else(super::closed)?;
-        engine.reclaim().map_err(|e| store_error(&e))
+        let reclaimed = self.disk().engine()?.reclaim();
+        reclaimed.map_err(|e| store_error(&e))
     }
 
     pub(super) fn forget(&self, id: ProducerId, now: Instant) -> Result<(), StoreError> {
@@ -369,81 +239,6 @@ impl Shared {
         let fill = |group: &mut Group<'_>| stale.into_iter().for_each(|key| group.delete(key));
         turn.write(Durable::Later, fill, |books| books.forget(id))
             .map_err(|e| store_error(&e))
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Positions> {
-        self.positions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues a position, and answers whether nobody is writing: then the caller has to.
-    pub(super) fn queue_position(&self, position: NewPosition) -> bool {
-        let mut positions = self.waiting();
-        positions.waiting.push(position);
-        !mem::replace(&mut positions.writing, true)
-    }
-
-    /// Writes queued positions, all that have gathered in one write, until none is left.
-    pub(super) fn write_positions(&self, now: Instant) {
-        loop {
-            let round = {
-                let mut positions = self.waiting();
-                if positions.waiting.is_empty() {
-                    positions.writing = false;
-                    return;
-                }
-                mem::take(&mut positions.waiting)
-            };
-            self.write_round(round, now);
-        }
-    }
-
-    fn write_round(&self, round: Vec<NewPosition>, now: Instant) {
-        let turn = match self.turn(now) {
-            Ok(turn) => turn,
-            Err(why) => {
-                for position in round {
-                    let _ = position.done.send(Err(StoreError::Refuses(why.clone())));
-                }
-                return;
-            }
-        };
-        let mut accepted = Vec::with_capacity(round.len());
-        for position in round {
-            let books = &self.known().books;
-            let checked = books
-                .topic(&position.topic)
-                .ok_or(StoreError::UnknownTopic)
-                .and_then(|topic| {
-                    books.check_position(topic.id, &position.name)?;
-                    Ok(topic.id)
-                });
-            match checked {
-                Ok(topic) => accepted.push((topic, position)),
-                Err(error) => {
-                    let _ = position.done.send(Err(error));
-                }
-            }
-        }
-        if accepted.is_empty() {
-            return;
-        }
-        let fill = |group: &mut Group<'_>| {
-            for (topic, position) in &accepted {
-                group.put(rows::position_row(*topic, &position.name, position.next));
-            }
-        };
-        let enter = |books: &mut Books| {
-            for (topic, position) in &accepted {
-                books.set_position(*topic, position.name.clone(), position.next);
-            }
-        };
-        let written = turn.write(Durable::AsConfigured, fill, enter);
-        for (_, position) in accepted {
-            let answer = written.as_ref().map_err(store_error).copied();
-            let _ = position.done.send(answer);
-        }
     }
 
     pub(super) fn close(&self) -> Result<(), StoreError> {

@@ -1,0 +1,407 @@
+//! Pure: the figures of the runs, and what they come to.
+
+use std::{fmt, time::Duration};
+
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use super::{
+    count,
+    disk::Disk,
+    load::{Sent, Times},
+};
+use crate::output::rounded;
+
+/// What was measured, as it was asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Setting {
+    /// Payload bytes of a message.
+    pub(super) size: u32,
+    /// Messages of each run.
+    pub(super) messages: u64,
+    /// None, where the broker is elsewhere.
+    pub(super) store: Option<String>,
+    pub(super) strategy: String,
+    pub(super) mode: String,
+    pub(super) producers: u32,
+    pub(super) tasks: u32,
+    pub(super) rate: Option<u32>,
+}
+
+/// What one run came to, before anything is divided.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) messages: u64,
+    pub(super) size: u32,
+    pub(super) sent: Sent,
+    /// For each message.
+    pub(super) client_cpu: Option<Duration>,
+    pub(super) broker_cpu: Option<Duration>,
+    /// How long quinn alone took for the same bytes.
+    pub(super) bulk: Option<Duration>,
+    pub(super) ping_pong: Option<Times>,
+    pub(super) disk: Option<Disk>,
+}
+
+/// The figures of one run, or the medians of several.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Run {
+    messages_per_second: f64,
+    /// Of payload, in millions of bytes.
+    megabytes_per_second: f64,
+    baseline_megabytes_per_second: Option<f64>,
+    /// Our bytes over those of quinn alone.
+    efficiency: Option<f64>,
+    ack_ms: Quantiles,
+    /// Of quinn alone, there and back.
+    baseline_ms: Option<Quantiles>,
+    /// Our p50 over that of quinn alone.
+    latency_ratio: Option<f64>,
+    disk_megabytes_per_second: Option<f64>,
+    /// Of a write with its fdatasync.
+    disk_ms: Option<Quantiles>,
+    /// Our bytes over those of the disk alone.
+    disk_efficiency: Option<f64>,
+    client_cpu_us_per_message: Option<f64>,
+    broker_cpu_us_per_message: Option<f64>,
+}
+
+/// How times are spread, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Quantiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Quantiles {
+    fn of(times: &Times) -> Self {
+        let ms = |nanos: u64| millionths(count(nanos) / 1e6);
+        Self {
+            p50: ms(times.value_at_quantile(0.5)),
+            p90: ms(times.value_at_quantile(0.9)),
+            p99: ms(times.value_at_quantile(0.99)),
+            p999: ms(times.value_at_quantile(0.999)),
+            max: ms(times.max()),
+        }
+    }
+
+    /// The median of each quantile, and the largest of all.
+    fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let of = |figure: fn(&Self) -> f64| median(all.clone().map(figure)).map(millionths);
+        Some(Self {
+            p50: of(|times| times.p50)?,
+            p90: of(|times| times.p90)?,
+            p99: of(|times| times.p99)?,
+            p999: of(|times| times.p999)?,
+            max: all.clone().map(|times| times.max).reduce(f64::max)?,
+        })
+    }
+}
+
+impl Run {
+    pub(super) fn new(measured: Measured) -> Self {
+        let payload = count(measured.messages) * f64::from(measured.size);
+        let per_second = |amount: f64, time: Duration| amount / time.as_secs_f64();
+        let rate = per_second(payload, measured.sent.took) / 1e6;
+        let baseline = measured.bulk.map(|took| per_second(payload, took) / 1e6);
+        let ack_ms = Quantiles::of(&measured.sent.acks);
+        let baseline_ms = measured.ping_pong.as_ref().map(Quantiles::of);
+        let disk = measured.disk.as_ref();
+        let disk_rate = disk.map(|disk| per_second(count(disk.bytes), disk.took) / 1e6);
+        let micros = |time: Duration| rounded(time.as_secs_f64() * 1e6);
+        Self {
+            messages_per_second: rounded(per_second(count(measured.messages), measured.sent.took)),
+            megabytes_per_second: rounded(rate),
+            baseline_megabytes_per_second: baseline.map(rounded),
+            efficiency: baseline.map(|baseline| millionths(rate / baseline)),
+            ack_ms,
+            latency_ratio: baseline_ms.map(|alone| rounded(ack_ms.p50 / alone.p50)),
+            baseline_ms,
+            disk_megabytes_per_second: disk_rate.map(rounded),
+            disk_ms: disk.map(|disk| Quantiles::of(&disk.groups)),
+            disk_efficiency: disk_rate.map(|disk| millionths(rate / disk)),
+            client_cpu_us_per_message: measured.client_cpu.map(micros),
+            broker_cpu_us_per_message: measured.broker_cpu.map(micros),
+        }
+    }
+
+    /// The median of each figure. Ratios were formed within each run and are not formed again.
+    fn median(runs: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(runs.iter().map(figure));
+        let any = |figure: fn(&Self) -> Option<f64>| median(runs.iter().filter_map(figure));
+        let times = |figure: fn(&Self) -> Option<&Quantiles>| {
+            Quantiles::median(runs.iter().filter_map(figure))
+        };
+        Self {
+            messages_per_second: of(|run| run.messages_per_second).unwrap_or_default(),
+            megabytes_per_second: of(|run| run.megabytes_per_second).unwrap_or_default(),
+            baseline_megabytes_per_second: any(|run| run.baseline_megabytes_per_second),
+            efficiency: any(|run| run.efficiency),
+            ack_ms: times(|run| Some(&run.ack_ms)).unwrap_or(Quantiles {
+                p50: 0.0,
+                p90: 0.0,
+                p99: 0.0,
+                p999: 0.0,
+                max: 0.0,
+            }),
+            baseline_ms: times(|run| run.baseline_ms.as_ref()),
+            latency_ratio: any(|run| run.latency_ratio),
+            disk_megabytes_per_second: any(|run| run.disk_megabytes_per_second),
+            disk_ms: times(|run| run.disk_ms.as_ref()),
+            disk_efficiency: any(|run| run.disk_efficiency),
+            client_cpu_us_per_message: any(|run| run.client_cpu_us_per_message),
+            broker_cpu_us_per_message: any(|run| run.broker_cpu_us_per_message),
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages/s, {:.1} MB/s, p50 {:.3} ms, p99 {:.3} ms",
+            HumanCount(crate::units::whole(self.messages_per_second)),
+            self.megabytes_per_second,
+            self.ack_ms.p50,
+            self.ack_ms.p99,
+        )?;
+        if let (Some(baseline), Some(ratio)) = (self.baseline_megabytes_per_second, self.efficiency)
+        {
+            write!(f, "; quinn {baseline:.1} MB/s, ratio {ratio:.3}")?;
+        }
+        if let (Some(alone), Some(ratio)) = (&self.baseline_ms, self.latency_ratio) {
+            write!(f, "; quinn p50 {:.3} ms, ratio {ratio:.2}", alone.p50)?;
+        }
+        if let (Some(disk), Some(ratio)) = (self.disk_megabytes_per_second, self.disk_efficiency) {
+            write!(f, "; disk {disk:.1} MB/s, ratio {ratio:.3}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How far the runs lie apart: the smallest and the largest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Spread {
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(figures: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        Some(Self {
+            min: figures.clone().reduce(f64::min)?,
+            max: figures.reduce(f64::max)?,
+        })
+    }
+}
+
+/// The whole measurement.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    #[serde(flatten)]
+    setting: Setting,
+    #[serde(flatten)]
+    median: Run,
+    messages_per_second_spread: Option<Spread>,
+    efficiency_spread: Option<Spread>,
+    /// Not counted: see the help.
+    allocations_per_message: Option<f64>,
+    peak_rss_bytes: Option<u64>,
+    /// The most lanes that a producer had open at once.
+    lanes_max: usize,
+    runs: Vec<Run>,
+}
+
+impl Report {
+    pub(super) fn new(
+        setting: Setting,
+        runs: Vec<Run>,
+        lanes_max: usize,
+        peak_rss_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            setting,
+            median: Run::median(&runs),
+            messages_per_second_spread: Spread::of(runs.iter().map(|run| run.messages_per_second)),
+            efficiency_spread: Spread::of(runs.iter().filter_map(|run| run.efficiency)),
+            allocations_per_message: None,
+            peak_rss_bytes,
+            lanes_max,
+            runs,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            setting, median, ..
+        } = self;
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, what: fmt::Arguments<'_>| {
+            writeln!(f, "{name:<20}{what}")
+        };
+        let embedded = setting.store.is_some();
+        row(
+            f,
+            "measured",
+            format_args!(
+                "{} runs of {} messages of {} bytes, mode {}, strategy {}, {}",
+                self.runs.len(),
+                HumanCount(setting.messages),
+                setting.size,
+                setting.mode,
+                setting.strategy,
+                match &setting.store {
+                    Some(store) => format!("store {store}"),
+                    None => "a broker elsewhere".into(),
+                }
+            ),
+        )?;
+        let whole = |figure| HumanCount(crate::units::whole(figure)).to_string();
+        let spread = self
+            .messages_per_second_spread
+            .map_or_else(String::new, |s| {
+                format!(" ({} to {})", whole(s.min), whole(s.max))
+            });
+        row(
+            f,
+            "messages/s",
+            format_args!("{}{spread}", whole(median.messages_per_second)),
+        )?;
+        row(
+            f,
+            "MB/s",
+            format_args!("{:.1}", median.megabytes_per_second),
+        )?;
+        if let (Some(baseline), Some(ratio), Some(spread)) = (
+            median.baseline_megabytes_per_second,
+            median.efficiency,
+            self.efficiency_spread,
+        ) {
+            row(
+                f,
+                "quinn alone, MB/s",
+                format_args!(
+                    "{baseline:.1}; ratio {ratio:.3} ({:.3} to {:.3})",
+                    spread.min, spread.max
+                ),
+            )?;
+        }
+        if let (Some(disk), Some(ratio)) =
+            (median.disk_megabytes_per_second, median.disk_efficiency)
+        {
+            row(
+                f,
+                "disk alone, MB/s",
+                format_args!("{disk:.1}; ratio {ratio:.3}"),
+            )?;
+        }
+        let quantiles = [
+            ("to the receipt, ms", Some(&median.ack_ms)),
+            ("quinn alone, ms", median.baseline_ms.as_ref()),
+            ("disk alone, ms", median.disk_ms.as_ref()),
+        ];
+        for (name, times) in quantiles {
+            if let Some(times) = times {
+                row(f, name, format_args!("{times}"))?;
+            }
+        }
+        if let Some(ratio) = median.latency_ratio {
+            row(f, "ratio of p50", format_args!("{ratio:.2}"))?;
+        }
+        if let Some(cpu) = median.client_cpu_us_per_message {
+            let who = if embedded { "both ends" } else { "client" };
+            row(f, "CPU, us/message", format_args!("{cpu:.3} ({who})"))?;
+        }
+        if let Some(cpu) = median.broker_cpu_us_per_message {
+            row(f, "", format_args!("{cpu:.3} (broker)"))?;
+        }
+        if let Some(bytes) = self.peak_rss_bytes {
+            row(f, "memory at most", format_args!("{}", HumanBytes(bytes)))?;
+        }
+        write!(f, "{:<20}{}", "lanes at most", self.lanes_max)
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {:.3}, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, max {:.3}",
+            self.p50, self.p90, self.p99, self.p999, self.max
+        )
+    }
+}
+
+/// The middle one, or what lies between the two in the middle.
+fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let upper = *figures.get(figures.len() / 2)?;
+    match figures.len() % 2 {
+        0 => Some(f64::midpoint(figures[figures.len() / 2 - 1], upper)),
+        _ => Some(upper),
+    }
+}
+
+/// To six places, for what is much less than one.
+fn millionths(figure: f64) -> f64 {
+    (figure * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::times;
+
+    /// A run in which a message took `took` microseconds, and its bytes alone `alone`.
+    fn run(took: u64, alone: u64) -> Run {
+        let mut acks = times();
+        acks.record(took * 1000).unwrap();
+        Run::new(Measured {
+            messages: 1000,
+            size: 100,
+            sent: Sent {
+                took: Duration::from_micros(took * 1000),
+                acks,
+            },
+            client_cpu: Some(Duration::from_nanos(350)),
+            broker_cpu: None,
+            bulk: Some(Duration::from_micros(alone * 1000)),
+            ping_pong: None,
+            disk: None,
+        })
+    }
+
+    #[test]
+    fn the_figures_of_a_run_are_amounts_over_times() {
+        let run = run(2, 1);
+        assert_eq!(run.messages_per_second, 500_000.0);
+        assert_eq!(run.megabytes_per_second, 50.0);
+        assert_eq!(run.baseline_megabytes_per_second, Some(100.0));
+        assert_eq!(run.efficiency, Some(0.5));
+        assert_eq!(run.client_cpu_us_per_message, Some(0.35));
+        assert_eq!(run.disk_efficiency, None);
+    }
+
+    #[test]
+    fn the_ratio_is_the_median_of_the_ratios_and_not_the_ratio_of_the_medians() {
+        // Ratios of 1/2, 1/4 and 1/10; the medians of the times are 4 and 2.
+        let median = Run::median(&[run(2, 1), run(4, 1), run(100, 10)]);
+        assert_eq!(median.efficiency, Some(0.25));
+        assert_eq!(median.messages_per_second, 250_000.0);
+        // The largest time is not left out.
+        assert!((median.ack_ms.max - 0.1).abs() < 0.001, "{median:?}");
+        assert!((median.ack_ms.p50 - 0.004).abs() < 0.001, "{median:?}");
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), Some(2.5));
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
+        assert_eq!(median(std::iter::empty()), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! What is measured: a broker, and producers that are connected to it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anabranch::{
+    Producer,
+    broker::{
+        Broker, Retention,
+        store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
+    },
+    conn::{self, ClientTls, dev_certs::DevCerts},
+    producer,
+};
+
+use super::{Args, StoreKind};
+
+/// How long each part may take to end.
+const END: Duration = Duration::from_secs(10);
+/// What the store in memory keeps of a topic. A broker that goes on for long would not keep everything either, and
+/// uses memory again that it has had.
+const KEPT: u64 = 64 << 20;
+/// How often the rest is let go.
+const LET_GO: Duration = Duration::from_millis(50);
+/// What may be there in between.
+const ROOM: u64 = 4 << 30;
+
+pub(super) struct Stage {
+    broker: Option<Broker>,
+    pub(super) producers: Vec<Producer>,
+}
+
+impl Stage {
+    /// A broker on loopback with everything it writes in `folder`, if none is named, and the producers.
+    ///
+    /// # Errors
+    /// Where one of them does not start, or finds no broker.
+    pub(super) async fn set(args: &Args, folder: &Path) -> anyhow::Result<Self> {
+        let (broker, conn) = match args.server() {
+            Some(server) => (None, server.config()),
+            None => {
+                let certs = DevCerts::ensure(folder, &[])?;
+                let broker = serve(args.store, folder, &certs).await?;
+                let mut conn = conn::Config::to(broker.local_addr().to_string());
+                conn.tls = ClientTls::trusting(certs.trust());
+                (Some(broker), conn)
+            }
+        };
+        let mut producers = Vec::new();
+        for _ in 0..args.producers {
+            let mut config = producer::Config::default();
+            config.conn = conn.clone();
+            let producer = Producer::builder()
+                .config(config)
+                .strategy(args.strategy.strategy())
+                .topic(&args.topic);
+            producers.push(producer.connect().await?);
+        }
+        Ok(Self { broker, producers })
+    }
+
+    /// Ends everything in order.
+    ///
+    /// # Errors
+    /// What did not end well.
+    pub(super) async fn strike(self) -> anyhow::Result<()> {
+        for producer in self.producers {
+            producer.close(END).await?;
+        }
+        if let Some(broker) = self.broker {
+            broker.shutdown(END).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn serve(store: StoreKind, folder: &Path, certs: &DevCerts) -> anyhow::Result<Broker> {
+    let mut retention = Retention::default();
+    let store: Arc<dyn Store> = match store {
+        StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
+        StoreKind::Memory => {
+            retention.max_bytes = Some(KEPT);
+            retention.every = LET_GO;
+            let mut config = MemoryConfig::default();
+            config.max_bytes = ROOM;
+            Arc::new(MemoryStore::new(config))
+        }
+    };
+    let broker = Broker::builder()
+        .listen(([127, 0, 0, 1], 0).into())
+        .tls(certs.server_tls())
+        .store(store)
+        .retention(retention);
+    Ok(broker.bind().await?)
+}

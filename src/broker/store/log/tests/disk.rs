@@ -1,0 +1,241 @@
+//! Space on the disk: given back, and run out of.
+
+use std::{fs, path::Path};
+
+use tempfile::TempDir;
+
+use super::{super::*, *};
+
+fn disk_use(path: &Path) -> u64 {
+    // The database may delete one of them meanwhile.
+    let sizes = files(path)
+        .into_iter()
+        .filter_map(|file| fs::metadata(file).ok());
+    sizes.map(|file| file.len()).sum()
+}
+
+#[tokio::test]
+async fn the_space_of_trimmed_batches_goes_back_to_the_disk() {
+    let folder = folder();
+    let config = LogConfig {
+        fsync: Fsync::Never,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(folder.path(), config).await.unwrap();
+    let p = producer(&store, "p").await;
+    // More than a memtable, so that a part is in value files before the trim and a part is not.
+    for group in 0..10 {
+        let group: Vec<_> = (0..10)
+            .map(|n| sized(p, group * 10 + n, "a", 1 << 20))
+            .collect();
+        for answer in store.append(group).await {
+            answer.unwrap();
+        }
+    }
+    let tables = folder.path().join("log/keyspaces");
+    store.reclaim().await.unwrap();
+    assert!(disk_use(&tables) > 100 << 20, "{}", disk_use(&tables));
+
+    let to_one = Trim {
+        max_bytes: Some(1 << 20),
+        ..Trim::default()
+    };
+    let went = store.trim(&topic("a"), to_one).await.unwrap();
+    assert_eq!(went, 99 << 20);
+    // Nothing else was called: a trim of this size gives the space back by itself.
+    assert!(disk_use(&tables) < 2 << 20, "{}", disk_use(&tables));
+    assert_eq!(bases(&store, "a", 0).await, [99]);
+}
+
+#[tokio::test]
+async fn giving_space_back_moves_batches_that_stay_and_loses_none() {
+    let folder = folder();
+    let store = open(folder.path()).await;
+    let p = producer(&store, "p").await;
+    // Two topics that share every value file, of which one is trimmed: most of each file is garbage.
+    for round in 0..4 {
+        let group = (0..25)
+            .flat_map(|n| {
+                let request = 2 * (round * 25 + n);
+                [
+                    sized(p, request, "goes", 60_000),
+                    sized(p, request + 1, "stays", 9_000),
+                ]
+            })
+            .collect();
+        for answer in store.append(group).await {
+            answer.unwrap();
+        }
+        store.reclaim().await.unwrap();
+    }
+    let tables = folder.path().join("log/keyspaces");
+    assert!(disk_use(&tables) > 6_900_000);
+    let all = Trim {
+        older_than: Some(Timestamp(u64::MAX)),
+        ..Trim::default()
+    };
+    store.trim(&topic("goes"), all).await.unwrap();
+    store.reclaim().await.unwrap();
+    assert!(disk_use(&tables) < 1_500_000, "{}", disk_use(&tables));
+
+    let store = reopened(store, folder.path()).await;
+    let read = store.read(&topic("stays"), Offset(0), usize::MAX).await;
+    let read = read.unwrap();
+    assert_eq!(read.len(), 100);
+    for (n, found) in read.iter().enumerate() {
+        let expected = sized(p, 2 * n as u64 + 1, "stays", 9_000).batch;
+        assert_eq!(found.batch, expected);
+    }
+}
+
+/// A small disk of its own, where this may be had; a test that needs one says so and passes where it may not.
+#[cfg(target_os = "linux")]
+struct SmallDisk(TempDir);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(megabytes: u32) -> Option<Self> {
+        let at = folder();
+        let size = format!("size={megabytes}m");
+        let mut mount = std::process::Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &size, "none"])
+            .arg(at.path());
+        match mount.output() {
+            Ok(done) if done.status.success() => Some(Self(at)),
+            _ => {
+                eprintln!("not tested: a small disk cannot be mounted here");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let mut unmount = std::process::Command::new("umount");
+        let _ = unmount.arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// Fills a disk of `megabytes` but for `ballast` of them, and finds out what becomes of the store.
+#[cfg(target_os = "linux")]
+async fn fill_a_disk(megabytes: u32, ballast: usize) {
+    let Some(disk) = SmallDisk::mount(megabytes) else {
+        return;
+    };
+    let config = LogConfig {
+        retry_after: Duration::ZERO,
+        min_free_bytes: 0,
+        ..LogConfig::default()
+    };
+    let data = disk.0.path().join("data");
+    let store = LogStore::open(&data, config).await.unwrap();
+    let p = producer(&store, "p").await;
+    let rest = disk.0.path().join("ballast");
+    fs::write(&rest, vec![1; ballast << 20]).unwrap();
+
+    let group = |first| -> Vec<_> {
+        let requests = first..first + 4;
+        requests.map(|n| sized(p, n, "a", 300_000)).collect()
+    };
+    let mut request = 0;
+    let error = loop {
+        let answers = store.append(group(request)).await;
+        if let Some(error) = answers.into_iter().find_map(Result::err) {
+            break error;
+        }
+        request += 4;
+        assert!(request < 2000, "the disk should be full by now");
+    };
+    assert!(matches!(store.state(), StoreState::Refusing(_)));
+    let is_failed = |error: &StoreError| matches!(error, StoreError::Failed(_));
+    let is_refused = |error: &StoreError| matches!(error, StoreError::Refuses(_));
+    assert!(is_failed(&error) || is_refused(&error), "{error:?}");
+
+    // Each of these tries the disk, and there is no room.
+    for answer in store.append(group(request)).await {
+        let again = answer.unwrap_err();
+        assert_eq!(
+            is_failed(&again),
+            is_failed(&error),
+            "what was in doubt still is"
+        );
+    }
+    let other = append(&store, sized(p, 5000, "a", 300_000)).await;
+    assert!(is_refused(&other.unwrap_err()));
+    let mut stored: Vec<_> = (0..request).collect();
+    assert_eq!(bases(&store, "a", 0).await, stored, "reads go on");
+    assert_eq!(producer(&store, "p").await, p, "who is known may come back");
+    let known = append(&store, sized(p, 0, "a", 300_000)).await.unwrap();
+    assert!(known.repeat, "what is stored is answered");
+
+    fs::remove_file(&rest).unwrap();
+    for answer in store.append(group(request)).await {
+        let place = answer.unwrap().base;
+        assert_eq!(
+            place,
+            Offset(request),
+            "whether it was stored before or not"
+        );
+        stored.push(request);
+        request += 1;
+    }
+    assert_eq!(store.state(), StoreState::Ready);
+    let tables = store.shared.disk().engine().unwrap().batches.table_count();
+    assert!(
+        tables > 0,
+        "what was read back is written again before it counts"
+    );
+    assert_eq!(bases(&store, "a", 0).await, stored);
+    let store = reopened(store, &data).await;
+    assert_eq!(bases(&store, "a", 0).await, stored);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_is_full_for_the_journal_refuses_until_there_is_room_and_stores_nothing_twice()
+{
+    fill_a_disk(48, 28).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_disk_that_is_full_for_the_tables_refuses_until_there_is_room_and_stores_nothing_twice() {
+    fill_a_disk(300, 190).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn appends_leave_room_on_the_disk_for_the_trim_that_makes_room_for_appends() {
+    let Some(disk) = SmallDisk::mount(300) else {
+        return;
+    };
+    let config = LogConfig {
+        min_free_bytes: 120 << 20,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(disk.0.path(), config).await.unwrap();
+    let p = producer(&store, "p").await;
+    let mut request = 0;
+    let error = loop {
+        match append(&store, sized(p, request, "a", 1 << 20)).await {
+            Ok(_) => request += 1,
+            Err(error) => break error,
+        }
+        assert!(request < 300, "the disk should be full by now");
+    };
+    assert!(matches!(error, StoreError::Refuses(_)), "{error:?}");
+    assert!(matches!(store.state(), StoreState::Refusing(_)));
+
+    let all = Trim {
+        max_bytes: Some(0),
+        ..Trim::default()
+    };
+    let went = store.trim(&topic("a"), all).await.unwrap();
+    assert_eq!(went, request << 20);
+    let answer = append(&store, sized(p, request, "a", 1 << 20)).await;
+    assert_eq!(answer.unwrap().base, Offset(request));
+    assert_eq!(store.state(), StoreState::Ready);
+}

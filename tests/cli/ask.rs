@@ -1,0 +1,56 @@
+//! `topics` and `ping`.
+
+use crate::support::{Serve, TOPIC, anabranch, free_port, run, run_with};
+
+#[test]
+fn topics_tells_messages_bytes_and_offsets() {
+    let broker = Serve::start();
+    let list = || run(&mut broker.client("topics", &["--output", "json"])).expect_code(0);
+    assert_eq!(list().json(), serde_json::json!([]));
+
+    run_with(&mut broker.produce(&[]), b"one\ntwo\nthree\n").expect_code(0);
+    let listed = list().json();
+    let topic = &listed[0];
+    assert_eq!(topic["name"], TOPIC);
+    assert_eq!(topic["messages"], 3);
+    assert_eq!(topic["first"], 0);
+    assert_eq!(topic["last"], 2);
+    assert!(topic["bytes"].as_u64().unwrap() > 11);
+
+    let table = run(&mut broker.client("topics", &[])).expect_code(0).stdout;
+    let table = String::from_utf8(table).unwrap();
+    assert!(table.starts_with("TOPIC"), "{table}");
+    assert!(table.contains(TOPIC), "{table}");
+}
+
+#[test]
+fn ping_tells_the_least_the_middle_and_the_most() {
+    let broker = Serve::start();
+    let mut ping = broker.client("ping", &["--count", "3", "--interval", "1ms"]);
+    let said = run(ping.args(["--output", "json"])).expect_code(0).json();
+    assert_eq!(said["sent"], 3);
+    assert_eq!(said["received"], 3);
+    let figure = |field: &str| said[field].as_f64().unwrap();
+    assert!(figure("min_ms") > 0.0);
+    assert!(figure("min_ms") <= figure("avg_ms") && figure("avg_ms") <= figure("max_ms"));
+
+    let mut ping = broker.client("ping", &["--count", "2", "--interval", "1ms"]);
+    let said = String::from_utf8(run(&mut ping).expect_code(0).stdout).unwrap();
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(said.contains("2 pings, 2 pongs"), "{said}");
+}
+
+#[test]
+fn ping_fails_where_nobody_answers() {
+    let server = format!("127.0.0.1:{}", free_port());
+    let flags = [
+        "--insecure",
+        "--connect-timeout",
+        "300ms",
+        "--server",
+        &server,
+    ];
+    let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
+    let sentence = format!("error: cannot connect to {server}: nobody answered within ");
+    assert!(ended.sentence().starts_with(&sentence), "{}", ended.stderr);
+}

@@ -1,0 +1,106 @@
+//! What a broker says of itself, and what does not disturb it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::Command,
+};
+
+use crate::{
+    support::{Process, Serve, anabranch, run, run_with},
+    text::Dice,
+};
+
+#[test]
+fn the_lines_that_serve_prints_work_as_they_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("with a blank");
+    let mut serve = anabranch(["serve", "--listen", "localhost:0", "--data"]);
+    let mut serve = Process::spawn(serve.arg(data));
+    let mut said = BufReader::new(serve.take_stdout()).lines();
+    let mut line = |beginning: &str| {
+        let line = said.find(|line| line.as_ref().unwrap().starts_with(beginning));
+        line.unwrap().unwrap()[beginning.len()..].trim().to_owned()
+    };
+    line("serving at ");
+    let (produce, consume) = (line("send lines:"), line("read them:"));
+    let shell = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]);
+        shell
+    };
+    run_with(&mut shell(&produce), b"hello\n").expect_code(0);
+    let back = run(&mut shell(&format!("{consume} --count 1"))).expect_code(0);
+    assert_eq!(back.stdout, b"hello\n");
+}
+
+#[test]
+fn metrics_tell_what_is_stored_under_their_names() {
+    // The broker takes the port that this gives back.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let broker = Serve::with(&["--metrics", &address]);
+    run_with(&mut broker.produce(&[]), b"one\ntwo\n").expect_code(0);
+
+    let mut http = TcpStream::connect(&address).unwrap();
+    http.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut page = String::new();
+    http.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
+    for known in [
+        "# TYPE anabranch_broker_messages_stored_total counter",
+        "anabranch_broker_messages_stored_total 2",
+        "# HELP anabranch_broker_commit_seconds",
+        "anabranch_broker_commit_seconds_bucket{le=\"0.001\"}",
+        "anabranch_broker_connections",
+    ] {
+        assert!(page.contains(known), "{known}: {page}");
+    }
+}
+
+#[test]
+fn garbage_on_the_port_leaves_it_serving() {
+    let broker = Serve::start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut dice = Dice::new(4470);
+    for n in 0..500 {
+        let length = dice.roll(1400);
+        let mut packet: Vec<u8> = (0..length)
+            .map(|_| u8::try_from(dice.roll(256)).unwrap())
+            .collect();
+        // Half of them begin like the first packet of a QUIC connection.
+        if n % 2 == 0 && length >= 5 {
+            packet[..5].copy_from_slice(&[0xc3, 0, 0, 0, 1]);
+        }
+        socket.send_to(&packet, broker.address()).unwrap();
+    }
+    run_with(&mut broker.produce(&[]), b"still here\n").expect_code(0);
+    assert_eq!(broker.read_all(), b"still here\n");
+    broker.stop();
+}
+
+#[test]
+fn every_flag_can_be_an_environment_variable() {
+    let broker = Serve::start();
+    let mut produce = anabranch(["produce"]);
+    for (name, field) in [("ANABRANCH_SERVER", "server"), ("ANABRANCH_CA", "ca")] {
+        produce.env(name, broker.announced[field].as_str().unwrap());
+    }
+    produce
+        .env("ANABRANCH_TOPIC", crate::support::TOPIC)
+        .env("ANABRANCH_MODE", "ordered");
+    let sent = run_with(&mut produce, b"by the environment\n").expect_code(0);
+    let said = sent.sentence();
+    assert!(said.starts_with("1 of 1 messages delivered in "), "{said}");
+    assert_eq!(broker.read_all(), b"by the environment\n");
+}
+
+#[test]
+fn what_keeps_to_the_limits_of_retention_stays() {
+    let broker = Serve::with(&["--max-bytes", "1KiB", "--max-age", "7d"]);
+    let sent = run_with(&mut broker.produce(&[]), b"one\n").expect_code(0);
+    assert_eq!(sent.json()["delivered"], 1);
+    assert_eq!(broker.read_all(), b"one\n");
+}

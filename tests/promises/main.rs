@@ -1,0 +1,10 @@
+//! What is promised, in virtual time over a simulated link: seeded, repeatable, with every fault that a path has.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test may panic and has no public names"
+)]
+
+mod faults;
+mod lanes;
+mod world;
