@@ -116,7 +116,7 @@ fn a_peer_that_permits_two_streams_hangs_nobody_and_is_the_reason() {
 }
 
 #[test]
-fn a_burst_on_an_idle_producer_gets_a_lane_within_a_round_trip_and_leaves_none_behind() {
+fn a_burst_on_an_idle_producer_is_drained_as_by_the_best_static_number_and_leaves_no_lane_behind() {
     let fields = [
         ("rtt", "20ms"),
         ("pattern", "once:20000"),
