@@ -33,6 +33,7 @@ mod compare;
 mod congestion;
 mod cpu;
 mod floor;
+mod measured;
 mod outcome;
 mod pattern;
 mod quantiles;

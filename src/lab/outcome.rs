@@ -37,7 +37,7 @@ pub struct Outcome {
     pub delivered: u64,
     /// Messages that were not stored when the run was over, and were handed back.
     pub undelivered: u64,
-    /// Messages that were accepted, and neither stored nor handed back. Never anything but 0, or a promise is broken.
+    /// Messages that were acknowledged and are not in the store. Never anything but 0, or a promise is broken.
     pub lost: u64,
     /// How long the application was kept waiting for room, in seconds.
     pub blocked_seconds: f64,

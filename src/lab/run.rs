@@ -7,7 +7,6 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -17,14 +16,13 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
-    Controller, Lanes, Outcome, Packets, Quantiles, Scenario, ScenarioError, Strategy,
+    Controller, Outcome, Packets, Scenario, ScenarioError, Strategy,
     congestion::DeafConfig,
     cpu,
-    outcome::Trace,
-    pattern::Pattern,
+    measured::{Measured, Seen, Times, nanos},
     record::Recorder,
     store::{Deliveries, NEVER, Tap, payload},
-    trace::{Sampler, distribution, stretches},
+    trace::Sampler,
 };
 use crate::{
     broker::{self, Broker},
@@ -34,7 +32,7 @@ use crate::{
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Producer, Receipt},
-    scaler::{Adaptive, Fixed, Reason},
+    scaler::{Adaptive, Fixed},
     sim::{self, Change, Host, Network},
     tasks::Tasks,
     time,
@@ -74,23 +72,35 @@ pub enum RunError {
 /// In a thread that runs a tokio runtime, and where the run does not end within an hour of virtual time.
 pub fn run(scenario: &Scenario, strategy: Strategy) -> Result<Outcome, RunError> {
     scenario.check()?;
+    let mut merged: Option<Measured> = None;
+    for run in 0..u64::from(scenario.runs) {
+        let measured = once(scenario, strategy, scenario.seed.wrapping_add(run))?;
+        match &mut merged {
+            Some(merged) => merged.add(measured),
+            none => *none = Some(measured),
+        }
+    }
+    let measured = merged.ok_or_else(|| ScenarioError::new("runs", "must be at least 1"))?;
+    Ok(measured.settle(scenario.runs))
+}
+
+fn once(scenario: &Scenario, strategy: Strategy, seed: u64) -> Result<Measured, RunError> {
     let before = cpu::used();
     // Names and nonces that the producer draws are of this thread's generator.
-    fastrand::seed(scenario.seed);
-    let outcome = sim::run(scenario.seed, async |network| {
-        Run {
+    fastrand::seed(seed);
+    let measured = sim::run(seed, async |network| {
+        let run = Run {
             scenario,
             strategy,
             network,
-        }
-        .drive()
-        .await
+        };
+        run.drive().await
     });
-    let mut outcome = outcome?;
-    outcome.cpu_seconds = cpu::used()
+    let mut measured = measured?;
+    measured.outcome.cpu_seconds = cpu::used()
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before).as_secs_f64());
-    Ok(outcome)
+    Ok(measured)
 }
 
 struct Run<'a> {
@@ -99,26 +109,15 @@ struct Run<'a> {
     network: Network,
 }
 
-/// When each message was due, was stored and was answered, in nanoseconds since the load began.
-struct Times {
-    due: Vec<u64>,
-    stored: Vec<u64>,
-    /// [`NEVER`] where it has no acknowledgement.
-    answered: Vec<u64>,
-    /// Messages that the producer has given up, with a word about it.
-    handed_back: u64,
-    blocked: Duration,
-    end: u64,
-}
-
 impl Run<'_> {
-    async fn drive(self) -> Result<Outcome, RunError> {
+    async fn drive(self) -> Result<Measured, RunError> {
         let scenario = self.scenario;
         let (there, _back) = self
             .network
             .connect(CLIENT, BROKER.ip(), scenario.link())
             .map_err(|error| ScenarioError::new("link", error.to_string()))?;
-        let due: Vec<u64> = scenario.schedule().map(nanos).collect();
+        let seed = self.network.seed();
+        let due: Vec<u64> = scenario.schedule(seed).map(nanos).collect();
         let deliveries: Deliveries = Arc::new(Mutex::new(vec![NEVER; due.len()]));
         let recorder = Recorder::new(time::now());
         let broker = self.broker(&deliveries).await?;
@@ -155,10 +154,8 @@ impl Run<'_> {
         let lanes = producer.lanes();
         let sight = there.counters();
         tasks.stop();
-        let left = match producer.close(Duration::ZERO).await {
-            Ok(()) => 0,
-            Err(error) => error.undelivered.len() as u64,
-        };
+        // What is not delivered by now is handed back, and its receipt tells.
+        let _ = producer.close(Duration::ZERO).await;
         let answered = collecting.await.unwrap_or_default();
         drop(broker);
 
@@ -174,7 +171,6 @@ impl Run<'_> {
             due,
             stored: stored.into_iter().map(since).collect(),
             answered: answered.into_iter().map(since).collect(),
-            handed_back: left,
             blocked,
             end: nanos(end - began),
         };
@@ -183,7 +179,13 @@ impl Run<'_> {
             lost: sight.dropped.total(),
             dropped: sight.dropped.queue_full,
         };
-        Ok(self.outcome(&times, &lanes, packets, &sampler, &recorder))
+        let seen = Seen {
+            lanes,
+            packets,
+            samples: sampler.samples(),
+            decisions: recorder.decided(),
+        };
+        Ok(Measured::new(scenario, self.strategy, times, seen))
     }
 
     async fn broker(&self, deliveries: &Deliveries) -> Result<Broker, broker::StartError> {
@@ -292,111 +294,6 @@ impl Run<'_> {
             }
         }
     }
-
-    fn outcome(
-        &self,
-        times: &Times,
-        lanes: &producer::Lanes,
-        packets: Packets,
-        sampler: &Sampler,
-        recorder: &Recorder,
-    ) -> Outcome {
-        let scenario = self.scenario;
-        let samples = sampler.samples();
-        let took = |moments: &[u64]| -> Vec<u64> {
-            let ends = moments.iter().map(|at| *at.min(&times.end));
-            ends.zip(&times.due)
-                .map(|(end, due)| end.saturating_sub(*due))
-                .collect()
-        };
-        let delivery = took(&times.stored);
-        let receipt = took(&times.answered);
-        let measured = times
-            .due
-            .partition_point(|due| *due < nanos(scenario.warm_up));
-        let mut delivered: Vec<u64> = delivery[measured..].to_vec();
-        let mut answered: Vec<u64> = receipt[measured..].to_vec();
-        let stored = times.stored.iter().filter(|at| **at != NEVER).count() as u64;
-        let known = times.answered.iter().filter(|at| **at != NEVER).count() as u64;
-        let accepted = known + times.handed_back;
-        let offered = times.due.len() as u64;
-        Outcome {
-            name: self.strategy.to_string(),
-            strategy: self.strategy,
-            delivery_ms: Quantiles::of(&mut delivered),
-            receipt_ms: Quantiles::of(&mut answered),
-            throughput_mbit: self.throughput(times),
-            lanes: self.lanes(lanes, &samples, stored),
-            decisions: Reason::ALL
-                .iter()
-                .zip(lanes.decisions)
-                .filter(|(_, count)| *count > 0)
-                .map(|(reason, count)| (reason.as_str(), count))
-                .collect::<BTreeMap<_, _>>(),
-            offered,
-            delivered: stored,
-            undelivered: offered - stored,
-            lost: self.lost(times, accepted),
-            blocked_seconds: times.blocked.as_secs_f64(),
-            packets,
-            cpu_seconds: None,
-            regret: None,
-            trace: Trace {
-                latency: stretches(&times.due, &delivery, scenario.duration),
-                distribution: distribution(&delivered),
-                samples,
-                decisions: recorder.decided(),
-            },
-        }
-    }
-
-    /// Messages that were acknowledged and are not in the store.
-    fn lost(&self, times: &Times, _accepted: u64) -> u64 {
-        let both = times.stored.iter().zip(&times.answered);
-        both.filter(|(stored, answered)| **stored == NEVER && **answered != NEVER)
-            .count() as u64
-    }
-
-    /// Payload stored while the load lasted, in Mbit/s; of messages that all came at once, until the last was stored.
-    fn throughput(&self, times: &Times) -> f64 {
-        let load = nanos(self.scenario.duration);
-        let last = times.stored.iter().filter(|at| **at != NEVER).max();
-        let until = match self.scenario.pattern {
-            Pattern::Once { .. } => *last.unwrap_or(&load),
-            _ => load,
-        };
-        let warm_up = nanos(self.scenario.warm_up);
-        let counted = times
-            .stored
-            .iter()
-            .filter(|at| (warm_up..=until).contains(*at));
-        let bits = counted.count() as f64 * self.scenario.size as f64 * 8.0;
-        bits * 1e3 / (until.saturating_sub(warm_up).max(1)) as f64
-    }
-
-    fn lanes(&self, lanes: &producer::Lanes, samples: &[super::Sample], stored: u64) -> Lanes {
-        let load = self.scenario.duration.as_secs_f64();
-        let during: Vec<_> = samples.iter().filter(|look| look.at <= load).collect();
-        let sum: usize = during.iter().map(|look| look.lanes).sum();
-        let mean = sum as f64 / during.len().max(1) as f64;
-        let seen = during.iter().map(|look| look.lanes).max().unwrap_or(0);
-        match self.strategy {
-            Strategy::PerMessage => Lanes {
-                opened: stored,
-                retired: stored,
-                max: seen,
-                mean,
-                last: 0,
-            },
-            _ => Lanes {
-                opened: lanes.opened.saturating_sub(1),
-                retired: lanes.retired,
-                max: lanes.most,
-                mean,
-                last: lanes.open,
-            },
-        }
-    }
 }
 
 /// Awaits every receipt, and answers when each message was acknowledged, in nanoseconds since the run began.
@@ -423,10 +320,6 @@ async fn collect(
         }
     }
     answered
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
 }
 
 /// The broker's certificate, made once a process, and what tells it from others.

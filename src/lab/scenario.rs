@@ -111,6 +111,10 @@ pub struct Scenario {
     pub lose_at: Vec<Duration>,
     /// Where all chance begins. Default 1.
     pub seed: u64,
+    /// How many times it is run, each with a seed one higher, to be measured as one. Default 1.
+    ///
+    /// Where losses are rare, the slowest messages of one run are those of a handful of losses.
+    pub runs: u32,
     /// Who competes. Default adaptive, 1, 4, 16, 64 and a stream a message.
     pub strategies: Vec<Strategy>,
 }
@@ -147,6 +151,7 @@ impl Default for Scenario {
             buffer: producer.buffer_bytes,
             lose_at: Vec::new(),
             seed: 1,
+            runs: 1,
             strategies: Strategy::list("adaptive,1,4,16,64,per-message")
                 .expect("these are strategies"),
         }
@@ -237,6 +242,7 @@ impl Scenario {
                 self.lose_at = moments.map(text::duration).collect::<Result<_, _>>()?;
             }
             "seed" => self.seed = number(value)?,
+            "runs" => self.runs = number(value)?,
             "strategies" => self.strategies = Strategy::list(value)?,
             _ => return Err("there is no such option".to_owned()),
         }
@@ -307,6 +313,7 @@ impl Scenario {
             moments.join(",")
         });
         both(true, "seed", &|s| s.seed.to_string());
+        both(false, "runs", &|s| s.runs.to_string());
         both(true, "strategies", &|s| {
             let names: Vec<_> = s.strategies.iter().map(ToString::to_string).collect();
             names.join(",")
@@ -357,6 +364,7 @@ impl Scenario {
             "strategies",
             "somebody must compete",
         )?;
+        rule(self.runs >= 1, "runs", "must be at least 1")?;
         rule(
             self.peer_streams.is_none_or(|streams| streams >= 2),
             "peer-streams",
@@ -405,9 +413,9 @@ impl Scenario {
         self.offered() / (8.0 * self.size as f64)
     }
 
-    pub(super) fn schedule(&self) -> Schedule {
+    pub(super) fn schedule(&self, seed: u64) -> Schedule {
         // Of its own, so that what else is drawn does not move the messages.
-        let rng = fastrand::Rng::with_seed(self.seed ^ 0x6c6f_6164);
+        let rng = fastrand::Rng::with_seed(seed ^ 0x6c6f_6164);
         let rate = self.message_rate();
         Schedule::new(self.pattern, rate, self.noise, self.duration, rng)
     }
@@ -498,6 +506,7 @@ mod tests {
             ("buffer", "1MiB"),
             ("lose-at", "1s,2s"),
             ("seed", "9"),
+            ("runs", "3"),
             ("strategies", "adaptive,2,per-message"),
         ] {
             let before = scenario.clone();

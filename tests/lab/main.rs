@@ -7,6 +7,7 @@
 )]
 
 mod figures;
+mod grid;
 mod page;
 mod right_answers;
 

@@ -101,6 +101,9 @@ pub(crate) struct Args {
     /// Where all chance begins [1]
     #[arg(long, env = "ANABRANCH_SEED", value_name = "NUMBER")]
     seed: Option<String>,
+    /// How many times each is run, with one seed after another, to be measured as one [1]
+    #[arg(long, env = "ANABRANCH_RUNS", value_name = "NUMBER")]
+    runs: Option<String>,
 
     /// Many scenarios, from a file: its tables `[[scenario]]` have the names of these flags as keys. Flags that are
     /// given beside it change every one of them
@@ -143,6 +146,7 @@ impl Args {
             ("idle-timeout", &self.idle_timeout),
             ("buffer", &self.buffer),
             ("seed", &self.seed),
+            ("runs", &self.runs),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.as_deref()?)))
@@ -167,25 +171,52 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let scenarios = args.scenarios()?;
+    let mut scenarios = args.scenarios()?;
+    let alone = args.scenarios.is_none();
+    let tour = alone && args.output == Output::Text && args.given().next().is_none();
+    if tour {
+        scenarios.push(another_controller(&scenarios[0])?);
+    }
     // Simulations have runtimes and clocks of their own, on threads of their own.
-    let work = move || compare(&scenarios);
-    let comparisons = tokio::task::spawn_blocking(work).await??;
+    let comparisons = tokio::task::spawn_blocking(move || compare(&scenarios)).await??;
     if let Some(path) = &args.report {
         report::write(path, &comparisons)?;
     }
     match (args.output, &comparisons[..]) {
-        (Output::Json, [one]) if args.scenarios.is_none() => {
-            output::json(&json::Comparison::of(one))?
-        }
+        (Output::Json, [one]) if alone => output::json(&json::Comparison::of(one))?,
         (Output::Json, many) => {
             let all: Vec<_> = many.iter().map(json::Comparison::of).collect();
             output::json(&all)?;
         }
-        (Output::Text, [one]) => output::line(table::of_one(one))?,
+        (Output::Text, many) if alone => {
+            let tables: Vec<_> = many.iter().map(table::of_one).collect();
+            output::line(tables.join("\n\n\n"))?;
+            if tour {
+                output::line(TOUR)?;
+            }
+        }
         (Output::Text, many) => output::line(table::of_many(many))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said below a run without options.
+const TOUR: &str = "\n\
+    The same link and the same load, twice. Above, CUBIC takes every lost packet for congestion and carries a fraction of\n\
+    the load: no number of streams helps. Below, BBR does not mind single losses, and then streams are what decides how many\n\
+    messages wait for a packet that was not theirs. Try your own link: anabranch lab --help";
+
+/// The same with a controller that does not take each loss for congestion, and as many lanes as can be.
+fn another_controller(scenario: &Scenario) -> anyhow::Result<Scenario> {
+    let mut other = scenario.clone();
+    for (field, value) in [
+        ("congestion", "bbr"),
+        ("max-streams", "64"),
+        ("warm-up", "2s"),
+    ] {
+        other.set(field, value)?;
+    }
+    Ok(other)
 }
 
 fn compare(scenarios: &[Scenario]) -> anyhow::Result<Vec<Comparison>> {
