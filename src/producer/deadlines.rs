@@ -8,10 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    SendError, SendErrorKind,
-    core::{Core, fate_of},
-};
+use super::{SendError, SendErrorKind, core::Core, outcomes::fate_of};
 use crate::time;
 
 /// Keeps the deadlines of one producer until it is stopped.

@@ -55,10 +55,15 @@ pub(crate) struct Lane {
     retire: Arc<AtomicBool>,
 }
 
+/// Where the peer permits no further stream and others wait for one, how long a lane keeps its own.
+const TURN: Duration = Duration::from_millis(100);
+
 /// Why a lane let go of a stream.
 enum End {
     /// It was asked to, and has nothing unanswered.
     Retired,
+    /// Others wait for a stream, and the peer permits no more. It has nothing unanswered.
+    Yielded,
     /// The stream or its connection is of no use any more.
     Broken(&'static str),
 }
@@ -91,14 +96,21 @@ impl Lane {
 
     async fn live(&mut self) {
         while let Some(link) = self.await_link().await {
-            // Where the peer permits few streams, one that is not used is one too many: messages of `send` may never
-            // come, and those of `send_async` would wait for the stream for ever.
+            // Messages of `send` may never come: no stream is taken before they do.
             if self.feed.index() == ORDERED && self.is_idle() && !self.feed.has_work() {
                 self.feed.wait(true).await;
                 continue;
             }
             match self.ride(&link).await {
                 End::Retired => return,
+                // The scaler asks for another when it wants one.
+                End::Yielded if self.feed.is_spare() && !self.feed.has_work() => {
+                    self.retire.store(true, Ordering::Relaxed);
+                    return;
+                }
+                // Not back into the line before there is something to send.
+                End::Yielded if !self.feed.has_work() => self.feed.wait(true).await,
+                End::Yielded => {}
                 End::Broken(why) => {
                     tracing::debug!(lane = self.feed.index(), why, "a lane lost its stream");
                 }
@@ -128,6 +140,10 @@ impl Lane {
 
     /// Works on one stream until it breaks or the lane is done.
     async fn ride(&mut self, link: &Arc<Link>) -> End {
+        if self.road.is_at_limit() {
+            // Whoever has a stream and does not need it gives it back.
+            self.core.wake_all();
+        }
         let mut stream = match self.road.stream().await {
             Ok(stream) => stream,
             Err(error) => {
@@ -160,13 +176,14 @@ impl Lane {
             .lane(self.feed.index())
             .set_streaming(false);
         match end {
-            End::Retired => drop(stream),
+            End::Retired | End::Yielded => drop(stream),
             End::Broken(_) => PooledStream::discard(stream),
         }
         end
     }
 
     async fn work(&mut self, writer: &mut quinn::SendStream, link: &Link) -> End {
+        let since = time::now();
         loop {
             let mut chunks = self.next_frames();
             if !chunks.is_empty() {
@@ -175,6 +192,16 @@ impl Lane {
                     return End::Broken("the stream takes no more");
                 }
                 continue;
+            }
+            if self.road.is_wanted() {
+                let had_its_turn = time::now().saturating_duration_since(since) >= TURN;
+                if self.is_idle() && (had_its_turn || !self.feed.has_work()) {
+                    return End::Yielded;
+                }
+                if had_its_turn && !self.mine.is_empty() {
+                    self.feed.wait(false).await;
+                    continue;
+                }
             }
             if self.fill() {
                 continue;

@@ -6,11 +6,11 @@
 //!                       gauges ─▶ scaling policy ─▶ number of lanes, with a reason
 //! ```
 //!
-//! One message, in reading order: `send.rs` takes it in, `budget.rs` has room for it, `queue.rs` and `keys.rs` hold
-//! it, `lane.rs` pulls it, `batcher.rs` packs it, `inflight.rs` remembers it, and `core.rs` settles its
+//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `queue.rs` and `keys.rs` hold
+//! it, `lane.rs` pulls it, `batcher.rs` packs it, `inflight.rs` remembers it, and `outcomes.rs` settles its
 //! outcome, which `receipt.rs` brings to the caller.
 //!
-//! What each file knows: `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
+//! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
 //! the road of `send`, `streams.rs` how the pool gets its streams, `turn.rs` who may write, `deadlines.rs` when it is
 //! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why.
 
@@ -27,10 +27,12 @@ mod flush;
 mod gauges;
 mod handle;
 mod inflight;
+mod intake;
 mod keys;
 mod lane;
 mod message;
 mod ordered;
+mod outcomes;
 mod parking;
 mod per_message;
 mod queue;
@@ -52,8 +54,8 @@ pub use receipt::{Ack, Receipt};
 pub use send::{Send, SendAsync};
 
 use self::{
-    core::{Entered, Way},
     handle::Handle,
+    intake::{Entered, Way},
     sink::SinkState,
 };
 use crate::{TopicName, conn::ConnectError, conn::LinkState, time};

@@ -67,6 +67,17 @@ impl Road {
         self.pool.get().await
     }
 
+    /// Whether the peer permits no further stream.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        self.pool.status().limit.is_some()
+    }
+
+    /// Whether somebody waits for a stream while the peer permits no further one.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let status = self.pool.status();
+        status.limit.is_some() && status.waiting > 0
+    }
+
     pub(crate) const fn pool(&self) -> &StreamPool<Streams> {
         &self.pool
     }

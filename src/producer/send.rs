@@ -16,7 +16,8 @@ use tokio::time::Sleep;
 use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
     budget::Ticket,
-    core::{Core, Entered, Way},
+    core::Core,
+    intake::{Entered, Way},
 };
 use crate::time;
 

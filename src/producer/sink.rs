@@ -16,7 +16,7 @@ use futures_sink::Sink;
 
 use super::{
     Message, Producer, Receipt, SendError, WhenFull,
-    core::{Entered, Way},
+    intake::{Entered, Way},
     send::Waiting,
 };
 use crate::time;

@@ -1,0 +1,190 @@
+//! The way out: every message gets its one outcome here, and what it held is freed once.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    Fate, Message, SendError, Undelivered, batcher::Request, budget::Cost, core::Core,
+    feed::ORDERED, parking::MAX_LANES, queue::Queued, receipt::Accepted,
+};
+use crate::{
+    RequestId,
+    metrics::producer as metrics,
+    time,
+    wire::{Batch, Record, Stored},
+};
+
+impl Core {
+    /// Lets every lane look again.
+    pub(super) fn wake_all(&self) {
+        (0..MAX_LANES).for_each(|lane| self.queue.parking.wake(lane));
+        self.ordered.wake();
+    }
+
+    /// The broker has stored a request.
+    pub(crate) fn stored(&self, stored: &Stored) {
+        let Some(mut request) = self.resolve(stored.request) else {
+            return;
+        };
+        let now = time::now();
+        let held = Duration::from_micros(u64::from(stored.held_us));
+        self.gauges.answered(now, &request, held);
+        let accepted = Arc::new(Accepted {
+            topic: request.topic.clone(),
+            base: stored.base,
+            time: stored.time,
+        });
+        let mut index = 0;
+        for slot in request.slots.drain(..) {
+            slot.stored(&accepted, index);
+            index += 1;
+        }
+        metrics::acked(
+            u64::from(index),
+            now.saturating_duration_since(request.at),
+            held,
+        );
+        self.settle(&request);
+    }
+
+    /// Request `id` ends without an acknowledgement. What is known of it depends on whether it was handed to a stream,
+    /// unless `fate` says more.
+    pub(crate) fn failed(&self, id: RequestId, error: &SendError) {
+        if let Some(request) = self.resolve(id) {
+            self.gauges.ended(time::now(), &request);
+            self.fail(request, error);
+        }
+    }
+
+    /// Takes a request out. Where that makes room in a ring that had none, lanes that found it full look again.
+    fn resolve(&self, id: RequestId) -> Option<Request> {
+        let mut inflight = self.inflight();
+        let was_full = !inflight.has_room();
+        let request = inflight.resolve(id);
+        let has_room = inflight.has_room();
+        drop(inflight);
+        if was_full && has_room {
+            self.wake_all();
+        }
+        request
+    }
+
+    pub(super) fn fail(&self, mut request: Request, error: &SendError) {
+        let slots = std::mem::take(&mut request.slots);
+        metrics::failed(slots.len() as u64, error.kind());
+        let messages = messages_of(&request);
+        for (slot, message) in slots.into_iter().zip(messages) {
+            slot.failed(error.clone().message(message));
+        }
+        self.settle(&request);
+    }
+
+    /// Frees what a request held, once.
+    fn settle(&self, request: &Request) {
+        for &(shard, messages) in &request.shards {
+            self.queue.keys.answered(shard, messages);
+        }
+        self.wake_lane(request.lane);
+        self.release(request.cost, request.eras);
+    }
+
+    fn wake_lane(&self, lane: usize) {
+        if lane == ORDERED {
+            self.ordered.wake();
+        } else if lane < MAX_LANES {
+            self.queue.parking.wake(lane);
+        }
+    }
+
+    pub(super) fn release(&self, cost: Cost, eras: [u64; 2]) {
+        let mut admitted = Vec::new();
+        self.budget.release(cost, &mut admitted);
+        self.accept_all(admitted);
+        for (era, messages) in (0..).zip(eras) {
+            if messages > 0 {
+                self.eras.resolved(era, messages);
+            }
+        }
+    }
+
+    /// A message that no lane took in time.
+    pub(crate) fn drop_queued(&self, queued: Queued, error: SendError) {
+        let mut eras = [0; 2];
+        eras[usize::from(queued.era & 1 == 1)] = 1;
+        let cost = queued.cost;
+        metrics::failed(1, error.kind());
+        queued.slot.failed(error.message(Message {
+            record: queued.record,
+            topic: queued.topic,
+        }));
+        self.release(cost, eras);
+    }
+
+    /// Ends the producer: everything without an outcome gets its last one, and is handed back.
+    pub(crate) fn end(&self, error: &SendError) -> Vec<Undelivered> {
+        // The first end counts.
+        let _ = self.end.set(error.clone());
+        self.budget.close();
+        let ids: Vec<_> = {
+            let inflight = self.inflight();
+            self.ended.store(true, Ordering::SeqCst);
+            inflight.iter().map(|(id, _)| id).collect()
+        };
+        let mut left = Vec::new();
+        for id in ids {
+            let Some(request) = self.resolve(id) else {
+                continue;
+            };
+            let fate = fate_of(&request);
+            left.extend(
+                messages_of(&request)
+                    .into_iter()
+                    .map(|message| Undelivered { message, fate }),
+            );
+            self.gauges.ended(time::now(), &request);
+            self.fail(request, &error.clone().with_fate(fate));
+        }
+        left.extend(self.abandon_queued());
+        left
+    }
+
+    pub(super) fn abandon_queued(&self) -> Vec<Undelivered> {
+        let mut left = Vec::new();
+        for queued in self.queue.drain().into_iter().chain(self.ordered.drain()) {
+            left.push(Undelivered {
+                message: Message {
+                    record: queued.record.clone(),
+                    topic: queued.topic.clone(),
+                },
+                fate: Fate::NotStored,
+            });
+            self.drop_queued(queued, self.ended_error().with_fate(Fate::NotStored));
+        }
+        left
+    }
+}
+
+/// What is known of a request that has no answer.
+pub(crate) const fn fate_of(request: &Request) -> Fate {
+    match request.written {
+        Some(_) => Fate::Unknown,
+        None => Fate::NotStored,
+    }
+}
+
+fn messages_of(request: &Request) -> Vec<Message> {
+    // The batch was made here, a moment ago: it decodes.
+    let Ok(batch) = Batch::decode(request.batch.clone()) else {
+        return Vec::new();
+    };
+    let topic = Some(request.topic.clone());
+    batch
+        .records()
+        .map(|record: Record| Message {
+            record,
+            topic: topic.clone(),
+        })
+        .collect()
+}
