@@ -55,14 +55,14 @@ pub(crate) struct Lane {
     retire: Arc<AtomicBool>,
 }
 
-/// Where the peer permits no further stream and others wait for one, how long a lane keeps its own.
+/// Where the peer permits no further stream and another road needs one, how long a lane keeps its own.
 const TURN: Duration = Duration::from_millis(100);
 
 /// Why a lane let go of a stream.
 enum End {
     /// It was asked to, and has nothing unanswered.
     Retired,
-    /// Others wait for a stream, and the peer permits no more. It has nothing unanswered.
+    /// Another road needs a stream, and the peer permits no more. It has nothing unanswered.
     Yielded,
     /// The stream or its connection is of no use any more.
     Broken(&'static str),
@@ -140,11 +140,15 @@ impl Lane {
 
     /// Works on one stream until it breaks or the lane is done.
     async fn ride(&mut self, link: &Arc<Link>) -> End {
-        if self.road.is_at_limit() {
-            // Whoever has a stream and does not need it gives it back.
-            self.core.wake_all();
-        }
-        let mut stream = match self.road.stream().await {
+        let stream = {
+            // Further lanes are worth a stream that is left over, not one that somebody has.
+            let _in_need = (!self.feed.is_spare()).then(|| self.road.in_need());
+            if self.road.is_wanted() {
+                self.core.wake_all();
+            }
+            self.road.stream().await
+        };
+        let mut stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(lane = self.feed.index(), %error, "no stream for a lane");

@@ -1,6 +1,9 @@
 //! The road to the broker: the connection that stands, the pool of its streams, and the turn to write on them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +38,19 @@ pub(crate) struct Road {
     links: watch::Receiver<LinkState>,
     pool: StreamPool<Streams>,
     turn: Arc<Turn>,
+    /// Roads, of `send` and of `send_async`, that have no stream at all and wait for one.
+    in_need: Arc<AtomicUsize>,
     stopped: CancellationToken,
+}
+
+/// A road without a stream.
+#[derive(Debug)]
+pub(crate) struct InNeed(Arc<AtomicUsize>);
+
+impl Drop for InNeed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Road {
@@ -48,6 +63,7 @@ impl Road {
             links,
             pool,
             turn: Arc::new(Turn::new()),
+            in_need: Arc::default(),
             stopped,
         }
     }
@@ -67,15 +83,15 @@ impl Road {
         self.pool.get().await
     }
 
-    /// Whether the peer permits no further stream.
-    pub(crate) fn is_at_limit(&self) -> bool {
-        self.pool.status().limit.is_some()
+    /// Says, while the answer lives, that the only lane of a road waits for a stream.
+    pub(crate) fn in_need(&self) -> InNeed {
+        self.in_need.fetch_add(1, Ordering::SeqCst);
+        InNeed(Arc::clone(&self.in_need))
     }
 
-    /// Whether somebody waits for a stream while the peer permits no further one.
+    /// Whether the only lane of a road waits for a stream while the peer permits no further one.
     pub(crate) fn is_wanted(&self) -> bool {
-        let status = self.pool.status();
-        status.limit.is_some() && status.waiting > 0
+        self.in_need.load(Ordering::SeqCst) > 0 && self.pool.status().limit.is_some()
     }
 
     pub(crate) const fn pool(&self) -> &StreamPool<Streams> {
