@@ -14,9 +14,15 @@ use crate::scaler::meter::Answers;
 /// The place of the dispatcher that has no lanes.
 pub(crate) const PER_MESSAGE: usize = ORDERED + 1;
 
+/// Bytes in hand that never make a lane overladen: a few packets come in clumps.
+const UNREMARKABLE: u64 = 4 * 1200;
+
 #[derive(Debug)]
 pub(crate) struct Gauges {
     lanes: Box<[LaneGauge]>,
+    /// Bytes of all lanes that can be scaled, and how many of them have a stream.
+    shared_bytes: AtomicU64,
+    streaming: AtomicUsize,
     /// Fed by answers, read by the scaler.
     answers: Mutex<Answers>,
     base: Instant,
@@ -42,6 +48,8 @@ impl Gauges {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             lanes: (0..=PER_MESSAGE).map(|_| LaneGauge::default()).collect(),
+            shared_bytes: AtomicU64::new(0),
+            streaming: AtomicUsize::new(0),
             answers: Mutex::new(Answers::default()),
             base: now,
         }
@@ -73,6 +81,10 @@ impl Gauges {
         let before = lane
             .bytes
             .fetch_add(request.batch.len() as u64, Ordering::Relaxed);
+        if request.lane < ORDERED {
+            self.shared_bytes
+                .fetch_add(request.batch.len() as u64, Ordering::Relaxed);
+        }
         if before == 0 {
             lane.progress.store(self.micros(now), Ordering::Relaxed);
         }
@@ -94,7 +106,46 @@ impl Gauges {
             .fetch_sub(request.slots.len(), Ordering::Relaxed);
         lane.bytes
             .fetch_sub(request.batch.len() as u64, Ordering::Relaxed);
+        if request.lane < ORDERED {
+            self.shared_bytes
+                .fetch_sub(request.batch.len() as u64, Ordering::Relaxed);
+        }
         lane.progress.store(self.micros(now), Ordering::Relaxed);
+    }
+
+    /// A lane has far more in hand than the others: its stream stalls, or the far end is slow with it. What comes
+    /// is better off on another, of which there is one: they cannot all have twice their mean.
+    pub(crate) fn is_overladen(&self, lane: usize) -> bool {
+        let bytes = self.lane(lane).bytes();
+        if lane >= ORDERED || bytes <= UNREMARKABLE {
+            return false;
+        }
+        let lanes = self.streaming.load(Ordering::Relaxed) as u64;
+        let all = self.shared_bytes.load(Ordering::Relaxed);
+        lanes > 1 && bytes.saturating_mul(lanes) > all.saturating_mul(2)
+    }
+
+    pub(crate) fn set_streaming(&self, lane: usize, streaming: bool) {
+        let before = self
+            .lane(lane)
+            .streaming
+            .swap(streaming, Ordering::Relaxed);
+        match (before, streaming) {
+            (false, true) if lane < ORDERED => {
+                self.streaming.fetch_add(1, Ordering::Relaxed);
+            }
+            (true, false) if lane < ORDERED => {
+                self.streaming.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn close(&self, lane: usize) {
+        self.set_streaming(lane, false);
+        let lane = self.lane(lane);
+        lane.open.store(false, Ordering::Relaxed);
+        lane.full.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
@@ -118,16 +169,6 @@ impl Gauges {
 impl LaneGauge {
     pub(crate) fn open(&self) {
         self.open.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Relaxed);
-        self.full.store(false, Ordering::Relaxed);
-        self.streaming.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_streaming(&self, streaming: bool) {
-        self.streaming.store(streaming, Ordering::Relaxed);
     }
 
     pub(crate) fn has_stream(&self) -> bool {

@@ -91,7 +91,7 @@ impl Lane {
             () = stopped.cancelled() => {}
             () = self.live() => {}
         }
-        self.core.gauges.lane(index).close();
+        self.core.gauges.close(index);
     }
 
     async fn live(&mut self) {
@@ -169,16 +169,13 @@ impl Lane {
         }
         self.written = 0;
         let core = Arc::clone(&self.core);
-        self.core.gauges.lane(self.feed.index()).set_streaming(true);
+        self.core.gauges.set_streaming(self.feed.index(), true);
         let (writer, answers) = stream.halves();
         let end = tokio::select! { biased;
             end = read_answers(&core, answers) => end,
             end = self.work(writer, link) => end,
         };
-        self.core
-            .gauges
-            .lane(self.feed.index())
-            .set_streaming(false);
+        self.core.gauges.set_streaming(self.feed.index(), false);
         match end {
             End::Retired | End::Yielded => drop(stream),
             End::Broken(_) => PooledStream::discard(stream),
@@ -255,7 +252,8 @@ impl Lane {
         self.prune();
         let gauge = self.core.gauges.lane(self.feed.index());
         let room = gauge.room(self.core.config.scaler.stream_window);
-        if room == 0 || !self.core.has_room() {
+        let overladen = self.core.gauges.is_overladen(self.feed.index());
+        if room == 0 || overladen || !self.core.has_room() {
             gauge.set_full(true);
             self.feed.pass();
             return false;

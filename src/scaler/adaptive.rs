@@ -1,6 +1,7 @@
 //! Pure: the default policy: queue depth drives, network state vetoes, a measured gain confirms, peak-hold
 //! releases. The law and its sources are on the [front page](super).
 
+mod buried;
 mod loss;
 mod need;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{
 };
 
 use self::{
+    buried::Buried,
     loss::LossTerm,
     need::Need,
     trial::{Trials, Verdict},
@@ -43,6 +45,7 @@ const RETIREMENTS: u32 = 4;
 #[derive(Debug, Clone)]
 pub struct Adaptive {
     config: Config,
+    buried: Buried,
     loss: LossTerm,
     need: Need,
     trials: Trials,
@@ -71,6 +74,7 @@ impl Adaptive {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
+            buried: Buried::default(),
             loss: LossTerm::new(config.idle_timeout),
             need: Need::new(&config),
             trials: Trials::new(&config),
@@ -85,9 +89,6 @@ impl Adaptive {
 
     /// Reads every meter; the verdict is that of the trial.
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
-        if is_pipe_full(load) {
-            self.full_at = Some(now);
-        }
         self.loss.on_look(now, load);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
@@ -137,6 +138,12 @@ impl Adaptive {
         }
     }
 
+    /// The congestion window was full within the last round trip.
+    fn is_full(&self, now: Instant, load: &Load) -> bool {
+        self.full_at
+            .is_some_and(|at| now.saturating_duration_since(at) < load.rtt.max(LEAST))
+    }
+
     /// The lanes that losses are worth: with nothing on its way there is nobody to stall.
     fn against_loss(&self, load: &Load) -> usize {
         let lanes = if load.is_quiet() {
@@ -151,9 +158,7 @@ impl Adaptive {
     fn wish(&self, now: Instant, load: &Load) -> Result<Wish, Reason> {
         let streams = load.streams();
         let waits = is_waiting(load);
-        let full = self
-            .full_at
-            .is_some_and(|at| now.saturating_duration_since(at) < load.rtt.max(LEAST));
+        let full = self.is_full(now, load);
         let against_loss = self.against_loss(load);
         // Where messages wait for the congestion window, a stall more is not what they wait for.
         if against_loss > streams && !(full && waits) {
@@ -293,6 +298,10 @@ impl Adaptive {
 
 impl ScalePolicy for Adaptive {
     fn decide(&mut self, now: Instant, load: &Load) -> Decision {
+        if is_pipe_full(load) {
+            self.full_at = Some(now);
+        }
+        let load = &self.buried.uncover(now, load, self.is_full(now, load));
         let verdict = self.look(now, load);
         let (action, reason) = self.act(now, load, verdict);
         self.note(now, load, action, reason);

@@ -56,6 +56,8 @@ pub struct Load {
     pub acked_at: Option<Instant>,
     /// Bytes answered per second over the last two rounds or so; `None` before the first answer.
     pub ack_rate: Option<f64>,
+    /// The mean time from a batch's sending to its answer, recent ones weighing more; `None` before the first answer.
+    pub ack_mean: Option<Duration>,
     /// The 99th percentile of the time from a batch's sending to its answer; `None` without recent answers.
     pub ack_p99: Option<Duration>,
     /// How long the broker held recent batches on average: the time to the answer without the network's share.

@@ -53,11 +53,12 @@ impl Answers {
         self.hold.on_sample(took.saturating_sub(network));
     }
 
-    /// Writes what was measured into `load`: totals, rate, percentile and hold.
+    /// Writes what was measured into `load`: totals, rate, mean, percentile and hold.
     pub fn fill(&mut self, now: Instant, load: &mut Load) {
         load.acked_bytes = self.bytes;
         load.acked_at = self.last;
         load.ack_rate = self.last.map(|_| self.rate.per_second(now));
+        load.ack_mean = self.round.get();
         load.ack_p99 = self.took.quantile(now, 0.99);
         load.broker_hold = self.hold.get();
     }
