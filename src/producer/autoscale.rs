@@ -127,7 +127,7 @@ impl Autoscale {
         let Decision { action, reason, .. } = decision;
         metrics::decided(reason);
         match action {
-            Action::Hold => {}
+            Action::Hold => tracing::trace!(%reason, ?load, "lanes held"),
             Action::Open(n) => {
                 let opened = self.open(n.get());
                 metrics::lanes_opened(reason, opened);

@@ -39,6 +39,8 @@ use crate::{
 
 /// How long a lane waits before it asks the pool again after it got no stream.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
+/// The most bytes of one piece: a few packets.
+const SEGMENT: usize = 8 * 1024;
 /// The most frames of one write.
 const FRAMES: usize = 8;
 
@@ -224,12 +226,14 @@ impl Lane {
         let mut again = 0;
         let mut inflight = self.core.inflight();
         let low = inflight.low();
-        while chunks.len() < 2 * FRAMES {
+        let mut frames = 0;
+        while frames < FRAMES {
             let Some(&id) = self.mine.get(self.written) else {
                 break;
             };
             self.written += 1;
             if let Some(request) = inflight.get_mut(id) {
+                frames += 1;
                 request.attempts += 1;
                 again += u64::from(request.attempts > 1);
                 request.written.get_or_insert(now);
@@ -239,7 +243,7 @@ impl Lane {
                     &request.topic,
                     request.batch.len(),
                 ));
-                chunks.push(request.batch.clone());
+                push_segments(&mut chunks, request.batch.clone());
             }
         }
         drop(inflight);
@@ -321,6 +325,15 @@ impl Lane {
             self.core.linger().await;
         }
     }
+}
+
+/// quinn counts a piece of a write against its send window until all of the piece is acknowledged. A batch in one piece,
+/// as large as the congestion window, would keep the pipe empty while its last packet is on its way.
+fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes) {
+    while batch.len() > SEGMENT {
+        chunks.push(batch.split_to(SEGMENT));
+    }
+    chunks.push(batch);
 }
 
 /// Reads answers until the stream ends.

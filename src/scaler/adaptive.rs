@@ -63,6 +63,17 @@ pub struct Adaptive {
 struct Wish {
     lanes: usize,
     reason: Reason,
+    /// Whether it is still to be seen that they help.
+    trial: Option<Pace>,
+}
+
+/// How lanes on trial follow each other.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// The next after the verdict on the last.
+    Stepwise,
+    /// Step by step with a congestion window that doubles: one verdict on all of them.
+    Foreseen,
 }
 
 impl Adaptive {
@@ -89,7 +100,7 @@ impl Adaptive {
 
     /// Reads every meter; the verdict is that of the trial.
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
-        self.loss.on_look(now, load);
+        self.loss.on_look(now, load, self.is_full(now, load));
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
@@ -165,6 +176,7 @@ impl Adaptive {
             return Ok(Wish {
                 lanes: against_loss,
                 reason: Reason::Loss,
+                trial: None,
             });
         }
         if load.is_quiet() {
@@ -174,7 +186,15 @@ impl Adaptive {
             return Err(Reason::BelowThreshold);
         }
         if full {
-            return Err(Reason::PipeFull);
+            let lanes = foreseen(load);
+            return match lanes > streams {
+                true => Ok(Wish {
+                    lanes,
+                    reason: Reason::Backlog,
+                    trial: Some(Pace::Foreseen),
+                }),
+                false => Err(Reason::PipeFull),
+            };
         }
         if !are_lanes_full(load) {
             return Err(Reason::SpareCapacity);
@@ -185,6 +205,7 @@ impl Adaptive {
         Ok(Wish {
             lanes: streams.saturating_add(more).min(room(load)),
             reason: Reason::Backlog,
+            trial: Some(Pace::Stepwise),
         })
     }
 
@@ -195,7 +216,7 @@ impl Adaptive {
         if streams >= most {
             return (Action::Hold, Reason::MaxStreams);
         }
-        if wish.reason == Reason::Backlog
+        if wish.trial.is_some()
             && let Some(ceiling) = self.trials.ceiling(now)
         {
             most = most.min(ceiling.lanes);
@@ -203,11 +224,18 @@ impl Adaptive {
                 return (Action::Hold, self.no_gain(now, Reason::Ceiling));
             }
         }
-        if load.opening > 0 || self.trials.is_running() {
+        let waits = self.trials.is_running() && wish.trial != Some(Pace::Foreseen);
+        if load.opening > 0 || waits {
             return (Action::Hold, Reason::Cooldown);
         }
         let more = wish.lanes.min(most).saturating_sub(streams).min(streams);
-        self.open(now, load, more, wish.reason)
+        let (action, reason) = self.open(now, load, more, wish.reason);
+        if let Action::Open(more) = action
+            && wish.trial.is_some()
+        {
+            self.trials.begin_or_widen(load, more.get());
+        }
+        (action, reason)
     }
 
     fn open(&self, now: Instant, load: &Load, more: usize, reason: Reason) -> (Action, Reason) {
@@ -237,15 +265,10 @@ impl Adaptive {
     }
 
     /// Remembers what was decided.
-    fn note(&mut self, now: Instant, load: &Load, action: Action, reason: Reason) {
+    fn note(&mut self, now: Instant, action: Action) {
         match action {
             Action::Hold => {}
-            Action::Open(more) => {
-                self.last_open = Some(now);
-                if reason == Reason::Backlog {
-                    self.trials.begin(load, more.get());
-                }
-            }
+            Action::Open(_) => self.last_open = Some(now),
             Action::Retire(_) => {
                 self.last_retire = Some(now);
                 self.barred_until = self.last_open.map(|at| at + self.config.idle_timeout);
@@ -304,7 +327,7 @@ impl ScalePolicy for Adaptive {
         let load = &self.buried.uncover(now, load, self.is_full(now, load));
         let verdict = self.look(now, load);
         let (action, reason) = self.act(now, load, verdict);
-        self.note(now, load, action, reason);
+        self.note(now, action);
         Decision {
             action,
             reason,
@@ -338,11 +361,25 @@ fn are_lanes_full(load: &Load) -> bool {
         && (load.lanes_busy >= load.lanes || load.in_flight_bytes as f64 >= windows as f64 * FULL)
 }
 
+/// The lanes that a congestion window wants in a round trip, if it has never met congestion: it doubles each round trip,
+/// and a lane takes one to open.
+fn foreseen(load: &Load) -> usize {
+    if load.congestion_events > 0 {
+        return 0;
+    }
+    let lanes = load
+        .cwnd
+        .saturating_mul(2)
+        .div_ceil(load.lane_window.max(1));
+    usize::try_from(lanes).unwrap_or(usize::MAX)
+}
+
 /// The lanes that would fill the congestion window, if each new one put as much into the network as those
 /// there are. Where windows are the limit that is `cwnd / window`; where a broker holds the bytes, few are in
-/// the network, and there is room for many lanes.
+/// the network, and there is room for many lanes. A congestion window that has never met congestion doubles when it is
+/// used.
 fn room(load: &Load) -> usize {
-    if load.bytes_in_flight == 0 || is_near_window(load) {
+    if load.bytes_in_flight == 0 || is_near_window(load) || load.congestion_events == 0 {
         return MAX_STREAMS;
     }
     let room = load.lanes as f64 * load.cwnd as f64 / load.bytes_in_flight as f64;

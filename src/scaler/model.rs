@@ -368,6 +368,8 @@ impl<P: ScalePolicy> World<P> {
             app_limited: waiting.is_empty(),
             packets_sent: self.packets as u64,
             packets_lost: self.lost,
+            // A fixed window is one that has met its limit.
+            congestion_events: u64::from(matches!(self.setting.window, Window::Fixed(_))),
             ..Load::default()
         };
         self.meter.fill(origin() + now, &mut load);

@@ -48,6 +48,8 @@ pub(super) struct LossTerm {
     /// When each loss happened and how many packets had been sent; one more than [`INTERVALS`] at most.
     events: VecDeque<(Instant, f64)>,
     level: usize,
+    /// The congestion window was full at some moment since the last reading.
+    was_full: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +66,7 @@ impl LossTerm {
             last: None,
             events: VecDeque::new(),
             level: 1,
+            was_full: false,
         }
     }
 
@@ -72,8 +75,10 @@ impl LossTerm {
         self.level
     }
 
-    /// Reads the connection's totals. Does nothing within a round trip of the last reading.
-    pub(super) fn on_look(&mut self, now: Instant, load: &Load) {
+    /// Reads the connection's totals. Does nothing within a round trip of the last reading. What is lost while the
+    /// congestion window is `full` is no measure of the path: it may be the window's own doing, and where messages wait for
+    /// the window, they do not wait for a stalled lane.
+    pub(super) fn on_look(&mut self, now: Instant, load: &Load, full: bool) {
         /// Shorter than this, on a local network, the packets are too few to count.
         const LEAST: Duration = Duration::from_millis(5);
         let totals = Totals {
@@ -91,6 +96,7 @@ impl LossTerm {
             self.last = Some(totals);
             return;
         }
+        self.was_full |= full;
         let time = now.saturating_duration_since(last.at);
         if time < load.rtt.max(LEAST) {
             return;
@@ -102,10 +108,11 @@ impl LossTerm {
             now,
             last.sent as f64,
             sent,
-            totals.lost - last.lost,
+            if self.was_full { 0 } else { totals.lost - last.lost },
             round_trips,
         );
 
+        self.was_full = full;
         let memory = load.rtt.saturating_mul(MEMORY_ROUND_TRIPS).max(self.memory);
         self.events
             .retain(|&(at, _)| now.saturating_duration_since(at) < memory);
@@ -187,7 +194,7 @@ mod tests {
         for look in 0..looks {
             load.packets_sent += rate;
             load.packets_lost += (0..rate).filter(|_| dice.roll() < p).count() as u64;
-            term.on_look(origin() + load.rtt * look, &load);
+            term.on_look(origin() + load.rtt * look, &load, false);
             if look > looks / 2 {
                 seen.push(term.lanes());
             }
@@ -251,7 +258,7 @@ mod tests {
             if look % 100 == 0 {
                 load.packets_lost += 50;
             }
-            term.on_look(origin() + load.rtt * look, &load);
+            term.on_look(origin() + load.rtt * look, &load, false);
             assert!(
                 term.lanes() <= 2,
                 "a full queue drops every 5 s: {}",
@@ -270,7 +277,7 @@ mod tests {
             for look in looks {
                 load.packets_sent += packets;
                 load.packets_lost += p;
-                term.on_look(origin() + load.rtt * look, load);
+                term.on_look(origin() + load.rtt * look, load, false);
             }
         };
         let mut load = Load {
@@ -297,11 +304,11 @@ mod tests {
         for look in 0..50 {
             load.packets_sent += 100;
             load.packets_lost += 1;
-            term.on_look(origin() + load.rtt * look, &load);
+            term.on_look(origin() + load.rtt * look, &load, false);
         }
         load.packets_sent = 10;
         load.packets_lost = 0;
-        term.on_look(origin() + load.rtt * 50, &load);
+        term.on_look(origin() + load.rtt * 50, &load, false);
         assert_eq!(term.lanes(), 1);
         assert!(term.events.is_empty());
     }
@@ -316,12 +323,12 @@ mod tests {
         for look in 0..50 {
             load.packets_sent += 100;
             load.packets_lost += 1;
-            term.on_look(origin() + load.rtt * look, &load);
+            term.on_look(origin() + load.rtt * look, &load, false);
         }
         let later = origin() + Duration::from_secs(3600);
         for look in 0..3 {
             load.packets_sent += 100;
-            term.on_look(later + load.rtt * look, &load);
+            term.on_look(later + load.rtt * look, &load, false);
         }
         assert_eq!(term.lanes(), 1);
     }

@@ -165,6 +165,7 @@ fn show(load: &mut Load, scene: &Scene, now: Instant) {
         load.ack_rate = Some(rate);
     }
     load.packets_sent += scene.packets;
+    load.congestion_events += u64::from(scene.lost > 0 || scene.packets % 2 == 1);
     load.packets_lost += scene.lost.min(scene.packets);
 }
 

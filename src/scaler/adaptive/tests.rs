@@ -19,6 +19,7 @@ fn pressed() -> Load {
         peer_streams_left: 100,
         rtt: RTT,
         cwnd: 1 << 24,
+        congestion_events: 1,
         mtu: 1200,
         ..Load::default()
     }
@@ -73,6 +74,32 @@ fn few_large_messages_are_a_backlog_too() {
     assert_eq!(decide(&load), (Action::open(4), Reason::Backlog));
     load.queued_bytes = 4 * WINDOW - 1;
     assert_eq!(decide(&load), (Action::Hold, Reason::BelowThreshold));
+}
+
+#[test]
+fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_want_in_a_round_trip() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.congestion_events = 0;
+    let mut now = origin();
+    for (lanes, cwnd, wanted) in [
+        (2, WINDOW, Reason::PipeFull),
+        (2, 2 * WINDOW, Reason::Backlog),
+        (4, 4 * WINDOW, Reason::Backlog),
+        (8, 4 * WINDOW, Reason::PipeFull),
+    ] {
+        load.lanes = lanes;
+        load.cwnd = cwnd;
+        load.bytes_in_flight = cwnd;
+        let decision = policy.decide(now, &load);
+        assert_eq!(decision.reason, wanted, "{lanes} lanes, {cwnd} bytes");
+        assert_eq!(
+            decision.action == Action::Hold,
+            wanted == Reason::PipeFull,
+            "not even the trial of the last ones is waited for"
+        );
+        now += RTT;
+    }
 }
 
 #[test]

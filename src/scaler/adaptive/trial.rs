@@ -108,6 +108,8 @@ struct Trial {
     /// At the opening: bytes per second, and how long the broker held a batch.
     rate: f64,
     hold: Duration,
+    /// More lanes followed before the first were judged: answers no longer speak for the lanes before.
+    widened: bool,
     ready_at: Option<Instant>,
     /// From when on answers speak for all lanes.
     settled_at: Option<Instant>,
@@ -152,13 +154,22 @@ impl Trials {
         self.ceiling.filter(|ceiling| now < ceiling.until)
     }
 
-    /// `more` lanes are being opened for a backlog: their trial begins.
-    pub(super) fn begin(&mut self, load: &Load, more: usize) {
+    /// `more` lanes are being opened for a backlog: their trial begins, or the one that runs is about them too.
+    pub(super) fn begin_or_widen(&mut self, load: &Load, more: usize) {
+        if let Some(trial) = &mut self.running {
+            trial.to = load.lanes + more;
+            trial.widened = true;
+            trial.ready_at = None;
+            trial.settled_at = None;
+            trial.after = Span::default();
+            return;
+        }
         self.running = Some(Trial {
             from: load.lanes,
             to: load.lanes + more,
             rate: load.ack_rate.unwrap_or_default(),
             hold: load.broker_hold.unwrap_or_default(),
+            widened: false,
             ready_at: None,
             settled_at: None,
             before: self.baseline,
@@ -214,7 +225,9 @@ impl Trials {
 impl Trial {
     fn on_look(&mut self, now: Instant, load: &Load, min_gain: f64) -> Verdict {
         if load.opening > 0 {
-            self.before.on_answers(load);
+            if !self.widened {
+                self.before.on_answers(load);
+            }
             return Verdict::Open;
         }
         if load.lanes <= self.from || load.lanes > self.to {
@@ -231,7 +244,8 @@ impl Trial {
             Some(at) => at,
             None if now >= ready_at + load.round() => *self.settled_at.insert(now),
             None => {
-                if now.saturating_duration_since(ready_at) < load.rtt {
+                let recent = now.saturating_duration_since(ready_at) < load.rtt;
+                if recent && !self.widened {
                     self.before.on_answers(load);
                 }
                 return Verdict::Open;
@@ -342,7 +356,7 @@ mod tests {
 
         /// Opens `more`, ready a round trip later; answers still come at `rate`.
         fn open(&mut self, more: usize, rate: f64) {
-            self.trials.begin(&self.load, more);
+            self.trials.begin_or_widen(&self.load, more);
             self.load.opening = more;
             assert_eq!(self.run(20, rate), Verdict::Open);
             self.load.opening = 0;
@@ -475,7 +489,7 @@ mod tests {
     fn lanes_that_did_not_open_are_no_trial() {
         let mut bench = Bench::new();
         bench.run(200, 1e6);
-        bench.trials.begin(&bench.load, 1);
+        bench.trials.begin_or_widen(&bench.load, 1);
         assert_eq!(bench.run(50, 1e6), Verdict::Void);
         assert_eq!(bench.trials.ceiling(bench.now).map(|c| c.lanes), None);
     }
