@@ -1,6 +1,6 @@
 //! A broker in this process, for examples that are about something else. `embedded_broker.rs` explains it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anabranch::{
     Producer,
@@ -35,8 +35,14 @@ impl Far {
     /// A producer's builder that knows the way to this broker.
     #[allow(dead_code, reason = "not every example produces")]
     pub(crate) fn producer(&self, topic: &str) -> producer::Builder {
+        self.producer_through(self.broker.local_addr(), topic)
+    }
+
+    /// A producer's builder that knows another way to it.
+    #[allow(dead_code, reason = "not every example has one")]
+    pub(crate) fn producer_through(&self, way: SocketAddr, topic: &str) -> producer::Builder {
         Producer::builder()
-            .server(self.broker.local_addr().to_string())
+            .server(way.to_string())
             .tls(self.tls())
             .topic(topic)
     }

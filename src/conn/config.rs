@@ -387,7 +387,12 @@ mod tests {
         );
         real(client.gso, quic, "gso", "`true`");
         real(client.reset_key.is_none(), quic, "reset_key", "`None`");
-        real(client.fair_streams, quic, "fair_streams", "`true`");
+        real(
+            !client.fair_streams,
+            quic,
+            "fair_streams",
+            "`false` for a client",
+        );
         let cubic = matches!(client.congestion, Congestion::Cubic);
         real(cubic, quic, "congestion", "[`Congestion::Cubic`]");
 

@@ -55,7 +55,9 @@ pub struct Settings {
     /// Whether many packets are handed to the operating system in one call (GSO), where it can do that. Default:
     /// `true`. Some network cards and virtual machines lose such packets.
     pub gso: bool,
-    /// Whether streams of one priority take turns packet by packet. Default: `true`.
+    /// Whether streams of one priority take turns packet by packet. Default: `false` for a client, whose lanes carry one
+    /// application's messages: what was written first goes first, and what is sent again does not wait behind all the
+    /// others. `true` for a server, whose subscriptions share the connection.
     pub fair_streams: bool,
     /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
     /// clients find out by their ping timeout. Without effect for a client.
@@ -77,7 +79,7 @@ impl Default for Settings {
             max_ack_delay: Some(Duration::from_millis(5)),
             mtu_upper_bound: 1452,
             gso: true,
-            fair_streams: true,
+            fair_streams: false,
             reset_key: None,
             congestion: Congestion::default(),
         }
@@ -96,6 +98,7 @@ impl Settings {
     pub fn server() -> Self {
         Self {
             max_streams: 128,
+            fair_streams: true,
             ..Self::default()
         }
     }
@@ -333,7 +336,7 @@ mod tests {
             "stream_receive_window: 2097152",
             "receive_window: 16777216",
             "send_window: 8388608",
-            "send_fairness: true",
+            "send_fairness: false",
             "initial_rtt: 100ms",
             "upper_bound: 1452",
             "max_ack_delay: Some(5ms)",

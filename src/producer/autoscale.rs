@@ -220,6 +220,7 @@ impl Autoscale {
             .ack_p99
             .map_or(Duration::MAX, |p99| p99.saturating_mul(STALLED_P99))
             .max(load.rtt * STALLED_RTT);
+        let late = load.round().saturating_mul(2);
         for lane in self.staying() {
             let gauge = self.core.gauges.lane(lane.index);
             if !gauge.has_stream() {
@@ -231,7 +232,7 @@ impl Autoscale {
                 load.lanes_idle += 1;
             }
             let stalled = self.core.gauges.stalled(gauge, now) > patience;
-            if gauge.is_full() || stalled {
+            if gauge.is_full() || stalled || gauge.took() > late {
                 load.lanes_busy += 1;
             }
         }

@@ -42,6 +42,8 @@ pub(crate) struct LaneGauge {
     full: AtomicBool,
     /// When it was last answered, or got its first unanswered request; microseconds since `base`.
     progress: AtomicU64,
+    /// From the writing of the last batch that was answered to its answer, in microseconds.
+    took: AtomicU64,
 }
 
 impl Gauges {
@@ -95,6 +97,10 @@ impl Gauges {
         if let Some(written) = request.written {
             let took = now.saturating_duration_since(written);
             let network = took.saturating_sub(held);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.lane(request.lane)
+                .took
+                .store(micros, Ordering::Relaxed);
             self.answers()
                 .on_answer(now, request.batch.len() as u64, took, network);
         }
@@ -126,10 +132,7 @@ impl Gauges {
     }
 
     pub(crate) fn set_streaming(&self, lane: usize, streaming: bool) {
-        let before = self
-            .lane(lane)
-            .streaming
-            .swap(streaming, Ordering::Relaxed);
+        let before = self.lane(lane).streaming.swap(streaming, Ordering::Relaxed);
         match (before, streaming) {
             (false, true) if lane < ORDERED => {
                 self.streaming.fetch_add(1, Ordering::Relaxed);
@@ -181,6 +184,14 @@ impl LaneGauge {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long the last answer took; zero while nothing is unanswered.
+    pub(crate) fn took(&self) -> Duration {
+        match self.bytes() {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(self.took.load(Ordering::Relaxed)),
+        }
     }
 
     /// How many more bytes a window of `window` has room for. An empty lane always has room for one run.

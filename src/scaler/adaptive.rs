@@ -182,7 +182,8 @@ impl Adaptive {
         if load.is_quiet() {
             return Err(Reason::Idle);
         }
-        if !(self.is_deep(load) && waits) {
+        let late = self.buried.is_late();
+        if !(waits && (late || self.is_deep(load))) {
             return Err(Reason::BelowThreshold);
         }
         if full {
@@ -201,7 +202,10 @@ impl Adaptive {
         }
         // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
         let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
-        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        let more = match usize::try_from(more) {
+            Ok(more) if !late => more,
+            _ => streams,
+        };
         Ok(Wish {
             lanes: streams.saturating_add(more).min(room(load)),
             reason: Reason::Backlog,
@@ -223,6 +227,9 @@ impl Adaptive {
             if streams >= most {
                 return (Action::Hold, self.no_gain(now, Reason::Ceiling));
             }
+        }
+        if load.peer_streams_left == 0 {
+            return (Action::Hold, Reason::PeerLimit);
         }
         let waits = self.trials.is_running() && wish.trial != Some(Pace::Foreseen);
         if load.opening > 0 || waits {
@@ -376,10 +383,9 @@ fn foreseen(load: &Load) -> usize {
 
 /// The lanes that would fill the congestion window, if each new one put as much into the network as those
 /// there are. Where windows are the limit that is `cwnd / window`; where a broker holds the bytes, few are in
-/// the network, and there is room for many lanes. A congestion window that has never met congestion doubles when it is
-/// used.
+/// the network, and there is room for many lanes.
 fn room(load: &Load) -> usize {
-    if load.bytes_in_flight == 0 || is_near_window(load) || load.congestion_events == 0 {
+    if load.bytes_in_flight == 0 || is_near_window(load) {
         return MAX_STREAMS;
     }
     let room = load.lanes as f64 * load.cwnd as f64 / load.bytes_in_flight as f64;

@@ -24,11 +24,12 @@ pub struct Config {
     /// More answer the first moments of a burst faster and cost the broker a task each.
     pub min_streams: usize,
 
-    /// Streams that are never passed. Default 16; at least [`min_streams`](Self::min_streams), at most
+    /// Streams that are never passed. Default 64; at least [`min_streams`](Self::min_streams), at most
     /// [`MAX_STREAMS`].
     ///
-    /// 16 is more than a loss-based congestion controller can make use of. With a controller that is deaf to
-    /// single losses, 64 let fewer messages wait for a lost packet that was not theirs.
+    /// Where packets are lost and the congestion controller bears it, each packet of a round trip is worth a lane of
+    /// its own: at 100 Mbit/s, 50 ms, 1 % loss and half the link's rate, 16 lanes leave the 90th percentile at twice the
+    /// floor, and 64 reach it. Lanes that do not help are not opened.
     pub max_streams: usize,
 
     /// Messages queued for each open stream before another is considered. Default 64, at least 1.
@@ -61,7 +62,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             min_streams: 1,
-            max_streams: 16,
+            max_streams: MAX_STREAMS,
             backlog_threshold: 64,
             stream_window: 256 * 1024,
             idle_timeout: Duration::from_secs(10),
@@ -138,7 +139,7 @@ mod tests {
     fn the_documented_defaults_are_the_real_ones() {
         let config = Config::default();
         assert_eq!(config.min_streams, 1);
-        assert_eq!(config.max_streams, 16);
+        assert_eq!(config.max_streams, MAX_STREAMS);
         assert_eq!(config.backlog_threshold, 64);
         assert_eq!(config.stream_window, 262_144);
         assert_eq!(config.idle_timeout, Duration::from_secs(10));

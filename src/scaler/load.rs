@@ -35,8 +35,8 @@ pub struct Load {
     /// Lanes that were asked for and are not ready yet, counted from the decision that asked. One whose
     /// opening fails leaves this count.
     pub opening: usize,
-    /// Lanes that cannot take another batch though there is one: the window is full, the lane is stalled, or
-    /// the stream's flow control blocks. A lane that only waits for its turn at the shared congestion window
+    /// Lanes that another batch would wait on: the window is full, the lane is stalled, its answers take more than twice
+    /// a [`round`](Self::round), or the stream's flow control blocks. A lane that only waits for its turn at the shared congestion window
     /// is not busy: another lane would wait for the same turn.
     pub lanes_busy: usize,
     /// Lanes with nothing unanswered.

@@ -25,18 +25,29 @@
 //! order, and the first that does not hold is the reason given:
 //!
 //! ```text
-//! BelowThreshold  queued >= backlog_threshold · n messages, or stream_window · n bytes
+//! BelowThreshold  queued >= backlog_threshold · n messages, or stream_window · n bytes, or something is buried
 //!                 and the queue would last, or its head has waited, longer than max(rtt, 1 ms)
 //! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send
-//! SpareCapacity   every lane is full: window, stall or flow control
+//! SpareCapacity   every lane is full: window, stall, late answers or flow control
 //! MaxStreams      n < max_streams
 //! Ceiling, BrokerSlow   no trial without gain is too recent
-//! Cooldown        no lane is being opened, no trial runs, the last opening is an rtt old
 //! PeerLimit       the peer permits another stream
+//! Cooldown        no lane is being opened, no trial runs, the last opening is an rtt old
 //!  ⇒ Open         min(wanted − n, n): at most double each rtt
 //! wanted = min( n + ⌈queued bytes / window⌉                   the lanes are full: Little's law, L = λ·W
 //!             , ⌈n · cwnd / bytes in flight⌉ )                 more would not fit the congestion window
+//!          2 n where something is buried
 //! ```
+//!
+//! **Buried** is what lies unanswered at a far end that works through each stream one batch at a time: the queue is empty
+//! then, and every message late. With a mean time to the answer of `T`, and `T₀` for the round trip and the
+//! broker's own hold, Little's law puts a share of `1 − T₀/T` of all that is in flight there. It counts as queued once
+//! `T > 2·T₀` on every lane for four rounds while the network has room.
+//!
+//! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
+//! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 cwnd / window⌉`,
+//! without waiting for each other's verdict, until the connection first meets congestion; one trial judges all of
+//! them.
 //!
 //! **Loss** opens lanes without a backlog, as there is no rate to be gained but time. With `W` packets a
 //! round trip of which a share `p` is lost, `S` lanes leave a share of about `p·(1 + W/S)` late:
@@ -46,10 +57,11 @@
 //! ```
 //!
 //! Below `p = ε/2` that keeps the 99th percentile clear of losses; from there on every packet of a round trip
-//! has its own lane, which is the physical floor: a lost packet delays itself. Measured in simulation at 100
+//! has its own lane, which is the physical floor: a lost packet delays itself. What is lost while the congestion window is
+//! full does not count: it may be the window's own doing, and messages that wait for the window do not wait for a
+//! stalled lane. Measured in simulation at 100
 //! Mbit/s, 50 ms, 1 % loss and half the link's rate (`W` = 260): 90th percentile 78 ms with one stream, 71
-//! with 8, 27 with 64, 27 with a stream for every message. A pipe that is full while messages wait vetoes
-//! loss too: they do not wait for a stalled lane.
+//! with 8, 27 with 64, 27 with a stream for every message. A pipe that is full while messages wait vetoes loss too.
 //!
 //! **A trial** follows every opening for a backlog. Answers speak for the lanes of a round ago, a round being
 //! the round trip and the broker's hold. So the rate before is measured while the new lanes open, and the rate
@@ -103,6 +115,7 @@
 //!
 //! | constant | value | reason |
 //! |---|---|---|
+//! | late answers | twice a round, for 4 rounds | a lost packet delays those behind it by one or two |
 //! | full window | 0.9 cwnd, or less than a packet left | the last tenth comes and goes with each acknowledgement |
 //! | late messages `ε` | 1 % | the 99th percentile is what users look at; at 0.1 % hardly any link could be served |
 //! | loss intervals | 32, believed from the 4th loss on | off by 20 %, where RFC 5348's eight are off by 40 % |

@@ -38,30 +38,30 @@ fn a_clean_link_whose_window_is_not_the_limit_is_left_with_one_lane() {
 }
 
 #[test]
-fn where_the_congestion_window_is_full_the_throughput_is_that_of_the_best_static_number() {
-    let comparison = compared(&[
-        ("loss", "1%"),
-        ("load", "20mbit"),
-        ("duration", "4s"),
-        ("strategies", "adaptive,1,4,16"),
-    ]);
-    let outcome = comparison.of("adaptive").unwrap();
-    let pipe_full = outcome
-        .decisions
-        .get("pipe_full")
-        .copied()
-        .unwrap_or_default();
-    assert!(pipe_full > 100, "{:?}", outcome.decisions);
-    let best = comparison
-        .best_static
-        .map(|place| &comparison.outcomes[place])
-        .unwrap();
-    let share = outcome.throughput_mbit / best.throughput_mbit;
-    assert!(
-        share > 0.85,
-        "{share}: what is lost when differs by a tenth here"
-    );
-    assert!(outcome.lanes.mean < 2.0, "{:?}", outcome.lanes);
+fn where_the_congestion_window_is_full_no_lane_is_opened_and_the_throughput_is_that_of_the_best_static_number()
+ {
+    for seed in ["1", "2", "4", "5"] {
+        let comparison = compared(&[
+            ("loss", "1%"),
+            ("load", "20mbit"),
+            ("duration", "8s"),
+            ("strategies", "adaptive,1,4,16"),
+            ("seed", seed),
+        ]);
+        let outcome = comparison.of("adaptive").unwrap();
+        // One may come before the first loss, while the window still doubles and carries the load.
+        let kept = outcome.lanes.opened - outcome.lanes.retired;
+        assert!(kept <= 1, "seed {seed}: {:?}", outcome.decisions);
+        let held = outcome.decisions["pipe_full"];
+        let all: u64 = outcome.decisions.values().sum();
+        assert!(held * 10 >= all * 9, "seed {seed}: {:?}", outcome.decisions);
+        let best = comparison
+            .best_static
+            .map(|place| &comparison.outcomes[place])
+            .unwrap();
+        let share = outcome.throughput_mbit / best.throughput_mbit;
+        assert!(share > 0.95, "seed {seed}: {share}");
+    }
 }
 
 #[test]
@@ -70,7 +70,6 @@ fn a_loss_without_congestion_is_met_with_as_many_lanes_as_the_best_static_number
         ("loss", "1%"),
         ("load", "20mbit"),
         ("congestion", "deaf"),
-        ("max-streams", "64"),
         ("duration", "5s"),
         ("warm-up", "3s"),
         ("strategies", "adaptive,1,16,64"),
@@ -101,13 +100,13 @@ fn a_broker_that_is_slow_as_a_whole_gets_no_more_lanes_and_the_caller_waits() {
 
 #[test]
 fn a_peer_that_permits_two_streams_hangs_nobody_and_is_the_reason() {
-    // One lane carries 6.5 Mbit/s. A second one waits for its stream until the pool gives up.
+    // One lane carries 6.5 Mbit/s.
     let outcome = adaptive(&[
         ("rtt", "20ms"),
         ("lane-window", "16KiB"),
         ("load", "8mbit"),
         ("peer-streams", "2"),
-        ("duration", "7s"),
+        ("duration", "3s"),
     ]);
     assert_eq!(outcome.delivered, outcome.offered);
     assert!(outcome.throughput_mbit > 5.0, "{}", outcome.throughput_mbit);
@@ -210,23 +209,11 @@ fn a_lane_that_is_stalled_by_a_lost_packet_holds_up_nothing_but_its_own() {
 }
 
 #[test]
-#[ignore = "the law opens lanes for the losses whenever the window is not full for a round trip"]
-fn where_the_congestion_window_is_full_no_lane_stays_open() {
-    let outcome = adaptive(&[("loss", "1%"), ("load", "20mbit"), ("duration", "4s")]);
-    assert_eq!(
-        outcome.lanes.opened, outcome.lanes.retired,
-        "{:?}",
-        outcome.decisions
-    );
-}
-
-#[test]
-#[ignore = "lanes fill while the congestion window still grows, and a trial in that time finds no gain"]
 fn a_fat_pipe_gets_as_many_lanes_as_windows_fit_into_it() {
     let comparison = compared(&[
         ("rtt", "100ms"),
         ("rate", "1gbit"),
-        ("load", "100%"),
+        ("load", "95%"),
         ("size", "64KiB"),
         ("lane-window", "1MiB"),
         ("peer-window", "1250000B"),
@@ -248,12 +235,12 @@ fn a_fat_pipe_gets_as_many_lanes_as_windows_fit_into_it() {
 }
 
 #[test]
-#[ignore = "the windows of the lanes hold seconds of batches before anything is queued"]
 fn a_broker_that_takes_each_stream_batch_by_batch_gets_the_lanes_of_little_s_law() {
     let comparison = compared(&[
         ("rtt", "20ms"),
         ("load", "4mbit"),
         ("broker-delay", "10ms"),
+        ("idle-timeout", "1s"),
         ("duration", "8s"),
         ("warm-up", "4s"),
         ("strategies", "adaptive,4,5,6,8"),

@@ -6,10 +6,12 @@
 //! account for `T₀`, a share of `1 − T₀/T` of all that is unanswered only waits.
 //!
 //! ```text
-//! buried = in flight · (1 − T₀/T)      where T − T₀ > max(T₀, 1 ms), for a while, and the network has room
+//! buried = in flight · (1 − T₀/T)      where T − T₀ > max(T₀, 1 ms), on every lane, for a while,
+//!                                      and the network has room
 //! ```
 //!
-//! The rest of the law sees it as a part of the queue, in front of lanes that are full. Where the network is full, answers
+//! The rest of the law sees it as a part of the queue, in front of lanes that are full, and deep enough: that answers take
+//! twice as long as they should asks for twice the lanes, however few the messages. Where the network is full, answers
 //! are late because of it, and nothing is buried. A stall by a lost packet looks the same for about one round, so a while
 //! is longer than that.
 
@@ -25,9 +27,15 @@ const ROUNDS: u32 = 4;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Buried {
     late_since: Option<Instant>,
+    is_late: bool,
 }
 
 impl Buried {
+    /// At the last look, something was buried.
+    pub(super) const fn is_late(&self) -> bool {
+        self.is_late
+    }
+
     /// The same load, with what is buried counted as queued.
     pub(super) fn uncover(&mut self, now: Instant, load: &Load, pipe_full: bool) -> Load {
         let mut seen = load.clone();
@@ -36,14 +44,16 @@ impl Buried {
             .saturating_add(load.broker_hold.unwrap_or_default());
         let took = load.ack_mean.unwrap_or_default();
         let excess = took.saturating_sub(accounted);
-        if pipe_full || load.is_quiet() || excess <= accounted.max(LEAST) {
-            self.late_since = None;
+        let spare = load.lanes_busy < load.lanes;
+        if pipe_full || spare || load.is_quiet() || excess <= accounted.max(LEAST) {
+            *self = Self::default();
             return seen;
         }
         let since = *self.late_since.get_or_insert(now);
         if now.saturating_duration_since(since) < load.round().saturating_mul(ROUNDS) {
             return seen;
         }
+        self.is_late = true;
         let messages = share(load.in_flight_messages as u64, excess, took);
         let messages = usize::try_from(messages).unwrap_or(usize::MAX);
         let bytes = share(load.in_flight_bytes, excess, took);
@@ -52,7 +62,6 @@ impl Buried {
         seen.queued_messages = load.queued_messages.saturating_add(messages);
         seen.queued_bytes = load.queued_bytes.saturating_add(bytes);
         seen.oldest_wait = load.oldest_wait.max(excess);
-        seen.lanes_busy = load.lanes;
         seen
     }
 }
@@ -74,6 +83,7 @@ mod tests {
     fn load(took: Duration) -> Load {
         Load {
             lanes: 2,
+            lanes_busy: 2,
             in_flight_messages: 100,
             in_flight_bytes: 100_000,
             rtt: 20 * MS,
@@ -92,23 +102,27 @@ mod tests {
         let seen = buried.uncover(start + 120 * MS, &load, false);
         assert_eq!((seen.queued_messages, seen.in_flight_messages), (75, 25));
         assert_eq!((seen.queued_bytes, seen.in_flight_bytes), (75_000, 25_000));
-        assert_eq!((seen.oldest_wait, seen.lanes_busy), (90 * MS, 2));
+        assert_eq!(seen.oldest_wait, 90 * MS);
+        assert!(buried.is_late());
+        buried.uncover(start + 140 * MS, &self::load(60 * MS), false);
+        assert!(!buried.is_late());
     }
 
     #[test]
-    fn a_shorter_while_a_full_pipe_or_answers_in_time_bury_nothing() {
+    fn a_shorter_while_a_full_pipe_a_prompt_lane_or_answers_in_time_bury_nothing() {
         let start = origin();
-        for (late, pipe_full, took, after) in [
-            (true, false, 120 * MS, 119 * MS),
-            (true, true, 120 * MS, 500 * MS),
-            (false, false, 60 * MS, 500 * MS),
+        for (lanes_busy, pipe_full, took, after) in [
+            (2, false, 120 * MS, 119 * MS),
+            (1, false, 120 * MS, 500 * MS),
+            (2, true, 120 * MS, 500 * MS),
+            (2, false, 60 * MS, 500 * MS),
         ] {
             let mut buried = Buried::default();
-            let load = load(took);
+            let mut load = load(took);
+            load.lanes_busy = lanes_busy;
             buried.uncover(start, &load, pipe_full);
-            assert_eq!(buried.late_since.is_some(), late && !pipe_full);
             let seen = buried.uncover(start + after, &load, pipe_full);
-            assert_eq!((seen.queued_messages, seen.lanes_busy), (0, 0), "{took:?}");
+            assert_eq!(seen.queued_messages, 0, "{took:?} {lanes_busy} {pipe_full}");
         }
     }
 }

@@ -108,7 +108,11 @@ impl LossTerm {
             now,
             last.sent as f64,
             sent,
-            if self.was_full { 0 } else { totals.lost - last.lost },
+            if self.was_full {
+                0
+            } else {
+                totals.lost - last.lost
+            },
             round_trips,
         );
 

@@ -77,7 +77,8 @@ fn few_large_messages_are_a_backlog_too() {
 }
 
 #[test]
-fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_want_in_a_round_trip() {
+fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_want_in_a_round_trip()
+{
     let mut policy = policy();
     let mut load = pressed();
     load.congestion_events = 0;

@@ -1,0 +1,131 @@
+//! A UDP relay in user space: what comes in on one side goes out on the other, later, and not all of it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// Datagrams on their way in one direction at most; what comes then is dropped, as by a router.
+const QUEUE: usize = 16_384;
+/// Socket buffers, so that nothing is lost that was not meant to be.
+const BUFFER: usize = 4 << 20;
+
+/// One client's way to one server.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    addr: SocketAddr,
+    // Ends when dropped.
+    _directions: JoinSet<()>,
+}
+
+impl Relay {
+    /// Relays to `server`, each datagram `delay` later, and a share of `loss` of them not at all, the same ones for the
+    /// same `seed`.
+    pub(crate) async fn start(
+        server: SocketAddr,
+        delay: Duration,
+        loss: f64,
+        seed: u64,
+    ) -> std::io::Result<Self> {
+        let front = Arc::new(socket()?);
+        let back = Arc::new(socket()?);
+        back.connect(server).await?;
+        let addr = front.local_addr()?;
+        // Whoever wrote last is the client: its address may change.
+        let (client, seen) = tokio::sync::watch::channel(None);
+
+        let mut directions = JoinSet::new();
+        let (mut there, mut back_again) = (
+            Direction::new(delay, loss, seed),
+            Direction::new(delay, loss, seed + 1),
+        );
+        let (from, to) = (Arc::clone(&front), Arc::clone(&back));
+        directions.spawn(async move {
+            let note = move |from| {
+                client.send_replace(Some(from));
+            };
+            there.run(&from, note, |bytes| to.try_send(bytes)).await
+        });
+        directions.spawn(async move {
+            let send = |bytes: &[u8]| match *seen.borrow() {
+                Some(client) => front.try_send_to(bytes, client),
+                None => Ok(0),
+            };
+            back_again.run(&back, |_| {}, send).await
+        });
+        Ok(Self {
+            addr,
+            _directions: directions,
+        })
+    }
+
+    /// Where a client finds the server.
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+fn socket() -> std::io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    let options = socket2::SockRef::from(&socket);
+    // As much of it as the system allows.
+    let _ = options.set_recv_buffer_size(BUFFER);
+    let _ = options.set_send_buffer_size(BUFFER);
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+struct Direction {
+    delay: Duration,
+    loss: f64,
+    dice: fastrand::Rng,
+}
+
+impl Direction {
+    fn new(delay: Duration, loss: f64, seed: u64) -> Self {
+        Self {
+            delay,
+            loss,
+            dice: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    async fn run(
+        &mut self,
+        socket: &UdpSocket,
+        note: impl Fn(SocketAddr) + Send,
+        send: impl Fn(&[u8]) -> std::io::Result<usize> + Send,
+    ) {
+        let (late, mut due) = mpsc::channel::<(Instant, Box<[u8]>)>(QUEUE);
+        let receive = async {
+            let mut datagram = vec![0; 65_536];
+            loop {
+                let (len, from) = match socket.recv_from(&mut datagram).await {
+                    Ok(received) => received,
+                    // The far end has closed its port, and says so by ICMP.
+                    Err(_) => continue,
+                };
+                note(from);
+                if self.dice.f64() >= self.loss {
+                    // A full queue drops.
+                    let _ = late.try_send((Instant::now() + self.delay, datagram[..len].into()));
+                }
+            }
+        };
+        let deliver = async {
+            while let Some((at, datagram)) = due.recv().await {
+                sleep_until(at).await;
+                // What cannot be sent is as good as lost.
+                let _ = send(&datagram);
+            }
+        };
+        tokio::select! {
+            () = deliver => {}
+            () = receive => {}
+        }
+    }
+}
