@@ -14,6 +14,7 @@ use super::{
     handle::Handle,
     lane::Lane,
     per_message::PerMessage,
+    resume,
     road::Road,
     streams::Streams,
 };
@@ -214,12 +215,15 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let identity = Identity {
         name: config.name.clone().unwrap_or_else(random_name),
         instance: fastrand::u64(..),
+        id: None,
     };
     let supervisor = Supervisor::start(config.conn.clone(), Some(identity), &tasks)?;
     let links = supervisor.state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
-    let road = Road::new(links, pool, tasks.stopped().clone());
+    let (resumed, asked) = watch::channel(0);
+    let road = Road::new(links, asked, pool, tasks.stopped().clone());
     let core = Arc::new(Core::new(config, topic));
+    tasks.spawn(resume::follow(Arc::clone(&core), road.clone(), resumed));
     let (report, lanes) = watch::channel(Lanes::default());
 
     let ordered = Lane::new(

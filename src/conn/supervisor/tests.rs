@@ -83,6 +83,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     let who = Identity {
         name: "orders".into(),
         instance: 7,
+        id: None,
     };
     let supervisor = Supervisor::start(config, Some(who.clone()), &world.tasks).unwrap();
     let link = supervisor.up().await.unwrap();
@@ -665,6 +666,7 @@ async fn options_that_cannot_work_never_begin() {
     let nameless = Identity {
         name: String::new(),
         instance: 1,
+        id: None,
     };
     let wrong = Supervisor::start(world.config(&[A]), Some(nameless), &world.tasks).unwrap_err();
     assert_eq!(
