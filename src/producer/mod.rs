@@ -48,7 +48,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use autoscale::Lanes;
 pub use builder::{BuildError, Builder, StartError};
-pub use config::{Config, Strategy, WhenFull};
+pub use config::{Config, SameName, Strategy, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
 pub use receipt::{Ack, Receipt};

@@ -70,7 +70,9 @@ impl Moody {
                 continue;
             }
             // It came again, because its refusal was not heard: that is as if it had not been refused.
-            known.failed.retain(|failed| failed.0 != key || failed.1 != number);
+            known
+                .failed
+                .retain(|failed| failed.0 != key || failed.1 != number);
             for failed in known.failed.clone() {
                 if failed.0 == key && failed.1 < number && !known.has_outcome(&failed) {
                     let sentence = format!("{key}: {number} is stored behind {}", failed.1);
