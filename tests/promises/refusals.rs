@@ -247,6 +247,7 @@ async fn history(network: sim::Network, seed: u64) {
         known.lock().unwrap().outcomes.insert(message, outcome);
     }
     producer.close(LONG).await.unwrap();
+    let stored = world.stored().await;
     let known = &mut *known.lock().unwrap();
     let left: Vec<_> = known.receipts.keys().cloned().collect();
     assert!(left.iter().all(|message| known.has_outcome(message)));
@@ -254,7 +255,7 @@ async fn history(network: sim::Network, seed: u64) {
 
     let mut orders: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut at = HashMap::new();
-    for (offset, record) in world.stored().await {
+    for (offset, record) in stored {
         let key = text(&record.key.unwrap_or_default());
         let number = text(&record.payload).parse().unwrap();
         orders.entry(key.clone()).or_default().push(number);
