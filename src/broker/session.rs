@@ -16,7 +16,7 @@ use tokio_util::codec::FramedRead;
 use super::{
     Config, Permissions,
     accept::Places,
-    commit,
+    commit, failure,
     outgoing::Outgoing,
     sessions::{Overtaken, Seat},
     shared::{Peer, Shared},
@@ -186,7 +186,10 @@ fn authenticate(
     connection: &quinn::Connection,
     connect: &Connect,
 ) -> Result<Permissions, Refusal> {
-    let unauthorised = |why: &str| Err(Refusal(CloseCode::Unauthorised, why.to_owned()));
+    let unauthorised = |why: &str| {
+        let failure = failure(FailureCode::Unauthorised, why);
+        Err(Refusal(CloseCode::Unauthorised, failure.detail))
+    };
     let Some(tokens) = &shared.config.tokens else {
         return Ok(Permissions::all());
     };
@@ -199,14 +202,14 @@ fn authenticate(
 }
 
 fn enrolment(error: StoreError) -> Refusal {
-    tracing::warn!(%error, "a producer could not be enrolled");
+    tracing::warn!(%error, "a producer may not go on");
     let failure = commit::failure(&error);
-    let code = match failure.code {
-        FailureCode::Fenced => CloseCode::Fenced,
-        FailureCode::Limit => CloseCode::Limit,
-        _ => CloseCode::Internal,
-    };
-    Refusal(code, failure.detail)
+    match failure.code {
+        // The code says it all.
+        FailureCode::Fenced => Refusal(CloseCode::Fenced, String::new()),
+        FailureCode::Limit => Refusal(CloseCode::Limit, failure.detail),
+        _ => Refusal(CloseCode::Internal, failure.detail),
+    }
 }
 
 impl Session {
@@ -245,7 +248,7 @@ async fn overtaken(seat: Option<&mut Seat>) -> Refusal {
             let sentence = "the same producer has connected again".to_owned();
             Refusal(CloseCode::Done, sentence)
         }
-        Overtaken::Fenced => Refusal(CloseCode::Fenced, String::new()),
+        Overtaken::Fenced => enrolment(StoreError::Fenced),
     }
 }
 
