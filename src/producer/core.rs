@@ -6,7 +6,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -23,6 +23,12 @@ use super::{
     queue::Queue,
 };
 use crate::{RequestId, TopicName, metrics::producer as metrics, time, wire::Connected};
+
+/// How large a run may be before the broker has told its longest frame.
+const RUN_BEFORE_LIMIT: u64 = 1 << 20;
+/// The calls of one chunk lie within a second, or within so many parts of the delivery timeout.
+const MAX_SPREAD: Duration = Duration::from_secs(1);
+const SPREAD_OF_TIMEOUT: u32 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -42,6 +48,12 @@ pub(crate) struct Core {
     pub(super) max_message: AtomicU64,
     /// What fits into the broker's longest frame, the last message not counted.
     max_run: AtomicU64,
+    /// How large a chunk may become before the next one is begun. Written by lanes, by what a run should be.
+    pub(super) chunk_bytes: AtomicUsize,
+    /// The same in messages.
+    pub(super) chunk_messages: AtomicUsize,
+    /// How far apart the calls of one chunk may be: by so much earlier than its own deadline a message may expire.
+    pub(super) spread: Duration,
 
     /// The scaler should look: the backlog crossed its edge, or there is work again after a quiet time.
     pub(crate) scaler_door: Notify,
@@ -71,7 +83,10 @@ impl Core {
         Self {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
-            max_run: AtomicU64::new(u64::MAX),
+            max_run: AtomicU64::new(RUN_BEFORE_LIMIT),
+            chunk_bytes: AtomicUsize::new(batch_bytes(&config)),
+            chunk_messages: AtomicUsize::new(config.batch_messages),
+            spread: (config.delivery_timeout / SPREAD_OF_TIMEOUT).min(MAX_SPREAD),
             config,
             topic,
             budget: Budget::new(limit),
@@ -124,15 +139,30 @@ impl Core {
     pub(crate) fn run_bytes(&self) -> u64 {
         let lanes = self.gauges.scaled().iter().filter(|l| l.is_open()).count();
         let share = self.queue.bytes() / lanes.max(1) as u64;
-        share
-            .max(self.config.run_bytes)
-            .min(self.config.batch_bytes)
-            .min(self.max_run.load(Ordering::Relaxed))
+        let most = self
+            .config
+            .batch_bytes
+            .min(self.max_run.load(Ordering::Relaxed));
+        let run = share.max(self.config.run_bytes).min(most);
+        // A lane that is alone takes all of a chunk in any case.
+        let chunk = if lanes > 1 { run } else { most };
+        let chunk = usize::try_from(chunk).unwrap_or(usize::MAX);
+        self.chunk_bytes.store(chunk, Ordering::Relaxed);
+        run
+    }
+
+    /// Every message is a chunk of its own from now on.
+    pub(crate) fn single_messages(&self) {
+        self.chunk_messages.store(1, Ordering::Relaxed);
     }
 
     /// Registers a run's batches in order and appends their ids. Where the producer has ended, they get their
     /// outcome instead.
-    pub(crate) fn register(&self, requests: Vec<Request>, ids: &mut VecDeque<RequestId>) {
+    pub(crate) fn register(
+        &self,
+        requests: impl Iterator<Item = Request>,
+        ids: &mut VecDeque<RequestId>,
+    ) {
         let now = time::now();
         let mut refused = Vec::new();
         let mut earliest = None;
@@ -143,7 +173,7 @@ impl Core {
                 continue;
             }
             metrics::batched(
-                request.slots.len(),
+                request.messages,
                 request.batch.len(),
                 now.saturating_duration_since(request.at),
             );
@@ -206,4 +236,9 @@ impl Core {
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
+}
+
+fn batch_bytes(config: &Config) -> usize {
+    let most = config.batch_bytes.min(RUN_BEFORE_LIMIT);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
