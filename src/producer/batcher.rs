@@ -56,7 +56,7 @@ impl Request {
         });
         self.cost.add(chunk.cost);
         self.eras[usize::from(chunk.era & 1 == 1)] += 1;
-        self.at = self.at.min(chunk.at);
+        self.at = self.at.min(chunk.called());
         if let Some(shard) = shard {
             match self.shards.iter_mut().find(|s| s.0 == shard) {
                 Some(entry) => entry.1 += messages,
@@ -93,7 +93,7 @@ impl Open {
             cost: Cost::default(),
             shards: Vec::new(),
             eras: [0; 2],
-            at: chunk.at,
+            at: chunk.called(),
             lane,
             written: None,
             attempts: 0,
@@ -171,10 +171,11 @@ mod tests {
             topic: topic.as_ref(),
             len: 8,
             cost: Cost::one(8),
-            at: now,
+            at: 0,
         };
         let opening = Opening {
             now,
+            nanos: 0,
             wall: Timestamp(wall),
             era,
         };

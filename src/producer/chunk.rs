@@ -40,14 +40,16 @@ pub(crate) struct Entry<'a> {
     /// The most bytes it takes in a batch.
     pub(crate) len: usize,
     pub(crate) cost: Cost,
-    /// The call.
-    pub(crate) at: Instant,
+    /// The call, in nanoseconds since the producer began.
+    pub(crate) at: u64,
 }
 
 /// What a chunk begins with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Opening {
     pub(crate) now: Instant,
+    /// The same moment in nanoseconds since the producer began.
+    pub(crate) nanos: u64,
     /// The same moment by the wall clock.
     pub(crate) wall: Timestamp,
     /// Which flush waits for it.
@@ -59,8 +61,8 @@ pub(crate) struct Opening {
 pub(crate) struct Bounds {
     pub(crate) bytes: usize,
     pub(crate) messages: usize,
-    /// How far apart the calls may be.
-    pub(crate) spread: Duration,
+    /// How far apart the calls may be, in nanoseconds.
+    pub(crate) spread: u64,
     /// The era of the flush that comes next: messages of two eras are not in one chunk.
     pub(crate) era: u64,
 }
@@ -76,12 +78,11 @@ pub(crate) struct Chunk {
     pub(crate) cost: Cost,
     /// What its messages are counted for while they wait: the most bytes they could take.
     pub(crate) weight: u64,
-    /// The earliest call.
-    pub(crate) at: Instant,
+    /// The earliest call, in nanoseconds since the producer began.
+    pub(crate) at: u64,
     /// Which flush waits for it.
     pub(crate) era: u64,
-    opened: Instant,
-    wall: Timestamp,
+    opening: Opening,
 }
 
 impl Chunk {
@@ -96,11 +97,17 @@ impl Chunk {
             weight: 0,
             at: entry.at,
             era: opening.era,
-            opened: opening.now,
-            wall: opening.wall,
+            opening,
         };
         let receipt = chunk.push(entry);
         (chunk, receipt)
+    }
+
+    /// The moment of the earliest call.
+    pub(crate) fn called(&self) -> Instant {
+        let before = Duration::from_nanos(self.opening.nanos.saturating_sub(self.at));
+        let now = self.opening.now;
+        now.checked_sub(before).unwrap_or(now)
     }
 
     /// How many messages it holds.
@@ -113,17 +120,15 @@ impl Chunk {
         self.records.len()
     }
 
+    #[inline]
     fn takes(&self, entry: &Entry<'_>, bounds: &Bounds) -> bool {
-        let apart = match entry.at.checked_duration_since(self.at) {
-            Some(later) => later,
-            None => self.at.saturating_duration_since(entry.at),
-        };
         self.len() < bounds.bytes
             && self.messages() < bounds.messages
             && self.era == bounds.era
-            && apart <= bounds.spread
+            && entry.at.abs_diff(self.at) <= bounds.spread
     }
 
+    #[inline]
     fn push(&mut self, entry: &Entry<'_>) -> Receipt {
         let index = self.records.count();
         let record = entry.record;
@@ -141,11 +146,13 @@ impl Chunk {
     }
 
     /// The wall clock at `at`, by how far that is from the chunk's opening.
-    fn wall_at(&self, at: Instant) -> Timestamp {
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        Timestamp(match at.checked_duration_since(self.opened) {
-            Some(after) => self.wall.0.saturating_add(millis(after)),
-            None => (self.wall.0).saturating_sub(millis(self.opened.duration_since(at))),
+    #[inline]
+    fn wall_at(&self, at: u64) -> Timestamp {
+        const NANOS: u64 = 1_000_000;
+        let Opening { nanos, wall, .. } = self.opening;
+        Timestamp(match at.checked_sub(nanos) {
+            Some(after) => wall.0.saturating_add(after / NANOS),
+            None => wall.0.saturating_sub((nanos - at) / NANOS),
         })
     }
 }
@@ -193,6 +200,7 @@ impl Line {
         self.chunks.push_back(chunk);
     }
 
+    #[inline]
     fn newest(&mut self, topic: Option<&TopicName>) -> Option<&mut Chunk> {
         // Nearly always there is one topic, and looking it up would cost more than encoding the message.
         let is_last = self.chunks.back()?.topic.as_ref() == topic;
@@ -236,11 +244,11 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         bytes: 200,
         messages: 100,
-        spread: Duration::from_secs(1),
+        spread: 1_000_000_000,
         era: 0,
     };
 
-    /// A line, and the moment at which it was made: 1000 ms by the wall clock.
+    /// A line that was made at 1000 ms by the wall clock.
     struct Rig {
         line: Line,
         began: Instant,
@@ -260,16 +268,16 @@ mod tests {
                 ..Record::default()
             };
             let topic = topic.map(|topic| TopicName::new(topic).unwrap());
-            let at = self.began + Duration::from_millis(millis);
             let entry = Entry {
                 record: &record,
                 topic: topic.as_ref(),
                 len: encoded_len(&record),
                 cost: Cost::one(1),
-                at,
+                at: millis * 1_000_000,
             };
             let opening = Opening {
-                now: at,
+                now: self.began + Duration::from_millis(millis),
+                nanos: entry.at,
                 wall: Timestamp(1000 + millis),
                 era: bounds.era,
             };
@@ -350,5 +358,14 @@ mod tests {
             .map(|r| r.time.0)
             .collect();
         assert_eq!(times, [1000, 1001, 1070, 1999]);
+    }
+
+    #[test]
+    fn a_chunk_was_called_when_its_first_message_was() {
+        let mut rig = Rig::new();
+        rig.push(None, "a", 5, &BOUNDS);
+        rig.push(None, "b", 3, &BOUNDS);
+        let called = rig.line.pop().unwrap().called();
+        assert_eq!(called, rig.began + Duration::from_millis(3));
     }
 }

@@ -26,6 +26,8 @@ use crate::{RequestId, TopicName, metrics::producer as metrics, time, wire::Conn
 
 /// How large a run may be before the broker has told its longest frame.
 const RUN_BEFORE_LIMIT: u64 = 1 << 20;
+/// So many chunks of full size at least are in a lane's window.
+const CHUNKS_OF_WINDOW: u64 = 4;
 /// The calls of one chunk lie within a second, or within so many parts of the delivery timeout.
 const MAX_SPREAD: Duration = Duration::from_secs(1);
 const SPREAD_OF_TIMEOUT: u32 = 64;
@@ -53,7 +55,8 @@ pub(crate) struct Core {
     /// The same in messages.
     pub(super) chunk_messages: AtomicUsize,
     /// How far apart the calls of one chunk may be: by so much earlier than its own deadline a message may expire.
-    pub(super) spread: Duration,
+    /// In nanoseconds.
+    pub(super) spread: u64,
 
     /// The scaler should look: the backlog crossed its edge, or there is work again after a quiet time.
     pub(crate) scaler_door: Notify,
@@ -76,6 +79,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config, topic: TopicName) -> Self {
+        let base = time::now();
         let limit = Cost {
             messages: config.buffer_messages,
             bytes: config.buffer_bytes,
@@ -84,16 +88,19 @@ impl Core {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
             max_run: AtomicU64::new(RUN_BEFORE_LIMIT),
-            chunk_bytes: AtomicUsize::new(batch_bytes(&config)),
+            chunk_bytes: AtomicUsize::new(chunk_bytes(
+                &config,
+                config.batch_bytes.min(RUN_BEFORE_LIMIT),
+            )),
             chunk_messages: AtomicUsize::new(config.batch_messages),
-            spread: (config.delivery_timeout / SPREAD_OF_TIMEOUT).min(MAX_SPREAD),
+            spread: nanos((config.delivery_timeout / SPREAD_OF_TIMEOUT).min(MAX_SPREAD)),
             config,
             topic,
             budget: Budget::new(limit),
-            queue: Queue::new(time::now()),
+            queue: Queue::new(base),
             ordered: OrderedQueue::new(),
             eras: Eras::new(),
-            gauges: Gauges::new(time::now()),
+            gauges: Gauges::new(base),
             inflight: Mutex::new(InFlight::new()),
             ended: AtomicBool::new(false),
             scaler_door: Notify::new(),
@@ -102,7 +109,7 @@ impl Core {
             scaler_quiet: AtomicBool::new(false),
             deadline_door: Notify::new(),
             deadline_watched: AtomicU64::new(u64::MAX),
-            base: time::now(),
+            base,
             batch_door: Notify::new(),
         }
     }
@@ -144,11 +151,17 @@ impl Core {
             .batch_bytes
             .min(self.max_run.load(Ordering::Relaxed));
         let run = share.max(self.config.run_bytes).min(most);
-        // A lane that is alone takes all of a chunk in any case.
+        // A lane that is alone takes all there is in any case.
         let chunk = if lanes > 1 { run } else { most };
-        let chunk = usize::try_from(chunk).unwrap_or(usize::MAX);
-        self.chunk_bytes.store(chunk, Ordering::Relaxed);
+        self.chunk_bytes
+            .store(chunk_bytes(&self.config, chunk), Ordering::Relaxed);
         run
+    }
+
+    /// With less room than this in its window a lane waits: it takes whole chunks, and comes as near to its window as they do.
+    pub(crate) fn least_room(&self) -> u64 {
+        let chunk = self.chunk_bytes.load(Ordering::Relaxed) as u64;
+        (chunk / 2).clamp(1, self.config.scaler.stream_window.max(1))
     }
 
     /// Every message is a chunk of its own from now on.
@@ -197,6 +210,12 @@ impl Core {
         self.deadline_watched.store(watched, Ordering::SeqCst);
     }
 
+    /// A moment in nanoseconds since the producer began.
+    #[inline]
+    pub(super) fn nanos(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.base))
+    }
+
     pub(super) fn micros(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.base).as_micros()).unwrap_or(u64::MAX)
     }
@@ -238,7 +257,16 @@ impl Core {
     }
 }
 
-fn batch_bytes(config: &Config) -> usize {
-    let most = config.batch_bytes.min(RUN_BEFORE_LIMIT);
-    usize::try_from(most).unwrap_or(usize::MAX)
+/// For less than five hundred years.
+#[inline]
+fn nanos(time: Duration) -> u64 {
+    time.as_secs()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.subsec_nanos().into())
+}
+
+/// How large a chunk may become where it should have `wanted` bytes: a lane has several in its window.
+fn chunk_bytes(config: &Config, wanted: u64) -> usize {
+    let most = (config.scaler.stream_window / CHUNKS_OF_WINDOW).max(config.run_bytes);
+    usize::try_from(wanted.min(most)).unwrap_or(usize::MAX)
 }

@@ -3,7 +3,6 @@
 use std::{
     sync::atomic::Ordering,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -46,8 +45,8 @@ pub(crate) struct Applicant {
     message: Message,
     way: Way,
     size: Size,
-    /// The call.
-    at: Instant,
+    /// The call, in nanoseconds since the producer began.
+    at: u64,
     /// Its receipt goes here once it is accepted.
     receipt: oneshot::Sender<Receipt>,
 }
@@ -61,19 +60,23 @@ pub(crate) enum Entered {
 impl Core {
     /// Takes a message in, or gives it its place among those that wait for room.
     pub(crate) fn enter(&self, message: Message, way: Way) -> Result<Entered, SendError> {
-        let size = match self.size(&message) {
-            Some(size) => size,
-            None => return Err(self.reject(SendErrorKind::TooLarge, message)),
+        let Some(size) = self.size(&message) else {
+            return Err(self.reject(SendErrorKind::TooLarge, message));
         };
         if self.budget.try_take(size.cost) {
             return self.admit(message, way, size).map(Entered::Accepted);
         }
+        self.wait(message, way, size)
+    }
+
+    #[cold]
+    fn wait(&self, message: Message, way: Way, size: Size) -> Result<Entered, SendError> {
         let (receipt, waiting) = oneshot::channel();
         let mut applicant = Applicant {
             message,
             way,
             size,
-            at: time::now(),
+            at: self.nanos(time::now()),
             receipt,
         };
         let record = &mut applicant.message.record;
@@ -115,15 +118,13 @@ impl Core {
     /// A message that holds its budget is accepted, unless the producer has ended meanwhile.
     fn admit(&self, message: Message, way: Way, size: Size) -> Result<Receipt, SendError> {
         if self.has_ended() {
-            let mut admitted = Vec::new();
-            self.budget.release(size.cost, &mut admitted);
-            self.accept_all(admitted);
+            self.release(size.cost, [0; 2]);
             return Err(self.reject(SendErrorKind::Closed, message));
         }
-        Ok(self.accept(&message, way, size, time::now()))
+        Ok(self.accept(&message, way, size, self.nanos(time::now())))
     }
 
-    fn accept(&self, message: &Message, way: Way, size: Size, at: Instant) -> Receipt {
+    fn accept(&self, message: &Message, way: Way, size: Size, at: u64) -> Receipt {
         let entry = Entry {
             record: &message.record,
             topic: message.topic.as_ref().filter(|topic| **topic != self.topic),
@@ -137,10 +138,14 @@ impl Core {
             spread: self.spread,
             era: self.eras.current(),
         };
-        let open = || Opening {
-            now: time::now(),
-            wall: time::timestamp(),
-            era: self.eras.begin(),
+        let open = || {
+            let now = time::now();
+            Opening {
+                now,
+                nanos: self.nanos(now),
+                wall: time::timestamp(),
+                era: self.eras.begin(),
+            }
         };
         let receipt = match way {
             Way::Lanes => {
@@ -193,6 +198,7 @@ impl Core {
         }
     }
 
+    #[cold]
     fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
         self.rejected(kind).message(message)
     }

@@ -258,7 +258,7 @@ impl Lane {
         self.prune();
         let gauge = self.core.gauges.lane(self.feed.index());
         let room = gauge.room(self.core.config.scaler.stream_window);
-        if room == 0 || !self.core.has_room() {
+        if room < self.core.least_room() || !self.core.has_room() {
             gauge.set_full(true);
             self.feed.pass();
             return false;
@@ -276,7 +276,7 @@ impl Lane {
         let mut late = Vec::new();
         let taken = self.feed.pull(
             run,
-            |chunk| oldest.is_some_and(|oldest| chunk.at <= oldest),
+            |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
             &mut self.batcher,
             &mut late,
         );

@@ -104,7 +104,7 @@ impl PerMessage {
 
     /// Sends one message, on as many connections as it takes, until it has its outcome.
     async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) {
-        let deadline = self.core.deadline(chunk.at);
+        let deadline = self.core.deadline(chunk.called());
         if deadline <= time::now() {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
             return self.core.drop_queued(chunk, shard, &error);

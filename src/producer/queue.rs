@@ -24,7 +24,7 @@ use super::{
     receipt::Receipt,
 };
 
-/// The most lines for messages without a key. More threads than that share them.
+/// The most lines for messages without a key, a power of two. More threads than that share them.
 const MAX_STRIPES: usize = 8;
 
 /// What a dispatcher finds in the queue.
@@ -69,7 +69,7 @@ struct Stripe {
 struct Count {
     messages: AtomicUsize,
     bytes: AtomicU64,
-    /// When the oldest was called, in microseconds since `base`; of the sub-queues: about.
+    /// When the oldest was called, in nanoseconds since `base`; of the sub-queues: about.
     head: AtomicU64,
 }
 
@@ -80,6 +80,11 @@ impl Count {
             bytes: AtomicU64::new(0),
             head: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The oldest was called at `at`.
+    fn mark(&self, at: u64) {
+        self.head.store(at, Ordering::Relaxed);
     }
 }
 
@@ -118,7 +123,7 @@ impl Queue {
     pub(crate) fn new(now: Instant) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            stripes: (0..threads.min(MAX_STRIPES))
+            stripes: (0..threads.next_power_of_two().min(MAX_STRIPES))
                 .map(|_| Stripe::new())
                 .collect(),
             turn: AtomicUsize::new(0),
@@ -155,7 +160,7 @@ impl Queue {
             .counts()
             .filter(|count| count.messages.load(Ordering::Relaxed) > 0)
             .map(|count| count.head.load(Ordering::Relaxed));
-        let head = heads.min().map(Duration::from_micros);
+        let head = heads.min().map(Duration::from_nanos);
         head.and_then(|head| self.base.checked_add(head))
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
@@ -179,7 +184,7 @@ impl Queue {
         bounds: &Bounds,
         open: impl FnOnce() -> Opening,
     ) -> Receipt {
-        let stripe = &self.stripes[stripe_of_thread() % self.stripes.len()];
+        let stripe = &self.stripes[stripe_of_thread() & (self.stripes.len() - 1)];
         if entry.len > bounds.bytes {
             // It is a batch of its own, and others need not wait while it is copied.
             let (chunk, receipt) = Chunk::open(entry, open(), entry.len);
@@ -205,7 +210,7 @@ impl Queue {
             Ordering::Relaxed,
         );
         if was_empty {
-            self.mark(&stripe.waiting, entry.at);
+            stripe.waiting.mark(entry.at);
         }
         drop(line);
         // Whoever made this line longer than nothing has woken a lane, and it wakes the next where it leaves something.
@@ -224,7 +229,7 @@ impl Queue {
         let bytes = entry.len as u64;
         self.keyed.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.keyed.messages.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.mark(&self.keyed, entry.at);
+            self.keyed.mark(entry.at);
         }
         let (pushed, receipt) = self.keys.push(shard, |line| line.push(entry, bounds, open));
         match pushed {
@@ -287,7 +292,7 @@ impl Queue {
                 let bytes = bytes.saturating_sub(chunk.weight);
                 count.bytes.store(bytes, Ordering::Relaxed);
                 if let Some(next) = line.front() {
-                    self.mark(count, next.at);
+                    count.mark(next.at);
                 }
                 Some(chunk)
             })
@@ -343,15 +348,7 @@ impl Queue {
         } = &self.keyed;
         messages.fetch_sub(chunk.messages(), Ordering::Relaxed);
         bytes.fetch_sub(chunk.weight, Ordering::Relaxed);
-        self.mark(&self.keyed, chunk.at);
-    }
-
-    /// The oldest message of this count was called at `at`.
-    fn mark(&self, count: &Count, at: Instant) {
-        let since = at.saturating_duration_since(self.base).as_micros();
-        count
-            .head
-            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.keyed.mark(chunk.at);
     }
 }
 
@@ -367,7 +364,7 @@ mod tests {
     const WIDE: Bounds = Bounds {
         bytes: 1000,
         messages: 100,
-        spread: Duration::from_secs(1),
+        spread: 1_000_000_000,
         era: 0,
     };
 
@@ -383,10 +380,11 @@ mod tests {
             topic: None,
             len: encoded_len(&record),
             cost: Cost::one(10),
-            at: now,
+            at: 0,
         };
         let opening = Opening {
             now,
+            nanos: 0,
             wall: Timestamp(0),
             era: bounds.era,
         };
