@@ -2,6 +2,8 @@
 
 mod damage;
 mod disk;
+#[cfg(unix)]
+mod limits;
 
 use std::{
     fs::{self, File},
