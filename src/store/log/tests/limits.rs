@@ -47,7 +47,7 @@ fn limit(resource: Resource, most: Option<u64>) -> Option<u64> {
     let before = getrlimit(resource);
     let now = Rlimit {
         current: most,
-        ..before.clone()
+        ..before
     };
     setrlimit(resource, now).unwrap();
     before.current
