@@ -20,8 +20,10 @@ fn broker(memory: &Arc<Memory>) -> TestBroker {
 }
 
 fn producer(memory: &Arc<Memory>) -> super::Builder {
-    let mut config = Config::default();
-    config.conn = client(BROKER);
+    let mut config = Config {
+        conn: client(BROKER),
+        ..Config::default()
+    };
     config.conn.network = Arc::new(At(Arc::clone(memory), "192.0.2.100"));
     Producer::builder()
         .config(config)
