@@ -6,5 +6,6 @@
 )]
 
 mod faults;
+mod idle;
 mod lanes;
 mod world;
