@@ -15,12 +15,14 @@ use std::{
     io::Read as _,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use anabranch::{
     Broker, Producer,
     conn::{ClientTls, dev_certs::DevCerts},
+    store::MemoryStore,
 };
 
 fn main() {
@@ -60,7 +62,8 @@ async fn serve(producers: u32, seconds: u32) {
     let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())
-        .tls(certs.server_tls());
+        .tls(certs.server_tls())
+        .store(Arc::new(MemoryStore::default()));
     let broker = broker.bind().await.unwrap();
     let before = memory();
     let mut clients = Command::new(env::current_exe().unwrap())
