@@ -8,4 +8,6 @@
 mod faults;
 mod idle;
 mod lanes;
+mod reconnect;
+mod refusals;
 mod world;
