@@ -48,7 +48,7 @@ const PIECES: [Piece; 7] = [
         },
         rounds: 20_000,
         messages: 1,
-        bound: 800.0,
+        bound: 1040.0,
     },
     Piece {
         name: "check",

@@ -1,8 +1,9 @@
 //! The pieces that are timed by `pieces.rs` and counted by `instructions.rs`: each does one thing so many times.
 #![allow(
     clippy::unwrap_used,
+    dead_code,
     unreachable_pub,
-    reason = "a bench may panic, and has no public names"
+    reason = "a bench may panic, has no public names, and uses some of these"
 )]
 
 use std::{sync::Arc, time::Duration};
@@ -118,6 +119,8 @@ pub struct Appending {
     topic: TopicName,
     batch: Bytes,
     next: u64,
+    /// What is kept of what was there before.
+    kept: u64,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -142,8 +145,9 @@ impl Appending {
         let identity = Identity {
             name: "bench".to_owned(),
             instance: 1,
+            id: None,
         };
-        let producer = runtime.block_on(store.enrol(&identity)).unwrap();
+        let producer = runtime.block_on(store.enrol(&identity)).unwrap().id;
         Self {
             runtime,
             store,
@@ -151,7 +155,16 @@ impl Appending {
             topic: TopicName::new("bench").unwrap(),
             batch: batch(),
             next: 1,
+            kept: 4 << 20,
             _folder: folder,
+        }
+    }
+
+    /// Nothing goes.
+    pub fn keeping_everything(self) -> Self {
+        Self {
+            kept: u64::MAX,
+            ..self
         }
     }
 
@@ -176,7 +189,7 @@ impl Appending {
             assert!(stored.iter().all(Result::is_ok));
         }
         let trim = Trim {
-            max_bytes: Some(4 << 20),
+            max_bytes: Some(self.kept),
             ..Trim::default()
         };
         let trimmed = self.store.trim(&self.topic, trim);

@@ -9,9 +9,9 @@ use std::{
 };
 
 use anabranch::{
-    Offset, ProducerId, TopicName,
+    Offset, ProducerId, RequestId, TopicName,
     store::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim},
-    wire::{Identity, TopicInfo},
+    wire::{Enrolled, Identity, TopicInfo},
 };
 use futures_util::future::BoxFuture;
 
@@ -40,10 +40,7 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         self.inner.enrol(identity)
     }
 
@@ -52,6 +49,15 @@ impl Store for Watched {
         self.groups.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         self.inner.append(group)
+    }
+
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        self.inner.recall(producer, from, limit)
     }
 
     fn read<'a>(
