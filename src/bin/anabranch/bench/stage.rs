@@ -12,7 +12,7 @@ use anabranch::{
     producer,
 };
 
-use super::{Args, StoreKind};
+use super::{Args, StoreKind, watched::Watched};
 
 /// How long each part may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ const ROOM: u64 = 4 << 30;
 
 pub(super) struct Stage {
     broker: Option<Broker>,
+    /// That of the broker in this process.
+    store: Option<Arc<Watched>>,
     pub(super) producers: Vec<Producer>,
 }
 
@@ -35,14 +37,14 @@ impl Stage {
     /// # Errors
     /// Where one of them does not start, or finds no broker.
     pub(super) async fn set(args: &Args, folder: &Path) -> anyhow::Result<Self> {
-        let (broker, conn) = match args.server() {
-            Some(server) => (None, server.config()),
+        let (broker, store, conn) = match args.server() {
+            Some(server) => (None, None, server.config()),
             None => {
                 let certs = DevCerts::ensure(folder, &[])?;
-                let broker = serve(args.store, folder, &certs).await?;
+                let (broker, store) = serve(args.store, folder, &certs).await?;
                 let mut conn = conn::Config::to(broker.local_addr().to_string());
                 conn.tls = ClientTls::trusting(certs.trust());
-                (Some(broker), conn)
+                (Some(broker), Some(store), conn)
             }
         };
         let mut producers = Vec::new();
@@ -55,7 +57,16 @@ impl Stage {
                 .topic(&args.topic);
             producers.push(producer.connect().await?);
         }
-        Ok(Self { broker, producers })
+        Ok(Self {
+            broker,
+            store,
+            producers,
+        })
+    }
+
+    /// How many bytes the store got at once, on average since this was last asked.
+    pub(super) fn usual_group(&self) -> Option<u64> {
+        self.store.as_ref()?.usual_group()
     }
 
     /// Ends everything in order.
@@ -73,7 +84,11 @@ impl Stage {
     }
 }
 
-async fn serve(store: StoreKind, folder: &Path, certs: &DevCerts) -> anyhow::Result<Broker> {
+async fn serve(
+    store: StoreKind,
+    folder: &Path,
+    certs: &DevCerts,
+) -> anyhow::Result<(Broker, Arc<Watched>)> {
     let mut retention = Retention::default();
     let store: Arc<dyn Store> = match store {
         StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
@@ -85,10 +100,11 @@ async fn serve(store: StoreKind, folder: &Path, certs: &DevCerts) -> anyhow::Res
             Arc::new(MemoryStore::new(config))
         }
     };
+    let store = Arc::new(Watched::new(store));
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())
         .tls(certs.server_tls())
-        .store(store)
+        .store(Arc::<Watched>::clone(&store))
         .retention(retention);
-    Ok(broker.bind().await?)
+    Ok((broker.bind().await?, store))
 }
