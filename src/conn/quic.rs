@@ -336,7 +336,7 @@ mod tests {
             "stream_receive_window: 2097152",
             "receive_window: 16777216",
             "send_window: 8388608",
-            "send_fairness: false",
+            "send_fairness: true",
             "initial_rtt: 100ms",
             "upper_bound: 1452",
             "max_ack_delay: Some(5ms)",

@@ -501,7 +501,7 @@ mod tests {
             ("peer-window", "1250000B"),
             ("lane-window", "1MiB"),
             ("backlog-threshold", "32"),
-            ("max-streams", "64"),
+            ("max-streams", "8"),
             ("idle-timeout", "500ms"),
             ("buffer", "1MiB"),
             ("lose-at", "1s,2s"),

@@ -89,7 +89,7 @@ pub(crate) struct Args {
     /// How many bytes a lane may have unanswered [256KiB]
     #[arg(long, env = "ANABRANCH_LANE_WINDOW", value_name = "SIZE")]
     lane_window: Option<String>,
-    /// The most lanes of the adaptive strategy [16]
+    /// The most lanes of the adaptive strategy [64]
     #[arg(long, env = "ANABRANCH_MAX_STREAMS", value_name = "STREAMS")]
     max_streams: Option<String>,
     /// After how long an unwanted lane is retired [10s]
