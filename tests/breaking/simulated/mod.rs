@@ -1,0 +1,185 @@
+//! Histories in virtual time: several producers and consumers, random calls, random faults, and then the judge.
+//!
+//! ```text
+//! producing ─┐                 ┌─ relay ─┐
+//! reading  ──┼─ link (faults) ─┤         ├─ broker ─ disk (faults)
+//!            │                 └─────────┘
+//!            └─▶ log ─▶ history ─▶ violations
+//! ```
+
+mod disk;
+mod host;
+mod log;
+mod producing;
+mod reading;
+mod relay;
+mod trouble;
+mod world;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use anabranch::sim::{self, LinkConfig, Loss, Network, Rate};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use self::{log::Log, world::World};
+use crate::{
+    history::{History, ReaderName},
+    tally::{Part, Tally},
+};
+
+/// Histories of the everyday suite: about 20 s, not optimised.
+const FEW: u64 = 200;
+
+/// Longer than any history takes in virtual time.
+const LIMIT: Duration = Duration::from_hours(3);
+
+fn link(dice: &mut Rng) -> LinkConfig {
+    let share = f64::from(dice.u8(0..4)) / 100.0;
+    LinkConfig::default()
+        .delay(Duration::from_millis(dice.u64(1..40)))
+        .jitter(Duration::from_millis(dice.u64(0..5)))
+        .rate(Rate::mbit(dice.u64(5..50)))
+        .loss(match dice.bool() {
+            true => Loss::Random(share),
+            false => Loss::Bursty {
+                share,
+                mean_burst: 4.0,
+            },
+        })
+        .duplicate(0.01)
+        .reorder(0.01, Duration::from_millis(3))
+}
+
+async fn live(network: Network, seed: u64) -> (History, Tally) {
+    let mut dice = Rng::with_seed(seed);
+    let (producers, readers) = (dice.u8(1..4), dice.u8(0..3));
+    let link = link(&mut dice);
+    let world = World::new(network, producers + readers, link, &mut dice).await;
+    let (produced_by, read_by) = world.clients.split_at(usize::from(producers));
+    let log = Log::default();
+
+    let (end, ends) = watch::channel(None);
+    let names = (0..).map(|n: u64| format!("producer-{n}"));
+    let names: Vec<_> = names.take(produced_by.len()).collect();
+    let producing = join_all(
+        produced_by
+            .iter()
+            .zip(&names)
+            .map(|(client, name)| producing::produce(&world, client, name, &log, dice.fork())),
+    );
+    let reading = join_all((0..).zip(read_by).map(|(n, client)| {
+        let dice = dice.fork();
+        reading::read(&world, client, ReaderName(n), ends.clone(), &log, dice)
+    }));
+    let on_the_way = trouble::on_the_way(&world, &log, dice.fork());
+    let at_home = trouble::at_home(&world, &log, dice.fork());
+    let work = async {
+        tokio::join!(producing, on_the_way, at_home);
+        let stored = world.topic().await.len() as u64;
+        end.send_replace(Some(stored));
+    };
+    tokio::join!(work, reading);
+
+    let (mut history, mut tally) = log.take();
+    history.topic = world.topic().await;
+    for client in &world.clients {
+        for way in [&client.there, &client.back] {
+            let counted = way.counters();
+            tally.add(Part::Packets, "sent", counted.sent.packets);
+            tally.add(Part::Packets, "lost", counted.dropped.total());
+            tally.add(Part::Packets, "duplicated", counted.duplicated);
+            tally.add(Part::Packets, "reordered", counted.held_back);
+        }
+    }
+    tally.runs = 1;
+    (history, tally)
+}
+
+/// The history of a seed: the same one every time.
+fn history(seed: u64) -> (History, Tally) {
+    fastrand::seed(seed);
+    sim::run_within(LIMIT, seed, async |network| live(network, seed).await)
+}
+
+/// One seed with its judgement. A seed that fails says how it is run again.
+fn judged(seed: u64) -> Tally {
+    let run = catch_unwind(AssertUnwindSafe(|| history(seed)));
+    let again = format!(
+        "ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
+    );
+    match run {
+        Ok((history, mut tally)) => {
+            let violations = history.violations();
+            tally.judge(&violations);
+            for violation in &violations {
+                println!("seed {seed}: {violation}");
+            }
+            if !violations.is_empty() {
+                println!("seed {seed} again: {again}");
+            }
+            tally
+        }
+        Err(_) => {
+            println!("seed {seed} did not end well; again: {again}");
+            Tally::broken()
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// `ANABRANCH_SEED=7` runs that seed alone; `ANABRANCH_SEEDS=5000` so many.
+fn seeds() -> std::ops::Range<u64> {
+    match (variable("ANABRANCH_SEED"), variable("ANABRANCH_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, many) => 0..many.unwrap_or(FEW),
+    }
+}
+
+#[test]
+fn histories_under_faults_keep_every_promise() {
+    let seeds = seeds();
+    let began = Instant::now();
+    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Tally::default()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let tally = judged(seed);
+                    all.lock().unwrap().merge(&tally);
+                }
+            });
+        }
+    });
+    let all = all.into_inner().unwrap();
+    println!(
+        "\n{} histories in virtual time, in {:.1} s:\n{all}",
+        all.runs,
+        began.elapsed().as_secs_f64()
+    );
+    assert_eq!(all.violations, 0, "the seeds are told above");
+}
+
+#[test]
+fn a_history_is_the_same_every_time() {
+    for seed in [3, 4, 5] {
+        let (first, second) = (history(seed), history(seed));
+        assert!(first == second, "seed {seed}");
+    }
+}
