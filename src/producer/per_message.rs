@@ -123,7 +123,7 @@ impl PerMessage {
                 match road::look(&mut links) {
                     Some(link) => self.attempt(id, &link).await,
                     None => {
-                        let _ = links.changed().await;
+                        road::news(&mut links).await;
                         Some(())
                     }
                 }

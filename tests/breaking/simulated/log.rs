@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anabranch::{
-    Message,
+    Message, Timestamp,
     producer::{Ack, Fate, SendError},
 };
 
@@ -67,7 +67,8 @@ impl Log {
         });
         let mut payload = format!("{:0PAYLOAD$}", id.0).into_bytes();
         payload.resize(len.max(PAYLOAD), b'.');
-        let message = Message::new(payload);
+        // The wall clock's time would take more or fewer bytes from run to run.
+        let message = Message::new(payload).event_time(Timestamp(id.0));
         match order {
             Order::OfKey(key) => (id, message.key(key.to_string())),
             Order::None | Order::OfCalls => (id, message),

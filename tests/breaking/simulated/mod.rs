@@ -17,10 +17,13 @@ mod trouble;
 mod world;
 
 use std::{
+    collections::BTreeMap,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -29,6 +32,7 @@ use anabranch::sim::{self, LinkConfig, Loss, Network, Rate};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
 use self::{log::Log, world::World};
 use crate::{
@@ -41,6 +45,9 @@ const FEW: u64 = 200;
 
 /// Longer than any history takes in virtual time.
 const LIMIT: Duration = Duration::from_hours(3);
+
+/// Much longer than any takes in real time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn link(dice: &mut Rng) -> LinkConfig {
     let share = f64::from(dice.u8(0..4)) / 100.0;
@@ -110,64 +117,92 @@ fn history(seed: u64) -> (History, Tally) {
     sim::run_within(LIMIT, seed, async |network| live(network, seed).await)
 }
 
+/// How a seed is run again.
+fn again(seed: u64) -> String {
+    format!(
+        "ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
+    )
+}
+
 /// One seed with its judgement. A seed that fails says how it is run again.
 fn judged(seed: u64) -> Tally {
-    let run = catch_unwind(AssertUnwindSafe(|| history(seed)));
-    let again = format!(
-        "ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
-    );
-    match run {
-        Ok((history, mut tally)) => {
-            let violations = history.violations();
-            tally.judge(&violations);
-            for violation in &violations {
-                println!("seed {seed}: {violation}");
-            }
-            if !violations.is_empty() {
-                println!("seed {seed} again: {again}");
-            }
-            tally
-        }
-        Err(_) => {
-            println!("seed {seed} did not end well; again: {again}");
-            Tally::broken()
-        }
+    let Ok((history, mut tally)) = catch_unwind(AssertUnwindSafe(|| history(seed))) else {
+        println!("seed {seed} did not end well; again: {}", again(seed));
+        return Tally::broken();
+    };
+    let violations = history.violations();
+    tally.judge(&violations);
+    for violation in &violations {
+        println!("seed {seed}: {violation}");
+    }
+    if !violations.is_empty() {
+        println!("seed {seed} again: {}", again(seed));
+    }
+    tally
+}
+
+/// `ANABRANCH_SEED=7` runs that seed alone, `ANABRANCH_SEEDS=5000` so many, `ANABRANCH_SEEDS=5000..6000` these.
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.parse().expect("a number of a seed");
+    if let Ok(seed) = std::env::var("ANABRANCH_SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    match std::env::var("ANABRANCH_SEEDS") {
+        Ok(seeds) => match seeds.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => 0..number(&seeds),
+        },
+        Err(_) => 0..FEW,
     }
 }
 
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// `ANABRANCH_SEED=7` runs that seed alone; `ANABRANCH_SEEDS=5000` so many.
-fn seeds() -> std::ops::Range<u64> {
-    match (variable("ANABRANCH_SEED"), variable("ANABRANCH_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, many) => 0..many.unwrap_or(FEW),
+/// Runs the seeds on all processors. A history whose virtual time stands still is told, and ends the process.
+fn run(seeds: Range<u64>) -> Tally {
+    let next = Arc::new(AtomicU64::new(seeds.start));
+    let (done, finished) = mpsc::sync_channel(64);
+    let (begun, begins) = mpsc::sync_channel(64);
+    for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        let (next, done, begun) = (Arc::clone(&next), done.clone(), begun.clone());
+        std::thread::spawn(move || {
+            loop {
+                let seed = next.fetch_add(1, SeqCst);
+                if seed >= seeds.end || begun.send((seed, Instant::now())).is_err() {
+                    return;
+                }
+                let _ = done.send((seed, judged(seed)));
+            }
+        });
+    }
+    drop((done, begun));
+    let (mut all, mut running) = (Tally::default(), BTreeMap::new());
+    loop {
+        running.extend(begins.try_iter());
+        match finished.recv_timeout(Duration::from_secs(1)) {
+            Ok((seed, tally)) => {
+                running.extend(begins.try_iter());
+                running.remove(&seed);
+                all.merge(&tally);
+            }
+            Err(RecvTimeoutError::Disconnected) => return all,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let hangs = |(_, began): &(&u64, &Instant)| began.elapsed() > PATIENCE;
+        if let Some((&seed, _)) = running.iter().find(hangs) {
+            println!("seed {seed} does not end; again: {}", again(seed));
+            std::process::exit(101);
+        }
     }
 }
 
 #[test]
 fn histories_under_faults_keep_every_promise() {
-    let seeds = seeds();
+    // With a seed alone and `RUST_LOG=anabranch=debug`, what both ends have to say.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
     let began = Instant::now();
-    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Tally::default()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, SeqCst);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let tally = judged(seed);
-                    all.lock().unwrap().merge(&tally);
-                }
-            });
-        }
-    });
-    let all = all.into_inner().unwrap();
+    let all = run(seeds());
     println!(
         "\n{} histories in virtual time, in {:.1} s:\n{all}",
         all.runs,
@@ -179,7 +214,11 @@ fn histories_under_faults_keep_every_promise() {
 #[test]
 fn a_history_is_the_same_every_time() {
     for seed in [3, 4, 5] {
-        let (first, second) = (history(seed), history(seed));
+        let ((first, _), (second, _)) = (history(seed), history(seed));
+        let both = first.events.iter().zip(&second.events).enumerate();
+        for (place, (one, other)) in both {
+            assert_eq!(one, other, "seed {seed}, event {place}");
+        }
         assert!(first == second, "seed {seed}");
     }
 }
