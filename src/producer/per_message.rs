@@ -91,6 +91,8 @@ impl PerMessage {
                 while !owned.is_empty() {
                     match self.core.queue.pop_owned(&mut owned) {
                         Some(message) => self.exchange(message, Some(shard)).await,
+                        // An end has taken what was queued.
+                        None if self.core.has_ended() => return,
                         // A message that is counted is about to be pushed.
                         None => tokio::task::yield_now().await,
                     }

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use anabranch::{
+    Message,
     conn::{ClientTls, Trust, tls::Fingerprint},
     producer::{Lanes, SendErrorKind, Strategy},
     scaler::Reason,
@@ -61,9 +62,12 @@ fn a_producer_that_was_refused_for_good_sleeps_until_it_is_closed() {
                 )));
                 let producer = world.producer().tls(ClientTls::trusting(stranger));
                 let producer = producer.strategy(strategy).build().unwrap();
-                let receipt = producer.send_async("one").await.unwrap();
-                let error = receipt.await.unwrap_err();
-                assert_eq!(error.kind(), SendErrorKind::Disconnected);
+                let keyed = || Message::new("one").key("key");
+                let receipts = [(); 3].map(|()| producer.try_send_async(keyed()).unwrap());
+                for receipt in receipts {
+                    let error = receipt.await.unwrap_err();
+                    assert_eq!(error.kind(), SendErrorKind::Disconnected);
+                }
                 world.network.sleep(Duration::from_secs(60)).await;
                 producer.close(LONG).await.unwrap();
             });
