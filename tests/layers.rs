@@ -20,8 +20,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["conn"]),
     ("conn", &["wire"]),
     ("consumer", &["conn", "wire"]),
+    ("store", &["wire"]),
     ("producer", &["conn", "pool", "scaler", "wire"]),
-    ("broker", &["conn", "wire"]),
+    ("broker", &["conn", "store", "wire"]),
     (
         "lab",
         &[
