@@ -4,7 +4,7 @@
 //! being written when the power goes may be there afterwards, from the oldest write up to any one; what was answered is there.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex,
@@ -14,10 +14,8 @@ use std::{
 };
 
 use anabranch::{
-    Offset, ProducerId, TopicName,
-    broker::store::{
-        Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim,
-    },
+    Offset, ProducerId, RequestId, TopicName,
+    store::{Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim},
     wire::{Identity, TopicInfo},
 };
 use fastrand::Rng;
@@ -49,6 +47,8 @@ struct State {
     /// Written and not synced, oldest first.
     unsynced: VecDeque<(u64, Write)>,
     next_write: u64,
+    /// What is on the disk, by who sent it and as which request: a repeat of it is answered whatever the condition.
+    stored: HashMap<(ProducerId, RequestId), Appended>,
     /// Called by the next append, when it is synced and not answered.
     before_answer: Option<Box<dyn FnOnce() + Send>>,
     forgotten: u64,
@@ -77,6 +77,7 @@ impl Disk {
                 sync_takes: Duration::from_millis(1),
                 condition: Condition::Sound,
                 unsynced: VecDeque::new(),
+                stored: HashMap::new(),
                 next_write: 0,
                 before_answer: None,
                 forgotten: 0,
@@ -119,12 +120,43 @@ impl Disk {
         for (_, write) in kept {
             match write {
                 Write::Enrol(identity) => drop(self.held.enrol(&identity).await),
-                Write::Append(group) => drop(self.held.append(group).await),
+                Write::Append(group) => drop(self.keep(group).await),
                 Write::Position(topic, name, next) => {
                     let _ = self.held.set_position(&topic, &name, next).await;
                 }
             }
         }
+    }
+
+    /// Puts a group on the disk.
+    async fn keep(&self, group: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
+        let names: Vec<_> = group.iter().map(|a| (a.producer, a.request)).collect();
+        let answers = self.held.append(group).await;
+        let mut state = self.state.lock().unwrap();
+        for (name, answer) in names.into_iter().zip(&answers) {
+            if let Ok(appended) = answer {
+                let repeat = Appended {
+                    repeat: true,
+                    ..*appended
+                };
+                state.stored.insert(name, repeat);
+            }
+        }
+        answers
+    }
+
+    /// The answers of a group that is not to be written: `why`, but for what is stored already.
+    fn answers_without(
+        &self,
+        group: &[Append],
+        why: impl Fn() -> StoreError,
+    ) -> Vec<Result<Appended, StoreError>> {
+        let state = self.state.lock().unwrap();
+        let answer = |append: &Append| {
+            let known = state.stored.get(&(append.producer, append.request));
+            known.copied().ok_or_else(&why)
+        };
+        group.iter().map(answer).collect()
     }
 
     /// Writes that a power cut took.
@@ -194,22 +226,23 @@ impl Store for Mounted {
         async move {
             if let Err(error) = self.sync(Write::Append(group.clone())).await {
                 let why = error.to_string();
-                let refused = |_: &Append| Err(StoreError::Refuses(why.clone()));
-                return group.iter().map(refused).collect();
+                return self
+                    .disk
+                    .answers_without(&group, || StoreError::Refuses(why.clone()));
             }
             let (fails, lost) = {
                 let mut state = self.disk.state.lock().unwrap();
                 (state.condition == Condition::Failing, state.dice.bool())
             };
             if fails {
-                let failed = |_: &Append| Err(StoreError::Failed("the write failed".to_owned()));
-                let answers = group.iter().map(failed).collect();
+                let failed = || StoreError::Failed("the write failed".to_owned());
+                let answers = self.disk.answers_without(&group, failed);
                 if !lost {
-                    self.disk.held.append(group).await;
+                    self.disk.keep(group).await;
                 }
                 return answers;
             }
-            let answers = self.disk.held.append(group).await;
+            let answers = self.disk.keep(group).await;
             let call = self.disk.state.lock().unwrap().before_answer.take();
             if let Some(call) = call {
                 call();
