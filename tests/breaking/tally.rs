@@ -10,7 +10,6 @@ pub enum Part {
     Operations,
     Outcomes,
     Faults,
-    Kills,
     Packets,
 }
 
@@ -20,7 +19,6 @@ impl Part {
             Self::Operations => "operations",
             Self::Outcomes => "outcomes",
             Self::Faults => "faults",
-            Self::Kills => "kills",
             Self::Packets => "packets",
         }
     }

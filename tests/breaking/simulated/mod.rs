@@ -40,8 +40,8 @@ use crate::{
     tally::{Part, Tally},
 };
 
-/// Histories of the everyday suite: about 20 s, not optimised.
-const FEW: u64 = 200;
+/// Histories of the everyday suite: about 20 s on one processor, not optimised.
+const FEW: u64 = 300;
 
 /// Longer than any history takes in virtual time.
 const LIMIT: Duration = Duration::from_hours(3);
@@ -87,10 +87,18 @@ async fn live(network: Network, seed: u64) -> (History, Tally) {
         let dice = dice.fork();
         reading::read(&world, client, ReaderName(n), ends.clone(), &log, dice)
     }));
-    let on_the_way = trouble::on_the_way(&world, &log, dice.fork());
-    let at_home = trouble::at_home(&world, &log, dice.fork());
+    let at_home = dice.fork();
+    let refusing = dice.u8(0..4) == 0;
+    let on_the_way = async {
+        if !refusing {
+            trouble::on_the_way(&world, &log, dice.fork()).await;
+        }
+    };
+    let at_home = trouble::at_home(&world, &log, refusing, at_home);
     let work = async {
         tokio::join!(producing, on_the_way, at_home);
+        // A batch whose write failed, and that is stored all the same, is delivered with the next one.
+        producing::last_word(&produced_by[0], &log).await;
         let stored = world.topic().await.len() as u64;
         end.send_replace(Some(stored));
     };
@@ -117,12 +125,19 @@ fn history(seed: u64) -> (History, Tally) {
     sim::run_within(LIMIT, seed, async |network| live(network, seed).await)
 }
 
-/// How a seed is run again.
+/// How a seed is run again. Where the build seeds tokio's own dice, once is enough.
 fn again(seed: u64) -> String {
+    let flags = match cfg!(tokio_unstable) {
+        true => r#"RUSTFLAGS="--cfg tokio_unstable" "#,
+        false => "",
+    };
     format!(
-        "ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
+        "{flags}ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
     )
 }
+
+/// How often a seed alone is run until it fails: without its seed in it, tokio's part of the dice falls anew each time.
+const AGAIN: u64 = if cfg!(tokio_unstable) { 1 } else { 100 };
 
 /// One seed with its judgement. A seed that fails says how it is run again.
 fn judged(seed: u64) -> Tally {
@@ -139,6 +154,18 @@ fn judged(seed: u64) -> Tally {
         println!("seed {seed} again: {}", again(seed));
     }
     tally
+}
+
+/// A seed alone, as often as it takes.
+fn run_again(seed: u64) -> Tally {
+    let mut all = Tally::default();
+    for _ in 0..AGAIN {
+        all.merge(&judged(seed));
+        if all.violations > 0 {
+            break;
+        }
+    }
+    all
 }
 
 /// `ANABRANCH_SEED=7` runs that seed alone, `ANABRANCH_SEEDS=5000` so many, `ANABRANCH_SEEDS=5000..6000` these.
@@ -202,7 +229,11 @@ fn histories_under_faults_keep_every_promise() {
         .with_test_writer()
         .try_init();
     let began = Instant::now();
-    let all = run(seeds());
+    let seeds = seeds();
+    let all = match seeds.end - seeds.start {
+        1 => run_again(seeds.start),
+        _ => run(seeds),
+    };
     println!(
         "\n{} histories in virtual time, in {:.1} s:\n{all}",
         all.runs,
@@ -211,9 +242,11 @@ fn histories_under_faults_keep_every_promise() {
     assert_eq!(all.violations, 0, "the seeds are told above");
 }
 
+/// Needs `RUSTFLAGS="--cfg tokio_unstable"`: see [`sim::run`].
 #[test]
+#[cfg(tokio_unstable)]
 fn a_history_is_the_same_every_time() {
-    for seed in [3, 4, 5] {
+    for seed in 0..20 {
         let ((first, _), (second, _)) = (history(seed), history(seed));
         let both = first.events.iter().zip(&second.events).enumerate();
         for (place, (one, other)) in both {

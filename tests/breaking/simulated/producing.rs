@@ -52,6 +52,17 @@ pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut 
     }
 }
 
+/// One more message, when all trouble is over.
+pub async fn last_word(client: &Client, log: &Log) {
+    let mut config = producer::Config::default();
+    config.conn = client.connection();
+    let producer = Producer::builder().config(config).topic(TOPIC);
+    let producer = producer.build().unwrap();
+    let (id, message) = log.call(log.next_producer(), Order::OfCalls, PAYLOAD);
+    log.ended(id, &producer.send(message).await);
+    producer.close(LONG).await.unwrap();
+}
+
 struct Options {
     strategy: Strategy,
     messages: u32,

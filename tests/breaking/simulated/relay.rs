@@ -106,22 +106,29 @@ impl Relay {
     }
 
     async fn streams(&self, client: &Connection, server: &Connection) {
+        // The first one is the session, which ends with its connection and not alone.
+        let mut may_be_reset = false;
         while let Ok(near) = client.accept_bi().await {
             let Ok(far) = server.open_bi().await else {
                 break;
             };
-            tokio::spawn(self.clone().pipe(near, far));
+            tokio::spawn(self.clone().pipe(near, far, may_be_reset));
+            may_be_reset = true;
         }
         std::future::pending().await
     }
 
-    async fn pipe(self, near: (SendStream, RecvStream), far: (SendStream, RecvStream)) {
+    async fn pipe(
+        self,
+        near: (SendStream, RecvStream),
+        far: (SendStream, RecvStream),
+        may_be_reset: bool,
+    ) {
         let ended = CancellationToken::new();
-        let number = self
-            .shared
-            .lock()
-            .unwrap()
-            .enter(|s| &mut s.streams, &ended);
+        let number = may_be_reset.then(|| {
+            let mut shared = self.shared.lock().unwrap();
+            shared.enter(|s| &mut s.streams, &ended)
+        });
         let (mut near_send, mut near_recv) = near;
         let (mut far_send, mut far_recv) = far;
         let both = async {
@@ -138,7 +145,9 @@ impl Relay {
                 let _ = recv.stop(BY_THE_RELAY);
             }
         }
-        self.shared.lock().unwrap().streams.remove(&number);
+        if let Some(number) = number {
+            self.shared.lock().unwrap().streams.remove(&number);
+        }
     }
 }
 
