@@ -3,10 +3,12 @@
 //! ```text
 //! history      what happened, and the judge of it       pure
 //! simulated    histories in virtual time, by seed
+//! killed       real processes that are killed under load
 //! tally        the summary                              pure
 //! ```
 //!
-//! `cargo test --all-features --test breaking -- --nocapture` prints the summary. `ANABRANCH_SEEDS=5000` makes it long.
+//! `cargo test --all-features --test breaking -- --nocapture` prints the summary. `ANABRANCH_SEEDS=5000
+//! ANABRANCH_KILLS=200` make it long.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,5 +17,6 @@
 )]
 
 mod history;
+mod killed;
 mod simulated;
 mod tally;

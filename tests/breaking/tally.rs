@@ -10,6 +10,7 @@ pub enum Part {
     Operations,
     Outcomes,
     Faults,
+    Kills,
     Packets,
 }
 
@@ -19,6 +20,7 @@ impl Part {
             Self::Operations => "operations",
             Self::Outcomes => "outcomes",
             Self::Faults => "faults",
+            Self::Kills => "kills",
             Self::Packets => "packets",
         }
     }
