@@ -22,7 +22,8 @@
 //! | [`conn`] | TLS, the session, pings, and the one owner of reconnecting |
 //! | [`congestion`] | a congestion controller for links that lose; also for quinn alone |
 //! | [`wire`] | packets and batches; bytes in, packets out |
-//! | [`broker`] | the far end: streams, group commit, stores, subscriptions |
+//! | [`broker`] | the far end: streams, group commit, subscriptions |
+//! | [`store`] | where topics live: in memory, or a log on disk |
 //! | [`consumer`] | reading: credit, named positions, resuming |
 //! | [`metrics`] | every metric, what it means, and what a high value says |
 //! | `sim` | a simulated network in virtual time (feature `sim`) |
@@ -68,6 +69,8 @@ pub mod producer;
 pub mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "broker")]
+pub mod store;
 pub mod wire;
 
 #[cfg(feature = "broker")]

@@ -21,8 +21,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("congestion", &[]),
     ("conn", &["congestion", "wire"]),
     ("consumer", &["conn", "wire"]),
+    ("store", &["wire"]),
     ("producer", &["conn", "pool", "scaler", "wire"]),
-    ("broker", &["conn", "wire"]),
+    ("broker", &["conn", "store", "wire"]),
     (
         "lab",
         &[

@@ -59,9 +59,9 @@ mod outgoing;
 mod retention;
 mod running;
 mod session;
+mod sessions;
 mod shared;
 mod source;
-pub mod store;
 mod stream;
 mod subscription;
 #[cfg(test)]
@@ -74,6 +74,8 @@ pub use auth::{Pattern, PatternError, Permissions, TokenFileError, Tokens, Token
 pub use builder::{Builder, StartError};
 pub use config::{Config, DEFAULT_PORT, Limits, Retention};
 pub use running::{Broker, Handle, ServeError, ShutdownError};
+
+pub use crate::store;
 
 use crate::{
     metrics::broker as metrics,

@@ -34,7 +34,7 @@ use crate::{
     conn::Link,
     pool::PooledStream,
     time,
-    wire::{self, Failure, FailureCode, Packet},
+    wire::{self, FailureCode, Packet},
 };
 
 /// How long a lane waits before it asks the pool again after it got no stream.
@@ -70,7 +70,10 @@ enum End {
 
 impl Lane {
     pub(crate) fn new(core: Arc<Core>, road: Road, feed: Feed, retire: Arc<AtomicBool>) -> Self {
-        let batcher = Batcher::new(feed.index(), core.topic.clone());
+        let config = &core.config;
+        let batch_bytes = usize::try_from(config.batch_bytes).unwrap_or(usize::MAX);
+        let topic = core.topic.clone();
+        let batcher = Batcher::new(feed.index(), topic, batch_bytes, config.batch_messages);
         Self {
             core,
             road,
@@ -167,6 +170,10 @@ impl Lane {
             PooledStream::discard(stream);
             return End::Broken("the connection has changed");
         }
+        if !self.road.resumed(link).await {
+            PooledStream::discard(stream);
+            return End::Broken("the connection was lost before anything was written on it");
+        }
         self.written = 0;
         let core = Arc::clone(&self.core);
         self.core.gauges.lane(self.feed.index()).set_streaming(true);
@@ -255,7 +262,7 @@ impl Lane {
         self.prune();
         let gauge = self.core.gauges.lane(self.feed.index());
         let room = gauge.room(self.core.config.scaler.stream_window);
-        if room == 0 || !self.core.has_room() {
+        if room < self.core.least_room() || !self.core.has_room() {
             gauge.set_full(true);
             self.feed.pass();
             return false;
@@ -273,16 +280,13 @@ impl Lane {
         let mut late = Vec::new();
         let taken = self.feed.pull(
             run,
-            |message| oldest.is_some_and(|oldest| message.at <= oldest),
+            |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
             &mut self.batcher,
             &mut late,
         );
-        for (message, shard) in late {
-            if let Some(shard) = shard {
-                self.core.queue.keys.answered(shard, 1);
-            }
+        for (chunk, shard) in late {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            self.core.drop_queued(message, error);
+            self.core.drop_queued(chunk, shard, &error);
         }
         if taken > 0 {
             self.core.register(self.batcher.finish(), &mut self.mine);
@@ -329,33 +333,46 @@ impl Lane {
 async fn read_answers(core: &Core, answers: &mut Answers) -> End {
     loop {
         match answers.next().await {
-            Some(Ok(answer)) => {
-                if on_answer(core, answer).is_none() {
+            Some(Ok(answer)) => match on_answer(core, answer) {
+                Heard::Outcome => {}
+                Heard::LastWord => return End::Broken("the broker refused a batch of it"),
+                Heard::Nonsense => {
                     return End::Broken("the broker sent what makes no sense here");
                 }
-            }
+            },
             Some(Err(_)) => return End::Broken("the stream cannot be read"),
             None => return End::Broken("the broker ended the stream"),
         }
     }
 }
 
-/// Settles what an answer is about. `None` for a packet that is no answer.
-pub(crate) fn on_answer(core: &Core, answer: Packet) -> Option<()> {
+/// What an answer means for the stream that it came on.
+pub(crate) enum Heard {
+    /// It goes on.
+    Outcome,
+    /// The broker stores nothing more of it: a batch was refused, and none may be stored behind that before it is
+    /// known here, which it is now.
+    LastWord,
+    /// This is no answer.
+    Nonsense,
+}
+
+/// Settles what an answer is about.
+pub(crate) fn on_answer(core: &Core, answer: Packet) -> Heard {
     match answer {
-        Packet::Stored(stored) => core.stored(&stored),
-        // What a closing broker refuses goes to the next connection, within its deadline.
-        Packet::Refused(refused) if refused.failure.code == FailureCode::Closing => {}
-        Packet::Refused(refused) => {
-            let Failure { code, detail } = refused.failure;
-            let fate = match code {
-                FailureCode::StoreFailed | FailureCode::Unrecognised(_) => Fate::Unknown,
-                _ => Fate::NotStored,
-            };
-            let error = SendError::new(SendErrorKind::Refused(code), fate).detail(detail);
-            core.failed(refused.request, &error);
+        Packet::Stored(stored) => {
+            core.stored(&stored);
+            Heard::Outcome
         }
-        _ => return None,
+        Packet::Refused(refused) => {
+            match refused.failure.code {
+                // What a closing broker refuses goes to the next connection, what lies behind a refused batch to
+                // the next stream, both within their deadlines.
+                FailureCode::Closing | FailureCode::Behind => {}
+                _ => core.refused(refused),
+            }
+            Heard::LastWord
+        }
+        _ => Heard::Nonsense,
     }
-    Some(())
 }

@@ -6,18 +6,19 @@
 //!                       gauges ─▶ scaling policy ─▶ number of lanes, with a reason
 //! ```
 //!
-//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `queue.rs` and `keys.rs` hold
-//! it, `lane.rs` pulls it, `batcher.rs` packs it, `inflight.rs` remembers it, and `outcomes.rs` settles its
+//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `chunk.rs` encodes it, `queue.rs` and `keys.rs`
+//! hold its chunk, `lane.rs` pulls that, `batcher.rs` makes it a request, `inflight.rs` remembers it, and `outcomes.rs` settles its
 //! outcome, which `receipt.rs` brings to the caller.
 //!
 //! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
-//! the road of `send`, `streams.rs` how the pool gets its streams, `turn.rs` who may write, `deadlines.rs` when it is
+//! the road of `send`, `streams.rs` how the pool gets its streams, `resume.rs` what a reconnect brings to light, `turn.rs` who may write, `deadlines.rs` when it is
 //! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why.
 
 mod autoscale;
 mod batcher;
 mod budget;
 mod builder;
+mod chunk;
 mod config;
 mod core;
 mod deadlines;
@@ -37,6 +38,7 @@ mod parking;
 mod per_message;
 mod queue;
 mod receipt;
+mod resume;
 mod road;
 mod send;
 mod sink;
@@ -47,17 +49,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use autoscale::Lanes;
 pub use builder::{BuildError, Builder, StartError};
-pub use config::{Config, Strategy, WhenFull};
+pub use config::{Config, SameName, Strategy, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
 pub use receipt::{Ack, Receipt};
 pub use send::{Send, SendAsync};
 
-use self::{
-    handle::Handle,
-    intake::{Entered, Way},
-    sink::SinkState,
-};
+use self::{handle::Handle, intake::Way, sink::SinkState};
 use crate::{TopicName, conn::ConnectError, conn::LinkState, time};
 
 /// Sends messages to a broker. Clones are handles of the same producer.
@@ -122,9 +120,7 @@ impl Producer {
     /// [`SendErrorKind::Full`] where there is no room at once, [`SendErrorKind::TooLarge`],
     /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The message comes back in the error.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
-        match self.inner.core.enter(message.into(), Way::Lanes, false)? {
-            Entered::Accepted(receipt) | Entered::Waiting(_, receipt) => Ok(receipt),
-        }
+        self.inner.core.enter_now(message.into(), Way::Lanes)
     }
 
     /// Waits until everything accepted before this call has its outcome, at most `deadline`.
@@ -135,10 +131,11 @@ impl Producer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
-        let eras = &self.inner.core.eras;
-        time::timeout(deadline, eras.flush())
-            .await
-            .map_err(|_| FlushError { open: eras.open() })
+        let core = &self.inner.core;
+        let flushed = time::timeout(deadline, core.eras.flush()).await;
+        flushed.map_err(|_| FlushError {
+            open: core.budget.used().messages.into(),
+        })
     }
 
     /// Takes no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
