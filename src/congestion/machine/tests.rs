@@ -211,9 +211,6 @@ fn a_longer_round_trip_is_believed_once_the_pipe_was_drained() {
     assert!(path.goodput(2000 * MS) > 0.9);
     let least = path.machine.delay.least().unwrap();
     assert!(least >= 150 * MS, "{least:?}");
-    path.rtt = 50 * MS;
-    path.run(3000 * MS);
-    assert!(path.queue() < 20 * MS, "{:?}", path.queue());
 }
 
 #[test]
