@@ -37,6 +37,10 @@ pub enum BuildError {
     /// A certificate or key that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The spool's folder cannot be used.
+    #[cfg(feature = "spool")]
+    #[error("the spool cannot be opened: {0}")]
+    Spool(#[from] super::spool::OpenError),
 }
 
 impl From<conn::StartError> for BuildError {
@@ -147,6 +151,13 @@ impl Builder {
         self
     }
 
+    /// See [`Config::spool`].
+    #[cfg(feature = "spool")]
+    pub fn spool(mut self, spool: super::spool::Config) -> Self {
+        self.config.spool = Some(spool);
+        self
+    }
+
     /// See [`Config::delivery_timeout`].
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.config.delivery_timeout = timeout;
@@ -155,7 +166,8 @@ impl Builder {
 
     /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
     ///
-    /// Messages are taken from the start; they go out once there is a connection.
+    /// Messages are taken from the start; they go out once there is a connection. With a [spool](Config::spool), the calling
+    /// thread waits for the disk while its folder is opened.
     ///
     /// # Errors
     /// Every wrong field at once.
@@ -219,7 +231,11 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let links = supervisor.state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
     let road = Road::new(links, pool, tasks.stopped().clone());
-    let core = Arc::new(Core::new(config, topic));
+    #[cfg(feature = "spool")]
+    let core = Core::with_spool(config, topic)?;
+    #[cfg(not(feature = "spool"))]
+    let core = Core::new(config, topic);
+    let core = Arc::new(core);
     let (report, lanes) = watch::channel(Lanes::default());
 
     let ordered = Lane::new(
@@ -247,6 +263,10 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
         }
     }
     tasks.spawn(deadlines::keep(Arc::clone(&core), tasks.stopped().clone()));
+    #[cfg(feature = "spool")]
+    if let Some(spool) = &core.spool {
+        spool.start(&core, &road, &tasks);
+    }
     let handle = Handle::start(core, road, tasks, supervisor, lanes);
     Ok(Producer::from_handle(handle))
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+#[cfg(feature = "spool")]
+use super::spool::{self, OpenError, Spool};
 use super::{
     Config, Fate, SendError, SendErrorKind,
     batcher::Request,
@@ -60,14 +62,15 @@ pub(crate) struct Core {
 
     /// A full batch waits: nobody need linger any longer.
     pub(super) batch_door: Notify,
+
+    /// Where messages go that memory has no room for; `None` where that was not asked for.
+    #[cfg(feature = "spool")]
+    pub(super) spool: Option<Arc<Spool>>,
 }
 
 impl Core {
     pub(crate) fn new(config: Config, topic: TopicName) -> Self {
-        let limit = Cost {
-            messages: config.buffer_messages,
-            bytes: config.buffer_bytes,
-        };
+        let limit = Self::limit_of(&config);
         Self {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
@@ -89,7 +92,41 @@ impl Core {
             deadline_watched: AtomicU64::new(u64::MAX),
             base: time::now(),
             batch_door: Notify::new(),
+            #[cfg(feature = "spool")]
+            spool: None,
         }
+    }
+
+    /// The same, with the spool that `config` asks for. Waits for the disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn with_spool(config: Config, topic: TopicName) -> Result<Self, OpenError> {
+        let buffer = Cost {
+            messages: config.buffer_messages,
+            bytes: config.buffer_bytes,
+        };
+        let asked = config.spool.clone();
+        let mut core = Self::new(config, topic);
+        if let Some(asked) = asked {
+            core.spool = Some(Arc::new(Spool::open(asked, spool::staging(buffer))?));
+        }
+        Ok(core)
+    }
+
+    /// What the budget may hold.
+    fn limit_of(config: &Config) -> Cost {
+        let buffer = Cost {
+            messages: config.buffer_messages,
+            bytes: config.buffer_bytes,
+        };
+        #[cfg(feature = "spool")]
+        if config.spool.is_some() {
+            let staging = spool::staging(buffer);
+            return Cost {
+                messages: buffer.messages - staging.messages,
+                bytes: buffer.bytes - staging.bytes,
+            };
+        }
+        buffer
     }
 
     /// The broker's own limits are known.

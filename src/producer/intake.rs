@@ -32,7 +32,7 @@ pub(crate) enum Way {
 /// A message in front of the budget, with the way it will go.
 #[derive(Debug)]
 pub(crate) struct Applicant {
-    queued: Queued,
+    pub(super) queued: Queued,
     way: Way,
 }
 
@@ -74,6 +74,21 @@ impl Core {
             },
             way,
         };
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.enter(self, applicant, receipt, wait);
+        }
+        self.enter_memory(applicant, receipt, wait)
+    }
+
+    /// The usual way in.
+    pub(super) fn enter_memory(
+        &self,
+        applicant: Applicant,
+        receipt: Receipt,
+        wait: bool,
+    ) -> Result<Entered, SendError> {
+        let cost = applicant.queued.cost;
         if !wait {
             if !self.budget.try_take(cost) {
                 return Err(self.reject(SendErrorKind::Full, applicant));
@@ -90,7 +105,7 @@ impl Core {
     }
 
     /// An applicant that holds its budget is accepted, unless the producer has ended meanwhile.
-    fn admit(&self, applicant: Applicant) -> Result<(), SendError> {
+    pub(super) fn admit(&self, applicant: Applicant) -> Result<(), SendError> {
         if self.ended.load(Ordering::SeqCst) {
             let mut admitted = Vec::new();
             self.budget.release(applicant.queued.cost, &mut admitted);
@@ -101,8 +116,13 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn accept(&self, Applicant { mut queued, way }: Applicant) {
-        queued.era = self.eras.accept();
+    pub(super) fn accept(&self, mut applicant: Applicant) {
+        applicant.queued.era = self.eras.accept();
+        self.enqueue(applicant);
+    }
+
+    /// Puts an accepted message where a lane finds it.
+    pub(super) fn enqueue(&self, Applicant { queued, way }: Applicant) {
         match way {
             Way::Lanes => {
                 let waiting = self.queue.push(queued);
@@ -130,9 +150,14 @@ impl Core {
         ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
-        self.budget
-            .poll_admitted(ticket, cx)
-            .map_err(|applicant| self.reject(SendErrorKind::Closed, applicant))
+        #[cfg(feature = "spool")]
+        let entered = match &self.spool {
+            Some(spool) => spool.poll_entered(self, ticket, cx),
+            None => self.budget.poll_admitted(ticket, cx),
+        };
+        #[cfg(not(feature = "spool"))]
+        let entered = self.budget.poll_admitted(ticket, cx);
+        entered.map_err(|applicant| self.reject(SendErrorKind::Closed, applicant))
     }
 
     /// Why a message that was not accepted is not; counted.
@@ -144,13 +169,17 @@ impl Core {
         }
     }
 
-    fn reject(&self, kind: SendErrorKind, applicant: Applicant) -> SendError {
+    pub(super) fn reject(&self, kind: SendErrorKind, applicant: Applicant) -> SendError {
         self.rejected(kind).message(applicant.into_message())
     }
 
     /// Gives back the place of an applicant who does not want to wait any longer; the message comes back
     /// unless it was accepted before.
     pub(crate) fn leave(&self, ticket: Ticket) -> Option<Message> {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.leave(self, ticket).map(Applicant::into_message);
+        }
         let mut admitted = Vec::new();
         let applicant = self.budget.leave(ticket, &mut admitted);
         self.accept_all(admitted);
@@ -166,6 +195,10 @@ impl Core {
     /// Nobody enters any more; those who wait for room get their messages back.
     pub(crate) fn close_entrance(&self) {
         self.budget.close();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            spool.close_entrance();
+        }
     }
 }
 

@@ -107,6 +107,12 @@ impl Core {
                 self.eras.resolved(era, messages);
             }
         }
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool
+            && self.budget.used().messages == 0
+        {
+            spool.on_memory_whole();
+        }
     }
 
     /// A message that no lane took in time.
@@ -147,6 +153,10 @@ impl Core {
             self.fail(request, &error.clone().with_fate(fate));
         }
         left.extend(self.abandon_queued());
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            left.extend(spool.end(self, error));
+        }
         left
     }
 
