@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -65,7 +65,7 @@ pub(crate) struct Core {
 
     /// Where messages go that memory has no room for; `None` where that was not asked for.
     #[cfg(feature = "spool")]
-    pub(super) spool: Option<Arc<Spool>>,
+    pub(super) spool: Option<std::sync::Arc<Spool>>,
 }
 
 impl Core {
@@ -107,7 +107,10 @@ impl Core {
         let asked = config.spool.clone();
         let mut core = Self::new(config, topic);
         if let Some(asked) = asked {
-            core.spool = Some(Arc::new(Spool::open(asked, spool::staging(buffer))?));
+            core.spool = Some(std::sync::Arc::new(Spool::open(
+                asked,
+                spool::staging(buffer),
+            )?));
         }
         Ok(core)
     }

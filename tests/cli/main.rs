@@ -16,5 +16,6 @@ mod interrupt;
 mod order;
 mod outage;
 mod serve;
+mod spool;
 mod support;
 mod text;

@@ -1,6 +1,9 @@
 //! The spool: what a producer cannot hold while no server can be reached goes to disk, and from there to the broker.
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    missing_debug_implementations,
     unreachable_pub,
     dead_code,
     reason = "a test may panic, and has no public names"

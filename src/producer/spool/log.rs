@@ -9,7 +9,7 @@
 //! - `planned`: what lies between `done` and it was, or may have been, sent as one piece, and must be sent as the same
 //!   piece again: entries are joined into larger batches, and a request id has to mean the same messages each time.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use futures_util::FutureExt;
 
@@ -82,17 +82,15 @@ fn not_written(error: StoreError) -> LogError {
 impl Log {
     /// Opens the folder. Waits for the disk.
     pub(super) fn open(config: &Config) -> Result<Self, OpenError> {
-        let mut log = LogConfig::default();
-        log.memtable_bytes = MEMTABLE;
-        log.cache_bytes = CACHE;
-        log.min_free_bytes = config.min_free_bytes;
-        Self::open_with(&config.folder, log)
-    }
-
-    pub(super) fn open_with(folder: &Path, config: LogConfig) -> Result<Self, OpenError> {
+        let log = LogConfig {
+            memtable_bytes: MEMTABLE,
+            cache_bytes: CACHE,
+            min_free_bytes: config.min_free_bytes,
+            ..LogConfig::default()
+        };
         let name = |name| TopicName::new(name).expect("a topic's name");
         Ok(Self {
-            store: LogStore::open_here(folder.to_path_buf(), config)?,
+            store: LogStore::open_here(config.folder.clone(), log)?,
             entries: name("entries"),
             identity: name("identity"),
         })
