@@ -114,7 +114,12 @@ impl Autoscale {
         self.carry_out(&load, decision);
         let streams = self.staying().count();
         let threshold = self.policy.backlog_threshold(streams);
-        self.core.backlog_edge.store(threshold, Ordering::Relaxed);
+        // Of a backlog that is there already, nobody need tell.
+        let edge = match load.queued_messages < threshold {
+            true => threshold,
+            false => usize::MAX,
+        };
+        self.core.backlog_edge.store(edge, Ordering::Relaxed);
         self.core
             .scaler_quiet
             .store(load.is_quiet(), Ordering::SeqCst);

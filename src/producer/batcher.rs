@@ -1,10 +1,12 @@
-//! Pure: messages of one run become batches, one for each topic in the run.
+//! Pure: the chunks of one run become batches, and batches requests.
+//!
+//! A chunk is a batch already, but for its checksum. Small ones of one topic are joined: then their records are copied, once.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use super::{budget::Cost, keys::ShardId, queue::Queued, receipt::Slot};
+use super::{budget::Cost, chunk::Chunk, keys::ShardId, receipt::Promise};
 use crate::{TopicName, wire::BatchBuilder};
 
 /// A batch on its way, with all that its outcome will settle.
@@ -12,13 +14,15 @@ use crate::{TopicName, wire::BatchBuilder};
 pub(crate) struct Request {
     pub(crate) topic: TopicName,
     pub(crate) batch: Bytes,
-    /// One for each message, in the batch's order.
-    pub(crate) slots: Vec<Slot>,
+    /// Messages in the batch.
+    pub(crate) messages: usize,
+    /// Whose messages these are, in the batch's order.
+    pub(crate) parts: Vec<Part>,
     /// Budget held until the outcome.
     pub(crate) cost: Cost,
     /// Messages taken from each ordered sub-queue.
     pub(crate) shards: Vec<(ShardId, usize)>,
-    /// Messages of even and of odd eras.
+    /// Chunks of even and of odd eras.
     pub(crate) eras: [u64; 2],
     /// The earliest call among its messages: the delivery deadline counts from here.
     pub(crate) at: Instant,
@@ -30,115 +34,157 @@ pub(crate) struct Request {
     pub(crate) attempts: u32,
 }
 
+/// The messages of one chunk.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) messages: usize,
+}
+
+impl Request {
+    /// The request of a chunk that nobody sends.
+    pub(crate) fn unsent(chunk: Chunk, shard: Option<ShardId>, own: &TopicName) -> Self {
+        Open::new(chunk, shard, usize::MAX, own).finish()
+    }
+
+    fn add(&mut self, chunk: &Chunk, shard: Option<ShardId>) {
+        let messages = chunk.messages();
+        self.messages += messages;
+        self.parts.push(Part {
+            promise: Arc::clone(&chunk.promise),
+            messages,
+        });
+        self.cost.add(chunk.cost);
+        self.eras[usize::from(chunk.era & 1 == 1)] += 1;
+        self.at = self.at.min(chunk.called());
+        if let Some(shard) = shard {
+            match self.shards.iter_mut().find(|s| s.0 == shard) {
+                Some(entry) => entry.1 += messages,
+                None => self.shards.push((shard, messages)),
+            }
+        }
+    }
+}
+
 /// Gathers one run.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     lane: usize,
     topic: TopicName,
+    /// Bytes and messages of a batch that is joined, at most.
+    bytes: usize,
+    messages: usize,
     open: Vec<Open>,
-    /// Builders without content, kept for their memory.
-    spare: Vec<BatchBuilder>,
 }
 
 #[derive(Debug)]
 struct Open {
-    builder: BatchBuilder,
+    records: BatchBuilder,
     request: Request,
 }
 
-/// Builders kept for the next run.
-const SPARE: usize = 4;
+impl Open {
+    fn new(chunk: Chunk, shard: Option<ShardId>, lane: usize, own: &TopicName) -> Self {
+        let mut request = Request {
+            topic: chunk.topic.clone().unwrap_or_else(|| own.clone()),
+            batch: Bytes::new(),
+            messages: 0,
+            parts: Vec::with_capacity(1),
+            cost: Cost::default(),
+            shards: Vec::new(),
+            eras: [0; 2],
+            at: chunk.called(),
+            lane,
+            written: None,
+            attempts: 0,
+        };
+        request.add(&chunk, shard);
+        Self {
+            records: chunk.records,
+            request,
+        }
+    }
+
+    fn finish(mut self) -> Request {
+        self.request.batch = self.records.finish();
+        self.request
+    }
+}
 
 impl Batcher {
-    /// For messages without a topic of their own: `topic`.
-    pub(crate) const fn new(lane: usize, topic: TopicName) -> Self {
+    /// For messages without a topic of their own: `topic`. Batches that are joined of several chunks have at most so many
+    /// bytes and messages.
+    pub(crate) const fn new(lane: usize, topic: TopicName, bytes: usize, messages: usize) -> Self {
         Self {
             lane,
             topic,
+            bytes,
+            messages,
             open: Vec::new(),
-            spare: Vec::new(),
         }
     }
 
-    pub(crate) fn push(&mut self, message: Queued, shard: Option<ShardId>) {
-        let place = self.place(message.topic.as_ref(), message.at);
-        let Open { builder, request } = &mut self.open[place];
-        builder.push(&message.record);
-        request.slots.push(message.slot);
-        request.cost.add(message.cost);
-        request.eras[usize::from(message.era & 1 == 1)] += 1;
-        request.at = request.at.min(message.at);
-        if let Some(shard) = shard {
-            match request.shards.iter_mut().find(|s| s.0 == shard) {
-                Some(entry) => entry.1 += 1,
-                None => request.shards.push((shard, 1)),
-            }
-        }
-    }
-
-    fn place(&mut self, topic: Option<&TopicName>, at: Instant) -> usize {
-        let topic = topic.unwrap_or(&self.topic);
-        if let Some(place) = self.open.iter().position(|o| o.request.topic == *topic) {
-            return place;
-        }
-        self.open.push(Open {
-            builder: self.spare.pop().unwrap_or_else(|| BatchBuilder::new(0)),
-            request: Request {
-                topic: topic.clone(),
-                batch: Bytes::new(),
-                slots: Vec::new(),
-                cost: Cost::default(),
-                shards: Vec::new(),
-                eras: [0; 2],
-                at,
-                lane: self.lane,
-                written: None,
-                attempts: 0,
-            },
-        });
-        self.open.len() - 1
-    }
-
-    /// Ends the run: its batches, in the order in which their topics first came.
-    pub(crate) fn finish(&mut self) -> Vec<Request> {
-        let mut sealed = Vec::with_capacity(self.open.len());
-        for Open {
-            mut builder,
-            mut request,
-        } in self.open.drain(..)
+    pub(crate) fn push(&mut self, chunk: Chunk, shard: Option<ShardId>) {
+        let topic = chunk.topic.as_ref().unwrap_or(&self.topic);
+        // The last one of this topic and no earlier one, or chunks of one key could change places.
+        let last = self.open.iter_mut().rev();
+        let last = last.into_iter().find(|open| open.request.topic == *topic);
+        if let Some(open) = last
+            && open.records.base_time() == chunk.records.base_time()
+            && open.records.len() + chunk.len() <= self.bytes
+            && open.request.messages + chunk.messages() <= self.messages
         {
-            request.batch = builder.finish();
-            sealed.push(request);
-            if self.spare.len() < SPARE {
-                self.spare.push(builder);
-            }
+            open.records.append(&chunk.records);
+            open.request.add(&chunk, shard);
+            return;
         }
-        sealed
+        let open = Open::new(chunk, shard, self.lane, &self.topic);
+        self.open.push(open);
+    }
+
+    /// Ends the run: its batches, in the order in which they were begun.
+    pub(crate) fn finish(&mut self) -> impl ExactSizeIterator<Item = Request> {
+        self.open.drain(..).map(Open::finish)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
-        producer::receipt,
+        Timestamp,
+        producer::chunk::{Entry, Opening},
         wire::{Batch, Record},
     };
 
-    fn message(topic: Option<&str>, payload: &'static str, era: u64) -> Queued {
-        let (slot, _) = receipt::slot();
-        Queued {
-            record: Record {
-                payload: payload.into(),
-                ..Record::default()
-            },
-            topic: topic.map(|t| TopicName::new(t).unwrap()),
-            slot,
+    fn chunk(topic: Option<&str>, payload: &'static str, wall: u64, era: u64) -> Chunk {
+        let now = crate::time::now();
+        let record = Record {
+            payload: payload.into(),
+            ..Record::default()
+        };
+        let topic = topic.map(|t| TopicName::new(t).unwrap());
+        let entry = Entry {
+            record: &record,
+            topic: topic.as_ref(),
             len: 8,
             cost: Cost::one(8),
-            at: crate::time::now(),
+            at: 0,
+            promise: None,
+        };
+        let opening = Opening {
+            now,
+            nanos: 0,
+            wall: Timestamp(wall),
             era,
-        }
+        };
+        Chunk::open(&entry, opening, 0).0
+    }
+
+    fn batcher() -> Batcher {
+        Batcher::new(2, TopicName::new("own").unwrap(), 1000, 100)
     }
 
     fn payloads(request: &Request) -> Vec<Bytes> {
@@ -148,22 +194,22 @@ mod tests {
 
     #[test]
     fn a_run_becomes_one_batch_a_topic_and_keeps_the_order_within_each() {
-        let mut batcher = Batcher::new(2, TopicName::new("own").unwrap());
+        let mut batcher = batcher();
         for (topic, payload, era, shard) in [
             (None, "a", 0, None),
             (Some("other"), "b", 0, Some(7)),
             (None, "c", 1, Some(3)),
             (Some("own"), "d", 1, Some(3)),
         ] {
-            batcher.push(message(topic, payload, era), shard);
+            batcher.push(chunk(topic, payload, 0, era), shard);
         }
-        let requests = batcher.finish();
+        let requests: Vec<_> = batcher.finish().collect();
         assert_eq!(requests.len(), 2);
         assert_eq!(requests[0].topic.as_str(), "own");
         assert_eq!(payloads(&requests[0]), ["a", "c", "d"]);
         assert_eq!(requests[0].shards, [(3, 2)]);
         assert_eq!(requests[0].eras, [1, 2]);
-        assert_eq!(requests[0].slots.len(), 3);
+        assert_eq!((requests[0].messages, requests[0].parts.len()), (3, 3));
         assert_eq!(
             requests[0].cost,
             Cost {
@@ -173,6 +219,27 @@ mod tests {
         );
         assert_eq!(requests[1].topic.as_str(), "other");
         assert_eq!(payloads(&requests[1]), ["b"]);
-        assert!(batcher.finish().is_empty());
+        assert_eq!(batcher.finish().len(), 0);
+    }
+
+    #[test]
+    fn chunks_that_do_not_fit_together_keep_their_order_in_several_batches() {
+        let mut batcher = batcher();
+        let far = u64::try_from(Duration::from_secs(9).as_millis()).unwrap();
+        for (payload, wall) in [("a", 0), ("b", far), ("c", 0), ("d", 0)] {
+            batcher.push(chunk(None, payload, wall, 0), Some(1));
+        }
+        let batches: Vec<_> = batcher.finish().map(|r| payloads(&r)).collect();
+        assert_eq!(batches, [vec!["a"], vec!["b"], vec!["c", "d"]]);
+    }
+
+    #[test]
+    fn a_joined_batch_stays_within_its_bounds() {
+        let mut batcher = Batcher::new(0, TopicName::new("own").unwrap(), 1000, 2);
+        for payload in ["a", "b", "c"] {
+            batcher.push(chunk(None, payload, 0, 0), None);
+        }
+        let batches: Vec<_> = batcher.finish().map(|r| payloads(&r)).collect();
+        assert_eq!(batches, [vec!["a", "b"], vec!["c"]]);
     }
 }

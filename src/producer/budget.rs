@@ -108,7 +108,6 @@ impl<T> Budget<T> {
     }
 
     /// What is taken now.
-    #[cfg(any(test, feature = "spool"))]
     pub(crate) fn used(&self) -> Cost {
         unpack(self.used.load(Ordering::Relaxed))
     }

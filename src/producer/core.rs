@@ -6,7 +6,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -26,6 +26,14 @@ use super::{
 };
 use crate::{RequestId, TopicName, metrics::producer as metrics, time, wire::Connected};
 
+/// How large a run may be before the broker has told its longest frame.
+const RUN_BEFORE_LIMIT: u64 = 1 << 20;
+/// So many chunks of full size at least are in a lane's window.
+const CHUNKS_OF_WINDOW: u64 = 4;
+/// The calls of one chunk lie within a second, or within so many parts of the delivery timeout.
+const MAX_SPREAD: Duration = Duration::from_secs(1);
+const SPREAD_OF_TIMEOUT: u32 = 64;
+
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -44,6 +52,13 @@ pub(crate) struct Core {
     pub(super) max_message: AtomicU64,
     /// What fits into the broker's longest frame, the last message not counted.
     max_run: AtomicU64,
+    /// How large a chunk may become before the next one is begun. Written by lanes, by what a run should be.
+    pub(super) chunk_bytes: AtomicUsize,
+    /// The same in messages.
+    pub(super) chunk_messages: AtomicUsize,
+    /// How far apart the calls of one chunk may be: by so much earlier than its own deadline a message may expire.
+    /// In nanoseconds.
+    pub(super) spread: u64,
 
     /// The scaler should look: the backlog crossed its edge, or there is work again after a quiet time.
     pub(crate) scaler_door: Notify,
@@ -70,18 +85,25 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config, topic: TopicName) -> Self {
+        let base = time::now();
         let limit = Self::limit_of(&config);
         Self {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
-            max_run: AtomicU64::new(u64::MAX),
+            max_run: AtomicU64::new(RUN_BEFORE_LIMIT),
+            chunk_bytes: AtomicUsize::new(chunk_bytes(
+                &config,
+                config.batch_bytes.min(RUN_BEFORE_LIMIT),
+            )),
+            chunk_messages: AtomicUsize::new(config.batch_messages),
+            spread: nanos((config.delivery_timeout / SPREAD_OF_TIMEOUT).min(MAX_SPREAD)),
             config,
             topic,
             budget: Budget::new(limit),
-            queue: Queue::new(time::now()),
+            queue: Queue::new(base),
             ordered: OrderedQueue::new(),
             eras: Eras::new(),
-            gauges: Gauges::new(time::now()),
+            gauges: Gauges::new(base),
             inflight: Mutex::new(InFlight::new()),
             ended: AtomicBool::new(false),
             scaler_door: Notify::new(),
@@ -90,7 +112,7 @@ impl Core {
             scaler_quiet: AtomicBool::new(false),
             deadline_door: Notify::new(),
             deadline_watched: AtomicU64::new(u64::MAX),
-            base: time::now(),
+            base,
             batch_door: Notify::new(),
             #[cfg(feature = "spool")]
             spool: None,
@@ -164,15 +186,36 @@ impl Core {
     pub(crate) fn run_bytes(&self) -> u64 {
         let lanes = self.gauges.scaled().iter().filter(|l| l.is_open()).count();
         let share = self.queue.bytes() / lanes.max(1) as u64;
-        share
-            .max(self.config.run_bytes)
-            .min(self.config.batch_bytes)
-            .min(self.max_run.load(Ordering::Relaxed))
+        let most = self
+            .config
+            .batch_bytes
+            .min(self.max_run.load(Ordering::Relaxed));
+        let run = share.max(self.config.run_bytes).min(most);
+        // A lane that is alone takes all there is in any case.
+        let chunk = if lanes > 1 { run } else { most };
+        self.chunk_bytes
+            .store(chunk_bytes(&self.config, chunk), Ordering::Relaxed);
+        run
+    }
+
+    /// With less room than this in its window a lane waits: it takes whole chunks, and comes as near to its window as they do.
+    pub(crate) fn least_room(&self) -> u64 {
+        let chunk = self.chunk_bytes.load(Ordering::Relaxed) as u64;
+        (chunk / 2).clamp(1, self.config.scaler.stream_window.max(1))
+    }
+
+    /// Every message is a chunk of its own from now on.
+    pub(crate) fn single_messages(&self) {
+        self.chunk_messages.store(1, Ordering::Relaxed);
     }
 
     /// Registers a run's batches in order and appends their ids. Where the producer has ended, they get their
     /// outcome instead.
-    pub(crate) fn register(&self, requests: Vec<Request>, ids: &mut VecDeque<RequestId>) {
+    pub(crate) fn register(
+        &self,
+        requests: impl Iterator<Item = Request>,
+        ids: &mut VecDeque<RequestId>,
+    ) {
         let now = time::now();
         let mut refused = Vec::new();
         let mut earliest = None;
@@ -183,7 +226,7 @@ impl Core {
                 continue;
             }
             metrics::batched(
-                request.slots.len(),
+                request.messages,
                 request.batch.len(),
                 now.saturating_duration_since(request.at),
             );
@@ -205,6 +248,18 @@ impl Core {
     pub(crate) fn watch_deadline(&self, at: Option<Instant>) {
         let watched = at.map_or(u64::MAX, |at| self.micros(at));
         self.deadline_watched.store(watched, Ordering::SeqCst);
+    }
+
+    /// A moment in nanoseconds since the producer began.
+    #[inline]
+    pub(super) fn nanos(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.base))
+    }
+
+    /// The moment that is so many nanoseconds after the producer began.
+    #[cfg(feature = "spool")]
+    pub(super) fn moment(&self, nanos: u64) -> Instant {
+        self.base + Duration::from_nanos(nanos)
     }
 
     pub(super) fn micros(&self, at: Instant) -> u64 {
@@ -242,8 +297,32 @@ impl Core {
         at + self.config.delivery_timeout
     }
 
+    /// Messages without an outcome.
+    pub(crate) fn open(&self) -> u64 {
+        let open = u64::from(self.budget.used().messages);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return open + spool.unsettled();
+        }
+        open
+    }
+
     /// Whether [`Core::end`] was called.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
+}
+
+/// For less than five hundred years.
+#[inline]
+fn nanos(time: Duration) -> u64 {
+    time.as_secs()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.subsec_nanos().into())
+}
+
+/// How large a chunk may become where it should have `wanted` bytes: a lane has several in its window.
+fn chunk_bytes(config: &Config, wanted: u64) -> usize {
+    let most = (config.scaler.stream_window / CHUNKS_OF_WINDOW).max(config.run_bytes);
+    usize::try_from(wanted.min(most)).unwrap_or(usize::MAX)
 }

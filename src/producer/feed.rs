@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{
     batcher::Batcher,
+    chunk::Chunk,
     core::Core,
     keys::{Owned, ShardId},
     parking::MAX_LANES,
-    queue::{Queued, Run},
+    queue::Run,
 };
 
 /// The place of the ordered lane among the gauges.
@@ -65,19 +66,19 @@ impl Feed {
         matches!(self.source, Source::Shared { lane: 1.., .. })
     }
 
-    /// Takes a run. Messages that `is_late` are handed back instead of batched, and count as taken.
+    /// Takes a run. Chunks that are late are handed back instead of batched, and count as taken.
     pub(crate) fn pull(
         &mut self,
         run: Run,
-        is_late: impl Fn(&Queued) -> bool,
+        is_late: impl Fn(&Chunk) -> bool,
         batcher: &mut Batcher,
-        late: &mut Vec<(Queued, Option<ShardId>)>,
+        late: &mut Vec<(Chunk, Option<ShardId>)>,
     ) -> u64 {
-        let taker = |message: Queued, shard| {
-            if is_late(&message) {
-                late.push((message, shard));
+        let taker = |chunk: Chunk, shard| {
+            if is_late(&chunk) {
+                late.push((chunk, shard));
             } else {
-                batcher.push(message, shard);
+                batcher.push(chunk, shard);
             }
         };
         match &mut self.source {
@@ -102,7 +103,7 @@ impl Feed {
             }
             Source::Ordered => {
                 let mut taker = taker;
-                self.core.ordered.pull(run, |m| taker(m, None))
+                self.core.ordered.pull(run, |chunk| taker(chunk, None))
             }
         }
     }

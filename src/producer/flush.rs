@@ -1,7 +1,7 @@
 //! Eras: how a flush knows that everything accepted before it has its outcome.
 //!
-//! Messages are counted by the era in which they were accepted. A flush begins a new era and waits until nothing
-//! of the earlier ones is open; what is accepted meanwhile belongs to the new era and does not hold it up.
+//! Chunks are counted by the era in which they were begun, and a chunk takes messages of its era alone. A flush begins a new era
+//! and waits until nothing of the earlier ones is open; what is accepted meanwhile belongs to the new era and does not hold it up.
 //! Two counters are enough: an era begins only when the one before the last is over.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Eras {
     current: AtomicU64,
-    /// Open messages of even and of odd eras.
+    /// Open chunks of even and of odd eras.
     open: [AtomicU64; 2],
     changed: Notify,
     /// Flushes take turns.
@@ -32,23 +32,23 @@ impl Eras {
         }
     }
 
-    /// A message is accepted: the era it belongs to.
-    pub(crate) fn accept(&self) -> u64 {
-        let era = self.current.load(Ordering::SeqCst);
+    /// The era that is now.
+    pub(crate) fn current(&self) -> u64 {
+        self.current.load(Ordering::SeqCst)
+    }
+
+    /// A chunk is begun: the era it belongs to.
+    pub(crate) fn begin(&self) -> u64 {
+        let era = self.current();
         self.open[parity(era)].fetch_add(1, Ordering::SeqCst);
         era
     }
 
-    /// So many messages of this era have their outcome.
-    pub(crate) fn resolved(&self, era: u64, messages: u64) {
-        if self.open[parity(era)].fetch_sub(messages, Ordering::SeqCst) == messages {
+    /// So many chunks of this era have their outcome.
+    pub(crate) fn resolved(&self, era: u64, chunks: u64) {
+        if self.open[parity(era)].fetch_sub(chunks, Ordering::SeqCst) == chunks {
             self.changed.notify_waiters();
         }
-    }
-
-    /// Messages without an outcome.
-    pub(crate) fn open(&self) -> u64 {
-        self.open.iter().map(|o| o.load(Ordering::SeqCst)).sum()
     }
 
     /// Waits until everything accepted before the call has its outcome.
@@ -65,7 +65,7 @@ impl Eras {
         self.over(era).await;
     }
 
-    /// Waits until no message of eras of this parity is open.
+    /// Waits until no chunk of eras of this parity is open.
     async fn over(&self, era: u64) {
         loop {
             let changed = self.changed.notified();
@@ -88,27 +88,26 @@ mod tests {
     #[tokio::test]
     async fn a_flush_waits_for_what_came_before_it_and_for_nothing_else() {
         let eras = Eras::new();
-        let before = eras.accept();
+        let before = eras.begin();
         let flush = eras.flush();
         tokio::pin!(flush);
         assert!(poll!(&mut flush).is_pending());
-        let after = eras.accept();
+        let after = eras.begin();
         assert_ne!(before, after);
         eras.resolved(before, 1);
         assert!(poll!(&mut flush).is_ready());
-        assert_eq!(eras.open(), 1);
     }
 
     #[tokio::test]
     async fn a_flush_after_one_that_was_given_up_waits_for_both() {
         let eras = Eras::new();
-        let first = eras.accept();
+        let first = eras.begin();
         {
             let given_up = eras.flush();
             tokio::pin!(given_up);
             assert!(poll!(&mut given_up).is_pending());
         }
-        let second = eras.accept();
+        let second = eras.begin();
         let flush = eras.flush();
         tokio::pin!(flush);
         assert!(poll!(&mut flush).is_pending());

@@ -68,8 +68,7 @@ impl Gauges {
 
     pub(crate) fn registered(&self, now: Instant, request: &Request) {
         let lane = self.lane(request.lane);
-        lane.messages
-            .fetch_add(request.slots.len(), Ordering::Relaxed);
+        lane.messages.fetch_add(request.messages, Ordering::Relaxed);
         let before = lane
             .bytes
             .fetch_add(request.batch.len() as u64, Ordering::Relaxed);
@@ -90,8 +89,7 @@ impl Gauges {
 
     pub(crate) fn ended(&self, now: Instant, request: &Request) {
         let lane = self.lane(request.lane);
-        lane.messages
-            .fetch_sub(request.slots.len(), Ordering::Relaxed);
+        lane.messages.fetch_sub(request.messages, Ordering::Relaxed);
         lane.bytes
             .fetch_sub(request.batch.len() as u64, Ordering::Relaxed);
         lane.progress.store(self.micros(now), Ordering::Relaxed);

@@ -1,20 +1,22 @@
 //! The way in: a message finds room in the budget, or its place among those that wait.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
+
+use tokio::sync::oneshot;
 
 use super::{
     Fate, Message, SendError, SendErrorKind,
     budget::{Cost, Entrance, Ticket},
+    chunk::{Bounds, Entry, Opening},
     core::Core,
-    queue::Queued,
-    receipt::{self, Receipt},
+    receipt::{Promise, Receipt},
 };
 use crate::{Timestamp, metrics::producer as metrics, time, wire::encoded_len};
 
-/// What a message costs of the budget beside its content: the memory of its place in the queue and of its receipt.
+/// What a message costs of the budget beside its content: the memory of its place in a chunk and of its receipt.
 pub(crate) const MESSAGE_OVERHEAD: u64 = 256;
 
 /// What framing may add to a message of the largest size. Only a message of very many headers has more.
@@ -29,135 +31,231 @@ pub(crate) enum Way {
     Ordered,
 }
 
-/// A message in front of the budget, with the way it will go.
+/// What a message is to the budget and to its line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// The most bytes it takes in a batch.
+    pub(super) encoded: usize,
+    pub(super) cost: Cost,
+}
+
+/// A message that waits for room, with the way it will go.
 #[derive(Debug)]
 pub(crate) struct Applicant {
-    pub(super) queued: Queued,
-    way: Way,
+    pub(super) message: Message,
+    pub(super) way: Way,
+    pub(super) size: Size,
+    /// The call, in nanoseconds since the producer began.
+    pub(super) at: u64,
+    /// Its receipt goes here once it is accepted.
+    pub(super) receipt: oneshot::Sender<Receipt>,
 }
 
 /// What a call that sends gets.
 pub(crate) enum Entered {
     Accepted(Receipt),
-    Waiting(Ticket, Receipt),
+    Waiting(Ticket, oneshot::Receiver<Receipt>),
 }
 
 impl Core {
     /// Takes a message in, or gives it its place among those that wait for room.
-    pub(crate) fn enter(
-        &self,
-        message: Message,
-        way: Way,
-        wait: bool,
-    ) -> Result<Entered, SendError> {
-        let len = message.content_len() as u64;
-        let encoded = encoded_len(&message.record) as u64;
-        let most = self.max_message.load(Ordering::Relaxed);
-        if len > most || encoded > most + FRAMING {
-            return Err(self.rejected(SendErrorKind::TooLarge).message(message));
-        }
-        let Message { mut record, topic } = message;
-        if record.time == Timestamp::default() {
-            record.time = time::timestamp();
-        }
-        let (slot, receipt) = receipt::slot();
-        let cost = Cost::one(len + MESSAGE_OVERHEAD);
-        let applicant = Applicant {
-            queued: Queued {
-                record,
-                topic,
-                slot,
-                len: encoded,
-                cost,
-                at: time::now(),
-                era: 0,
-            },
-            way,
+    pub(crate) fn enter(&self, message: Message, way: Way) -> Result<Entered, SendError> {
+        let Some(size) = self.size(&message) else {
+            return Err(self.reject(SendErrorKind::TooLarge, message));
         };
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
-            return spool.enter(self, applicant, receipt, wait);
+            return spool.enter(self, message, way, size);
         }
-        self.enter_memory(applicant, receipt, wait)
+        self.enter_memory(message, way, size)
     }
 
     /// The usual way in.
+    #[inline]
     pub(super) fn enter_memory(
         &self,
-        applicant: Applicant,
-        receipt: Receipt,
-        wait: bool,
+        message: Message,
+        way: Way,
+        size: Size,
     ) -> Result<Entered, SendError> {
-        let cost = applicant.queued.cost;
-        if !wait {
-            if !self.budget.try_take(cost) {
-                return Err(self.reject(SendErrorKind::Full, applicant));
+        if self.budget.try_take(size.cost) {
+            return self.admit(message, way, size).map(Entered::Accepted);
+        }
+        self.wait(message, way, size)
+    }
+
+    #[cold]
+    fn wait(&self, message: Message, way: Way, size: Size) -> Result<Entered, SendError> {
+        let (applicant, waiting) = self.applicant(message, way, size);
+        match self.budget.enter(size.cost, applicant) {
+            Entrance::Admitted(Applicant { message, .. }) => {
+                self.admit(message, way, size).map(Entered::Accepted)
             }
-            return self.admit(applicant).map(|()| Entered::Accepted(receipt));
-        }
-        match self.budget.enter(cost, applicant) {
-            Entrance::Admitted(applicant) => {
-                self.admit(applicant).map(|()| Entered::Accepted(receipt))
+            Entrance::Waiting(ticket) => Ok(Entered::Waiting(ticket, waiting)),
+            Entrance::Closed(applicant) => {
+                Err(self.reject(SendErrorKind::Closed, applicant.message))
             }
-            Entrance::Waiting(ticket) => Ok(Entered::Waiting(ticket, receipt)),
-            Entrance::Closed(applicant) => Err(self.reject(SendErrorKind::Closed, applicant)),
         }
     }
 
-    /// An applicant that holds its budget is accepted, unless the producer has ended meanwhile.
-    pub(super) fn admit(&self, applicant: Applicant) -> Result<(), SendError> {
-        if self.ended.load(Ordering::SeqCst) {
-            let mut admitted = Vec::new();
-            self.budget.release(applicant.queued.cost, &mut admitted);
-            admitted.into_iter().for_each(Applicant::forsake);
-            return Err(self.reject(SendErrorKind::Closed, applicant));
+    /// A message that is to wait for room, and where its receipt will come.
+    pub(super) fn applicant(
+        &self,
+        mut message: Message,
+        way: Way,
+        size: Size,
+    ) -> (Applicant, oneshot::Receiver<Receipt>) {
+        let record = &mut message.record;
+        if record.time == Timestamp::default() {
+            record.time = time::timestamp();
         }
-        self.accept(applicant);
-        Ok(())
+        let (receipt, waiting) = oneshot::channel();
+        let applicant = Applicant {
+            message,
+            way,
+            size,
+            at: self.nanos(time::now()),
+            receipt,
+        };
+        (applicant, waiting)
     }
 
-    pub(super) fn accept(&self, mut applicant: Applicant) {
-        applicant.queued.era = self.eras.accept();
-        self.enqueue(applicant);
+    /// Takes a message in where there is room at once.
+    pub(crate) fn enter_now(&self, message: Message, way: Way) -> Result<Receipt, SendError> {
+        let Some(size) = self.size(&message) else {
+            return Err(self.reject(SendErrorKind::TooLarge, message));
+        };
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.enter_now(self, message, way, size);
+        }
+        self.enter_memory_now(message, way, size)
     }
 
-    /// Puts an accepted message where a lane finds it.
-    pub(super) fn enqueue(&self, Applicant { queued, way }: Applicant) {
-        match way {
+    /// The usual way in, without waiting.
+    #[inline]
+    pub(super) fn enter_memory_now(
+        &self,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        match self.budget.try_take(size.cost) {
+            true => self.admit(message, way, size),
+            false => Err(self.reject(SendErrorKind::Full, message)),
+        }
+    }
+
+    /// `None` for a message that is too large.
+    fn size(&self, message: &Message) -> Option<Size> {
+        let len = message.content_len() as u64;
+        let encoded = encoded_len(&message.record);
+        let most = self.max_message.load(Ordering::Relaxed);
+        let fits = len <= most && encoded as u64 <= most + FRAMING;
+        fits.then(|| Size {
+            encoded,
+            cost: Cost::one(len + MESSAGE_OVERHEAD),
+        })
+    }
+
+    /// A message that holds its budget is accepted, unless the producer has ended meanwhile.
+    pub(super) fn admit(
+        &self,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        if self.has_ended() {
+            self.release(size.cost, [0; 2]);
+            return Err(self.reject(SendErrorKind::Closed, message));
+        }
+        Ok(self.accept(&message, way, size, self.nanos(time::now())))
+    }
+
+    fn accept(&self, message: &Message, way: Way, size: Size, at: u64) -> Receipt {
+        self.accept_as(message, way, size, at, None)
+    }
+
+    /// Accepts a message; one that has a receipt and is waited for by a flush keeps both.
+    #[inline]
+    pub(super) fn accept_as(
+        &self,
+        message: &Message,
+        way: Way,
+        size: Size,
+        at: u64,
+        kept: Option<(Arc<Promise>, u64)>,
+    ) -> Receipt {
+        let (promise, era) = kept.unzip();
+        let entry = Entry {
+            record: &message.record,
+            topic: message.topic.as_ref().filter(|topic| **topic != self.topic),
+            len: size.encoded,
+            cost: size.cost,
+            at,
+            promise,
+        };
+        let bounds = Bounds {
+            bytes: self.chunk_bytes.load(Ordering::Relaxed),
+            messages: self.chunk_messages.load(Ordering::Relaxed),
+            spread: self.spread,
+            era: self.eras.current(),
+        };
+        let open = || {
+            let now = time::now();
+            Opening {
+                now,
+                nanos: self.nanos(now),
+                wall: time::timestamp(),
+                era: era.unwrap_or_else(|| self.eras.begin()),
+            }
+        };
+        let receipt = match way {
             Way::Lanes => {
-                let waiting = self.queue.push(queued);
-                if waiting == self.backlog_edge.load(Ordering::Relaxed)
-                    || self.scaler_quiet.load(Ordering::Relaxed)
-                        && self.scaler_quiet.swap(false, Ordering::SeqCst)
-                {
-                    self.scaler_door.notify_one();
-                }
+                let receipt = self.queue.push(&entry, &bounds, open);
+                self.tell_scaler();
                 if !self.config.linger.is_zero() && self.has_full_batch() {
                     self.batch_door.notify_waiters();
                 }
+                receipt
             }
-            Way::Ordered => self.ordered.push(queued),
-        }
+            Way::Ordered => self.ordered.push(&entry, &bounds, open),
+        };
         // An end that came in between has drained the queue before this message was in it.
-        if self.ended.load(Ordering::SeqCst) {
+        if self.has_ended() {
             self.abandon_queued();
+        }
+        receipt
+    }
+
+    /// The scaler looks where the backlog has come to its edge, or something came after a quiet time.
+    fn tell_scaler(&self) {
+        let edge = self.backlog_edge.load(Ordering::Relaxed);
+        let crossed = edge != usize::MAX
+            && self.queue.len() >= edge
+            && self.backlog_edge.swap(usize::MAX, Ordering::Relaxed) == edge;
+        let woken = self.scaler_quiet.load(Ordering::Relaxed)
+            && self.scaler_quiet.swap(false, Ordering::SeqCst);
+        if crossed || woken {
+            self.scaler_door.notify_one();
         }
     }
 
-    /// Ready once a message that waited was accepted, or is given back.
+    /// Ready once a message that waited was let in, or is given back.
     pub(crate) fn poll_entered(
         &self,
         ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         #[cfg(feature = "spool")]
-        let entered = match &self.spool {
-            Some(spool) => spool.poll_entered(self, ticket, cx),
-            None => self.budget.poll_admitted(ticket, cx),
-        };
-        #[cfg(not(feature = "spool"))]
-        let entered = self.budget.poll_admitted(ticket, cx);
-        entered.map_err(|applicant| self.reject(SendErrorKind::Closed, applicant))
+        if let Some(spool) = &self.spool {
+            return spool
+                .poll_entered(self, ticket, cx)
+                .map_err(|applicant| self.reject(SendErrorKind::Closed, applicant.message));
+        }
+        self.budget
+            .poll_admitted(ticket, cx)
+            .map_err(|applicant| self.reject(SendErrorKind::Closed, applicant.message))
     }
 
     /// Why a message that was not accepted is not; counted.
@@ -169,8 +267,9 @@ impl Core {
         }
     }
 
-    pub(super) fn reject(&self, kind: SendErrorKind, applicant: Applicant) -> SendError {
-        self.rejected(kind).message(applicant.into_message())
+    #[cold]
+    pub(super) fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
+        self.rejected(kind).message(message)
     }
 
     /// Gives back the place of an applicant who does not want to wait any longer; the message comes back
@@ -178,17 +277,25 @@ impl Core {
     pub(crate) fn leave(&self, ticket: Ticket) -> Option<Message> {
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
-            return spool.leave(self, ticket).map(Applicant::into_message);
+            return spool.leave(self, ticket).map(|applicant| applicant.message);
         }
         let mut admitted = Vec::new();
         let applicant = self.budget.leave(ticket, &mut admitted);
         self.accept_all(admitted);
-        applicant.map(Applicant::into_message)
+        applicant.map(|applicant| applicant.message)
     }
 
     pub(super) fn accept_all(&self, admitted: Vec<Applicant>) {
-        for applicant in admitted {
-            self.accept(applicant);
+        for Applicant {
+            message,
+            way,
+            size,
+            at,
+            receipt,
+        } in admitted
+        {
+            // Whoever waits no longer has given up the receipt, not the message.
+            let _ = receipt.send(self.accept(&message, way, size, at));
         }
     }
 
@@ -199,22 +306,5 @@ impl Core {
         if let Some(spool) = &self.spool {
             spool.close_entrance();
         }
-    }
-}
-
-impl Applicant {
-    fn into_message(self) -> Message {
-        Message {
-            record: self.queued.record,
-            topic: self.queued.topic,
-        }
-    }
-
-    /// Was admitted by a release of a producer that has ended.
-    fn forsake(self) {
-        let Self { queued, .. } = self;
-        queued
-            .slot
-            .failed(SendError::new(SendErrorKind::Closed, Fate::NotStored));
     }
 }

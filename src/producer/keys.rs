@@ -11,10 +11,11 @@
 
 use std::{
     hash::{DefaultHasher, Hasher},
-    sync::atomic::{AtomicUsize, Ordering, fence},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
 };
-
-use crossbeam_queue::SegQueue;
 
 /// How many sub-queues a producer has: the most keys that can be under way at once without sharing an order.
 pub(crate) const SHARDS: usize = 512;
@@ -24,15 +25,27 @@ const NOBODY: usize = usize::MAX;
 /// Names a sub-queue.
 pub(crate) type ShardId = u16;
 
-/// All sub-queues of one producer.
+/// Messages in their order, one by one or some at a time.
+pub(crate) trait Row: Default {
+    type Item;
+
+    /// Takes what is in front.
+    fn pop(&mut self) -> Option<Self::Item>;
+
+    fn is_empty(&self) -> bool;
+}
+
+/// All sub-queues of one producer, each with its messages in an `L`.
 #[derive(Debug)]
-pub(crate) struct Keys<T> {
-    shards: Box<[Shard<T>]>,
+pub(crate) struct Keys<L> {
+    shards: Box<[Shard<L>]>,
 }
 
 #[derive(Debug)]
-struct Shard<T> {
-    messages: SegQueue<T>,
+struct Shard<L> {
+    messages: Mutex<L>,
+    /// Whether there are none, to be seen without the lock under which it is written.
+    empty: AtomicBool,
     pending: AtomicUsize,
     answered: AtomicUsize,
     owner: AtomicUsize,
@@ -49,12 +62,33 @@ pub(crate) enum Pushed {
     Queued,
 }
 
-impl<T> Keys<T> {
+impl<L: Row> Shard<L> {
+    fn lock(&self) -> MutexGuard<'_, L> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.empty.load(Ordering::SeqCst)
+    }
+
+    fn pop(&self) -> Option<L::Item> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut messages = self.lock();
+        let popped = messages.pop();
+        self.empty.store(messages.is_empty(), Ordering::SeqCst);
+        popped
+    }
+}
+
+impl<L: Row> Keys<L> {
     pub(crate) fn new() -> Self {
         Self {
             shards: (0..SHARDS)
                 .map(|_| Shard {
-                    messages: SegQueue::new(),
+                    messages: Mutex::default(),
+                    empty: AtomicBool::new(true),
                     pending: AtomicUsize::new(0),
                     answered: AtomicUsize::new(0),
                     owner: AtomicUsize::new(NOBODY),
@@ -75,18 +109,23 @@ impl<T> Keys<T> {
     }
 
     /// Appends a message to a sub-queue.
-    pub(crate) fn push(&self, id: ShardId, message: T) -> Pushed {
+    pub(crate) fn push<R>(&self, id: ShardId, push: impl FnOnce(&mut L) -> R) -> (Pushed, R) {
         let shard = &self.shards[usize::from(id)];
         // Counted first: the owner must never answer what is not counted.
         let before = shard.pending.fetch_add(1, Ordering::SeqCst);
-        shard.messages.push(message);
+        let pushed = {
+            let mut messages = shard.lock();
+            let pushed = push(&mut messages);
+            shard.empty.store(false, Ordering::SeqCst);
+            pushed
+        };
         if before == 0 {
-            return Pushed::Schedule;
+            return (Pushed::Schedule, pushed);
         }
         fence(Ordering::SeqCst);
         match shard.owner.load(Ordering::SeqCst) {
-            NOBODY => Pushed::Queued,
-            lane => Pushed::Wake(lane),
+            NOBODY => (Pushed::Queued, pushed),
+            lane => (Pushed::Wake(lane), pushed),
         }
     }
 
@@ -98,10 +137,10 @@ impl<T> Keys<T> {
     }
 
     /// Removes everything, whoever owns it. Only for a producer that has ended.
-    pub(crate) fn drain(&self) -> impl Iterator<Item = T> + '_ {
+    pub(crate) fn drain(&self) -> impl Iterator<Item = L::Item> {
         self.shards
             .iter()
-            .flat_map(|s| std::iter::from_fn(|| s.messages.pop()))
+            .flat_map(|shard| std::iter::from_fn(|| shard.pop()))
     }
 }
 
@@ -115,7 +154,7 @@ pub(crate) struct Owned {
 
 impl Owned {
     /// Lane `lane` takes a sub-queue that it found in the shared queue.
-    pub(crate) fn take<T>(&mut self, keys: &Keys<T>, id: ShardId, lane: usize) {
+    pub(crate) fn take<L: Row>(&mut self, keys: &Keys<L>, id: ShardId, lane: usize) {
         keys.shards[usize::from(id)]
             .owner
             .store(lane, Ordering::SeqCst);
@@ -123,7 +162,7 @@ impl Owned {
     }
 
     /// Gives up the sub-queues of which nothing is queued or unanswered.
-    pub(crate) fn settle<T>(&mut self, keys: &Keys<T>) {
+    pub(crate) fn settle<L: Row>(&mut self, keys: &Keys<L>) {
         self.shards.retain(|&id| {
             let shard = &keys.shards[usize::from(id)];
             let answered = shard.answered.swap(0, Ordering::SeqCst);
@@ -140,14 +179,14 @@ impl Owned {
         });
     }
 
-    /// The next message of any owned sub-queue.
-    pub(crate) fn pop<T>(&mut self, keys: &Keys<T>) -> Option<(ShardId, T)> {
+    /// What is next in any owned sub-queue.
+    pub(crate) fn pop<L: Row>(&mut self, keys: &Keys<L>) -> Option<(ShardId, L::Item)> {
         for step in 0..self.shards.len() {
             let place = (self.turn + step) % self.shards.len();
             let id = self.shards[place];
-            if let Some(message) = keys.shards[usize::from(id)].messages.pop() {
+            if let Some(popped) = keys.shards[usize::from(id)].pop() {
                 self.turn = place;
-                return Some((id, message));
+                return Some((id, popped));
             }
         }
         self.turn = self.turn.wrapping_add(1);
@@ -155,10 +194,10 @@ impl Owned {
     }
 
     /// Whether any owned sub-queue has a message.
-    pub(crate) fn has_work<T>(&self, keys: &Keys<T>) -> bool {
+    pub(crate) fn has_work<L: Row>(&self, keys: &Keys<L>) -> bool {
         self.shards
             .iter()
-            .any(|&id| !keys.shards[usize::from(id)].messages.is_empty())
+            .any(|&id| !keys.shards[usize::from(id)].is_empty())
     }
 
     /// Whether the lane owns none.
@@ -175,14 +214,32 @@ mod tests {
 
     use super::*;
 
+    impl<T> Row for VecDeque<T> {
+        type Item = T;
+
+        fn pop(&mut self) -> Option<T> {
+            self.pop_front()
+        }
+
+        fn is_empty(&self) -> bool {
+            self.is_empty()
+        }
+    }
+
+    impl<T> Keys<VecDeque<T>> {
+        fn put(&self, id: ShardId, message: T) -> Pushed {
+            self.push(id, |messages| messages.push_back(message)).0
+        }
+    }
+
     #[test]
     fn a_sub_queue_is_scheduled_once_and_its_owner_is_told_of_more() {
         let keys = Keys::new();
-        assert_eq!(keys.push(3, 'a'), Pushed::Schedule);
-        assert_eq!(keys.push(3, 'b'), Pushed::Queued);
+        assert_eq!(keys.put(3, 'a'), Pushed::Schedule);
+        assert_eq!(keys.put(3, 'b'), Pushed::Queued);
         let mut owned = Owned::default();
         owned.take(&keys, 3, 7);
-        assert_eq!(keys.push(3, 'c'), Pushed::Wake(7));
+        assert_eq!(keys.put(3, 'c'), Pushed::Wake(7));
         assert_eq!(owned.pop(&keys), Some((3, 'a')));
     }
 
@@ -190,15 +247,15 @@ mod tests {
     fn a_sub_queue_stays_with_its_lane_until_all_that_was_taken_is_answered() {
         let keys = Keys::new();
         let mut owned = Owned::default();
-        keys.push(1, 'a');
-        keys.push(1, 'b');
+        keys.put(1, 'a');
+        keys.put(1, 'b');
         owned.take(&keys, 1, 0);
         owned.pop(&keys);
         owned.pop(&keys);
         keys.answered(1, 1);
         owned.settle(&keys);
         assert!(!owned.is_empty());
-        assert_eq!(keys.push(1, 'c'), Pushed::Wake(0));
+        assert_eq!(keys.put(1, 'c'), Pushed::Wake(0));
         keys.answered(1, 1);
         owned.settle(&keys);
         assert!(!owned.is_empty(), "c is queued");
@@ -206,7 +263,7 @@ mod tests {
         keys.answered(1, 1);
         owned.settle(&keys);
         assert!(owned.is_empty());
-        assert_eq!(keys.push(1, 'd'), Pushed::Schedule);
+        assert_eq!(keys.put(1, 'd'), Pushed::Schedule);
     }
 
     #[derive(Debug, Clone)]
@@ -234,7 +291,7 @@ mod tests {
             for op in ops {
                 match op {
                     Op::Push(id) => {
-                        if keys.push(id, pushed[usize::from(id)]) == Pushed::Schedule {
+                        if keys.put(id, pushed[usize::from(id)]) == Pushed::Schedule {
                             shared.push_back(id);
                         }
                         pushed[usize::from(id)] += 1;

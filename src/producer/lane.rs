@@ -70,7 +70,10 @@ enum End {
 
 impl Lane {
     pub(crate) fn new(core: Arc<Core>, road: Road, feed: Feed, retire: Arc<AtomicBool>) -> Self {
-        let batcher = Batcher::new(feed.index(), core.topic.clone());
+        let config = &core.config;
+        let batch_bytes = usize::try_from(config.batch_bytes).unwrap_or(usize::MAX);
+        let topic = core.topic.clone();
+        let batcher = Batcher::new(feed.index(), topic, batch_bytes, config.batch_messages);
         Self {
             core,
             road,
@@ -255,7 +258,7 @@ impl Lane {
         self.prune();
         let gauge = self.core.gauges.lane(self.feed.index());
         let room = gauge.room(self.core.config.scaler.stream_window);
-        if room == 0 || !self.core.has_room() {
+        if room < self.core.least_room() || !self.core.has_room() {
             gauge.set_full(true);
             self.feed.pass();
             return false;
@@ -273,16 +276,13 @@ impl Lane {
         let mut late = Vec::new();
         let taken = self.feed.pull(
             run,
-            |message| oldest.is_some_and(|oldest| message.at <= oldest),
+            |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
             &mut self.batcher,
             &mut late,
         );
-        for (message, shard) in late {
-            if let Some(shard) = shard {
-                self.core.queue.keys.answered(shard, 1);
-            }
+        for (chunk, shard) in late {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            self.core.drop_queued(message, error);
+            self.core.drop_queued(chunk, shard, &error);
         }
         if taken > 0 {
             self.core.register(self.batcher.finish(), &mut self.mine);

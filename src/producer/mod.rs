@@ -6,8 +6,8 @@
 //!                       gauges ─▶ scaling policy ─▶ number of lanes, with a reason
 //! ```
 //!
-//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `queue.rs` and `keys.rs` hold
-//! it, `lane.rs` pulls it, `batcher.rs` packs it, `inflight.rs` remembers it, and `outcomes.rs` settles its
+//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `chunk.rs` encodes it, `queue.rs` and `keys.rs`
+//! hold its chunk, `lane.rs` pulls that, `batcher.rs` makes it a request, `inflight.rs` remembers it, and `outcomes.rs` settles its
 //! outcome, which `receipt.rs` brings to the caller.
 //!
 //! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
@@ -19,6 +19,7 @@ mod autoscale;
 mod batcher;
 mod budget;
 mod builder;
+mod chunk;
 mod config;
 mod core;
 mod deadlines;
@@ -56,11 +57,7 @@ pub use message::Message;
 pub use receipt::{Ack, Receipt};
 pub use send::{Send, SendAsync};
 
-use self::{
-    handle::Handle,
-    intake::{Entered, Way},
-    sink::SinkState,
-};
+use self::{handle::Handle, intake::Way, sink::SinkState};
 use crate::{TopicName, conn::ConnectError, conn::LinkState, time};
 
 /// Sends messages to a broker. Clones are handles of the same producer.
@@ -125,9 +122,7 @@ impl Producer {
     /// [`SendErrorKind::Full`] where there is no room at once, [`SendErrorKind::TooLarge`],
     /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The message comes back in the error.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
-        match self.inner.core.enter(message.into(), Way::Lanes, false)? {
-            Entered::Accepted(receipt) | Entered::Waiting(_, receipt) => Ok(receipt),
-        }
+        self.inner.core.enter_now(message.into(), Way::Lanes)
     }
 
     /// Waits until everything accepted before this call has its outcome, at most `deadline`.
@@ -138,10 +133,9 @@ impl Producer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
-        let eras = &self.inner.core.eras;
-        time::timeout(deadline, eras.flush())
-            .await
-            .map_err(|_| FlushError { open: eras.open() })
+        let core = &self.inner.core;
+        let flushed = time::timeout(deadline, core.eras.flush()).await;
+        flushed.map_err(|_| FlushError { open: core.open() })
     }
 
     /// Takes no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.

@@ -1,15 +1,23 @@
-//! The road of `send`: one queue, one lane, one stream, never scaled. What goes in first is stored first.
+//! The road of `send`: one line, one lane, one stream, never scaled. What goes in first is stored first.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use crossbeam_queue::SegQueue;
 use tokio::sync::Notify;
 
-use super::queue::{Queued, Run};
+use super::{
+    chunk::{Bounds, Chunk, Entry, Line, Opening},
+    keys::Row as _,
+    queue::Run,
+    receipt::Receipt,
+};
 
 #[derive(Debug)]
 pub(crate) struct OrderedQueue {
-    messages: SegQueue<Queued>,
+    line: Mutex<Line>,
+    /// Messages in it. Written under its lock.
     len: AtomicUsize,
     door: Notify,
 }
@@ -17,37 +25,58 @@ pub(crate) struct OrderedQueue {
 impl OrderedQueue {
     pub(crate) fn new() -> Self {
         Self {
-            messages: SegQueue::new(),
+            line: Mutex::default(),
             len: AtomicUsize::new(0),
             door: Notify::new(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn push(&self, message: Queued) {
-        self.messages.push(message);
-        // Whoever finds the queue empty waits at the door; a push into a queue that is not empty finds it awake.
-        if self.len.fetch_add(1, Ordering::SeqCst) == 0 {
+    pub(crate) fn push(
+        &self,
+        entry: &Entry<'_>,
+        bounds: &Bounds,
+        open: impl FnOnce() -> Opening,
+    ) -> Receipt {
+        let mut line = self.lock();
+        let receipt = line.push(entry, bounds, open);
+        let before = self.len();
+        self.len.store(before + 1, Ordering::Relaxed);
+        drop(line);
+        // Whoever finds the line empty waits at the door; a push into a line that is not empty finds it awake.
+        if before == 0 {
             self.door.notify_one();
         }
+        receipt
     }
 
-    pub(crate) fn pull(&self, run: Run, mut taker: impl FnMut(Queued)) -> u64 {
+    pub(crate) fn pull(&self, run: Run, mut taker: impl FnMut(Chunk)) -> u64 {
         let mut bytes = 0;
         let mut messages = 0;
         while messages < run.messages && bytes < run.bytes {
-            let Some(message) = self.messages.pop() else {
+            let Some(chunk) = self.pop() else {
                 break;
             };
-            messages += 1;
-            bytes += message.len;
-            taker(message);
+            messages += chunk.messages();
+            bytes += chunk.len() as u64;
+            taker(chunk);
         }
-        self.len.fetch_sub(messages, Ordering::SeqCst);
         bytes
+    }
+
+    fn pop(&self) -> Option<Chunk> {
+        let mut line = self.lock();
+        let chunk = line.pop()?;
+        let left = self.len().saturating_sub(chunk.messages());
+        self.len.store(left, Ordering::Relaxed);
+        Some(chunk)
     }
 
     pub(crate) fn wake(&self) {
@@ -58,13 +87,7 @@ impl OrderedQueue {
         self.door.notified().await;
     }
 
-    pub(crate) fn drain(&self) -> Vec<Queued> {
-        let mut all = Vec::new();
-        let everything = Run {
-            bytes: u64::MAX,
-            messages: usize::MAX,
-        };
-        self.pull(everything, |m| all.push(m));
-        all
+    pub(crate) fn drain(&self) -> Vec<Chunk> {
+        std::iter::from_fn(|| self.pop()).collect()
     }
 }

@@ -1,13 +1,10 @@
 //! The way out: every message gets its one outcome here, and what it held is freed once.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
-    Fate, Message, SendError, Undelivered, batcher::Request, budget::Cost, core::Core,
-    feed::ORDERED, parking::MAX_LANES, queue::Queued, receipt::Accepted,
+    Fate, Message, SendError, Undelivered, batcher::Request, budget::Cost, chunk::Chunk,
+    core::Core, feed::ORDERED, keys::ShardId, parking::MAX_LANES, receipt::Accepted,
 };
 use crate::{
     RequestId,
@@ -25,24 +22,23 @@ impl Core {
 
     /// The broker has stored a request.
     pub(crate) fn stored(&self, stored: &Stored) {
-        let Some(mut request) = self.resolve(stored.request) else {
+        let Some(request) = self.resolve(stored.request) else {
             return;
         };
         let now = time::now();
         let held = Duration::from_micros(u64::from(stored.held_us));
         self.gauges.answered(now, &request, held);
-        let accepted = Arc::new(Accepted {
-            topic: request.topic.clone(),
-            base: stored.base,
-            time: stored.time,
-        });
-        let mut index = 0;
-        for slot in request.slots.drain(..) {
-            slot.stored(&accepted, index);
-            index += 1;
+        let mut base = stored.base;
+        for part in &request.parts {
+            part.promise.stored(Accepted {
+                topic: request.topic.clone(),
+                base,
+                time: stored.time,
+            });
+            base.0 += part.messages as u64;
         }
         metrics::acked(
-            u64::from(index),
+            request.messages as u64,
             now.saturating_duration_since(request.at),
             held,
         );
@@ -71,12 +67,13 @@ impl Core {
         request
     }
 
-    pub(super) fn fail(&self, mut request: Request, error: &SendError) {
-        let slots = std::mem::take(&mut request.slots);
-        metrics::failed(slots.len() as u64, error.kind());
-        let messages = messages_of(&request);
-        for (slot, message) in slots.into_iter().zip(messages) {
-            slot.failed(error.clone().message(message));
+    pub(super) fn fail(&self, request: Request, error: &SendError) {
+        metrics::failed(request.messages as u64, error.kind());
+        let mut messages = messages_of(&request);
+        for part in &request.parts {
+            let rest = messages.split_off(part.messages.min(messages.len()));
+            let of_part = std::mem::replace(&mut messages, rest);
+            part.promise.failed(error.clone(), of_part);
         }
         self.settle(&request);
     }
@@ -102,9 +99,9 @@ impl Core {
         let mut admitted = Vec::new();
         self.budget.release(cost, &mut admitted);
         self.accept_all(admitted);
-        for (era, messages) in (0..).zip(eras) {
-            if messages > 0 {
-                self.eras.resolved(era, messages);
+        for (era, chunks) in (0..).zip(eras) {
+            if chunks > 0 {
+                self.eras.resolved(era, chunks);
             }
         }
         #[cfg(feature = "spool")]
@@ -115,17 +112,9 @@ impl Core {
         }
     }
 
-    /// A message that no lane took in time.
-    pub(crate) fn drop_queued(&self, queued: Queued, error: SendError) {
-        let mut eras = [0; 2];
-        eras[usize::from(queued.era & 1 == 1)] = 1;
-        let cost = queued.cost;
-        metrics::failed(1, error.kind());
-        queued.slot.failed(error.message(Message {
-            record: queued.record,
-            topic: queued.topic,
-        }));
-        self.release(cost, eras);
+    /// Messages that no lane took in time.
+    pub(crate) fn drop_queued(&self, chunk: Chunk, shard: Option<ShardId>, error: &SendError) {
+        self.fail(Request::unsent(chunk, shard, &self.topic), error);
     }
 
     /// Ends the producer: everything without an outcome gets its last one, and is handed back.
@@ -144,11 +133,7 @@ impl Core {
                 continue;
             };
             let fate = fate_of(&request);
-            left.extend(
-                messages_of(&request)
-                    .into_iter()
-                    .map(|message| Undelivered { message, fate }),
-            );
+            left.extend(undelivered(&request, fate));
             self.gauges.ended(time::now(), &request);
             self.fail(request, &error.clone().with_fate(fate));
         }
@@ -162,18 +147,19 @@ impl Core {
 
     pub(super) fn abandon_queued(&self) -> Vec<Undelivered> {
         let mut left = Vec::new();
-        for queued in self.queue.drain().into_iter().chain(self.ordered.drain()) {
-            left.push(Undelivered {
-                message: Message {
-                    record: queued.record.clone(),
-                    topic: queued.topic.clone(),
-                },
-                fate: Fate::NotStored,
-            });
-            self.drop_queued(queued, self.ended_error().with_fate(Fate::NotStored));
+        for chunk in self.queue.drain().into_iter().chain(self.ordered.drain()) {
+            let request = Request::unsent(chunk, None, &self.topic);
+            left.extend(undelivered(&request, Fate::NotStored));
+            self.fail(request, &self.ended_error().with_fate(Fate::NotStored));
         }
         left
     }
+}
+
+fn undelivered(request: &Request, fate: Fate) -> impl Iterator<Item = Undelivered> {
+    messages_of(request)
+        .into_iter()
+        .map(move |message| Undelivered { message, fate })
 }
 
 /// What is known of a request that has no answer.

@@ -12,11 +12,12 @@ use tokio_util::codec::FramedRead;
 use super::{
     Fate, SendError, SendErrorKind,
     batcher::Batcher,
+    chunk::Chunk,
     core::Core,
     gauges::PER_MESSAGE,
     keys::{Owned, ShardId},
     lane,
-    queue::{Popped, Queued},
+    queue::Popped,
     road::{self, Road},
     streams::MAX_ANSWER,
 };
@@ -35,6 +36,7 @@ pub(crate) struct PerMessage {
 
 impl PerMessage {
     pub(crate) fn new(core: Arc<Core>, road: Road, tasks: Tasks, streams: usize) -> Self {
+        core.single_messages();
         Self {
             core,
             road,
@@ -84,13 +86,13 @@ impl PerMessage {
 
     async fn serve(&self, item: Popped, _permit: OwnedSemaphorePermit) {
         match item {
-            Popped::Message(message) => self.exchange(message, None).await,
+            Popped::Chunk(chunk) => self.exchange(chunk, None).await,
             Popped::Shard(shard) => {
                 let mut owned = Owned::default();
                 owned.take(&self.core.queue.keys, shard, DOOR);
                 while !owned.is_empty() {
                     match self.core.queue.pop_owned(&mut owned) {
-                        Some(message) => self.exchange(message, Some(shard)).await,
+                        Some(chunk) => self.exchange(chunk, Some(shard)).await,
                         // A message that is counted is about to be pushed.
                         None => tokio::task::yield_now().await,
                     }
@@ -101,17 +103,14 @@ impl PerMessage {
     }
 
     /// Sends one message, on as many connections as it takes, until it has its outcome.
-    async fn exchange(&self, message: Queued, shard: Option<ShardId>) {
-        let deadline = self.core.deadline(message.at);
+    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) {
+        let deadline = self.core.deadline(chunk.called());
         if deadline <= time::now() {
-            if let Some(shard) = shard {
-                self.core.queue.keys.answered(shard, 1);
-            }
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            return self.core.drop_queued(message, error);
+            return self.core.drop_queued(chunk, shard, &error);
         }
-        let mut batcher = Batcher::new(PER_MESSAGE, self.core.topic.clone());
-        batcher.push(message, shard);
+        let mut batcher = Batcher::new(PER_MESSAGE, self.core.topic.clone(), 0, 1);
+        batcher.push(chunk, shard);
         let mut ids = std::collections::VecDeque::new();
         self.core.register(batcher.finish(), &mut ids);
         let Some(id) = ids.pop_front() else {

@@ -1,56 +1,41 @@
 //! The queue: every message of `send_async` goes through here on its way to a lane.
 //!
-//! Messages without a key go straight into one lock-free queue. A keyed message goes into its sub-queue, and the
-//! sub-queue goes into that same lock-free queue when it has none of its messages under way
+//! Messages without a key go into one of a few lines of [chunks](super::chunk), each sending thread into its own: so threads
+//! seldom meet at a lock, which is held while one message is encoded. A keyed message goes into the line of its sub-queue,
+//! and the sub-queue is handed through a lock-free queue when it has none of its messages under way
 //! ([`super::keys`]). Lanes pull; nobody pushes into a lane.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    cell::Cell,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use crossbeam_queue::SegQueue;
 
 use super::{
-    budget::Cost,
-    keys::{Keys, Owned, Pushed, ShardId},
+    chunk::{Bounds, Chunk, Entry, Line, Opening},
+    keys::{Keys, Owned, Pushed, Row as _, ShardId},
     parking::Parking,
-    receipt::Slot,
+    receipt::Receipt,
 };
-use crate::{TopicName, wire::Record};
 
-/// A message that was accepted and waits for a lane.
-#[derive(Debug)]
-pub(crate) struct Queued {
-    pub(crate) record: Record,
-    /// Where it differs from the producer's own.
-    pub(crate) topic: Option<TopicName>,
-    pub(crate) slot: Slot,
-    /// About its length in a batch.
-    pub(crate) len: u64,
-    /// What it holds of the budget until it has its outcome.
-    pub(crate) cost: Cost,
-    /// The call.
-    pub(crate) at: Instant,
-    /// Which flush waits for it.
-    pub(crate) era: u64,
-}
+/// The most lines for messages without a key, a power of two. More threads than that share them.
+const MAX_STRIPES: usize = 8;
 
-#[derive(Debug)]
-enum Item {
-    Message(Queued),
-    Shard(ShardId),
-}
-
-/// What a dispatcher finds in the shared queue.
+/// What a dispatcher finds in the queue.
 #[derive(Debug)]
 pub(crate) enum Popped {
-    Message(Queued),
+    Chunk(Chunk),
     /// An ordered sub-queue, which the taker now owns.
     Shard(ShardId),
 }
 
-/// How much one pull may take.
+/// How much one pull may take. It ends with the chunk that reaches one of these.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) bytes: u64,
@@ -59,137 +44,282 @@ pub(crate) struct Run {
 
 #[derive(Debug)]
 pub(crate) struct Queue {
-    shared: SegQueue<Item>,
-    pub(crate) keys: Keys<Queued>,
+    stripes: Box<[Stripe]>,
+    /// Where the next pull begins to look.
+    turn: AtomicUsize,
+    /// Sub-queues that wait for a lane.
+    scheduled: SegQueue<ShardId>,
+    pub(crate) keys: Keys<Line>,
+    /// Messages and bytes in sub-queues.
+    keyed: Count,
     pub(crate) parking: Parking,
+    base: Instant,
+}
+
+/// The line of some threads, in a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Stripe {
+    line: Mutex<Line>,
+    waiting: Count,
+}
+
+/// What waits. Of a stripe it is written under its lock, by plain stores; of the sub-queues by anybody.
+#[derive(Debug)]
+struct Count {
     messages: AtomicUsize,
     bytes: AtomicU64,
-    /// About when the oldest message came, in microseconds since `base`: that of the last one taken, or of the
-    /// first one pushed into an empty queue.
+    /// When the oldest was called, in nanoseconds since `base`; of the sub-queues: about.
     head: AtomicU64,
-    base: Instant,
+}
+
+impl Count {
+    const fn new() -> Self {
+        Self {
+            messages: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            head: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The oldest was called at `at`.
+    fn mark(&self, at: u64) {
+        self.head.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Stripe {
+    fn new() -> Self {
+        Self {
+            line: Mutex::default(),
+            waiting: Count::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.messages.load(Ordering::Relaxed)
+    }
+}
+
+thread_local! {
+    /// The stripe of this thread, before it is taken by their number.
+    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn stripe_of_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    STRIPE.get().unwrap_or_else(|| {
+        let stripe = NEXT.fetch_add(1, Ordering::Relaxed);
+        STRIPE.set(Some(stripe));
+        stripe
+    })
 }
 
 impl Queue {
     pub(crate) fn new(now: Instant) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            shared: SegQueue::new(),
+            stripes: (0..threads.next_power_of_two().min(MAX_STRIPES))
+                .map(|_| Stripe::new())
+                .collect(),
+            turn: AtomicUsize::new(0),
+            scheduled: SegQueue::new(),
             keys: Keys::new(),
+            keyed: Count::new(),
             parking: Parking::new(),
-            messages: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-            head: AtomicU64::new(0),
             base: now,
         }
     }
 
+    fn counts(&self) -> impl Iterator<Item = &Count> {
+        let stripes = self.stripes.iter().map(|stripe| &stripe.waiting);
+        stripes.chain([&self.keyed])
+    }
+
     /// Messages that wait.
     pub(crate) fn len(&self) -> usize {
-        self.messages.load(Ordering::Relaxed)
+        self.counts()
+            .map(|count| count.messages.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// About how long they will be in batches.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.counts()
+            .map(|count| count.bytes.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// How long the oldest has waited, or a little longer.
     pub(crate) fn oldest_wait(&self, now: Instant) -> Duration {
-        if self.len() == 0 {
-            return Duration::ZERO;
-        }
-        let head = self.base + Duration::from_micros(self.head.load(Ordering::Relaxed));
-        now.saturating_duration_since(head)
+        let heads = self
+            .counts()
+            .filter(|count| count.messages.load(Ordering::Relaxed) > 0)
+            .map(|count| count.head.load(Ordering::Relaxed));
+        let head = heads.min().map(Duration::from_nanos);
+        head.and_then(|head| self.base.checked_add(head))
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// Appends a message, wakes a lane where one should look, and answers how many wait now.
-    pub(crate) fn push(&self, message: Queued) -> usize {
-        self.bytes.fetch_add(message.len, Ordering::Relaxed);
-        let waiting = self.messages.fetch_add(1, Ordering::Relaxed) + 1;
-        if waiting == 1 {
-            self.mark(message.at);
+    /// Appends a message, and wakes a lane where one should look.
+    pub(crate) fn push(
+        &self,
+        entry: &Entry<'_>,
+        bounds: &Bounds,
+        open: impl FnOnce() -> Opening,
+    ) -> Receipt {
+        match entry.record.key.as_deref().map(Keys::<Line>::shard) {
+            None => self.push_plain(entry, bounds, open),
+            Some(shard) => self.push_keyed(shard, entry, bounds, open),
         }
-        match message.record.key.as_deref().map(Keys::<Queued>::shard) {
-            None => {
-                self.shared.push(Item::Message(message));
+    }
+
+    fn push_plain(
+        &self,
+        entry: &Entry<'_>,
+        bounds: &Bounds,
+        open: impl FnOnce() -> Opening,
+    ) -> Receipt {
+        let stripe = &self.stripes[stripe_of_thread() & (self.stripes.len() - 1)];
+        if entry.len > bounds.bytes {
+            // It is a batch of its own, and others need not wait while it is copied.
+            let (chunk, receipt) = Chunk::open(entry, open(), entry.len);
+            let mut line = stripe.lock();
+            line.add(chunk);
+            self.pushed(stripe, line, entry);
+            return receipt;
+        }
+        let mut line = stripe.lock();
+        let receipt = line.push(entry, bounds, open);
+        self.pushed(stripe, line, entry);
+        receipt
+    }
+
+    fn pushed(&self, stripe: &Stripe, line: MutexGuard<'_, Line>, entry: &Entry<'_>) {
+        let was_empty = stripe.len() == 0;
+        let Count {
+            messages, bytes, ..
+        } = &stripe.waiting;
+        messages.store(stripe.len() + 1, Ordering::Relaxed);
+        bytes.store(
+            bytes.load(Ordering::Relaxed) + entry.len as u64,
+            Ordering::Relaxed,
+        );
+        if was_empty {
+            stripe.waiting.mark(entry.at);
+        }
+        drop(line);
+        // Whoever made this line longer than nothing has woken a lane, and it wakes the next where it leaves something.
+        if was_empty {
+            self.parking.wake_one();
+        }
+    }
+
+    fn push_keyed(
+        &self,
+        shard: ShardId,
+        entry: &Entry<'_>,
+        bounds: &Bounds,
+        open: impl FnOnce() -> Opening,
+    ) -> Receipt {
+        let bytes = entry.len as u64;
+        self.keyed.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.keyed.messages.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.keyed.mark(entry.at);
+        }
+        let (pushed, receipt) = self.keys.push(shard, |line| line.push(entry, bounds, open));
+        match pushed {
+            Pushed::Schedule => {
+                self.scheduled.push(shard);
                 self.parking.wake_one();
             }
-            Some(shard) => match self.keys.push(shard, message) {
-                Pushed::Schedule => {
-                    self.shared.push(Item::Shard(shard));
-                    self.parking.wake_one();
-                }
-                Pushed::Wake(lane) => self.parking.wake_parked(lane),
-                Pushed::Queued => {}
-            },
+            Pushed::Wake(lane) => self.parking.wake_parked(lane),
+            Pushed::Queued => {}
         }
-        waiting
+        receipt
     }
 
-    /// Takes messages for lane `lane`, those of its own sub-queues first, and hands each to `taker`. Answers how
+    /// Takes chunks for lane `lane`, those of its own sub-queues first, and hands each to `taker`. Answers how
     /// many bytes were taken.
     pub(crate) fn pull(
         &self,
         lane: usize,
         owned: &mut Owned,
         run: Run,
-        mut taker: impl FnMut(Queued, Option<ShardId>),
+        mut taker: impl FnMut(Chunk, Option<ShardId>),
     ) -> u64 {
         owned.settle(&self.keys);
         let mut bytes = 0;
         let mut messages = 0;
-        let mut last = None;
         while messages < run.messages && bytes < run.bytes {
-            let (message, shard) = if let Some((shard, message)) = owned.pop(&self.keys) {
-                (message, Some(shard))
+            let (chunk, shard) = if let Some((shard, chunk)) = self.next_owned(owned) {
+                (chunk, Some(shard))
+            } else if let Some(shard) = self.scheduled.pop() {
+                owned.take(&self.keys, shard, lane);
+                continue;
+            } else if let Some(chunk) = self.pop_plain() {
+                (chunk, None)
             } else {
-                match self.shared.pop() {
-                    Some(Item::Message(message)) => (message, None),
-                    Some(Item::Shard(shard)) => {
-                        owned.take(&self.keys, shard, lane);
-                        continue;
-                    }
-                    None => break,
-                }
+                break;
             };
-            messages += 1;
-            bytes += message.len;
-            last = Some(message.at);
-            taker(message, shard);
+            messages += chunk.messages();
+            bytes += chunk.len() as u64;
+            taker(chunk, shard);
         }
-        self.taken(messages, bytes, last);
         bytes
     }
 
-    fn taken(&self, messages: usize, bytes: u64, last: Option<Instant>) {
-        if let Some(at) = last {
-            self.messages.fetch_sub(messages, Ordering::Relaxed);
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.mark(at);
-        }
+    fn pop_plain(&self) -> Option<Chunk> {
+        let stripes = self.stripes.len();
+        let first = match stripes {
+            1 => 0,
+            _ => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        (first..first.wrapping_add(stripes))
+            .map(|place| &self.stripes[place % stripes])
+            .filter(|stripe| stripe.len() > 0)
+            .find_map(|stripe| {
+                let mut line = stripe.lock();
+                let chunk = line.pop()?;
+                let count = &stripe.waiting;
+                let messages = stripe.len().saturating_sub(chunk.messages());
+                count.messages.store(messages, Ordering::Relaxed);
+                let bytes = count.bytes.load(Ordering::Relaxed);
+                let bytes = bytes.saturating_sub(chunk.weight);
+                count.bytes.store(bytes, Ordering::Relaxed);
+                if let Some(next) = line.front() {
+                    count.mark(next.at);
+                }
+                Some(chunk)
+            })
+    }
+
+    fn next_owned(&self, owned: &mut Owned) -> Option<(ShardId, Chunk)> {
+        let (shard, chunk) = owned.pop(&self.keys)?;
+        self.left_sub_queue(&chunk);
+        Some((shard, chunk))
     }
 
     /// Takes one item, for a dispatcher that has no lanes.
     pub(crate) fn pop(&self) -> Option<Popped> {
-        Some(match self.shared.pop()? {
-            Item::Message(message) => {
-                self.taken(1, message.len, Some(message.at));
-                Popped::Message(message)
-            }
-            Item::Shard(shard) => Popped::Shard(shard),
-        })
+        match self.scheduled.pop() {
+            Some(shard) => Some(Popped::Shard(shard)),
+            None => self.pop_plain().map(Popped::Chunk),
+        }
     }
 
-    /// Takes one message of an owned sub-queue.
-    pub(crate) fn pop_owned(&self, owned: &mut Owned) -> Option<Queued> {
-        let (_, message) = owned.pop(&self.keys)?;
-        self.taken(1, message.len, Some(message.at));
-        Some(message)
+    /// Takes one chunk of an owned sub-queue.
+    pub(crate) fn pop_owned(&self, owned: &mut Owned) -> Option<Chunk> {
+        self.next_owned(owned).map(|(_, chunk)| chunk)
     }
 
     /// Whether anything waits that any lane may take.
     pub(crate) fn has_shared_work(&self) -> bool {
-        !self.shared.is_empty()
+        !self.scheduled.is_empty() || self.stripes.iter().any(|stripe| stripe.len() > 0)
     }
 
     /// Whether anything waits that a lane with these sub-queues may take.
@@ -198,61 +328,81 @@ impl Queue {
     }
 
     /// Removes everything. Only for a producer that has ended.
-    pub(crate) fn drain(&self) -> Vec<Queued> {
+    pub(crate) fn drain(&self) -> Vec<Chunk> {
         let mut all = Vec::new();
-        while let Some(item) = self.shared.pop() {
-            if let Item::Message(message) = item {
-                all.push(message);
+        while let Some(item) = self.pop() {
+            if let Popped::Chunk(chunk) = item {
+                all.push(chunk);
             }
         }
-        all.extend(self.keys.drain());
-        let bytes = all.iter().map(|m| m.len).sum();
-        self.taken(all.len(), bytes, all.last().map(|m| m.at));
+        for chunk in self.keys.drain() {
+            self.left_sub_queue(&chunk);
+            all.push(chunk);
+        }
         all
     }
 
-    fn mark(&self, at: Instant) {
-        let since = at.saturating_duration_since(self.base).as_micros();
-        self.head
-            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn left_sub_queue(&self, chunk: &Chunk) {
+        let Count {
+            messages, bytes, ..
+        } = &self.keyed;
+        messages.fetch_sub(chunk.messages(), Ordering::Relaxed);
+        bytes.fetch_sub(chunk.weight, Ordering::Relaxed);
+        self.keyed.mark(chunk.at);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::producer::receipt;
+    use crate::{
+        Timestamp,
+        producer::budget::Cost,
+        wire::{Batch, Record, encoded_len},
+    };
 
-    fn message(key: Option<&'static str>, payload: &'static str) -> Queued {
-        let (slot, _) = receipt::slot();
-        Queued {
-            record: Record {
-                key: key.map(Bytes::from),
-                payload: payload.into(),
-                ..Record::default()
-            },
+    const WIDE: Bounds = Bounds {
+        bytes: 1000,
+        messages: 100,
+        spread: 1_000_000_000,
+        era: 0,
+    };
+
+    fn push(queue: &Queue, key: Option<&'static str>, payload: &'static str, bounds: &Bounds) {
+        let now = crate::time::now();
+        let record = Record {
+            key: key.map(Into::into),
+            payload: payload.into(),
+            ..Record::default()
+        };
+        let entry = Entry {
+            record: &record,
             topic: None,
-            slot,
-            len: 10,
+            len: encoded_len(&record),
             cost: Cost::one(10),
-            at: crate::time::now(),
-            era: 0,
-        }
+            at: 0,
+            promise: None,
+        };
+        let opening = Opening {
+            now,
+            nanos: 0,
+            wall: Timestamp(0),
+            era: bounds.era,
+        };
+        let _receipt = queue.push(&entry, bounds, || opening);
     }
 
     fn pull(queue: &Queue, lane: usize, owned: &mut Owned, messages: usize) -> Vec<String> {
         let mut got = Vec::new();
-        queue.pull(
-            lane,
-            owned,
-            Run {
-                bytes: 1000,
-                messages,
-            },
-            |m, _| got.push(String::from_utf8(m.record.payload.to_vec()).unwrap()),
-        );
+        let run = Run {
+            bytes: 1000,
+            messages,
+        };
+        queue.pull(lane, owned, run, |mut chunk, _| {
+            let batch = Batch::decode(chunk.records.finish()).unwrap();
+            let texts = batch.records().map(|r| r.payload.to_vec());
+            got.extend(texts.map(|text| String::from_utf8(text).unwrap()));
+        });
         got
     }
 
@@ -260,28 +410,31 @@ mod tests {
     fn a_keys_messages_follow_their_lane_while_others_take_the_rest() {
         let queue = Queue::new(crate::time::now());
         let (mut first, mut second) = (Owned::default(), Owned::default());
-        queue.push(message(Some("k"), "k1"));
+        push(&queue, Some("k"), "k1", &WIDE);
         assert_eq!(pull(&queue, 0, &mut first, 1), ["k1"]);
-        queue.push(message(Some("k"), "k2"));
-        queue.push(message(None, "a"));
-        assert_eq!(pull(&queue, 1, &mut second, 9), ["a"]);
+        push(&queue, Some("k"), "k2", &WIDE);
+        push(&queue, None, "a", &WIDE);
+        push(&queue, None, "b", &WIDE);
+        assert_eq!(pull(&queue, 1, &mut second, 9), ["a", "b"]);
         assert_eq!(pull(&queue, 0, &mut first, 9), ["k2"]);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
-    fn a_pull_ends_at_its_bounds() {
+    fn a_pull_ends_with_the_chunk_that_reaches_a_bound() {
         let queue = Queue::new(crate::time::now());
-        for _ in 0..5 {
-            queue.push(message(None, "x"));
+        let pairs = Bounds {
+            messages: 2,
+            ..WIDE
+        };
+        for payload in ["a", "b", "c", "d", "e"] {
+            push(&queue, None, payload, &pairs);
         }
         let mut owned = Owned::default();
-        assert_eq!(pull(&queue, 0, &mut owned, 2).len(), 2);
-        let run = Run {
-            bytes: 15,
-            messages: 9,
-        };
-        assert_eq!(queue.pull(0, &mut owned, run, |_, _| {}), 20);
-        assert_eq!((queue.len(), queue.bytes()), (1, 10));
+        assert_eq!(pull(&queue, 0, &mut owned, 1), ["a", "b"]);
+        assert_eq!(queue.len(), 3);
+        assert_eq!(pull(&queue, 0, &mut owned, 9), ["c", "d", "e"]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+        assert_eq!(queue.oldest_wait(crate::time::now()), Duration::ZERO);
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::time::Sleep;
+use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
@@ -49,7 +49,8 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     ticket: Ticket,
-    receipt: Receipt,
+    /// Comes when the message is accepted.
+    receipt: oneshot::Receiver<Receipt>,
     until: Pin<Box<Sleep>>,
     /// What it is told when the time is up.
     late: SendErrorKind,
@@ -57,7 +58,12 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// The place of a message that waits for room since `now`.
-    pub(crate) fn new(core: &Core, ticket: Ticket, receipt: Receipt, now: Instant) -> Self {
+    pub(crate) fn new(
+        core: &Core,
+        ticket: Ticket,
+        receipt: oneshot::Receiver<Receipt>,
+        now: Instant,
+    ) -> Self {
         let delivery = core.config.delivery_timeout;
         let (patience, late) = match core.config.when_full {
             WhenFull::WaitFor(patience) if patience < delivery => (patience, SendErrorKind::Full),
@@ -76,35 +82,38 @@ impl Waiting {
         &mut self,
         core: &Core,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), SendError>> {
-        if let Poll::Ready(admitted) = core.poll_entered(self.ticket, cx) {
-            return Poll::Ready(admitted);
+    ) -> Poll<Result<Receipt, SendError>> {
+        match core.poll_entered(self.ticket, cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                ready!(self.until.as_mut().poll(cx));
+                if let Some(message) = core.leave(self.ticket) {
+                    return Poll::Ready(Err(core.rejected(self.late).message(message)));
+                }
+            }
         }
-        ready!(self.until.as_mut().poll(cx));
-        Poll::Ready(match core.leave(self.ticket) {
-            Some(message) => Err(core.rejected(self.late).message(message)),
-            None => Ok(()),
-        })
+        // Who let it in is about to accept it.
+        let receipt = ready!(Pin::new(&mut self.receipt).poll(cx));
+        Poll::Ready(receipt.map_err(|_| core.rejected(SendErrorKind::Closed)))
     }
 
     pub(crate) fn leave(&self, core: &Core) {
         core.leave(self.ticket);
     }
-
-    pub(crate) fn into_receipt(self) -> Receipt {
-        self.receipt
-    }
 }
 
 impl<'a> SendAsync<'a> {
     pub(super) fn new(core: &'a Core, message: Message, way: Way) -> Self {
-        let wait = !matches!(core.config.when_full, WhenFull::Error);
-        let state = match core.enter(message, way, wait) {
-            Ok(Entered::Accepted(receipt)) => State::Ready(Ok(receipt)),
-            Ok(Entered::Waiting(ticket, receipt)) => {
-                State::Waiting(Waiting::new(core, ticket, receipt, time::now()))
-            }
-            Err(error) => State::Ready(Err(error)),
+        let state = match core.config.when_full {
+            WhenFull::Error => State::Ready(core.enter_now(message, way)),
+            WhenFull::Wait | WhenFull::WaitFor(_) => match core.enter(message, way) {
+                Ok(Entered::Accepted(receipt)) => State::Ready(Ok(receipt)),
+                Ok(Entered::Waiting(ticket, receipt)) => {
+                    State::Waiting(Waiting::new(core, ticket, receipt, time::now()))
+                }
+                Err(error) => State::Ready(Err(error)),
+            },
         };
         Self { core, state }
     }
@@ -115,17 +124,18 @@ impl Future for SendAsync<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let core = self.core;
-        let outcome = match &mut self.state {
-            State::Waiting(waiting) => Some(ready!(waiting.poll(core, cx))),
-            State::Ready(_) | State::Done => None,
-        };
-        match (std::mem::replace(&mut self.state, State::Done), outcome) {
-            (State::Ready(result), _) => Poll::Ready(result),
-            (State::Waiting(waiting), Some(Ok(()))) => Poll::Ready(Ok(waiting.into_receipt())),
-            (State::Waiting(_), Some(Err(error))) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Err(SendError::new(SendErrorKind::Closed, Fate::Unknown)
-                .detail("the future was polled after it was ready"))),
+        if let State::Waiting(waiting) = &mut self.state {
+            let entered = ready!(waiting.poll(core, cx));
+            self.state = State::Done;
+            return Poll::Ready(entered);
         }
+        Poll::Ready(match std::mem::replace(&mut self.state, State::Done) {
+            State::Ready(result) => result,
+            State::Waiting(_) | State::Done => {
+                Err(SendError::new(SendErrorKind::Closed, Fate::Unknown)
+                    .detail("the future was polled after it was ready"))
+            }
+        })
     }
 }
 

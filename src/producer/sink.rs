@@ -34,11 +34,8 @@ impl Producer {
         let core = &self.inner.core;
         if let Some(waiting) = &mut self.sink.waiting {
             let entered = ready!(waiting.poll(core, cx));
-            let waiting = self.sink.waiting.take();
-            entered?;
-            self.sink
-                .receipts
-                .extend(waiting.map(Waiting::into_receipt));
+            self.sink.waiting = None;
+            self.sink.receipts.push_back(entered?);
         }
         Poll::Ready(Ok(()))
     }
@@ -69,8 +66,11 @@ impl Sink<Message> for Producer {
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
         let core = &self.inner.core;
-        let wait = !matches!(core.config.when_full, WhenFull::Error);
-        match core.enter(message, Way::Lanes, wait)? {
+        let entered = match core.config.when_full {
+            WhenFull::Error => Entered::Accepted(core.enter_now(message, Way::Lanes)?),
+            WhenFull::Wait | WhenFull::WaitFor(_) => core.enter(message, Way::Lanes)?,
+        };
+        match entered {
             Entered::Accepted(receipt) => self.sink.receipts.push_back(receipt),
             Entered::Waiting(ticket, receipt) => {
                 let waiting = Waiting::new(core, ticket, receipt, time::now());

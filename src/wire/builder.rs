@@ -20,6 +20,8 @@ pub struct BatchBuilder {
     capacity: usize,
     count: u32,
     base_time: Timestamp,
+    /// Every batch has this base time, whatever its first record's.
+    fixed_base: Option<Timestamp>,
 }
 
 impl BatchBuilder {
@@ -31,7 +33,45 @@ impl BatchBuilder {
             capacity: capacity.max(Batch::HEADER_LEN),
             count: 0,
             base_time: Timestamp(0),
+            fixed_base: None,
         }
+    }
+
+    /// As [`BatchBuilder::new`], for batches whose times are relative to `base` and not to their first record's: so
+    /// that batches can be [joined](BatchBuilder::append).
+    #[must_use]
+    pub fn with_base_time(capacity: usize, base: Timestamp) -> Self {
+        Self {
+            base_time: base,
+            fixed_base: Some(base),
+            ..Self::new(capacity)
+        }
+    }
+
+    /// The time that the records' times are relative to; of no meaning before the first one.
+    #[must_use]
+    pub const fn base_time(&self) -> Timestamp {
+        self.base_time
+    }
+
+    /// Appends the records that another builder holds, as they are.
+    ///
+    /// # Panics
+    /// Where the two have different [base times](BatchBuilder::base_time), unless this one is empty.
+    pub fn append(&mut self, other: &Self) {
+        let Some(records) = other.buf.get(Batch::HEADER_LEN..) else {
+            return;
+        };
+        if self.count == 0 {
+            self.base_time = other.base_time;
+            self.make_room(other.buf.len());
+            self.buf.put_slice(&[0; Batch::HEADER_LEN]);
+        } else {
+            assert_eq!(self.base_time, other.base_time, "times would move");
+            self.make_room(records.len());
+        }
+        self.buf.put_slice(records);
+        self.count = self.count.saturating_add(other.count);
     }
 
     /// Appends a record.
@@ -54,13 +94,12 @@ impl BatchBuilder {
         headers: &[Header],
         payload: &[u8],
     ) {
-        let room = parts_len(key, headers, payload);
         if self.count == 0 {
-            self.base_time = time;
-            self.make_room(Batch::HEADER_LEN + room);
+            self.base_time = self.fixed_base.unwrap_or(time);
+            self.make_room(Batch::HEADER_LEN + parts_len(key, headers, payload));
             self.buf.put_slice(&[0; Batch::HEADER_LEN]);
         } else {
-            self.make_room(room);
+            self.make_room(parts_len(key, headers, payload));
         }
         self.count = self.count.saturating_add(1);
 
@@ -137,6 +176,7 @@ impl BatchBuilder {
 
 /// The most bytes that a record takes in a batch, without the batch's [head](Batch::HEADER_LEN). The nearer its
 /// time is to the batch's first, the fewer it takes, by up to 9.
+#[inline]
 #[must_use]
 pub fn encoded_len(record: &Record) -> usize {
     parts_len(record.key.as_deref(), &record.headers, &record.payload)
@@ -157,11 +197,13 @@ fn parts_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
         + sized_len(payload.len())
 }
 
+#[inline]
 fn sized_len(len: usize) -> usize {
     varint::len(wide(len)) + len
 }
 
 /// A length as it is encoded.
+#[inline]
 fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }

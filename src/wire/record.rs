@@ -19,6 +19,7 @@ pub struct Record {
 
 impl Record {
     /// The bytes of key, headers and payload, without any framing.
+    #[inline]
     #[must_use]
     pub fn content_len(&self) -> usize {
         let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());

@@ -15,6 +15,7 @@ pub(super) enum VarintError {
 }
 
 /// How many bytes `value` takes.
+#[inline]
 pub(super) const fn len(value: u64) -> usize {
     let bits = u64::BITS - (value | 1).leading_zeros();
     bits.div_ceil(7) as usize
@@ -36,6 +37,7 @@ pub(super) fn write(out: &mut [u8], mut value: u64) -> usize {
     at + 1
 }
 
+#[inline]
 const fn low_byte(value: u64) -> u8 {
     value.to_le_bytes()[0]
 }
@@ -81,11 +83,13 @@ fn read_long(bytes: &[u8], at: usize) -> Result<(u64, usize), VarintError> {
 }
 
 /// Small numbers of either sign become small numbers.
+#[inline]
 pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// The inverse of [`zigzag`].
+#[inline]
 pub(super) const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

@@ -29,7 +29,7 @@ pub struct Config {
     pub max_messages: u64,
     /// When receipts resolve. Default: when the broker has stored the message.
     pub receipts: Receipts,
-    /// The most receipts that wait for the outcome of a message on disk. Default 262 144, about 25 MB of memory. The receipt
+    /// The most receipts that wait for the outcome of a message on disk. Default 262 144, about 50 MB of memory. The receipt
     /// of a message beyond it says [`Spooled`](super::super::SendErrorKind::Spooled) as soon as it is on disk.
     pub max_waiting: usize,
     /// So many bytes of the disk are left free. Default 256 MiB. With less, the spool takes nothing more.

@@ -17,6 +17,7 @@ use super::{
     log::{LogError, Piece},
 };
 use crate::{
+    Offset,
     conn::{self, ConnectError, Link, LinkState, OpenError, StartError, Supervisor},
     metrics::spool as metrics,
     producer::{
@@ -214,15 +215,14 @@ impl Spool {
 
     fn delivered(&self, core: &Core, part: &Part, stored: &Stored) {
         metrics::delivered(part.places.len() as u64);
-        let accepted = Arc::new(Accepted {
-            topic: part.topic.clone(),
-            base: stored.base,
-            time: stored.time,
-        });
         for (index, &place) in (0..).zip(&part.places) {
             let waiting = self.waiting().take(place);
-            if let Some((slot, eras)) = waiting {
-                slot.stored(&accepted, index);
+            if let Some((promise, eras)) = waiting {
+                promise.stored(Accepted {
+                    topic: part.topic.clone(),
+                    base: Offset(stored.base.0 + index),
+                    time: stored.time,
+                });
                 resolve(core, eras);
             }
         }
@@ -249,9 +249,9 @@ impl Spool {
     /// The message at `place` will not be delivered.
     fn fail(&self, core: &Core, place: u64, error: &SendError) {
         let waiting = self.waiting().take(place);
-        if let Some((slot, eras)) = waiting {
+        if let Some((promise, eras)) = waiting {
             crate::metrics::producer::failed(1, error.kind());
-            slot.failed(error.clone());
+            promise.failed(error.clone(), Vec::new());
             resolve(core, eras);
         }
     }

@@ -2,11 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use super::{Spool, course::Size};
+use super::{Spool, course};
 use crate::{
     TopicName,
     metrics::producer as metrics,
@@ -14,21 +15,42 @@ use crate::{
         Fate, Message, Receipt, SendError, SendErrorKind, Undelivered,
         budget::{Cost, Entrance, Ticket},
         core::Core,
-        intake::{Applicant, Entered},
-        queue::Queued,
+        intake::{Applicant, Entered, Size, Way},
+        receipt::Promise,
     },
 };
 
 /// The most bytes and messages of one group commit.
-const GROUP: Size = Size {
+const GROUP: course::Size = course::Size {
     messages: 4096,
     bytes: 1 << 20,
 };
 
+/// A message on its way to disk.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) message: Message,
+    way: Way,
+    pub(super) size: Size,
+    /// The call, in nanoseconds since the producer began.
+    at: u64,
+    /// What its receipt was made of.
+    pub(super) promise: Arc<Promise>,
+    /// Which flush waits for it.
+    pub(super) era: u64,
+}
+
+impl Staged {
+    /// The moment of the call.
+    pub(super) fn called(&self, core: &Core) -> Instant {
+        core.moment(self.at)
+    }
+}
+
 /// Messages on their way to disk, in the order of the calls.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    messages: VecDeque<Applicant>,
+    messages: VecDeque<Staged>,
     closed: bool,
 }
 
@@ -37,31 +59,76 @@ impl Staging {
         self.messages.len()
     }
 
-    fn accept(&mut self, core: &Core, mut applicant: Applicant) {
-        applicant.queued.era = core.eras.accept();
-        self.messages.push_back(applicant);
+    fn accept(&mut self, core: &Core, applicant: Applicant) {
+        let Applicant {
+            message,
+            way,
+            size,
+            at,
+            receipt,
+        } = applicant;
+        // Whoever waits no longer has given up the receipt, not the message.
+        let _ = receipt.send(self.push(core, message, way, size, at));
+    }
+
+    fn push(&mut self, core: &Core, message: Message, way: Way, size: Size, at: u64) -> Receipt {
+        let promise = Arc::<Promise>::default();
+        let receipt = Receipt::new(Arc::clone(&promise), 0);
+        self.messages.push_back(Staged {
+            message,
+            way,
+            size,
+            at,
+            promise,
+            era: core.eras.begin(),
+        });
+        receipt
     }
 }
 
 impl Spool {
     /// Takes a message in, on the side where messages go now, or gives it its place among those that wait for room.
-    pub(crate) fn enter(
+    pub(in crate::producer) fn enter(
         &self,
         core: &Core,
-        applicant: Applicant,
-        receipt: Receipt,
-        wait: bool,
+        message: Message,
+        way: Way,
+        size: Size,
     ) -> Result<Entered, SendError> {
         loop {
             let course = self.course();
             if !course.is_memory() {
-                return self.stage(core, applicant, receipt, wait);
+                return self.stage(core, message, way, size);
             }
             if !course.may_begin() {
-                return core.enter_memory(applicant, receipt, wait);
+                return core.enter_memory(message, way, size);
             }
-            if core.budget.try_take(applicant.queued.cost) {
-                return core.admit(applicant).map(|()| Entered::Accepted(receipt));
+            if core.budget.try_take(size.cost) {
+                return core.admit(message, way, size).map(Entered::Accepted);
+            }
+            drop(course);
+            self.begin(core);
+        }
+    }
+
+    /// As [`Spool::enter`], and never waits.
+    pub(in crate::producer) fn enter_now(
+        &self,
+        core: &Core,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        loop {
+            let course = self.course();
+            if !course.is_memory() {
+                return self.stage_now(core, message, way, size);
+            }
+            if !course.may_begin() {
+                return core.enter_memory_now(message, way, size);
+            }
+            if core.budget.try_take(size.cost) {
+                return core.admit(message, way, size);
             }
             drop(course);
             self.begin(core);
@@ -71,34 +138,49 @@ impl Spool {
     fn stage(
         &self,
         core: &Core,
-        applicant: Applicant,
-        receipt: Receipt,
-        wait: bool,
+        message: Message,
+        way: Way,
+        size: Size,
     ) -> Result<Entered, SendError> {
-        let cost = applicant.queued.cost;
         let mut staging = self.staging();
         if staging.closed {
-            drop(staging);
-            return Err(core.reject(SendErrorKind::Closed, applicant));
+            return Err(core.reject(SendErrorKind::Closed, message));
         }
-        let entered = if wait {
-            match self.room.enter(cost, applicant) {
-                Entrance::Admitted(applicant) => {
-                    staging.accept(core, applicant);
-                    Ok(Entered::Accepted(receipt))
-                }
-                Entrance::Waiting(ticket) => Ok(Entered::Waiting(ticket, receipt)),
-                Entrance::Closed(applicant) => Err(core.reject(SendErrorKind::Closed, applicant)),
+        let (applicant, waiting) = core.applicant(message, way, size);
+        let entered = match self.room.enter(size.cost, applicant) {
+            Entrance::Admitted(Applicant { message, at, .. }) => {
+                let receipt = staging.push(core, message, way, size, at);
+                Ok(Entered::Accepted(receipt))
             }
-        } else if self.room.try_take(cost) {
-            staging.accept(core, applicant);
-            Ok(Entered::Accepted(receipt))
-        } else {
-            Err(core.reject(SendErrorKind::Full, applicant))
+            Entrance::Waiting(ticket) => Ok(Entered::Waiting(ticket, waiting)),
+            Entrance::Closed(applicant) => {
+                Err(core.reject(SendErrorKind::Closed, applicant.message))
+            }
         };
         drop(staging);
         self.write_door.notify_one();
         entered
+    }
+
+    fn stage_now(
+        &self,
+        core: &Core,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        let mut staging = self.staging();
+        if staging.closed {
+            return Err(core.reject(SendErrorKind::Closed, message));
+        }
+        if !self.room.try_take(size.cost) {
+            return Err(core.reject(SendErrorKind::Full, message));
+        }
+        let (Applicant { message, at, .. }, _) = core.applicant(message, way, size);
+        let receipt = staging.push(core, message, way, size, at);
+        drop(staging);
+        self.write_door.notify_one();
+        Ok(receipt)
     }
 
     /// Messages go to disk from now on, those first that wait for room in memory.
@@ -179,13 +261,13 @@ impl Spool {
     }
 
     /// Takes what is to be written next. The caller has it in hand until `Course::on_written`.
-    pub(super) fn take_group(&self) -> Vec<Applicant> {
+    pub(super) fn take_group(&self) -> Vec<Staged> {
         let mut course = self.steer();
         let mut staging = self.staging();
-        let mut so_far = Size::default();
+        let mut so_far = course::Size::default();
         let mut group = Vec::new();
         while let Some(next) = staging.messages.front() {
-            let len = next.queued.len;
+            let len = next.size.encoded as u64;
             let full = so_far.bytes >= GROUP.bytes || so_far.messages >= GROUP.messages;
             if full || !course.may_write(so_far, len) {
                 break;
@@ -201,12 +283,12 @@ impl Spool {
     }
 
     /// What was taken is not on disk: it goes back to where it came from.
-    pub(super) fn put_back(&self, group: Vec<Applicant>) {
+    pub(super) fn put_back(&self, group: Vec<Staged>) {
         let held = self.log.held();
         let mut course = self.steer();
         let mut staging = self.staging();
-        for applicant in group.into_iter().rev() {
-            staging.messages.push_front(applicant);
+        for staged in group.into_iter().rev() {
+            staging.messages.push_front(staged);
         }
         course.on_written(held);
         drop(staging);
@@ -216,8 +298,8 @@ impl Spool {
     }
 
     /// When the oldest message on its way to disk was called.
-    pub(super) fn oldest_staged(&self) -> Option<Instant> {
-        self.staging().messages.front().map(|a| a.queued.at)
+    pub(super) fn oldest_staged(&self, core: &Core) -> Option<Instant> {
+        self.staging().messages.front().map(|s| s.called(core))
     }
 
     /// Messages that were called before `call` and have no place on disk yet are not stored.
@@ -225,7 +307,7 @@ impl Spool {
         loop {
             let late = {
                 let mut staging = self.staging();
-                let is_late = |a: &Applicant| a.queued.at <= call;
+                let is_late = |staged: &Staged| staged.called(core) <= call;
                 staging
                     .messages
                     .front()
@@ -238,16 +320,12 @@ impl Spool {
         }
     }
 
-    fn give_up(&self, core: &Core, applicant: Applicant, error: SendError) {
-        let (cost, era) = (applicant.queued.cost, applicant.queued.era);
+    /// A message that has no place on disk is not stored.
+    pub(super) fn give_up(&self, core: &Core, staged: Staged, error: SendError) {
         metrics::failed(1, error.kind());
-        let queued = applicant.queued;
-        queued.slot.failed(error.message(Message {
-            record: queued.record,
-            topic: queued.topic,
-        }));
-        self.free(core, cost);
-        core.eras.resolved(era, 1);
+        staged.promise.failed(error, vec![staged.message]);
+        self.free(core, staged.size.cost);
+        core.eras.resolved(staged.era, 1);
     }
 
     /// Where everything on disk is answered, messages go the usual way from now on: those first that are on their way to
@@ -259,8 +337,8 @@ impl Spool {
         }
         let mut staging = self.staging();
         let mut total = Cost::default();
-        for applicant in &staging.messages {
-            total.add(applicant.queued.cost);
+        for staged in &staging.messages {
+            total.add(staged.size.cost);
         }
         // Memory is whole, and larger than staging: there is room.
         if total.messages > 0 && !core.budget.try_take(total) {
@@ -269,8 +347,17 @@ impl Spool {
         course.end();
         tracing::info!("everything in the spool is delivered");
         self.room.hand_over(&core.budget);
-        for applicant in staging.messages.drain(..) {
-            core.enqueue(applicant);
+        for Staged {
+            message,
+            way,
+            size,
+            at,
+            promise,
+            era,
+        } in staging.messages.drain(..)
+        {
+            // It has its receipt already.
+            drop(core.accept_as(&message, way, size, at, Some((promise, era))));
         }
         // Nobody waits there any more.
         self.room.release(total, &mut Vec::new());
@@ -294,15 +381,12 @@ impl Spool {
         self.close_entrance();
         let staged: Vec<_> = self.staging().messages.drain(..).collect();
         let mut left = Vec::new();
-        for applicant in staged {
+        for staged in staged {
             left.push(Undelivered {
-                message: Message {
-                    record: applicant.queued.record.clone(),
-                    topic: applicant.queued.topic.clone(),
-                },
+                message: staged.message.clone(),
                 fate: Fate::NotStored,
             });
-            self.give_up(core, applicant, error.clone().with_fate(Fate::NotStored));
+            self.give_up(core, staged, error.clone().with_fate(Fate::NotStored));
         }
         self.waiting().close();
         let on_disk = error.clone().with_fate(Fate::Spooled);
@@ -323,10 +407,10 @@ impl Spool {
                 let is_next = waiting.oldest().is_some_and(&which);
                 is_next.then(|| waiting.pop()).flatten()
             };
-            let Some((slots, eras)) = told else { return };
-            metrics::failed(slots.len() as u64, error.kind());
-            for slot in slots {
-                slot.failed(error.clone());
+            let Some((promises, eras)) = told else { return };
+            metrics::failed(promises.len() as u64, error.kind());
+            for promise in promises {
+                promise.failed(error.clone(), Vec::new());
             }
             resolve(core, eras);
         }
@@ -334,8 +418,8 @@ impl Spool {
 }
 
 /// Where a message goes.
-pub(super) fn topic_of<'a>(core: &'a Core, queued: &'a Queued) -> &'a TopicName {
-    queued.topic.as_ref().unwrap_or(&core.topic)
+pub(super) fn topic_of<'a>(core: &'a Core, staged: &'a Staged) -> &'a TopicName {
+    staged.message.topic.as_ref().unwrap_or(&core.topic)
 }
 
 /// Flushes need not wait for these any more.

@@ -16,7 +16,7 @@
 //!   again, and the broker answers them from its dedupe window.
 //! - **Bounded.** A fourth of the buffer, at most 4 MiB, is set apart as *staging*: messages on their way to disk. Beside the
 //!   buffer there is one piece of the log on its way out (1 MiB and one message, encoded twice), the store's own memory (about 13 MiB), and
-//!   about 100 bytes for each receipt that waits ([`Config::max_waiting`]).
+//!   about 200 bytes for each receipt that waits ([`Config::max_waiting`]).
 //!
 //! # How it fails
 //!
@@ -59,7 +59,7 @@ use super::{
     budget::{Budget, Cost},
     core::Core,
     intake::Applicant,
-    receipt::Slot,
+    receipt::Promise,
     road::{self, Road},
 };
 use crate::{metrics::spool as metrics, tasks::Tasks, time};
@@ -84,7 +84,7 @@ pub(crate) struct Spool {
     staging: Mutex<Staging>,
     /// Room in staging, and who waits for it.
     room: Budget<Applicant>,
-    waiting: Mutex<Waiting<Slot>>,
+    waiting: Mutex<Waiting<Arc<Promise>>>,
     state: watch::Sender<State>,
     /// Something is to be written, or may be.
     write_door: Notify,
@@ -151,13 +151,18 @@ impl Spool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<Slot>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<Arc<Promise>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it stands.
     pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// Messages on their way to disk, and those on disk whose receipts wait.
+    pub(crate) fn unsettled(&self) -> u64 {
+        u64::from(self.room.used().messages) + self.waiting().len() as u64
     }
 
     /// Publishes how it stands.

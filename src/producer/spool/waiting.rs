@@ -34,6 +34,11 @@ impl<S> Waiting<S> {
         }
     }
 
+    /// How many wait.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// The receipts of the messages from place `first` on. They come back where there is no room for them.
     pub(super) fn push(
         &mut self,

@@ -9,16 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Receipts, Spool,
-    entrance::{resolve, topic_of},
+    entrance::{Staged, resolve, topic_of},
     log::{Group, LogError},
 };
 use crate::{
     ProducerId, TopicName,
-    metrics::{producer as metrics, spool},
-    producer::{
-        Fate, Message, SendError, SendErrorKind, budget::Cost, core::Core, intake::Applicant,
-        receipt::Slot,
-    },
+    metrics::spool as metrics,
+    producer::{Fate, SendError, SendErrorKind, budget::Cost, core::Core, receipt::Promise},
     store::Appended,
     time,
     wire::BatchBuilder,
@@ -39,7 +36,7 @@ pub(super) struct Writer {
 /// What the messages of one entry leave in memory.
 struct Left {
     topic: TopicName,
-    receipts: Vec<Slot>,
+    receipts: Vec<Arc<Promise>>,
     eras: [u64; 2],
     /// The earliest call among them.
     at: Instant,
@@ -99,7 +96,7 @@ impl Writer {
             let error = error.with_fate(Fate::Spooled);
             self.spool.tell_waiting(&self.core, |at| at <= call, &error);
         }
-        let staged = self.spool.oldest_staged();
+        let staged = self.spool.oldest_staged(&self.core);
         let waiting = self.spool.waiting().oldest();
         [staged, waiting]
             .into_iter()
@@ -111,7 +108,7 @@ impl Writer {
     /// Writes a group. On an error, none of it is on disk.
     async fn write(
         &mut self,
-        messages: Vec<Applicant>,
+        messages: Vec<Staged>,
         stopped: &CancellationToken,
     ) -> Result<(), LogError> {
         let log = Arc::clone(&self.spool.log);
@@ -141,16 +138,16 @@ impl Writer {
     }
 
     /// The same messages as entries, one a topic.
-    fn group(&mut self, producer: ProducerId, messages: &[Applicant]) -> Group {
+    fn group(&mut self, producer: ProducerId, messages: &[Staged]) -> Group {
         let mut entries: Vec<(TopicName, BatchBuilder)> = Vec::new();
-        for Applicant { queued, .. } in messages {
-            let topic = topic_of(&self.core, queued);
+        for staged in messages {
+            let topic = topic_of(&self.core, staged);
             let place = entries.iter().position(|(t, _)| t == topic);
             let place = place.unwrap_or_else(|| {
                 entries.push((topic.clone(), BatchBuilder::new(0)));
                 entries.len() - 1
             });
-            entries[place].1.push(&queued.record);
+            entries[place].1.push(&staged.message.record);
         }
         let first = self.next;
         let appends = entries.into_iter().map(|(topic, mut batch)| {
@@ -167,7 +164,7 @@ impl Writer {
     /// Writes a group that may be on disk, until it is known to be there; or, if the producer ends, until then.
     async fn ask_again(
         &self,
-        messages: Vec<Applicant>,
+        messages: Vec<Staged>,
         group: &Group,
         mut error: LogError,
         stopped: &CancellationToken,
@@ -182,7 +179,7 @@ impl Writer {
             let ended = stopped.is_cancelled();
             let is_late = messages
                 .first()
-                .is_some_and(|m| self.core.deadline(m.queued.at) <= time::now());
+                .is_some_and(|m| self.core.deadline(m.called(&self.core)) <= time::now());
             if ended || is_late {
                 let told = std::mem::take(&mut messages);
                 self.in_doubt(told, ended, &error);
@@ -195,7 +192,7 @@ impl Writer {
     }
 
     /// Nobody knows whether these are on disk.
-    fn in_doubt(&self, messages: Vec<Applicant>, ended: bool, why: &LogError) {
+    fn in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
         let error = match ended {
             true => self.core.ended_error().with_fate(Fate::Unknown),
             false => {
@@ -203,48 +200,42 @@ impl Writer {
                 late.detail(why.to_string())
             }
         };
-        metrics::failed(messages.len() as u64, error.kind());
-        for Applicant { queued, .. } in messages {
-            let (cost, era) = (queued.cost, queued.era);
-            queued.slot.failed(error.clone().message(Message {
-                record: queued.record,
-                topic: queued.topic,
-            }));
-            self.spool.free(&self.core, cost);
-            self.core.eras.resolved(era, 1);
+        for staged in messages {
+            self.spool.give_up(&self.core, staged, error.clone());
         }
     }
 
     /// Messages by their topics, in the order of [`Writer::group`].
-    fn left(&self, messages: Vec<Applicant>, cost: &mut Cost) -> Vec<Left> {
+    fn left(&self, messages: Vec<Staged>, cost: &mut Cost) -> Vec<Left> {
         let mut entries: Vec<Left> = Vec::new();
-        for Applicant { queued, .. } in messages {
-            let topic = topic_of(&self.core, &queued);
+        for staged in messages {
+            let topic = topic_of(&self.core, &staged);
+            let at = staged.called(&self.core);
             let place = entries.iter().position(|e| e.topic == *topic);
             let place = place.unwrap_or_else(|| {
                 entries.push(Left {
                     topic: topic.clone(),
                     receipts: Vec::new(),
                     eras: [0; 2],
-                    at: queued.at,
+                    at,
                 });
                 entries.len() - 1
             });
             let entry = &mut entries[place];
-            entry.eras[usize::from(queued.era & 1 == 1)] += 1;
-            entry.at = entry.at.min(queued.at);
-            cost.add(queued.cost);
-            entry.receipts.push(queued.slot);
+            entry.eras[usize::from(staged.era & 1 == 1)] += 1;
+            entry.at = entry.at.min(at);
+            cost.add(staged.size.cost);
+            entry.receipts.push(staged.promise);
         }
         entries
     }
 
     /// A group is on disk.
-    fn written(&self, messages: Vec<Applicant>, places: &[Appended]) {
+    fn written(&self, messages: Vec<Staged>, places: &[Appended]) {
         let held = self.spool.log.held();
         self.spool.steer().on_written(held);
         let mut cost = Cost::default();
-        spool::spooled(messages.len() as u64);
+        metrics::spooled(messages.len() as u64);
         for (entry, place) in self.left(messages, &mut cost).into_iter().zip(places) {
             let left = match self.spool.config.receipts {
                 Receipts::WhenSpooled => Err(entry.receipts),
@@ -258,8 +249,8 @@ impl Writer {
                 true => self.core.ended_error().with_fate(Fate::Spooled),
                 false => SendError::new(SendErrorKind::Spooled, Fate::Spooled),
             };
-            for slot in receipts {
-                slot.failed(error.clone());
+            for promise in receipts {
+                promise.failed(error.clone(), Vec::new());
             }
             resolve(&self.core, entry.eras);
         }

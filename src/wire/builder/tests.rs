@@ -99,3 +99,25 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn joined_batches_hold_the_records_of_both(
+        first in arb_records(),
+        second in arb_records(),
+        base in any::<u64>(),
+    ) {
+        let mut builders = [&first, &second].map(|records| {
+            let mut builder = BatchBuilder::with_base_time(0, Timestamp(base));
+            for record in records {
+                builder.push(record);
+            }
+            builder
+        });
+        let [joined, other] = &mut builders;
+        joined.append(other);
+        let batch = Batch::decode(joined.finish()).unwrap();
+        let records: Vec<_> = batch.records().collect();
+        prop_assert_eq!(records, [first, second].concat());
+    }
+}
