@@ -3,7 +3,11 @@
 //! One piece at a time: its requests, one a topic, are written on one stream, and the next piece follows when all of
 //! them are answered. So a request that the broker cannot take now is sent again before anything that comes behind it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use quinn::SendStream;
@@ -14,10 +18,10 @@ use super::{
     course::Size,
     entrance::resolve,
     join::{self, Joined, Limits, Lost, Part},
-    log::{LogError, Piece},
+    log::LogError,
 };
 use crate::{
-    Offset,
+    Offset, RequestId,
     conn::{self, ConnectError, Link, LinkState, OpenError, StartError, Supervisor},
     metrics::spool as metrics,
     producer::{
@@ -67,7 +71,19 @@ pub(super) async fn run(core: Arc<Core>, spool: Arc<Spool>, road: Road, tasks: T
     }
 }
 
+/// What became of the present piece in earlier tries.
+#[derive(Debug, Default)]
+struct Settled {
+    /// Where the piece begins.
+    start: u64,
+    /// What cannot be sent was told.
+    told: bool,
+    /// The broker refused these for good: they are not sent again.
+    refused: HashSet<RequestId>,
+}
+
 async fn live(core: &Core, spool: &Spool, road: &Road, tasks: &Tasks) {
+    let mut settled = Settled::default();
     loop {
         if !spool.could_drain(core) {
             spool.drain_door.notified().await;
@@ -78,7 +94,7 @@ async fn live(core: &Core, spool: &Spool, road: &Road, tasks: &Tasks) {
         }
         let mut links = road.links();
         let ended = tokio::select! { biased;
-            ended = session(core, spool, tasks) => ended,
+            ended = session(core, spool, tasks, &mut settled) => ended,
             // The producer's own connection says whether there is a broker to be reached.
             _ = links.wait_for(|link| !matches!(link, LinkState::Up(_))) => Ok(()),
         };
@@ -90,18 +106,28 @@ async fn live(core: &Core, spool: &Spool, road: &Road, tasks: &Tasks) {
 }
 
 /// Connects as who this folder is, and delivers until the disk is empty.
-async fn session(core: &Core, spool: &Spool, tasks: &Tasks) -> Result<(), DrainError> {
+async fn session(
+    core: &Core,
+    spool: &Spool,
+    tasks: &Tasks,
+    settled: &mut Settled,
+) -> Result<(), DrainError> {
     let identity = spool.log.identity().await?;
     let supervisor = Supervisor::start(core.config.conn.clone(), Some(identity), tasks)?;
     let mut links = supervisor.state();
     let link = conn::up(&mut links).await?;
-    let end = ride(core, spool, &link).await;
+    let end = ride(core, spool, &link, settled).await;
     supervisor.close(GOODBYE).await;
     end
 }
 
 /// Delivers piece after piece on one stream.
-async fn ride(core: &Core, spool: &Spool, link: &Link) -> Result<(), DrainError> {
+async fn ride(
+    core: &Core,
+    spool: &Spool,
+    link: &Link,
+    settled: &mut Settled,
+) -> Result<(), DrainError> {
     let opened = link.open_bi(STREAM).await;
     let (writer, reader) = opened.map_err(|error| match error {
         OpenError::Lost(_) | OpenError::PeerLimit => DrainError::Lost,
@@ -129,7 +155,14 @@ async fn ride(core: &Core, spool: &Spool, link: &Link) -> Result<(), DrainError>
             continue;
         };
         let places = piece.places.clone();
-        let bytes = spool.deliver(core, &mut stream, piece, limits).await?;
+        if settled.start != places.start {
+            *settled = Settled {
+                start: places.start,
+                ..Settled::default()
+            };
+        }
+        let joined = join::join(piece, limits);
+        let bytes = spool.deliver(core, &mut stream, joined, settled).await?;
         spool.log.set_done(places.end).await?;
         spool.log.trim().await?;
         let held = spool.log.held();
@@ -171,16 +204,19 @@ impl Spool {
         &self,
         core: &Core,
         stream: &mut Stream,
-        piece: Piece,
-        limits: Limits,
+        joined: Joined,
+        settled: &mut Settled,
     ) -> Result<u64, DrainError> {
-        let below = join::request(piece.places.start);
-        let Joined { parts, lost } = join::join(piece, limits);
+        let below = join::request(settled.start);
+        let Joined { mut parts, lost } = joined;
         let bytes = parts.iter().map(|part| part.batch.len() as u64).sum();
-        for Lost { place, kind, fate } in lost {
-            metrics::lost(1, kind);
-            self.fail(core, place, &SendError::new(kind, fate));
+        if !std::mem::replace(&mut settled.told, true) {
+            for Lost { place, kind, fate } in lost {
+                metrics::lost(1, kind);
+                self.fail(core, place, &SendError::new(kind, fate));
+            }
         }
+        parts.retain(|part| !settled.refused.contains(&part.id));
         let turns = parts.iter().map(|part| part.turn).max().unwrap_or_default();
         for turn in 0..=turns {
             let mut open = HashMap::new();
@@ -203,6 +239,7 @@ impl Spool {
                             return Err(DrainError::NotNow(refused.failure));
                         }
                         if let Some(part) = open.remove(&refused.request) {
+                            settled.refused.insert(part.id);
                             self.refused(core, part, refused.failure);
                         }
                     }
@@ -278,6 +315,7 @@ const fn is_final(code: FailureCode) -> bool {
         | FailureCode::StoreFailed
         | FailureCode::Closing
         | FailureCode::Limit
+        | FailureCode::Behind
         | FailureCode::Unauthorised
         | FailureCode::Fenced => false,
     }

@@ -73,6 +73,7 @@ pub(super) fn decode_identity(bytes: &Bytes) -> Option<Identity> {
     Some(Identity {
         name: std::str::from_utf8(name).ok()?.to_owned(),
         instance: u64::from_le_bytes(*instance),
+        id: None,
     })
 }
 
@@ -99,6 +100,7 @@ mod tests {
         let identity = Identity {
             name: "spool-7".to_owned(),
             instance: 1 << 60,
+            id: None,
         };
         let back = decode_identity(&encode_identity(&identity)).unwrap();
         assert_eq!(back, identity);

@@ -122,8 +122,10 @@ impl Log {
         let writer = Identity {
             name: "writer".to_owned(),
             instance: fastrand::u64(..),
+            id: None,
         };
-        self.store.enrol(&writer).await.map_err(not_written)
+        let enrolled = self.store.enrol(&writer).await;
+        enrolled.map(|enrolled| enrolled.id).map_err(not_written)
     }
 
     /// One batch as a part of a group. `number` counts what this writer writes.
@@ -258,14 +260,16 @@ impl Log {
         let identity = Identity {
             name: format!("spool-{:016x}", fastrand::u64(..)),
             instance: fastrand::u64(..),
+            id: None,
         };
         let founder = Identity {
             name: "founder".to_owned(),
             instance: identity.instance,
+            id: None,
         };
-        let producer = self.store.enrol(&founder).await.map_err(not_written)?;
+        let enrolled = self.store.enrol(&founder).await.map_err(not_written)?;
         let append = Append {
-            producer,
+            producer: enrolled.id,
             request: RequestId(0),
             answered_below: RequestId(0),
             topic: self.identity.clone(),
