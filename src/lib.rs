@@ -34,7 +34,8 @@
 //!
 //! # Features
 //!
-//! `producer` (also brings [`consumer`]) and `broker` by default; `cli` builds the program; `sim` brings the simulated network.
+//! `producer` (also brings [`consumer`]) and `broker` by default; `spool` gives a producer a log on disk for
+//! outages; `cli` builds the program; `sim` brings the simulated network.
 
 #![cfg_attr(
     test,
@@ -69,7 +70,7 @@ pub mod producer;
 pub mod scaler;
 #[cfg(feature = "sim")]
 pub mod sim;
-#[cfg(feature = "broker")]
+#[cfg(any(feature = "broker", feature = "spool"))]
 pub mod store;
 pub mod wire;
 

@@ -95,6 +95,16 @@ metrics! {
         "Lanes retired, by reason.";
     DECISIONS = "anabranch_producer_scaler_decisions_total", Counter, Count, ["reason"],
         "Looks of the scaling policy, by the reason of its decision, holding included.";
+    SPOOL_MESSAGES = "anabranch_producer_spool_messages", Gauge, Count, [],
+        "Messages in the spool on disk. High: no server could be reached for long.";
+    SPOOL_BYTES = "anabranch_producer_spool_bytes", Gauge, Bytes, [],
+        "Their bytes.";
+    SPOOLED = "anabranch_producer_spool_written_total", Counter, Count, [],
+        "Messages written to the spool.";
+    SPOOL_DELIVERED = "anabranch_producer_spool_delivered_total", Counter, Count, [],
+        "Messages of the spool that the broker stored.";
+    SPOOL_LOST = "anabranch_producer_spool_lost_total", Counter, Count, ["error"],
+        "Messages of the spool that are damaged, or that the broker refused for good. High: look at the label and the log.";
     STREAMS = "anabranch_pool_streams", Gauge, Count, ["state"],
         "Streams of the pool that are idle, out and opening, when the scaler last looked.";
     RTT = "anabranch_connection_rtt_seconds", Gauge, Seconds, [],
@@ -219,6 +229,29 @@ pub(crate) mod producer {
         gauge!(STREAMS, "state" => "idle").set(float(pool.idle as u64));
         gauge!(STREAMS, "state" => "out").set(float(pool.out as u64));
         gauge!(STREAMS, "state" => "opening").set(float(pool.opening as u64));
+    }
+}
+
+#[cfg(feature = "spool")]
+pub(crate) mod spool {
+    use super::*;
+    use crate::producer::SendErrorKind;
+
+    pub(crate) fn holds(messages: u64, bytes: u64) {
+        gauge!(SPOOL_MESSAGES).set(float(messages));
+        gauge!(SPOOL_BYTES).set(float(bytes));
+    }
+
+    pub(crate) fn spooled(messages: u64) {
+        counter!(SPOOLED).increment(messages);
+    }
+
+    pub(crate) fn delivered(messages: u64) {
+        counter!(SPOOL_DELIVERED).increment(messages);
+    }
+
+    pub(crate) fn lost(messages: u64, kind: SendErrorKind) {
+        counter!(SPOOL_LOST, "error" => kind.as_str()).increment(messages);
     }
 }
 

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("conn", &["congestion", "wire"]),
     ("consumer", &["conn", "wire"]),
     ("store", &["wire"]),
-    ("producer", &["conn", "pool", "scaler", "wire"]),
+    ("producer", &["conn", "pool", "scaler", "store", "wire"]),
     ("broker", &["conn", "store", "wire"]),
     (
         "lab",

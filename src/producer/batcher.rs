@@ -172,6 +172,7 @@ mod tests {
             len: 8,
             cost: Cost::one(8),
             at: 0,
+            promise: None,
         };
         let opening = Opening {
             now,

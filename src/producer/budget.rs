@@ -168,7 +168,24 @@ impl<T> Budget<T> {
         }
     }
 
-    fn admit(&self, admitted: &mut Vec<T>) {
+    /// All who wait here wait there from now on, behind those who do already, with the tickets they have. Nobody may
+    /// ask for a ticket of theirs meanwhile. [`Budget::admit`] lets in those that fit there.
+    #[cfg(feature = "spool")]
+    pub(crate) fn hand_over(&self, to: &Self) {
+        let (entries, next_ticket) = {
+            let mut room = self.lock();
+            let entries = std::mem::take(&mut room.entries);
+            self.waiting.fetch_sub(entries.len(), Ordering::SeqCst);
+            (entries, room.next_ticket)
+        };
+        let mut room = to.lock();
+        room.next_ticket = room.next_ticket.max(next_ticket);
+        to.waiting.fetch_add(entries.len(), Ordering::SeqCst);
+        room.entries.extend(entries);
+    }
+
+    /// Puts into `admitted` the items that there is room for now, in their order.
+    pub(crate) fn admit(&self, admitted: &mut Vec<T>) {
         let mut wakers = Vec::new();
         let mut room = self.lock();
         while let Some(entry) = room.entries.front() {

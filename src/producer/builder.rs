@@ -38,6 +38,10 @@ pub enum BuildError {
     /// A certificate or key that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The spool's folder cannot be used.
+    #[cfg(feature = "spool")]
+    #[error("the spool cannot be opened: {0}")]
+    Spool(#[from] super::spool::OpenError),
 }
 
 impl From<conn::StartError> for BuildError {
@@ -154,6 +158,13 @@ impl Builder {
         self
     }
 
+    /// See [`Config::spool`].
+    #[cfg(feature = "spool")]
+    pub fn spool(mut self, spool: super::spool::Config) -> Self {
+        self.config.spool = Some(spool);
+        self
+    }
+
     /// See [`Config::delivery_timeout`].
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.config.delivery_timeout = timeout;
@@ -162,7 +173,8 @@ impl Builder {
 
     /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
     ///
-    /// Messages are taken from the start; they go out once there is a connection.
+    /// Messages are taken from the start; they go out once there is a connection. With a [spool](Config::spool), the calling
+    /// thread waits for the disk while its folder is opened.
     ///
     /// # Errors
     /// Every wrong field at once.
@@ -224,7 +236,11 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
     let (resumed, asked) = watch::channel(0);
     let road = Road::new(links, asked, pool, tasks.stopped().clone());
-    let core = Arc::new(Core::new(config, topic));
+    #[cfg(feature = "spool")]
+    let core = Core::with_spool(config, topic)?;
+    #[cfg(not(feature = "spool"))]
+    let core = Core::new(config, topic);
+    let core = Arc::new(core);
     tasks.spawn(resume::follow(Arc::clone(&core), road.clone(), resumed));
     let (report, lanes) = watch::channel(Lanes::default());
 
@@ -253,6 +269,10 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
         }
     }
     tasks.spawn(deadlines::keep(Arc::clone(&core), tasks.stopped().clone()));
+    #[cfg(feature = "spool")]
+    if let Some(spool) = &core.spool {
+        spool.start(&core, &road, &tasks);
+    }
     let handle = Handle::start(core, road, tasks, supervisor, lanes);
     Ok(Producer::from_handle(handle))
 }

@@ -42,6 +42,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) cost: Cost,
     /// The call, in nanoseconds since the producer began.
     pub(crate) at: u64,
+    /// The promise that its receipt was made of already, as the only message: then it begins a chunk.
+    pub(crate) promise: Option<Arc<Promise>>,
 }
 
 /// What a chunk begins with.
@@ -92,7 +94,7 @@ impl Chunk {
         let mut chunk = Self {
             topic: entry.topic.cloned(),
             records: BatchBuilder::with_base_time(capacity, base),
-            promise: Arc::default(),
+            promise: entry.promise.clone().unwrap_or_default(),
             cost: Cost::default(),
             weight: 0,
             at: entry.at,
@@ -126,6 +128,7 @@ impl Chunk {
             && self.messages() < bounds.messages
             && self.era == bounds.era
             && entry.at.abs_diff(self.at) <= bounds.spread
+            && entry.promise.is_none()
     }
 
     #[inline]
@@ -275,6 +278,7 @@ mod tests {
                 len: encoded_len(&record),
                 cost: Cost::one(1),
                 at: millis * 1_000_000,
+                promise: None,
             };
             let opening = Opening {
                 now: self.began + Duration::from_millis(millis),

@@ -139,6 +139,11 @@ pub struct Config {
 
     /// Where the broker is and how to reach it.
     pub conn: conn::Config,
+
+    /// A log on disk for what memory has no room for while no server can be reached. Default: none. It takes a fourth of the
+    /// buffer, at most 4 MiB, for what is on its way there.
+    #[cfg(feature = "spool")]
+    pub spool: Option<super::spool::Config>,
 }
 
 impl Default for Config {
@@ -158,6 +163,8 @@ impl Default for Config {
             scaler: scaler::Config::default(),
             pool: pool::Config::default(),
             conn: conn::Config::default(),
+            #[cfg(feature = "spool")]
+            spool: None,
         }
     }
 }
@@ -230,6 +237,16 @@ impl Config {
         problems.part(self.scaler.check());
         problems.part(self.pool.check());
         problems.part(self.conn.check());
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            problems.part(spool.check());
+            problems.expect(
+                self.buffer_messages >= 2,
+                "buffer_messages",
+                &self.buffer_messages,
+                "must be at least 2 with a spool",
+            );
+        }
         problems.into_result()
     }
 }

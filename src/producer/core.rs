@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+#[cfg(feature = "spool")]
+use super::spool::{self, OpenError, Spool};
 use super::{
     Config, Fate, SendError, SendErrorKind,
     batcher::Request,
@@ -75,15 +77,16 @@ pub(crate) struct Core {
 
     /// A full batch waits: nobody need linger any longer.
     pub(super) batch_door: Notify,
+
+    /// Where messages go that memory has no room for; `None` where that was not asked for.
+    #[cfg(feature = "spool")]
+    pub(super) spool: Option<std::sync::Arc<Spool>>,
 }
 
 impl Core {
     pub(crate) fn new(config: Config, topic: TopicName) -> Self {
         let base = time::now();
-        let limit = Cost {
-            messages: config.buffer_messages,
-            bytes: config.buffer_bytes,
-        };
+        let limit = Self::limit_of(&config);
         Self {
             end: OnceLock::new(),
             max_message: AtomicU64::new(config.max_message_bytes as u64),
@@ -111,7 +114,44 @@ impl Core {
             deadline_watched: AtomicU64::new(u64::MAX),
             base,
             batch_door: Notify::new(),
+            #[cfg(feature = "spool")]
+            spool: None,
         }
+    }
+
+    /// The same, with the spool that `config` asks for. Waits for the disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn with_spool(config: Config, topic: TopicName) -> Result<Self, OpenError> {
+        let buffer = Cost {
+            messages: config.buffer_messages,
+            bytes: config.buffer_bytes,
+        };
+        let asked = config.spool.clone();
+        let mut core = Self::new(config, topic);
+        if let Some(asked) = asked {
+            core.spool = Some(std::sync::Arc::new(Spool::open(
+                asked,
+                spool::staging(buffer),
+            )?));
+        }
+        Ok(core)
+    }
+
+    /// What the budget may hold.
+    fn limit_of(config: &Config) -> Cost {
+        let buffer = Cost {
+            messages: config.buffer_messages,
+            bytes: config.buffer_bytes,
+        };
+        #[cfg(feature = "spool")]
+        if config.spool.is_some() {
+            let staging = spool::staging(buffer);
+            return Cost {
+                messages: buffer.messages - staging.messages,
+                bytes: buffer.bytes - staging.bytes,
+            };
+        }
+        buffer
     }
 
     /// The broker's own limits are known.
@@ -216,6 +256,12 @@ impl Core {
         nanos(at.saturating_duration_since(self.base))
     }
 
+    /// The moment that is so many nanoseconds after the producer began.
+    #[cfg(feature = "spool")]
+    pub(super) fn moment(&self, nanos: u64) -> Instant {
+        self.base + Duration::from_nanos(nanos)
+    }
+
     pub(super) fn micros(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.base).as_micros()).unwrap_or(u64::MAX)
     }
@@ -258,6 +304,16 @@ impl Core {
     /// When a message that was called at `at` must have its outcome.
     pub(crate) fn deadline(&self, at: Instant) -> Instant {
         at + self.config.delivery_timeout
+    }
+
+    /// Messages without an outcome.
+    pub(crate) fn open(&self) -> u64 {
+        let open = u64::from(self.budget.used().messages);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return open + spool.unsettled();
+        }
+        open
     }
 
     /// Whether [`Core::end`] was called.

@@ -12,6 +12,8 @@ pub enum Fate {
     NotStored,
     /// It may be in the topic: sending it again may duplicate it.
     Unknown,
+    /// It is on disk, in the producer's spool, and will be delivered: sending it again would duplicate it.
+    Spooled,
 }
 
 /// What went wrong.
@@ -30,6 +32,10 @@ pub enum SendErrorKind {
     Refused(FailureCode),
     /// The connection is gone for good: the reason is in the text.
     Disconnected,
+    /// It is in the producer's spool on disk, as was asked for, and nothing is wrong: the broker does not have it yet.
+    Spooled,
+    /// It was in the producer's spool, and cannot be read there any more.
+    Damaged,
 }
 
 impl SendErrorKind {
@@ -43,6 +49,8 @@ impl SendErrorKind {
             Self::Expired => "expired",
             Self::Refused(_) => "refused",
             Self::Disconnected => "disconnected",
+            Self::Spooled => "spooled",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -110,7 +118,11 @@ impl SendError {
     pub const fn is_retryable(&self) -> bool {
         match self.0.kind {
             SendErrorKind::Full | SendErrorKind::Expired => true,
-            SendErrorKind::TooLarge | SendErrorKind::Closed | SendErrorKind::Disconnected => false,
+            SendErrorKind::TooLarge
+            | SendErrorKind::Closed
+            | SendErrorKind::Disconnected
+            | SendErrorKind::Spooled
+            | SendErrorKind::Damaged => false,
             SendErrorKind::Refused(code) => match code {
                 FailureCode::StoreRefuses
                 | FailureCode::StoreFailed
@@ -153,6 +165,8 @@ impl fmt::Display for Inner {
             SendErrorKind::Expired => f.write_str("no outcome within delivery_timeout")?,
             SendErrorKind::Refused(code) => write!(f, "the broker refused the message ({code:?})")?,
             SendErrorKind::Disconnected => f.write_str("the connection is gone for good")?,
+            SendErrorKind::Spooled => f.write_str("the broker does not have it yet")?,
+            SendErrorKind::Damaged => f.write_str("the spool's entry is damaged")?,
         }
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
@@ -160,6 +174,7 @@ impl fmt::Display for Inner {
         f.write_str(match self.fate {
             Fate::NotStored => "; it is not stored",
             Fate::Unknown => "; it may be stored",
+            Fate::Spooled => "; it is in the spool on disk and will be delivered",
         })
     }
 }
@@ -174,10 +189,19 @@ pub struct FlushError {
 
 /// A close whose deadline passed before everything had its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{} messages were not acknowledged in time", undelivered.len())]
+#[error("{} messages were not acknowledged in time{}", undelivered.len(), in_spool(*spooled))]
 pub struct CloseError {
     /// These, in no particular order.
     pub undelivered: Vec<Undelivered>,
+    /// Beside them, so many messages are in the spool on disk. The next producer that is given its folder delivers them.
+    pub spooled: u64,
+}
+
+fn in_spool(messages: u64) -> String {
+    match messages {
+        0 => String::new(),
+        n => format!(", and {n} are in the spool on disk"),
+    }
 }
 
 /// A message that a closing producer hands back.

@@ -11,6 +11,10 @@ use crate::{
     time,
 };
 
+/// How long a producer that closes may take to write to its spool what is in memory for it.
+#[cfg(feature = "spool")]
+const SPOOL_GRACE: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) core: Arc<Core>,
@@ -43,12 +47,17 @@ impl Handle {
         conn::up(&mut self.road.links()).await
     }
 
-    /// Drains until the deadline, then ends everything. Answers what has no outcome.
-    pub(super) async fn close(&self, deadline: Duration) -> Vec<Undelivered> {
+    /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in
+    /// the spool.
+    pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {
         let until = time::now() + deadline;
         self.core.close_entrance();
         let _ = time::timeout(deadline, self.core.eras.flush()).await;
         let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.core.spool {
+            spool.settle(SPOOL_GRACE).await;
+        }
         let left = self.core.end(&closed);
         self.tasks.stop();
         self.road.pool().clone().close().await;
@@ -59,7 +68,11 @@ impl Handle {
                 .await;
         }
         self.tasks.join().await;
-        left
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.core.spool {
+            return (left, spool.close().await);
+        }
+        (left, 0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way in: a message finds room in the budget, or its place among those that wait.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -12,7 +12,7 @@ use super::{
     budget::{Cost, Entrance, Ticket},
     chunk::{Bounds, Entry, Opening},
     core::Core,
-    receipt::Receipt,
+    receipt::{Promise, Receipt},
 };
 use crate::{Timestamp, metrics::producer as metrics, time, wire::encoded_len};
 
@@ -33,22 +33,22 @@ pub(crate) enum Way {
 
 /// What a message is to the budget and to its line.
 #[derive(Debug, Clone, Copy)]
-struct Size {
+pub(super) struct Size {
     /// The most bytes it takes in a batch.
-    encoded: usize,
-    cost: Cost,
+    pub(super) encoded: usize,
+    pub(super) cost: Cost,
 }
 
 /// A message that waits for room, with the way it will go.
 #[derive(Debug)]
 pub(crate) struct Applicant {
-    message: Message,
-    way: Way,
-    size: Size,
+    pub(super) message: Message,
+    pub(super) way: Way,
+    pub(super) size: Size,
     /// The call, in nanoseconds since the producer began.
-    at: u64,
+    pub(super) at: u64,
     /// Its receipt goes here once it is accepted.
-    receipt: oneshot::Sender<Receipt>,
+    pub(super) receipt: oneshot::Sender<Receipt>,
 }
 
 /// What a call that sends gets.
@@ -63,6 +63,21 @@ impl Core {
         let Some(size) = self.size(&message) else {
             return Err(self.reject(SendErrorKind::TooLarge, message));
         };
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.enter(self, message, way, size);
+        }
+        self.enter_memory(message, way, size)
+    }
+
+    /// The usual way in.
+    #[inline]
+    pub(super) fn enter_memory(
+        &self,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Entered, SendError> {
         if self.budget.try_take(size.cost) {
             return self.admit(message, way, size).map(Entered::Accepted);
         }
@@ -71,18 +86,7 @@ impl Core {
 
     #[cold]
     fn wait(&self, message: Message, way: Way, size: Size) -> Result<Entered, SendError> {
-        let (receipt, waiting) = oneshot::channel();
-        let mut applicant = Applicant {
-            message,
-            way,
-            size,
-            at: self.nanos(time::now()),
-            receipt,
-        };
-        let record = &mut applicant.message.record;
-        if record.time == Timestamp::default() {
-            record.time = time::timestamp();
-        }
+        let (applicant, waiting) = self.applicant(message, way, size);
         match self.budget.enter(size.cost, applicant) {
             Entrance::Admitted(Applicant { message, .. }) => {
                 self.admit(message, way, size).map(Entered::Accepted)
@@ -94,12 +98,51 @@ impl Core {
         }
     }
 
+    /// A message that is to wait for room, and where its receipt will come.
+    pub(super) fn applicant(
+        &self,
+        mut message: Message,
+        way: Way,
+        size: Size,
+    ) -> (Applicant, oneshot::Receiver<Receipt>) {
+        let record = &mut message.record;
+        if record.time == Timestamp::default() {
+            record.time = time::timestamp();
+        }
+        let (receipt, waiting) = oneshot::channel();
+        let applicant = Applicant {
+            message,
+            way,
+            size,
+            at: self.nanos(time::now()),
+            receipt,
+        };
+        (applicant, waiting)
+    }
+
     /// Takes a message in where there is room at once.
     pub(crate) fn enter_now(&self, message: Message, way: Way) -> Result<Receipt, SendError> {
-        match self.size(&message) {
-            None => Err(self.reject(SendErrorKind::TooLarge, message)),
-            Some(size) if self.budget.try_take(size.cost) => self.admit(message, way, size),
-            Some(_) => Err(self.reject(SendErrorKind::Full, message)),
+        let Some(size) = self.size(&message) else {
+            return Err(self.reject(SendErrorKind::TooLarge, message));
+        };
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.enter_now(self, message, way, size);
+        }
+        self.enter_memory_now(message, way, size)
+    }
+
+    /// The usual way in, without waiting.
+    #[inline]
+    pub(super) fn enter_memory_now(
+        &self,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        match self.budget.try_take(size.cost) {
+            true => self.admit(message, way, size),
+            false => Err(self.reject(SendErrorKind::Full, message)),
         }
     }
 
@@ -116,7 +159,12 @@ impl Core {
     }
 
     /// A message that holds its budget is accepted, unless the producer has ended meanwhile.
-    fn admit(&self, message: Message, way: Way, size: Size) -> Result<Receipt, SendError> {
+    pub(super) fn admit(
+        &self,
+        message: Message,
+        way: Way,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
         if self.has_ended() {
             self.release(size.cost, [0; 2]);
             return Err(self.reject(SendErrorKind::Closed, message));
@@ -125,12 +173,27 @@ impl Core {
     }
 
     fn accept(&self, message: &Message, way: Way, size: Size, at: u64) -> Receipt {
+        self.accept_as(message, way, size, at, None)
+    }
+
+    /// Accepts a message; one that has a receipt and is waited for by a flush keeps both.
+    #[inline]
+    pub(super) fn accept_as(
+        &self,
+        message: &Message,
+        way: Way,
+        size: Size,
+        at: u64,
+        kept: Option<(Arc<Promise>, u64)>,
+    ) -> Receipt {
+        let (promise, era) = kept.unzip();
         let entry = Entry {
             record: &message.record,
             topic: message.topic.as_ref().filter(|topic| **topic != self.topic),
             len: size.encoded,
             cost: size.cost,
             at,
+            promise,
         };
         let bounds = Bounds {
             bytes: self.chunk_bytes.load(Ordering::Relaxed),
@@ -144,7 +207,7 @@ impl Core {
                 now,
                 nanos: self.nanos(now),
                 wall: time::timestamp(),
-                era: self.eras.begin(),
+                era: era.unwrap_or_else(|| self.eras.begin()),
             }
         };
         let receipt = match way {
@@ -184,6 +247,12 @@ impl Core {
         ticket: Ticket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool
+                .poll_entered(self, ticket, cx)
+                .map_err(|applicant| self.reject(SendErrorKind::Closed, applicant.message));
+        }
         self.budget
             .poll_admitted(ticket, cx)
             .map_err(|applicant| self.reject(SendErrorKind::Closed, applicant.message))
@@ -199,13 +268,17 @@ impl Core {
     }
 
     #[cold]
-    fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
+    pub(super) fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
         self.rejected(kind).message(message)
     }
 
     /// Gives back the place of an applicant who does not want to wait any longer; the message comes back
     /// unless it was accepted before.
     pub(crate) fn leave(&self, ticket: Ticket) -> Option<Message> {
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            return spool.leave(self, ticket).map(|applicant| applicant.message);
+        }
         let mut admitted = Vec::new();
         let applicant = self.budget.leave(ticket, &mut admitted);
         self.accept_all(admitted);
@@ -229,5 +302,9 @@ impl Core {
     /// Nobody enters any more; those who wait for room get their messages back.
     pub(crate) fn close_entrance(&self) {
         self.budget.close();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            spool.close_entrance();
+        }
     }
 }

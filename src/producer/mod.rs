@@ -12,7 +12,8 @@
 //!
 //! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
 //! the road of `send`, `streams.rs` how the pool gets its streams, `resume.rs` what a reconnect brings to light, `turn.rs` who may write, `deadlines.rs` when it is
-//! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why.
+//! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why, `spool` what goes to disk
+//! while no server can be reached (feature `spool`).
 
 mod autoscale;
 mod batcher;
@@ -42,6 +43,8 @@ mod resume;
 mod road;
 mod send;
 mod sink;
+#[cfg(feature = "spool")]
+pub mod spool;
 mod streams;
 mod turn;
 
@@ -136,9 +139,7 @@ impl Producer {
     pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
         let core = &self.inner.core;
         let flushed = time::timeout(deadline, core.eras.flush()).await;
-        flushed.map_err(|_| FlushError {
-            open: core.budget.used().messages.into(),
-        })
+        flushed.map_err(|_| FlushError { open: core.open() })
     }
 
     /// Takes no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
@@ -146,15 +147,19 @@ impl Producer {
     ///
     /// # Errors
     /// [`CloseError`] hands back every message that had no outcome, with what is known of it. Their receipts say
-    /// the same.
+    /// the same. What is in the spool on disk stays there and is counted; one second more may pass while what is in
+    /// memory for it is written.
     ///
     /// # Cancel safety
     /// Dropped while it drains, it leaves the producer closed to new messages; the last handle's drop does the rest.
     pub async fn close(self, deadline: Duration) -> Result<(), CloseError> {
-        let left = self.inner.close(deadline).await;
-        match left.is_empty() {
+        let (undelivered, spooled) = self.inner.close(deadline).await;
+        match undelivered.is_empty() && spooled == 0 {
             true => Ok(()),
-            false => Err(CloseError { undelivered: left }),
+            false => Err(CloseError {
+                undelivered,
+                spooled,
+            }),
         }
     }
 
@@ -200,6 +205,13 @@ impl Producer {
             waiting: core.budget.waiting(),
             retried: core.retried(),
         }
+    }
+
+    /// How it stands with the spool, to look at or to await; `None` where there is none.
+    #[cfg(feature = "spool")]
+    #[must_use]
+    pub fn spool(&self) -> Option<tokio::sync::watch::Receiver<spool::State>> {
+        self.inner.core.spool.as_ref().map(|spool| spool.state())
     }
 
     /// The state of the connection, to look at or to await.

@@ -116,6 +116,12 @@ impl Core {
                 self.eras.resolved(era, chunks);
             }
         }
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool
+            && self.budget.used().messages == 0
+        {
+            spool.on_memory_whole();
+        }
     }
 
     /// Messages that no lane took in time.
@@ -144,6 +150,10 @@ impl Core {
             self.fail(request, &error.clone().with_fate(fate));
         }
         left.extend(self.abandon_queued());
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.spool {
+            left.extend(spool.end(self, error));
+        }
         left
     }
 

@@ -381,6 +381,7 @@ mod tests {
             len: encoded_len(&record),
             cost: Cost::one(10),
             at: 0,
+            promise: None,
         };
         let opening = Opening {
             now,

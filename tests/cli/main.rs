@@ -17,5 +17,6 @@ mod order;
 mod outage;
 mod serve;
 mod soak;
+mod spool;
 mod support;
 mod text;

@@ -13,7 +13,7 @@ use anabranch::{
         store::{MemoryStore, Store},
     },
     conn::{
-        ClientTls, ServerTls, Trust,
+        self, ClientTls, ServerTls, Trust,
         quic::Settings,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
@@ -102,6 +102,15 @@ impl World {
         };
     }
 
+    /// How a client reaches the broker.
+    pub fn client(&self) -> conn::Config {
+        let mut config = conn::Config::to(BROKER.to_string());
+        config.tls = ClientTls::trusting(Trust::Pinned(identity().1));
+        config.network = Arc::new(Host::new(&self.network, CLIENT));
+        config.connect_timeout = LONG;
+        config
+    }
+
     pub fn producer(&self) -> Builder {
         Producer::builder().config(self.config()).topic(TOPIC)
     }
@@ -109,10 +118,7 @@ impl World {
     pub fn config(&self) -> producer::Config {
         let mut config = producer::Config::default();
         config.delivery_timeout = LONG;
-        config.conn.servers = vec![BROKER.to_string()];
-        config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
-        config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.conn.connect_timeout = LONG;
+        config.conn = self.client();
         config
     }
 

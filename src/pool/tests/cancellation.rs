@@ -113,3 +113,39 @@ async fn a_manager_that_panics_is_told_to_the_caller_and_costs_no_room() {
         assert_whole(&pool, &peer);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_checkout_that_is_dropped_after_any_number_of_polls_leaves_the_books_whole() {
+    let slow = Step::Slow(5 * MS);
+    for config in modes() {
+        for (open, probe) in [(Step::Ok, Step::Ok), (slow, Step::Ok), (slow, slow)] {
+            let mut k = 0;
+            let mut completed = false;
+            while !completed {
+                let (pool, peer) = pool(config.clone());
+                (peer.look().open, peer.look().probe) = (open, probe);
+                let mut got = None;
+                {
+                    let mut get = pin!(pool.get());
+                    for _ in 0..k {
+                        got = poll_once(&mut get).await;
+                        if got.is_some() {
+                            break;
+                        }
+                        pass(MS).await;
+                    }
+                }
+                completed = got.is_some();
+                drop(got);
+                pass(SEC).await;
+                assert_whole(&pool, &peer);
+                let status = pool.status();
+                assert_eq!((status.waiting, status.out), (0, 0), "after {k} polls");
+                drop(pool.get().await.unwrap());
+                pool.close().await;
+                k += 1;
+                assert!(k < 100, "not done after {k} polls");
+            }
+        }
+    }
+}

@@ -13,6 +13,9 @@ pub struct LogConfig {
     /// Memory for what is read from disk, in bytes. Default: 32 MiB. Readers near a topic's end read what is
     /// still in memory and do not need it.
     pub cache_bytes: u64,
+    /// Memory in which batches are gathered before they move from the journal to their place, in bytes. Default: 32 MiB.
+    /// Three times this is used at most. Larger ones gained nothing measurable.
+    pub memtable_bytes: u64,
     /// So many bytes of the disk are left free. Default: 256 MiB. With less, appends are refused with
     /// [`StoreError::Refuses`](super::super::StoreError::Refuses), while trims and positions are still written: without this a store that has
     /// filled its disk could not even delete. It should not be less than the store needs to move what is in
@@ -29,6 +32,7 @@ impl Default for LogConfig {
         Self {
             fsync: Fsync::Always,
             cache_bytes: 32 << 20,
+            memtable_bytes: 32 << 20,
             min_free_bytes: 256 << 20,
             retry_after: Duration::from_secs(5),
             limits: Limits::default(),

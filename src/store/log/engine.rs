@@ -32,11 +32,7 @@ use super::{
     rows::{self, BatchKey},
 };
 
-/// Batches are gathered in memory up to this many bytes before they move from the journal to value files.
-/// With those that are being moved, three times this: 96 MiB. Larger ones gained nothing measurable.
-const BATCHES_MEMTABLE: u64 = 32 << 20;
-
-/// The same for rows: small, because a row is soon overwritten or deleted.
+/// As `LogConfig::memtable_bytes`, for rows: small, because a row is soon overwritten or deleted.
 const ROWS_MEMTABLE: u64 = 8 << 20;
 
 /// Journals that have been filled are kept until what they hold is in tables; from this many bytes on, what
@@ -96,6 +92,8 @@ pub(super) struct Engine {
     pub(super) batches: Keyspace,
     pub(super) rows: Keyspace,
     mode: PersistMode,
+    /// How much of `batches` is gathered in memory.
+    memtable: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -136,6 +134,7 @@ impl Engine {
             batches,
             rows,
             mode,
+            memtable: config.memtable_bytes,
         })
     }
 
@@ -150,8 +149,8 @@ impl Engine {
     /// Sees to it that the next commit finds room in memory; waits where flushes or compactions are behind.
     fn make_room(&self) -> Result<(), CommitError> {
         for (keyspace, size) in [
-            (&self.batches, BATCHES_MEMTABLE),
-            (&self.rows, ROWS_MEMTABLE),
+            (&self.batches, self.memtable),
+            (&self.rows, self.memtable.min(ROWS_MEMTABLE)),
         ] {
             if keyspace.tree.active_memtable().size() < size {
                 continue;

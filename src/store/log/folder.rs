@@ -108,8 +108,9 @@ impl Folder {
             return Err(OpenError::NotAFolder(path));
         }
         fs::create_dir_all(&path).map_err(failed)?;
-        let is_ours = path.join("format").try_exists().map_err(failed)?;
-        if !is_ours && holds_other_things(&path).map_err(failed)? {
+        let is_ours = || path.join("format").try_exists().map_err(failed);
+        // Asked twice: another opening may be making it just now, and makes the format before anything else.
+        if !is_ours()? && holds_other_things(&path).map_err(failed)? && !is_ours()? {
             return Err(OpenError::NotOurs(path));
         }
         let lock = OpenOptions::new()

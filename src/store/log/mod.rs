@@ -95,6 +95,26 @@ impl LogStore {
         })
     }
 
+    /// As [`LogStore::open`], in the calling thread, which waits for the disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn open_here(path: PathBuf, config: LogConfig) -> Result<Self, OpenError> {
+        Ok(Self {
+            shared: Arc::new(Shared::open(path, config)?),
+        })
+    }
+
+    /// The offset behind the batch that holds `offset`, by its key alone: to go past a batch that is damaged.
+    #[cfg(feature = "spool")]
+    pub(crate) async fn end_behind(
+        &self,
+        topic: &TopicName,
+        offset: Offset,
+    ) -> Result<Offset, StoreError> {
+        let topic = topic.clone();
+        self.on_disk(move |shared| shared.end_behind(&topic, offset))
+            .await
+    }
+
     /// Gives the disk space of trimmed batches back now. Trims do it by themselves, when it is worth the work.
     ///
     /// # Errors

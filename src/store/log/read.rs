@@ -64,6 +64,20 @@ impl Engine {
         Ok(if key.end() > offset { key.base } else { offset })
     }
 
+    /// The offset behind the batch that holds `offset`; `end` where none does.
+    #[cfg(feature = "spool")]
+    pub(super) fn end_behind(
+        &self,
+        topic: TopicId,
+        offset: Offset,
+        end: Offset,
+    ) -> Result<Offset, StoreError> {
+        let from = self.holding(topic, offset);
+        let from = from.map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let mut keys = self.keys(topic, from, end);
+        keys.next().map_or(Ok(end), |key| Ok(key?.end()))
+    }
+
     /// What the keys of `topic` say of its batches from `first` on, oldest first.
     pub(super) fn keys(
         &self,

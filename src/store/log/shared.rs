@@ -134,6 +134,19 @@ impl Shared {
             .engine()?
             .read((name, topic.id), from, topic.next, max_bytes)
     }
+    /// The offset behind the batch that holds `offset`.
+    #[cfg(feature = "spool")]
+    pub(super) fn end_behind(
+        &self,
+        name: &TopicName,
+        offset: Offset,
+    ) -> Result<Offset, StoreError> {
+        let topic = self.open_books()?.books.topic(name);
+        let topic = topic.ok_or(StoreError::UnknownTopic)?;
+        self.disk()
+            .engine()?
+            .end_behind(topic.id, offset, topic.next)
+    }
 }
 
 pub(super) fn closed() -> StoreError {

@@ -15,7 +15,11 @@ mod window;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Instant};
 
-use anabranch::{Producer, TopicName, conn::LinkState, producer};
+use anabranch::{
+    Producer, TopicName,
+    conn::LinkState,
+    producer::{self, spool},
+};
 use bytes::Bytes;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanCount};
@@ -34,6 +38,9 @@ use crate::{
     progress::{self, Live},
     signals, units,
 };
+
+/// What is held in memory beside a spool.
+const SPOOL_BUFFER: u64 = 4 << 20;
 
 /// How long the broker may take to hear that we leave.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -94,6 +101,22 @@ pub(crate) struct Args {
     )]
     delivery_timeout: Duration,
 
+    /// A folder for what memory (4 MiB) has no room for while no broker can be reached. What is in it goes out first, in
+    /// this run or a later one.
+    #[arg(long, env = "ANABRANCH_SPOOL", value_name = "DIR")]
+    spool: Option<PathBuf>,
+
+    /// How much the spool may hold.
+    #[arg(
+        long,
+        env = "ANABRANCH_SPOOL_BYTES",
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = units::size,
+        requires = "spool"
+    )]
+    spool_bytes: u64,
+
     /// How long what was read may take to be delivered after the first Ctrl-C.
     #[arg(
         long,
@@ -142,6 +165,13 @@ impl Args {
         let mut config = producer::Config::default();
         config.name = self.name.clone();
         config.delivery_timeout = self.delivery_timeout;
+        if let Some(folder) = &self.spool {
+            let mut spool = spool::Config::new(folder);
+            spool.max_bytes = self.spool_bytes;
+            spool.receipts = spool::Receipts::WhenSpooled;
+            config.spool = Some(spool);
+            config.buffer_bytes = SPOOL_BUFFER;
+        }
         config.conn = self.connection.config();
         config.conn.settings.congestion = self.congestion.into();
         config
@@ -152,6 +182,7 @@ impl Args {
         Rules {
             mode: self.mode,
             key_delimiter: delimiter.map(Bytes::from),
+            spool: self.spool.is_some(),
         }
     }
 }
@@ -175,7 +206,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .topic(args.topic.as_str())
         .build()?;
     tokio::select! {
-        connected = producer.connected() => connected?,
+        // With a spool, no broker is needed to begin.
+        connected = producer.connected(), if args.spool.is_none() => connected?,
+        () = std::future::ready(()), if args.spool.is_some() => {}
         () = stop.cancelled() => {
             progress::say("stopped before there was a connection; nothing was read");
             return Ok(ExitCode::FAILURE);
@@ -196,22 +229,50 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tokio::time::sleep(args.drain_timeout).await;
     };
     let goodbye = tokio::select! { biased;
-        () = pump.run(&stop) => GOODBYE,
+        () = async {
+            pump.run(&stop).await;
+            empty_spool(&producer).await;
+        } => GOODBYE,
         () = too_late => Duration::ZERO,
     };
     let took = began.elapsed();
     let (held, lanes) = (producer.load(), producer.lanes());
     // What it hands back, the receipts tell too.
-    let _ = producer.clone().close(goodbye).await;
+    let closed = producer.clone().close(goodbye).await;
+    let in_spool = closed.map_or_else(|error| error.spooled, |()| 0);
     pump.give_up();
     drop(live);
 
-    let summary = Summary::new(&tally, held.retried, took, lanes.most);
+    let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.most);
     output::summary(args.output, &summary)?;
     Ok(match summary.is_success() && !pump.is_unread() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// Waits until the spool is empty, or it shows that no broker can be reached.
+async fn empty_spool(producer: &Producer) {
+    let Some(mut spool) = producer.spool() else {
+        return;
+    };
+    let mut link = producer.link();
+    loop {
+        let is_empty = spool.borrow_and_update().phase == spool::Phase::Memory;
+        let is_hopeless = match &*link.borrow_and_update() {
+            LinkState::Up(_) => false,
+            LinkState::Connecting { last_error, .. } => last_error.is_some(),
+            LinkState::Down { attempt, .. } => *attempt > 1,
+            LinkState::Closed(_) => true,
+        };
+        if is_empty || is_hopeless {
+            return;
+        }
+        tokio::select! {
+            changed = spool.changed() => if changed.is_err() { return },
+            changed = link.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// The line that shows how it goes.

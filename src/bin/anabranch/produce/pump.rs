@@ -21,6 +21,8 @@ pub(super) struct Rules {
     pub(super) mode: Mode,
     /// What ends the key of a line.
     pub(super) key_delimiter: Option<Bytes>,
+    /// What memory has no room for goes to disk, and may wait for it.
+    pub(super) spool: bool,
 }
 
 /// Hands lines to the producer and waits for their outcomes. What it is at stays here when [`Pump::run`] is dropped.
@@ -140,7 +142,7 @@ impl<'a> Pump<'a> {
     async fn send_lines(&mut self) {
         while !self.window.is_hopeless() {
             while self.window.is_full() {
-                self.window.settle_oldest().await;
+                self.window.settle_some().await;
             }
             let Some(line) = self.next_line() else {
                 return;
@@ -154,6 +156,7 @@ impl<'a> Pump<'a> {
         let content = message.content_len();
         let outcome = match self.rules.mode {
             Mode::Ordered => Outcome::Ordered(self.producer.send(message)),
+            Mode::Async if self.rules.spool => Outcome::Entering(self.producer.send_async(message)),
             Mode::Async => match self.producer.try_send_async(message) {
                 Ok(receipt) => Outcome::Receipt(receipt),
                 Err(error) => return self.window.failed(&self.origin, &error),

@@ -15,7 +15,11 @@ pub(super) struct Summary {
     sent: u64,
     /// Messages that are stored.
     delivered: u64,
-    /// Messages that are not, or of which nobody knows.
+    /// Messages that went to the spool on disk, and from there to the broker or not yet.
+    spooled: u64,
+    /// Messages that are in the spool now, those of earlier runs counted too.
+    in_spool: u64,
+    /// Messages that are not stored, or of which nobody knows.
     failed: u64,
     /// Batches that were sent again.
     retried: u64,
@@ -27,10 +31,18 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(tally: &Tally, retried: u64, took: Duration, lanes_max: usize) -> Self {
+    pub(super) fn new(
+        tally: &Tally,
+        retried: u64,
+        in_spool: u64,
+        took: Duration,
+        lanes_max: usize,
+    ) -> Self {
         Self {
             sent: tally.read(),
             delivered: tally.delivered(),
+            spooled: tally.spooled(),
+            in_spool,
             failed: tally.undelivered(),
             retried,
             seconds: rounded(took.as_secs_f64()),
@@ -39,7 +51,7 @@ impl Summary {
         }
     }
 
-    /// Whether every message is stored.
+    /// Whether every message is stored, or on disk.
     pub(super) const fn is_success(&self) -> bool {
         self.failed == 0
     }
@@ -55,6 +67,10 @@ impl fmt::Display for Summary {
             self.seconds,
             self.messages_per_second
         )?;
+        if self.spooled > 0 || self.in_spool > 0 {
+            let (spooled, left) = (HumanCount(self.spooled), HumanCount(self.in_spool));
+            write!(f, ", {spooled} by way of the spool, {left} are in it now")?;
+        }
         if self.failed > 0 {
             write!(f, ", {} failed", HumanCount(self.failed))?;
         }

@@ -28,6 +28,7 @@ pub(super) struct Tally {
     read_bytes: AtomicU64,
     /// Written by the pump.
     delivered: AtomicU64,
+    spooled: AtomicU64,
     failed: AtomicU64,
 }
 
@@ -47,9 +48,19 @@ impl Tally {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Messages that were read and are not known to be stored.
+    /// Messages that went to disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.spooled.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were read and are not known to be stored, or on disk.
     pub(super) fn undelivered(&self) -> u64 {
-        self.read().saturating_sub(self.delivered())
+        self.read()
+            .saturating_sub(self.delivered() + self.spooled())
+    }
+
+    pub(super) fn on_spooled(&self) {
+        self.spooled.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn on_read(&self, messages: u64, bytes: u64) {

@@ -6,12 +6,12 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use anabranch::{
     Ack, Receipt, SendError,
-    producer::{self, SendErrorKind},
+    producer::{self, Fate, SendErrorKind},
     wire::FailureCode,
 };
 use futures_util::FutureExt;
@@ -25,6 +25,8 @@ const OVERHEAD: u64 = 256;
 /// The outcome of a message, some time.
 pub(super) enum Outcome<'a> {
     Receipt(Receipt),
+    /// Waits for room, and then for the outcome.
+    Entering(producer::SendAsync<'a>),
     Ordered(producer::Send<'a>),
 }
 
@@ -32,8 +34,12 @@ impl Future for Outcome<'_> {
     type Output = Result<Ack, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Entering(entering) = &mut *self {
+            *self = Self::Receipt(ready!(Pin::new(entering).poll(cx))?);
+        }
         match &mut *self {
             Self::Receipt(receipt) => Pin::new(receipt).poll(cx),
+            Self::Entering(_) => Poll::Pending,
             Self::Ordered(send) => Pin::new(send).poll(cx),
         }
     }
@@ -55,16 +61,21 @@ pub(super) struct Window<'a> {
     tally: Arc<Tally>,
     /// No message to this topic will be taken any more.
     hopeless: bool,
+    /// Messages go to disk too: later ones may have their outcome before earlier ones.
+    out_of_order: bool,
 }
 
 impl<'a> Window<'a> {
-    /// At most half of what `config` lets the producer hold: so there is always room for the next message.
+    /// At most half of what `config` lets the producer hold: so there is always room for the next message. With a spool
+    /// all of it: what memory has no room for goes to disk.
     pub(super) fn new(config: &producer::Config, tally: Arc<Tally>) -> Self {
+        let part = if config.spool.is_some() { 1 } else { 2 };
         Self {
             pending: VecDeque::new(),
             cost: 0,
-            most_messages: usize::try_from(config.buffer_messages / 2).unwrap_or(usize::MAX),
-            most_cost: config.buffer_bytes / 2,
+            most_messages: usize::try_from(config.buffer_messages / part).unwrap_or(usize::MAX),
+            most_cost: config.buffer_bytes / u64::from(part),
+            out_of_order: config.spool.is_some(),
             tally,
             hopeless: false,
         }
@@ -105,6 +116,32 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// Waits until there is room. May be dropped and begun again.
+    pub(super) async fn settle_some(&mut self) {
+        if !self.out_of_order {
+            return self.settle_oldest().await;
+        }
+        let mut settled = Vec::new();
+        std::future::poll_fn(|cx| {
+            self.pending.retain_mut(|pending| {
+                let Poll::Ready(outcome) = Pin::new(&mut pending.outcome).poll(cx) else {
+                    return true;
+                };
+                self.cost -= pending.cost;
+                settled.push((pending.origin.clone(), outcome));
+                false
+            });
+            match settled.is_empty() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
+        for (origin, outcome) in settled {
+            self.note(&origin, outcome);
+        }
+    }
+
     /// Looks at the outcomes that are there.
     pub(super) fn settle_what_is_there(&mut self) {
         while let Some(outcome) = self
@@ -122,9 +159,14 @@ impl<'a> Window<'a> {
             return;
         };
         self.cost -= settled.cost;
+        self.note(&settled.origin, outcome);
+    }
+
+    fn note(&mut self, origin: &Origin, outcome: Result<Ack, SendError>) {
         match outcome {
             Ok(_) => self.tally.on_delivered(),
-            Err(error) => self.failed(&settled.origin, &error),
+            Err(error) if error.fate() == Fate::Spooled => self.tally.on_spooled(),
+            Err(error) => self.failed(origin, &error),
         }
     }
 
