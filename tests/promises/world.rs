@@ -51,6 +51,8 @@ pub struct World {
     pub store: Arc<dyn Store>,
     pub there: Direction,
     pub back: Direction,
+    /// Whether the next broker makes topics by itself.
+    pub topics: bool,
     broker: Option<Broker>,
     streams: u32,
 }
@@ -69,6 +71,7 @@ impl World {
             store: Arc::new(MemoryStore::default()),
             there,
             back,
+            topics: true,
             broker: None,
             streams,
         };
@@ -84,6 +87,7 @@ impl World {
             .tls(identity().0.clone())
             .store(Arc::clone(&self.store))
             .transport(transport)
+            .auto_create(self.topics)
             .network(Arc::new(Host::new(&self.network, BROKER.ip())))
             .bind()
             .await

@@ -13,6 +13,7 @@ mod boundary;
 mod history;
 mod killed;
 mod limits;
+mod refused;
 mod restart;
 #[path = "../promises/world.rs"]
 mod world;

@@ -170,7 +170,8 @@ fn tell(ledger: &Mutex<Ledger>, number: u64, outcome: Result<Ack, SendError>) {
         Ok(ack) => Outcome::Stored(ack.offset().0),
         Err(error) => match error.fate() {
             Fate::NotStored => Outcome::NotStored,
-            Fate::Unknown => Outcome::Unknown,
+            // Nothing is spooled here.
+            Fate::Unknown | Fate::Spooled => Outcome::Unknown,
         },
     };
     lock(ledger).on_outcome(number, outcome);
