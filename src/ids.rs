@@ -41,7 +41,7 @@ number! {
 }
 number! {
     /// One incarnation of a producer: given by the broker when the producer first connects, kept across
-    /// its reconnects, never given again.
+    /// its reconnects, never given again. Of two incarnations of one name, the later has the greater number.
     ProducerId
 }
 number! {

@@ -192,6 +192,7 @@ impl Builder {
         let background = Tasks::new();
         let shared = Arc::new(Shared {
             topics,
+            sessions: Arc::default(),
             committer: Committer::start(Arc::clone(&store), &config.limits, &background),
             store,
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),

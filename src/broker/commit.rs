@@ -13,7 +13,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,8 +48,38 @@ pub(super) struct Job {
     pub(super) received: Instant,
     /// The place that is kept for the answer: sending it never waits.
     pub(super) answer: mpsc::OwnedPermit<Packet>,
+    /// Its place on its stream, and what was refused there.
+    pub(super) place: u64,
+    pub(super) refused: Arc<FirstRefused>,
     /// The stream's and the connection's share of buffered bytes, given back with the answer.
     pub(super) buffered: [OwnedSemaphorePermit; 2],
+}
+
+/// The first batch of a stream that was refused. Nothing behind it is stored: the client, when it has heard of it,
+/// sends that again on another stream.
+#[derive(Debug)]
+pub(super) struct FirstRefused(AtomicU64);
+
+impl FirstRefused {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+
+    /// The batch at `place` is refused.
+    pub(super) fn note(&self, place: u64) {
+        self.0.fetch_min(place, Ordering::SeqCst);
+    }
+
+    /// Whether the batch at `place` lies behind one that was refused.
+    pub(super) fn is_before(&self, place: u64) -> bool {
+        self.0.load(Ordering::SeqCst) < place
+    }
+}
+
+/// What a batch behind a refused one is told.
+pub(super) fn behind(request: RequestId) -> Packet {
+    let failure = failure(&StoreError::Behind);
+    Packet::Refused(Refused { request, failure })
 }
 
 /// The way to the committer, for every stream.
@@ -106,6 +139,8 @@ struct Waiting {
     bytes: u64,
     received: Instant,
     answer: mpsc::OwnedPermit<Packet>,
+    place: u64,
+    refused: Arc<FirstRefused>,
     _buffered: ([OwnedSemaphorePermit; 2], OwnedSemaphorePermit),
 }
 
@@ -114,6 +149,9 @@ impl Committing {
         // A group that was begun is seen through: cutting off the store's write could leave anything.
         while let Some(Some(first)) = stopped.run_until_cancelled(self.incoming.recv()).await {
             let (group, waiting) = self.gather(first);
+            if group.is_empty() {
+                continue;
+            }
             let began = time::now();
             let mut answers = self.append(group).await.into_iter();
             let now = time::now();
@@ -125,7 +163,7 @@ impl Committing {
         }
     }
 
-    /// Takes what is there, at least `first`, up to the size of a group.
+    /// Takes what is there, up to the size of a group. What lies behind a refused batch is answered at once.
     fn gather(&mut self, first: (Job, OwnedSemaphorePermit)) -> (Vec<Append>, Vec<Waiting>) {
         let wall = u64::try_from(time::wall().as_millis()).unwrap_or(u64::MAX);
         self.last = self.last.max(Timestamp(wall));
@@ -133,6 +171,11 @@ impl Committing {
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some((job, permit)) = next {
+            if job.refused.is_before(job.place) {
+                job.answer.send(behind(job.produce.request));
+                next = self.incoming.try_recv().ok();
+                continue;
+            }
             let len = job.produce.batch.len();
             bytes += len;
             group.push(Append {
@@ -151,6 +194,8 @@ impl Committing {
                 bytes: u64::try_from(len).unwrap_or(u64::MAX),
                 received: job.received,
                 answer: job.answer,
+                place: job.place,
+                refused: job.refused,
                 _buffered: (job.buffered, permit),
             });
             let full = bytes >= self.group_bytes || group.len() >= self.group_batches;
@@ -180,6 +225,7 @@ fn unanswered() -> Result<Appended, StoreError> {
 
 impl Waiting {
     fn answer(self, result: Result<Appended, StoreError>, now: Instant) {
+        let failed = result.is_err();
         let packet = match result {
             Ok(appended) => {
                 if appended.repeat {
@@ -202,6 +248,10 @@ impl Waiting {
             }),
         };
         self.answer.send(packet);
+        // Behind the answer, so that nobody hears of what lies behind before.
+        if failed {
+            self.refused.note(self.place);
+        }
     }
 }
 
@@ -218,6 +268,7 @@ pub(super) fn failure(error: &StoreError) -> Failure {
         StoreError::Failed(_) | StoreError::Corrupt(_) => FailureCode::StoreFailed,
         StoreError::Limit(_) => FailureCode::Limit,
         StoreError::UnknownTopic => FailureCode::UnknownTopic,
+        StoreError::Behind => FailureCode::Behind,
     };
     super::failure(code, error)
 }

@@ -10,6 +10,10 @@
 //! disk at a time. Each takes a place in the answers' channel and its bytes from the stream's and the connection's
 //! budget before it goes, so what is read and unanswered is bounded, and a client that does not read its answers
 //! is not read either.
+//!
+//! The first batch that is refused is the last that is looked at: what follows it on the stream is told that it lies
+//! behind. Its client takes another stream for that, once it knows; so no batch is stored behind a refused one that
+//! its producer could still have wanted to come first.
 
 use std::sync::Arc;
 
@@ -17,7 +21,7 @@ use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
-    commit::{self, Job},
+    commit::{self, FirstRefused, Job},
     failure,
     outgoing::{GATHER, Outgoing},
     shared::Peer,
@@ -49,6 +53,8 @@ pub(super) async fn run(
             limits.stream_buffer.min(Semaphore::MAX_PERMITS),
         )),
         topic: None,
+        place: 0,
+        refused: Arc::new(FirstRefused::new()),
     };
     let reading = async move { Ok::<_, WriteError>(lane.read(incoming, first).await) };
     let writing = write(outgoing, answered);
@@ -64,6 +70,9 @@ struct Lane<'a> {
     buffered: Arc<Semaphore>,
     /// The topic of the last batch.
     topic: Option<Arc<Topic>>,
+    /// How many batches came before the next.
+    place: u64,
+    refused: Arc<FirstRefused>,
 }
 
 impl Lane<'_> {
@@ -73,7 +82,7 @@ impl Lane<'_> {
             match packet {
                 Packet::Produce(produce) => self.take(produce).await?,
                 Packet::Probe { nonce } => {
-                    self.place().await?.send(Packet::Probed { nonce });
+                    self.answer_place().await?.send(Packet::Probed { nonce });
                 }
                 _ => return Err(misplaced("only Produce and Probe go on a lane")),
             }
@@ -87,7 +96,13 @@ impl Lane<'_> {
     /// Sends a batch on its way, or refuses it.
     async fn take(&mut self, produce: Produce) -> Result<(), Failure> {
         let received = time::now();
-        let place = self.place().await?;
+        let place = self.place;
+        self.place += 1;
+        let answer = self.answer_place().await?;
+        if self.refused.is_before(place) {
+            answer.send(commit::behind(produce.request));
+            return Ok(());
+        }
         let buffered = [
             bytes(&self.buffered, produce.batch.len()).await?,
             bytes(&self.peer.buffered, produce.batch.len()).await?,
@@ -103,7 +118,9 @@ impl Lane<'_> {
                     topic,
                     count,
                     received,
-                    answer: place,
+                    answer,
+                    place,
+                    refused: Arc::clone(&self.refused),
                     buffered,
                 };
                 let submitted = self.peer.shared.committer.submit(job).await;
@@ -111,10 +128,11 @@ impl Lane<'_> {
             }
             Err(failure) => {
                 tracing::debug!(code = ?failure.code, reason = %failure.detail, "batch refused");
-                place.send(Packet::Refused(Refused {
+                answer.send(Packet::Refused(Refused {
                     request: produce.request,
                     failure,
                 }));
+                self.refused.note(place);
                 Ok(())
             }
         }
@@ -160,7 +178,7 @@ impl Lane<'_> {
     }
 
     /// A place for one answer.
-    async fn place(&self) -> Result<mpsc::OwnedPermit<Packet>, Failure> {
+    async fn answer_place(&self) -> Result<mpsc::OwnedPermit<Packet>, Failure> {
         let place = self.answers.clone().reserve_owned().await;
         place.map_err(|_| closing())
     }

@@ -59,6 +59,7 @@ mod outgoing;
 mod retention;
 mod running;
 mod session;
+mod sessions;
 mod shared;
 mod source;
 mod stream;

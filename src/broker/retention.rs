@@ -24,6 +24,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(error) => tracing::warn!(%topic, %error, "retention failed"),
             }
         }
+        keep_connected(&shared).await;
         match shared
             .store
             .forget_producers(retention.producer_memory)
@@ -32,6 +33,16 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(0) => {}
             Ok(producers) => tracing::info!(producers, "producers forgotten"),
             Err(error) => tracing::warn!(%error, "producers could not be forgotten"),
+        }
+    }
+}
+
+/// A producer that is connected is not forgotten, however long it has nothing to send.
+async fn keep_connected(shared: &Shared) {
+    for identity in shared.sessions.identities() {
+        // One that is known already needs no write. Where it is fenced, its session is about to end.
+        if let Err(error) = shared.store.enrol(&identity).await {
+            tracing::debug!(name = identity.name, %error, "a connected producer is not known");
         }
     }
 }

@@ -16,8 +16,9 @@ use tokio_util::codec::FramedRead;
 use super::{
     Config, Permissions,
     accept::Places,
-    commit,
+    commit, failure,
     outgoing::Outgoing,
+    sessions::{Overtaken, Seat},
     shared::{Peer, Shared},
     store::StoreError,
     stream,
@@ -113,6 +114,8 @@ impl Refusal {
 /// A session that stands.
 struct Session {
     peer: Arc<Peer>,
+    /// Where it speaks for a producer.
+    seat: Option<Seat>,
     frames: FramedRead<quinn::RecvStream, PacketCodec>,
     outgoing: Outgoing,
 }
@@ -134,14 +137,18 @@ async fn establish(
         None => return Err(Refusal::protocol("the session stream ended")),
     };
     let permissions = authenticate(shared, connection, &connect)?;
-    let producer = match &connect.producer {
+    let (producer, seat) = match &connect.producer {
         // It could fence one that may.
         Some(_) if permissions.produce.is_empty() => {
             let sentence = "may not produce".to_owned();
             return Err(Refusal(CloseCode::Unauthorised, sentence));
         }
-        Some(identity) => Some(shared.store.enrol(identity).await.map_err(enrolment)?),
-        None => None,
+        Some(identity) => {
+            let enrolled = shared.store.enrol(identity).await.map_err(enrolment)?;
+            let seat = shared.sessions.enter(identity, enrolled.id).await;
+            (Some(enrolled), Some(seat.map_err(enrolment)?))
+        }
+        None => (None, None),
     };
     // Goes out in front of the answer, so that a client that waits for that finds room.
     let Config {
@@ -161,12 +168,13 @@ async fn establish(
         peer: Arc::new(Peer {
             shared: Arc::clone(shared),
             connection: connection.clone(),
-            producer,
+            producer: producer.map(|enrolled| enrolled.id),
             permissions,
             buffered: Arc::new(Semaphore::new(
                 limits.connection_buffer.min(Semaphore::MAX_PERMITS),
             )),
         }),
+        seat,
         frames,
         outgoing,
     })
@@ -178,7 +186,10 @@ fn authenticate(
     connection: &quinn::Connection,
     connect: &Connect,
 ) -> Result<Permissions, Refusal> {
-    let unauthorised = |why: &str| Err(Refusal(CloseCode::Unauthorised, why.to_owned()));
+    let unauthorised = |why: &str| {
+        let failure = failure(FailureCode::Unauthorised, why);
+        Err(Refusal(CloseCode::Unauthorised, failure.detail))
+    };
     let Some(tokens) = &shared.config.tokens else {
         return Ok(Permissions::all());
     };
@@ -191,20 +202,21 @@ fn authenticate(
 }
 
 fn enrolment(error: StoreError) -> Refusal {
-    tracing::warn!(%error, "a producer could not be enrolled");
+    tracing::warn!(%error, "a producer may not go on");
     let failure = commit::failure(&error);
-    let code = match failure.code {
-        FailureCode::Fenced => CloseCode::Fenced,
-        FailureCode::Limit => CloseCode::Limit,
-        _ => CloseCode::Internal,
-    };
-    Refusal(code, failure.detail)
+    match failure.code {
+        // The code says it all.
+        FailureCode::Fenced => Refusal(CloseCode::Fenced, String::new()),
+        FailureCode::Limit => Refusal(CloseCode::Limit, failure.detail),
+        _ => Refusal(CloseCode::Internal, failure.detail),
+    }
 }
 
 impl Session {
     async fn run(self) {
         let Self {
             peer,
+            mut seat,
             frames,
             outgoing,
         } = self;
@@ -212,6 +224,7 @@ impl Session {
         let closing = || Refusal(CloseCode::GoingAway, "the broker is closing".to_owned());
         let ending = tokio::select! { biased;
             end = answer_pings(&peer, frames, outgoing) => end.err(),
+            overtaken = overtaken(seat.as_mut()) => Some(overtaken),
             () = accept_streams(&peer, &streams) => None,
             () = drain(&peer, &streams) => Some(closing()),
             () = peer.shared.connections.stopped().cancelled() => Some(closing()),
@@ -221,6 +234,21 @@ impl Session {
         }
         // The connection is closed. Batches that were read are seen through by the committer all the same.
         streams.shutdown().await;
+        drop(seat);
+    }
+}
+
+/// Ends when another connection speaks for this one's producer.
+async fn overtaken(seat: Option<&mut Seat>) -> Refusal {
+    let Some(seat) = seat else {
+        return std::future::pending().await;
+    };
+    match seat.overtaken().await {
+        Overtaken::ByItself => {
+            let sentence = "the same producer has connected again".to_owned();
+            Refusal(CloseCode::Done, sentence)
+        }
+        Overtaken::Fenced => enrolment(StoreError::Fenced),
     }
 }
 

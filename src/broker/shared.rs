@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Permissions, commit::Committer, store::Store, topics::Topics};
+use super::{
+    Config, Permissions, commit::Committer, sessions::Sessions, store::Store, topics::Topics,
+};
 use crate::{ProducerId, tasks::Tasks};
 
 /// What every task of a broker can reach.
@@ -15,6 +17,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) topics: Topics,
     pub(super) committer: Committer,
+    /// Which connection speaks for which producer.
+    pub(super) sessions: Arc<Sessions>,
     /// One permit a subscription.
     pub(super) subscriptions: Arc<Semaphore>,
     /// Cancelled when a shutdown begins: answer what was read, then end.

@@ -1,10 +1,10 @@
 //! One stream: what its first packets make of it.
 //!
 //! ```text
-//! Probe, ListTopics   answered, and the stream stays what it was
-//! Produce             it is a lane from now on
-//! Subscribe           it is a subscription from now on
-//! anything else       Failed, and its end
+//! Probe, ListTopics, Recall   answered, and the stream stays what it was
+//! Produce                     it is a lane from now on
+//! Subscribe                   it is a subscription from now on
+//! anything else               Failed, and its end
 //! ```
 
 use std::{sync::Arc, time::Instant};
@@ -15,10 +15,10 @@ use tokio_util::codec::FramedRead;
 
 use super::{commit, failure, lane, outgoing::Outgoing, shared::Peer, subscription};
 use crate::{
-    TopicName,
+    RequestId, TopicName,
     conn::CloseCode,
     time,
-    wire::{CodecError, DecodeError, Failure, FailureCode, Packet, PacketCodec},
+    wire::{CodecError, DecodeError, Failure, FailureCode, Packet, PacketCodec, StoredEarlier},
 };
 
 /// In a shutdown, a client that goes on sending is read for so many quiet times at most.
@@ -129,19 +129,41 @@ async fn dispatch(peer: &Arc<Peer>, incoming: &mut Incoming, outgoing: &mut Outg
                 return subscription::run(peer, incoming, outgoing, wanted).await;
             }
             Packet::Probe { nonce } => Packet::Probed { nonce },
+            Packet::Recall { from } => match recall(peer, from).await {
+                Ok(stored) => Packet::Recalled(stored),
+                Err(failure) => return Ok(Err(failure)),
+            },
             Packet::ListTopics { after } => match list(peer, after).await {
                 Ok(topics) => topics,
                 Err(failure) => return Ok(Err(failure)),
             },
             _ => {
                 return Ok(Err(misplaced(
-                    "a stream begins with Produce, Subscribe, ListTopics or Probe",
+                    "a stream begins with Produce, Subscribe, ListTopics, Recall or Probe",
                 )));
             }
         };
         outgoing.put(&answer);
         outgoing.flush().await?;
     }
+}
+
+/// What is stored of the client's own requests.
+async fn recall(peer: &Peer, from: RequestId) -> Result<Vec<StoredEarlier>, Failure> {
+    let Some(producer) = peer.producer else {
+        return Err(misplaced(
+            "the session has no producer whose requests these could be",
+        ));
+    };
+    let store = &peer.shared.store;
+    let recalled = store.recall(producer, from, Packet::MAX_RECALLED).await;
+    let recalled = recalled.map_err(|error| commit::failure(&error))?;
+    let stored = recalled.into_iter().map(|(request, at)| StoredEarlier {
+        request,
+        base: at.base,
+        time: at.time,
+    });
+    Ok(stored.collect())
 }
 
 async fn list(peer: &Peer, after: Option<TopicName>) -> Result<Packet, Failure> {

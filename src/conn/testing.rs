@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     ProducerId,
-    wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec},
+    wire::{Connect, Connected, Enrolled, Failure, FailureCode, Packet, PacketCodec},
 };
 
 /// A network without loss or limits, in which addresses can be made deaf and names can move.
@@ -340,7 +340,10 @@ async fn serve(
         Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {
             let connected = Connected {
-                producer: connect.producer.map(|_| ProducerId(1)),
+                producer: connect.producer.map(|_| Enrolled {
+                    id: ProducerId(1),
+                    forgotten: false,
+                }),
                 max_frame: 1 << 20,
                 max_message: 1 << 16,
                 stream_window: 1 << 20,

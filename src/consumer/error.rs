@@ -119,6 +119,7 @@ fn passes(code: FailureCode) -> bool {
         | FailureCode::OutOfWindow
         | FailureCode::Protocol
         | FailureCode::OffsetOutOfRange
+        | FailureCode::Behind
         | FailureCode::Unrecognised(_) => false,
     }
 }

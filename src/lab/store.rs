@@ -9,12 +9,12 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use crate::{
-    Offset, ProducerId, TopicName,
+    Offset, ProducerId, RequestId, TopicName,
     broker::store::{
         Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim,
     },
     sim::{Network, Rate},
-    wire::{Batch, Identity, TopicInfo},
+    wire::{Batch, Enrolled, Identity, TopicInfo},
 };
 
 /// What is kept at most, in bytes: nobody reads it.
@@ -127,11 +127,17 @@ impl Store for Tap {
         .boxed()
     }
 
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         self.inner.enrol(identity)
+    }
+
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        self.inner.recall(producer, from, limit)
     }
 
     fn read<'a>(

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{
-    Config, Producer, Strategy, WhenFull,
+    Config, Producer, SameName, Strategy, WhenFull,
     autoscale::{Autoscale, Lanes},
     config::Scaling,
     core::Core,
@@ -14,6 +14,7 @@ use super::{
     handle::Handle,
     lane::Lane,
     per_message::PerMessage,
+    resume,
     road::Road,
     streams::Streams,
 };
@@ -91,6 +92,12 @@ impl Builder {
     /// See [`Config::name`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
+        self
+    }
+
+    /// See [`Config::same_name`].
+    pub fn same_name(mut self, same_name: SameName) -> Self {
+        self.config.same_name = same_name;
         self
     }
 
@@ -211,15 +218,14 @@ impl Builder {
 fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Producer, BuildError> {
     let tasks = Tasks::new();
     let scaling = strategy.into_scaling(&config.scaler)?;
-    let identity = Identity {
-        name: config.name.clone().unwrap_or_else(random_name),
-        instance: fastrand::u64(..),
-    };
+    let identity = identity(&config);
     let supervisor = Supervisor::start(config.conn.clone(), Some(identity), &tasks)?;
     let links = supervisor.state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
-    let road = Road::new(links, pool, tasks.stopped().clone());
+    let (resumed, asked) = watch::channel(0);
+    let road = Road::new(links, asked, pool, tasks.stopped().clone());
     let core = Arc::new(Core::new(config, topic));
+    tasks.spawn(resume::follow(Arc::clone(&core), road.clone(), resumed));
     let (report, lanes) = watch::channel(Lanes::default());
 
     let ordered = Lane::new(
@@ -251,7 +257,41 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     Ok(Producer::from_handle(handle))
 }
 
-/// A name that no other producer has.
-fn random_name() -> String {
-    format!("anonymous-{:016x}", fastrand::u64(..))
+/// Who the broker is told we are.
+fn identity(config: &Config) -> Identity {
+    let instance = fastrand::u64(..);
+    let name = match (&config.name, config.same_name) {
+        (None, _) => format!("anonymous-{instance:016x}"),
+        (Some(name), SameName::TakesOver) => name.clone(),
+        (Some(name), SameName::Beside) => format!("{name}.{instance:016x}"),
+    };
+    Identity {
+        name,
+        instance,
+        id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_producers_of_one_name_are_one_or_two_as_they_were_told() {
+        let named = |same_name| {
+            let config = Config {
+                name: Some("n".repeat(183)),
+                same_name,
+                ..Config::default()
+            };
+            identity(&config)
+        };
+        let (one, other) = (named(SameName::TakesOver), named(SameName::TakesOver));
+        assert_eq!(one.name, other.name);
+        assert_ne!(one.instance, other.instance);
+        let (one, other) = (named(SameName::Beside), named(SameName::Beside));
+        assert_ne!(one.name, other.name);
+        assert_eq!((one.name.len(), other.name.len()), (200, 200));
+        assert!(one.name.starts_with("nnn"));
+    }
 }

@@ -68,6 +68,19 @@ impl Strategy {
     }
 }
 
+/// What becomes of two live producers with the same [name](Config::name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SameName {
+    /// The later one takes over, and the earlier is fenced: of a service that was started anew, the copy that was
+    /// thought dead writes nothing more.
+    #[default]
+    TakesOver,
+    /// They are two: each is known to the broker by the name and a random number of its own. The broker remembers
+    /// each one for a while, so this is not for processes that start by the thousand.
+    Beside,
+}
+
 /// How a producer behaves.
 ///
 /// All fields may be set directly; [`Builder`](super::Builder) has a setter for each of the common ones.
@@ -76,9 +89,13 @@ impl Strategy {
 pub struct Config {
     /// The producer's name, 1 to 200 bytes. Default: none, and then a random one.
     ///
-    /// A producer that comes with the name of a live one takes over from it: the earlier is *fenced*, and its
-    /// messages are refused from then on.
+    /// A producer that comes with the name of a live one takes over from it: the earlier is *fenced*, its connection is
+    /// closed, and it ends with [`Disconnected`](super::SendErrorKind::Disconnected). It stays fenced, however often it
+    /// tries. [`Config::same_name`] says otherwise.
     pub name: Option<String>,
+
+    /// What becomes of two producers of one name. Default: the later takes over.
+    pub same_name: SameName,
 
     /// Messages that may be held at once, queued and unanswered alike. Default 262 144, 1 to 16 777 215.
     pub buffer_messages: u32,
@@ -128,6 +145,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             name: None,
+            same_name: SameName::TakesOver,
             buffer_messages: 262_144,
             buffer_bytes: 64 << 20,
             when_full: WhenFull::Wait,
@@ -155,12 +173,11 @@ impl Config {
             problems.expect(holds, field, value, rule);
         };
         let name_len = self.name.as_ref().map_or(1, String::len);
-        rule(
-            (1..=200).contains(&name_len),
-            "name",
-            &self.name,
-            "must have 1 to 200 bytes",
-        );
+        let (most, sentence) = match self.same_name {
+            SameName::TakesOver => (200, "must have 1 to 200 bytes"),
+            SameName::Beside => (183, "must have 1 to 183 bytes where same_name is Beside"),
+        };
+        rule((1..=most).contains(&name_len), "name", &self.name, sentence);
         rule(
             (1..=budget::MAX_MESSAGES).contains(&self.buffer_messages),
             "buffer_messages",
@@ -224,6 +241,7 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_real_ones_and_break_no_rule() {
         let config = Config::default();
+        assert_eq!(config.same_name, SameName::TakesOver);
         assert_eq!(config.buffer_messages, 262_144);
         assert_eq!(config.buffer_bytes, 64 * 1024 * 1024);
         assert_eq!(config.when_full, WhenFull::Wait);

@@ -236,6 +236,15 @@ impl Core {
         self.retried.load(Ordering::Relaxed)
     }
 
+    /// The requests without an answer that were handed to a stream, oldest first.
+    pub(crate) fn written(&self) -> Vec<RequestId> {
+        let inflight = self.inflight();
+        let written = inflight
+            .iter()
+            .filter(|(_, request)| request.written.is_some());
+        written.map(|(id, _)| id).collect()
+    }
+
     /// Whether another run may be registered.
     pub(crate) fn has_room(&self) -> bool {
         self.inflight().has_room()

@@ -116,7 +116,8 @@ impl SendError {
                 | FailureCode::StoreFailed
                 | FailureCode::OutOfWindow
                 | FailureCode::Closing
-                | FailureCode::Limit => true,
+                | FailureCode::Limit
+                | FailureCode::Behind => true,
                 FailureCode::Unauthorised
                 | FailureCode::Forbidden
                 | FailureCode::Fenced

@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::{Fate, Lanes, SendError, SendErrorKind, Undelivered, core::Core, road::Road};
 use crate::{
-    conn::{self, ConnectError, Link, LinkState, Supervisor},
+    conn::{self, ConnectError, Link, Supervisor},
     tasks::Tasks,
     time,
 };
@@ -29,7 +29,6 @@ impl Handle {
         supervisor: Supervisor,
         lanes: watch::Receiver<Lanes>,
     ) -> Self {
-        tasks.spawn(watch_link(Arc::clone(&core), road.clone()));
         Self {
             core,
             road,
@@ -77,30 +76,5 @@ impl Drop for Handle {
             crate::metrics::producer::dropped(left as u64);
         }
         self.tasks.stop();
-    }
-}
-
-/// Follows the connection: the broker's limit counts from the moment it is known, and a refusal for good ends the
-/// producer with that reason.
-async fn watch_link(core: Arc<Core>, road: Road) {
-    let mut links = road.links();
-    let stopped = road.stopped();
-    loop {
-        match &*links.borrow_and_update() {
-            LinkState::Up(link) => {
-                core.limit(link.connected());
-            }
-            LinkState::Closed(error) => {
-                let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
-                    .detail(error.to_string());
-                core.end(&gone);
-                return;
-            }
-            LinkState::Connecting { .. } | LinkState::Down { .. } => {}
-        }
-        tokio::select! { biased;
-            () = stopped.cancelled() => return,
-            changed = links.changed() => if changed.is_err() { return },
-        }
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     conn::Link,
     pool::PooledStream,
     time,
-    wire::{self, Failure, FailureCode, Packet},
+    wire::{self, FailureCode, Packet},
 };
 
 /// How long a lane waits before it asks the pool again after it got no stream.
@@ -169,6 +169,10 @@ impl Lane {
         if stream.link_number() != link.number() {
             PooledStream::discard(stream);
             return End::Broken("the connection has changed");
+        }
+        if !self.road.resumed(link).await {
+            PooledStream::discard(stream);
+            return End::Broken("the connection was lost before anything was written on it");
         }
         self.written = 0;
         let core = Arc::clone(&self.core);
@@ -329,33 +333,46 @@ impl Lane {
 async fn read_answers(core: &Core, answers: &mut Answers) -> End {
     loop {
         match answers.next().await {
-            Some(Ok(answer)) => {
-                if on_answer(core, answer).is_none() {
+            Some(Ok(answer)) => match on_answer(core, answer) {
+                Heard::Outcome => {}
+                Heard::LastWord => return End::Broken("the broker refused a batch of it"),
+                Heard::Nonsense => {
                     return End::Broken("the broker sent what makes no sense here");
                 }
-            }
+            },
             Some(Err(_)) => return End::Broken("the stream cannot be read"),
             None => return End::Broken("the broker ended the stream"),
         }
     }
 }
 
-/// Settles what an answer is about. `None` for a packet that is no answer.
-pub(crate) fn on_answer(core: &Core, answer: Packet) -> Option<()> {
+/// What an answer means for the stream that it came on.
+pub(crate) enum Heard {
+    /// It goes on.
+    Outcome,
+    /// The broker stores nothing more of it: a batch was refused, and none may be stored behind that before it is
+    /// known here, which it is now.
+    LastWord,
+    /// This is no answer.
+    Nonsense,
+}
+
+/// Settles what an answer is about.
+pub(crate) fn on_answer(core: &Core, answer: Packet) -> Heard {
     match answer {
-        Packet::Stored(stored) => core.stored(&stored),
-        // What a closing broker refuses goes to the next connection, within its deadline.
-        Packet::Refused(refused) if refused.failure.code == FailureCode::Closing => {}
-        Packet::Refused(refused) => {
-            let Failure { code, detail } = refused.failure;
-            let fate = match code {
-                FailureCode::StoreFailed | FailureCode::Unrecognised(_) => Fate::Unknown,
-                _ => Fate::NotStored,
-            };
-            let error = SendError::new(SendErrorKind::Refused(code), fate).detail(detail);
-            core.failed(refused.request, &error);
+        Packet::Stored(stored) => {
+            core.stored(&stored);
+            Heard::Outcome
         }
-        _ => return None,
+        Packet::Refused(refused) => {
+            match refused.failure.code {
+                // What a closing broker refuses goes to the next connection, what lies behind a refused batch to
+                // the next stream, both within their deadlines.
+                FailureCode::Closing | FailureCode::Behind => {}
+                _ => core.refused(refused),
+            }
+            Heard::LastWord
+        }
+        _ => Heard::Nonsense,
     }
-    Some(())
 }

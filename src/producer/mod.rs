@@ -11,7 +11,7 @@
 //! outcome, which `receipt.rs` brings to the caller.
 //!
 //! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
-//! the road of `send`, `streams.rs` how the pool gets its streams, `turn.rs` who may write, `deadlines.rs` when it is
+//! the road of `send`, `streams.rs` how the pool gets its streams, `resume.rs` what a reconnect brings to light, `turn.rs` who may write, `deadlines.rs` when it is
 //! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why.
 
 mod autoscale;
@@ -38,6 +38,7 @@ mod parking;
 mod per_message;
 mod queue;
 mod receipt;
+mod resume;
 mod road;
 mod send;
 mod sink;
@@ -48,7 +49,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 pub use autoscale::Lanes;
 pub use builder::{BuildError, Builder, StartError};
-pub use config::{Config, Strategy, WhenFull};
+pub use config::{Config, SameName, Strategy, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
 pub use receipt::{Ack, Receipt};

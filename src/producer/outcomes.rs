@@ -3,14 +3,14 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
-    Fate, Message, SendError, Undelivered, batcher::Request, budget::Cost, chunk::Chunk,
-    core::Core, feed::ORDERED, keys::ShardId, parking::MAX_LANES, receipt::Accepted,
+    Fate, Message, SendError, SendErrorKind, Undelivered, batcher::Request, budget::Cost,
+    chunk::Chunk, core::Core, feed::ORDERED, keys::ShardId, parking::MAX_LANES, receipt::Accepted,
 };
 use crate::{
     RequestId,
     metrics::producer as metrics,
     time,
-    wire::{Batch, Record, Stored},
+    wire::{Batch, Failure, FailureCode, Record, Refused, Stored},
 };
 
 impl Core {
@@ -43,6 +43,18 @@ impl Core {
             held,
         );
         self.settle(&request);
+    }
+
+    /// The broker has refused a request.
+    pub(crate) fn refused(&self, refused: Refused) {
+        let Some(request) = self.resolve(refused.request) else {
+            return;
+        };
+        let Failure { code, detail } = refused.failure;
+        let fate = fate_of_refused(code, request.attempts);
+        let error = SendError::new(SendErrorKind::Refused(code), fate).detail(detail);
+        self.gauges.ended(time::now(), &request);
+        self.fail(request, &error);
     }
 
     /// Request `id` ends without an acknowledgement. What is known of it depends on whether it was handed to a stream,
@@ -157,6 +169,19 @@ pub(crate) const fn fate_of(request: &Request) -> Fate {
     match request.written {
         Some(_) => Fate::Unknown,
         None => Fate::NotStored,
+    }
+}
+
+/// What is known of a request that was refused when it had been handed to a stream so many times. Where it had been
+/// before, an earlier time may have stored it, unless the broker looked for that first.
+const fn fate_of_refused(code: FailureCode, attempts: u32) -> Fate {
+    match code {
+        FailureCode::StoreFailed | FailureCode::Unrecognised(_) => Fate::Unknown,
+        FailureCode::StoreRefuses | FailureCode::Limit | FailureCode::UnknownTopic => {
+            Fate::NotStored
+        }
+        _ if attempts > 1 => Fate::Unknown,
+        _ => Fate::NotStored,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     core::Core,
     gauges::PER_MESSAGE,
     keys::{Owned, ShardId},
-    lane,
+    lane::{self, Heard},
     queue::Popped,
     road::{self, Road},
     streams::MAX_ANSWER,
@@ -137,6 +137,9 @@ impl PerMessage {
 
     /// One try on one connection. `None` where it came to nothing.
     async fn attempt(&self, id: RequestId, link: &Link) -> Option<()> {
+        if !self.road.resumed(link).await {
+            return None;
+        }
         let (mut writer, reader) = link.connection().open_bi().await.ok()?;
         let mut frame = {
             let mut inflight = self.core.inflight();
@@ -154,7 +157,9 @@ impl PerMessage {
         }
         let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));
         while let Some(Ok(answer)) = answers.next().await {
-            lane::on_answer(&self.core, answer)?;
+            if let Heard::Nonsense = lane::on_answer(&self.core, answer) {
+                return None;
+            }
         }
         Some(())
     }

@@ -44,6 +44,8 @@ pub(crate) async fn news(links: &mut watch::Receiver<LinkState>) {
 #[derive(Debug, Clone)]
 pub(crate) struct Road {
     links: watch::Receiver<LinkState>,
+    /// The number of the last connection on which the broker was asked what it has stored. Written by `resume.rs`.
+    resumed: watch::Receiver<u64>,
     pool: StreamPool<Streams>,
     turn: Arc<Turn>,
     /// Roads, of `send` and of `send_async`, that have no stream at all and wait for one.
@@ -64,11 +66,13 @@ impl Drop for InNeed {
 impl Road {
     pub(crate) fn new(
         links: watch::Receiver<LinkState>,
+        resumed: watch::Receiver<u64>,
         pool: StreamPool<Streams>,
         stopped: CancellationToken,
     ) -> Self {
         Self {
             links,
+            resumed,
             pool,
             turn: Arc::new(Turn::new()),
             in_need: Arc::default(),
@@ -84,6 +88,16 @@ impl Road {
     /// To await changes of the connection.
     pub(crate) fn links(&self) -> watch::Receiver<LinkState> {
         self.links.clone()
+    }
+
+    /// Waits until it is known what the broker has stored of what was written before `link`. False where the
+    /// connection is lost meanwhile.
+    pub(crate) async fn resumed(&self, link: &Link) -> bool {
+        let mut resumed = self.resumed.clone();
+        tokio::select! { biased;
+            known = resumed.wait_for(|number| *number >= link.number()) => known.is_ok(),
+            _ = link.connection().closed() => false,
+        }
     }
 
     /// A tested stream from the pool.

@@ -8,15 +8,21 @@ use std::{
     time::Duration,
 };
 
-use super::{Limits, StoreError, window::Window};
+use super::{Appended, Limits, StoreError, window::Window};
 use crate::{
-    Offset, ProducerId, Timestamp, TopicName,
-    wire::{Identity, TopicInfo},
+    Offset, ProducerId, RequestId, Timestamp, TopicName,
+    wire::{Enrolled, Identity, TopicInfo},
 };
 
 /// A time since the Unix epoch, in the milliseconds that stores keep.
 pub(super) fn millis(time: Duration) -> Timestamp {
     Timestamp(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Where the numbers of producers begin in a store that is new at `wall`: behind those of every store before it. So
+/// the numbers that producers bring from a store that is gone still tell the later from the earlier.
+pub(super) fn first_producer(wall: Duration) -> u64 {
+    u64::try_from(wall.as_micros()).unwrap_or(1).max(1)
 }
 
 /// The number of a topic in its store: given once, never again.
@@ -71,9 +77,15 @@ pub(super) enum Enrolment {
     Known(ProducerId),
     /// It is new, or takes the name over from `fenced`.
     New {
-        id: ProducerId,
+        enrolled: Enrolled,
         fenced: Option<ProducerId>,
     },
+}
+
+/// What a producer is told that has come back.
+pub(super) const fn known(id: ProducerId) -> Enrolled {
+    let forgotten = false;
+    Enrolled { id, forgotten }
 }
 
 /// Topics, producers and positions.
@@ -86,13 +98,16 @@ pub(super) struct Books {
     names: HashMap<String, ProducerId>,
     positions: BTreeMap<(TopicId, String), Offset>,
     next_topic: u32,
+    /// The first number that this store can have given to a producer.
+    first_producer: u64,
     next_producer: u64,
     /// Entries in all windows together.
     entries: usize,
 }
 
 impl Books {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// Empty, with numbers of producers that begin at `first_producer`.
+    pub(super) fn new(limits: Limits, first_producer: u64) -> Self {
         Self {
             limits,
             topics: BTreeMap::new(),
@@ -100,7 +115,8 @@ impl Books {
             names: HashMap::new(),
             positions: BTreeMap::new(),
             next_topic: 0,
-            next_producer: 1,
+            first_producer,
+            next_producer: first_producer,
             entries: 0,
         }
     }
@@ -166,20 +182,45 @@ impl Books {
     }
 
     /// What enrolling `identity` means.
+    ///
+    /// Of two producers of one name, the one with the greater id is the later. Who shows no id comes for the first
+    /// time and gets one greater than all before; an id that this store cannot have given counts as none.
     pub(super) fn enrolment(&self, identity: &Identity) -> Result<Enrolment, StoreError> {
-        let named = self.names.get(&identity.name).copied();
-        if let Some(id) = named {
-            let known = self.producers.get(&id).map(|p| p.identity.instance);
-            if known == Some(identity.instance) {
-                return Ok(Enrolment::Known(id));
+        let shown = identity.id.filter(|id| id.0 < self.next_producer);
+        let standing = self.names.get(&identity.name).copied();
+        match standing {
+            Some(id) if self.is_instance(id, identity.instance) => return Ok(Enrolment::Known(id)),
+            Some(id) if shown.is_some_and(|shown| shown <= id) => return Err(StoreError::Fenced),
+            None if self.producers.len() >= self.limits.producers => {
+                return Err(StoreError::Limit("producers"));
             }
-        } else if self.producers.len() >= self.limits.producers {
-            return Err(StoreError::Limit("producers"));
+            Some(_) | None => {}
         }
+        // It is not this one's where a producer of another name has it.
+        let own = shown.filter(|shown| !self.producers.contains_key(shown));
         Ok(Enrolment::New {
-            id: ProducerId(self.next_producer),
-            fenced: named,
+            enrolled: Enrolled {
+                id: own.unwrap_or(ProducerId(self.next_producer)),
+                forgotten: own.is_some_and(|id| id.0 >= self.first_producer),
+            },
+            fenced: standing,
         })
+    }
+
+    fn is_instance(&self, id: ProducerId, instance: u64) -> bool {
+        let producer = self.producers.get(&id);
+        producer.is_some_and(|p| p.identity.instance == instance)
+    }
+
+    /// What is stored of a producer's requests from `from` on.
+    pub(super) fn recall(
+        &self,
+        id: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> Result<Vec<(RequestId, Appended)>, StoreError> {
+        let producer = self.producers.get(&id).ok_or(StoreError::Fenced)?;
+        Ok(producer.window.since(from).take(limit).collect())
     }
 
     /// Adds a producer, and drops the one that had its name before.
@@ -263,8 +304,13 @@ impl Books {
 
     // ---- ids
 
-    /// Sees to it that no producer id below this is given.
-    pub(super) fn reserve_producers(&mut self, below: u64) {
-        self.next_producer = self.next_producer.max(below);
+    /// The first number that this store can have given, and the one it gives next.
+    pub(super) fn producer_numbers(&self) -> (u64, u64) {
+        (self.first_producer, self.next_producer)
+    }
+
+    /// Takes up the numbers where they were left.
+    pub(super) fn restore_producer_numbers(&mut self, (first, next): (u64, u64)) {
+        (self.first_producer, self.next_producer) = (first, next);
     }
 }

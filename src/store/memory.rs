@@ -15,13 +15,13 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
     Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
-    books::{Books, Enrolment, Producer, Topic, TopicId, millis},
+    books::{Books, Enrolment, Producer, Topic, TopicId, first_producer, known, millis},
     plan::{Plan, plan},
     window::Window,
 };
 use crate::{
-    Offset, ProducerId, Timestamp, TopicName, time,
-    wire::{Identity, TopicInfo},
+    Offset, ProducerId, RequestId, Timestamp, TopicName, time,
+    wire::{Enrolled, Identity, TopicInfo},
 };
 
 /// What a [`MemoryStore`] may use.
@@ -75,7 +75,7 @@ impl MemoryStore {
             held: Mutex::new(Held {
                 max_bytes: config.max_bytes,
                 bytes: 0,
-                books: Books::new(config.limits),
+                books: Books::new(config.limits, first_producer(time::wall())),
                 batches: HashMap::new(),
                 closed: false,
             }),
@@ -169,31 +169,37 @@ impl Held {
         Ok(before - topic.bytes)
     }
 
-    fn enrol(&mut self, identity: &Identity, now: Timestamp) -> Result<ProducerId, StoreError> {
+    fn enrol(&mut self, identity: &Identity, now: Timestamp) -> Result<Enrolled, StoreError> {
         match self.books.enrolment(identity)? {
             Enrolment::Known(id) => {
                 self.books.heard(id, now);
-                Ok(id)
+                Ok(known(id))
             }
-            Enrolment::New { id, .. } => {
+            Enrolment::New { enrolled, .. } => {
                 let producer = Producer {
                     identity: identity.clone(),
                     seen: now,
                     window: Window::default(),
                 };
-                self.books.enrol(id, producer);
-                Ok(id)
+                self.books.enrol(enrolled.id, producer);
+                Ok(enrolled)
             }
         }
     }
 }
 
 impl Store for MemoryStore {
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         async move { self.open()?.enrol(identity, millis(time::wall())) }.boxed()
+    }
+
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        async move { self.open()?.books.recall(producer, from, limit) }.boxed()
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {

@@ -30,7 +30,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{Identity, TopicInfo},
+    wire::{Enrolled, Identity, TopicInfo},
 };
 
 pub use log::{Fsync, LogConfig, LogStore, OpenError};
@@ -174,6 +174,9 @@ pub enum StoreError {
     /// A limit (topics, producers, positions) is reached.
     #[error("limit reached: {0}")]
     Limit(&'static str),
+    /// A batch before it in its group, of the same producer, was refused: this one was not looked at.
+    #[error("a batch before it was refused")]
+    Behind,
     /// There is no such topic.
     #[error("there is no such topic")]
     UnknownTopic,
@@ -188,14 +191,35 @@ pub enum StoreError {
 /// A call whose future is dropped may be carried out or not, but never by half. An append that may have been
 /// carried out can be made again: it is answered as a repeat.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
-    /// Makes `identity` known and gives its producer id: the same for the same name and instance, a new one
-    /// otherwise, and then every earlier id of that name is fenced.
-    fn enrol<'a>(&'a self, identity: &'a Identity)
-    -> BoxFuture<'a, Result<ProducerId, StoreError>>;
+    /// Makes `identity` known and gives its producer id: the same for the same name and instance, a greater one
+    /// otherwise, and then every lesser id of that name is fenced for good.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where `identity` shows an id less than the one that stands: it was overtaken. That is
+    /// known for as long as a producer of that name is, see [`Store::forget_producers`].
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>>;
 
     /// Appends a group of batches in order, in one atomic write with their dedupe entries, and returns when it is as durable as
     /// this store makes it. One answer a batch, in order.
+    ///
+    /// Where a batch is refused, the batches of the same producer behind it in the group are refused too, with
+    /// [`StoreError::Behind`] unless there is more to say: none of them may be stored before its producer knows.
+    /// Repeats are answered all the same.
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>>;
+
+    /// What is stored of a producer's requests at or behind `from`, in the order of their ids, at most `limit`.
+    ///
+    /// A store that cannot say answers with none. Nothing is lost by it: the requests come again, and are answered as
+    /// repeats.
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        let _ = (producer, from, limit);
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Reads batches in order, beginning with the one that holds `from` (or the oldest behind it), until
     /// `max_bytes` are reached, but at least one if there is one. Empty at the end of the topic.

@@ -162,6 +162,8 @@ struct DraftedWindow<'a> {
     seen: Timestamp,
     /// Entries that fell out and were not yet made use of.
     freed: usize,
+    /// A batch of this producer was refused, and so are all behind it: they must not overtake it.
+    refused: bool,
     /// Something of this producer is to be written. Without that its window stays as it is: a mark that
     /// moved in memory alone would leave entries behind on disk.
     stores: bool,
@@ -177,6 +179,17 @@ impl<'a> Drafts<'a> {
 
     fn try_place(&mut self, index: usize, append: &Append) -> Result<Verdict, StoreError> {
         let at = self.window_of(append.producer).ok_or(StoreError::Fenced)?;
+        let verdict = self.try_place_in(at, index, append);
+        self.windows[at].refused |= verdict.is_err();
+        verdict
+    }
+
+    fn try_place_in(
+        &mut self,
+        at: usize,
+        index: usize,
+        append: &Append,
+    ) -> Result<Verdict, StoreError> {
         let drafted = &mut self.windows[at];
         drafted.freed += drafted.window.advance(append.answered_below);
         match drafted.window.check(append.request) {
@@ -185,6 +198,7 @@ impl<'a> Drafts<'a> {
                 return Ok(Verdict::RepeatInGroup(first));
             }
             Check::Repeat(first) => return Ok(Verdict::Known(first)),
+            Check::New if drafted.refused => return Err(StoreError::Behind),
             Check::New => {}
         }
         if append.count == 0 {
@@ -240,6 +254,7 @@ impl<'a> Drafts<'a> {
             window: Draft::of(&producer.window),
             seen: producer.seen,
             freed: 0,
+            refused: false,
             stores: false,
         });
         self.window_at.insert(id, at);
@@ -285,7 +300,7 @@ mod tests {
     const Q: ProducerId = ProducerId(2);
 
     fn books() -> Books {
-        let mut books = Books::new(Limits::default());
+        let mut books = Books::new(Limits::default(), 1);
         for (id, name) in [(P, "p"), (Q, "q")] {
             let producer = Producer {
                 identity: identity(name, 1),

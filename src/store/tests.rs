@@ -18,15 +18,30 @@ pub(super) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
+/// A producer that comes for the first time.
 pub(super) fn identity(name: &str, instance: u64) -> Identity {
     Identity {
         name: name.to_owned(),
         instance,
+        id: None,
     }
 }
 
+/// The same when it comes again.
+pub(super) fn with_id(name: &str, instance: u64, id: ProducerId) -> Identity {
+    let id = Some(id);
+    Identity {
+        id,
+        ..identity(name, instance)
+    }
+}
+
+pub(super) async fn enrol(store: &dyn Store, identity: Identity) -> ProducerId {
+    store.enrol(&identity).await.unwrap().id
+}
+
 pub(super) async fn producer(store: &dyn Store, name: &str) -> ProducerId {
-    store.enrol(&identity(name, 1)).await.unwrap()
+    enrol(store, identity(name, 1)).await
 }
 
 /// A batch of `count` messages; what differs from this a test says by setting the field.
@@ -95,6 +110,10 @@ kept_by_both! {
     a_request_outside_the_window_is_not_stored
     a_later_producer_of_the_same_name_fences_the_earlier
     a_producer_that_comes_back_keeps_its_id_and_its_window
+    a_producer_that_did_not_hear_its_id_gets_it_again
+    the_order_of_two_producers_outlives_the_memory_of_both
+    an_id_that_another_name_has_or_nobody_was_given_counts_as_none
+    a_producer_learns_what_is_stored_of_its_requests
     the_requests_of_one_producer_are_nothing_to_another
     a_forgotten_producer_is_a_new_one_when_it_comes_back
     a_read_begins_with_the_batch_that_holds_the_offset
@@ -178,10 +197,10 @@ async fn a_request_outside_the_window_is_not_stored(store: &dyn Store) {
 }
 
 async fn a_later_producer_of_the_same_name_fences_the_earlier(store: &dyn Store) {
-    let early = store.enrol(&identity("p", 1)).await.unwrap();
+    let early = producer(store, "p").await;
     base(store, batch(early, 1, "a", 1)).await;
-    let late = store.enrol(&identity("p", 2)).await.unwrap();
-    assert_ne!(early, late);
+    let late = enrol(store, identity("p", 2)).await;
+    assert!(early < late);
 
     for request in [1, 2] {
         let answer = append(store, batch(early, request, "a", 1)).await;
@@ -193,19 +212,75 @@ async fn a_later_producer_of_the_same_name_fences_the_earlier(store: &dyn Store)
         "a window of its own"
     );
 
-    // Coming back does not turn the fence round quietly: it is a new incarnation.
-    let back = store.enrol(&identity("p", 1)).await.unwrap();
-    assert!(back != early && back != late);
-    let answer = append(store, batch(late, 2, "a", 1)).await;
-    assert!(matches!(answer, Err(StoreError::Fenced)));
+    // However often it comes back, it was overtaken.
+    for _ in 0..2 {
+        let back = store.enrol(&with_id("p", 1, early)).await;
+        assert!(matches!(back, Err(StoreError::Fenced)));
+        assert_eq!(enrol(store, with_id("p", 2, late)).await, late);
+    }
+    assert!(append(store, batch(late, 1, "a", 1)).await.unwrap().repeat);
+}
+
+async fn a_producer_that_did_not_hear_its_id_gets_it_again(store: &dyn Store) {
+    let id = producer(store, "p").await;
+    assert_eq!(producer(store, "p").await, id);
+    // Overtaken before it heard of it, it has sent nothing, and begins now.
+    let other = enrol(store, identity("p", 2)).await;
+    let again = producer(store, "p").await;
+    assert!(id < other && other < again);
+    let back = store.enrol(&with_id("p", 2, other)).await;
+    assert!(matches!(back, Err(StoreError::Fenced)));
+}
+
+async fn the_order_of_two_producers_outlives_the_memory_of_both(store: &dyn Store) {
+    let early = producer(store, "p").await;
+    let late = enrol(store, identity("p", 2)).await;
+    store.forget_producers(Duration::ZERO).await.unwrap();
+
+    // Nobody remembers that it was fenced; it is told that its requests are not remembered either.
+    let back = store.enrol(&with_id("p", 1, early)).await.unwrap();
+    assert_eq!((back.id, back.forgotten), (early, true));
+    // But the later one is the later one still.
+    let back = store.enrol(&with_id("p", 2, late)).await.unwrap();
+    assert_eq!((back.id, back.forgotten), (late, true));
+    let back = store.enrol(&with_id("p", 1, early)).await;
+    assert!(matches!(back, Err(StoreError::Fenced)));
+}
+
+async fn an_id_that_another_name_has_or_nobody_was_given_counts_as_none(store: &dyn Store) {
+    let p = producer(store, "p").await;
+    let q = enrol(store, with_id("q", 7, p)).await;
+    assert!(q > p, "an id of its own");
+    let r = enrol(store, with_id("r", 8, ProducerId(u64::MAX))).await;
+    assert_eq!(r, q.next());
+    let later = enrol(store, identity("r", 9)).await;
+    assert_eq!(later, r.next(), "nobody can put a name out of reach");
+}
+
+async fn a_producer_learns_what_is_stored_of_its_requests(store: &dyn Store) {
+    let (p, q) = (producer(store, "p").await, producer(store, "q").await);
+    for request in [1, 2, 4, 9] {
+        base(store, batch(p, request, "a", 2)).await;
+    }
+    base(store, batch(q, 3, "a", 1)).await;
+    let recall = async |from, limit| {
+        let recalled = store.recall(p, RequestId(from), limit).await.unwrap();
+        let places = recalled.into_iter().map(|(id, at)| (id.0, at.base.0));
+        places.collect::<Vec<_>>()
+    };
+    assert_eq!(recall(0, 9).await, [(1, 0), (2, 2), (4, 4), (9, 6)]);
+    assert_eq!(recall(2, 2).await, [(2, 2), (4, 4)]);
+    assert_eq!(recall(10, 9).await, []);
+    let fenced = store.recall(ProducerId(0), RequestId(0), 1).await;
+    assert!(matches!(fenced, Err(StoreError::Fenced)));
 }
 
 async fn a_producer_that_comes_back_keeps_its_id_and_its_window(store: &dyn Store) {
-    let id = store.enrol(&identity("p", 1)).await.unwrap();
+    let id = producer(store, "p").await;
     base(store, batch(id, 1, "a", 1)).await;
-    let other = store.enrol(&identity("q", 1)).await.unwrap();
-    assert_ne!(id, other);
-    assert_eq!(store.enrol(&identity("p", 1)).await.unwrap(), id);
+    assert_ne!(producer(store, "q").await, id);
+    let back = store.enrol(&with_id("p", 1, id)).await.unwrap();
+    assert_eq!((back.id, back.forgotten), (id, false));
     assert!(append(store, batch(id, 1, "a", 1)).await.unwrap().repeat);
 }
 
@@ -472,7 +547,7 @@ async fn limits_refuse_what_goes_beyond(store: &dyn Store) {
     let third = store.enrol(&identity("r", 1)).await;
     assert!(matches!(third, Err(StoreError::Limit(_))));
     assert_eq!(producer(store, "p").await, p, "who is known may come back");
-    let p2 = store.enrol(&identity("p", 2)).await.unwrap();
+    let p2 = enrol(store, identity("p", 2)).await;
     assert_ne!(p2, p, "who takes a name over takes its place");
 
     let (a, b) = (topic("a"), topic("b"));

@@ -71,6 +71,13 @@ impl Window {
         self.stored.keys().copied()
     }
 
+    /// The requests it holds from `from` on, in order, and where they stand.
+    pub fn since(&self, from: RequestId) -> impl Iterator<Item = (RequestId, Appended)> + '_ {
+        self.stored
+            .range(from..)
+            .map(|(request, at)| (*request, *at))
+    }
+
     /// What is known of `request`.
     #[must_use]
     pub fn check(&self, request: RequestId) -> Check {

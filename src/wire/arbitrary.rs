@@ -38,21 +38,28 @@ fn arb_start() -> impl Strategy<Value = Start> {
 }
 
 fn arb_connect() -> impl Strategy<Value = Packet> {
-    let identity =
-        (arb_name(), any::<u64>()).prop_map(|(name, instance)| Identity { name, instance });
+    let identity = (arb_name(), any::<u64>(), option::of(any::<u64>()));
+    let identity = identity.prop_map(|(name, instance, id)| Identity {
+        name,
+        instance,
+        id: id.map(ProducerId),
+    });
     (arb_bytes(40), option::of(identity))
         .prop_map(|(token, producer)| Packet::Connect(Connect { token, producer }))
 }
 
 fn arb_connected() -> impl Strategy<Value = Packet> {
     (
-        option::of(any::<u64>()),
+        option::of((any::<u64>(), any::<bool>())),
         any::<u32>(),
         any::<u32>(),
         any::<u64>(),
     )
         .prop_map(|(producer, max_frame, max_message, stream_window)| {
-            let producer = producer.map(ProducerId);
+            let producer = producer.map(|(id, forgotten)| Enrolled {
+                id: ProducerId(id),
+                forgotten,
+            });
             Packet::Connected(Connected {
                 producer,
                 max_frame,
@@ -122,6 +129,16 @@ fn arb_topics() -> impl Strategy<Value = Packet> {
     vec(topic, 0..6).prop_map(Packet::Topics)
 }
 
+fn arb_recalled() -> impl Strategy<Value = Packet> {
+    let stored = (any::<u64>(), any::<u64>(), any::<u64>());
+    let stored = stored.prop_map(|(request, base, time)| StoredEarlier {
+        request: RequestId(request),
+        base: Offset(base),
+        time: Timestamp(time),
+    });
+    vec(stored, 0..6).prop_map(Packet::Recalled)
+}
+
 /// Any packet, every kind of it.
 pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
     let number = any::<u64>;
@@ -158,6 +175,10 @@ pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
         number().prop_map(|next| Packet::Acknowledged { next: Offset(next) }),
         option::of(arb_topic()).prop_map(|after| Packet::ListTopics { after }),
         arb_topics(),
+        number().prop_map(|from| Packet::Recall {
+            from: RequestId(from)
+        }),
+        arb_recalled(),
         arb_failure().prop_map(Packet::Failed),
     ]
 }

@@ -3,8 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    Connect, Connected, DecodeError, Delivery, EncodeError, Identity, Packet, Produce, Refused,
-    Start, Stored, Subscribe, TopicInfo,
+    Connect, Connected, DecodeError, Delivery, EncodeError, Enrolled, Identity, Packet, Produce,
+    Refused, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
     fields::{Fields, put_failure, put_name, put_topic},
     kind::Kind,
 };
@@ -48,9 +48,12 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
         Kind::ListTopics => Packet::ListTopics {
             after: f.topic_or_none()?,
         },
+        Kind::Recall => Packet::Recall {
+            from: RequestId(f.u64("from")?),
+        },
 
         Kind::Connected => Packet::Connected(Connected {
-            producer: producer_id(f)?,
+            producer: enrolled(f)?,
             max_frame: f.u32("max_frame")?,
             max_message: f.u32("max_message")?,
             stream_window: f.u64("stream_window")?,
@@ -80,6 +83,7 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
             next: Offset(f.u64("next")?),
         },
         Kind::Topics => Packet::Topics(topics(f)?),
+        Kind::Recalled => Packet::Recalled(recalled(f)?),
         Kind::Refused => Packet::Refused(Refused {
             request: RequestId(f.u64("request")?),
             failure: f.failure()?,
@@ -96,21 +100,31 @@ fn connect(f: &mut Fields) -> Result<Connect, DecodeError> {
         Some(name) => Some(Identity {
             name,
             instance: f.u64("instance")?,
+            id: match f.u8("producer")? {
+                0 => None,
+                1 => Some(ProducerId(f.u64("producer")?)),
+                other => return Err(unknown("producer", other)),
+            },
         }),
         None => None,
     };
     Ok(Connect { token, producer })
 }
 
-fn producer_id(f: &mut Fields) -> Result<Option<ProducerId>, DecodeError> {
-    match f.u8("producer")? {
-        0 => Ok(None),
-        1 => Ok(Some(ProducerId(f.u64("producer")?))),
-        other => Err(DecodeError::UnknownValue {
-            what: "producer",
-            value: other.into(),
-        }),
-    }
+fn unknown(what: &'static str, value: u8) -> DecodeError {
+    let value = value.into();
+    DecodeError::UnknownValue { what, value }
+}
+
+fn enrolled(f: &mut Fields) -> Result<Option<Enrolled>, DecodeError> {
+    let forgotten = match f.u8("producer")? {
+        0 => return Ok(None),
+        1 => false,
+        2 => true,
+        other => return Err(unknown("producer", other)),
+    };
+    let id = ProducerId(f.u64("producer")?);
+    Ok(Some(Enrolled { id, forgotten }))
 }
 
 fn start(f: &mut Fields) -> Result<Start, DecodeError> {
@@ -119,22 +133,32 @@ fn start(f: &mut Fields) -> Result<Start, DecodeError> {
         1 => Ok(Start::Latest),
         2 => Ok(Start::Offset(Offset(f.u64("start")?))),
         3 => Ok(Start::Resume(Offset(f.u64("start")?))),
-        other => Err(DecodeError::UnknownValue {
-            what: "start",
-            value: other.into(),
-        }),
+        other => Err(unknown("start", other)),
     }
 }
 
-fn topics(f: &mut Fields) -> Result<Vec<TopicInfo>, DecodeError> {
-    let count = usize::from(f.u16("topics")?);
-    if count > Packet::MAX_TOPICS {
-        return Err(DecodeError::TooLong {
-            what: "topics",
-            value: count,
-            limit: Packet::MAX_TOPICS,
-        });
+/// The length of a list, checked before it is believed.
+fn count(f: &mut Fields, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
+    match usize::from(f.u16(what)?) {
+        value if value > limit => Err(DecodeError::TooLong { what, value, limit }),
+        count => Ok(count),
     }
+}
+
+fn recalled(f: &mut Fields) -> Result<Vec<StoredEarlier>, DecodeError> {
+    let count = count(f, "requests", Packet::MAX_RECALLED)?;
+    let stored = |_| {
+        Ok(StoredEarlier {
+            request: RequestId(f.u64("request")?),
+            base: Offset(f.u64("base")?),
+            time: Timestamp(f.u64("time")?),
+        })
+    };
+    (0..count).map(stored).collect()
+}
+
+fn topics(f: &mut Fields) -> Result<Vec<TopicInfo>, DecodeError> {
+    let count = count(f, "topics", Packet::MAX_TOPICS)?;
     let topic = |_| {
         Ok(TopicInfo {
             name: f.topic()?,
@@ -167,6 +191,7 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
             Some(topic) => put_topic(out, topic),
             None => out.put_u8(0),
         },
+        Packet::Recall { from } => out.put_u64_le(from.0),
 
         Packet::Connected(connected) => put_connected(out, connected),
         Packet::Stored(s) => {
@@ -181,6 +206,7 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
         }
         Packet::Delivery(d) => put_delivery(out, d.base, d.time),
         Packet::Topics(topics) => put_topics(out, topics)?,
+        Packet::Recalled(stored) => put_recalled(out, stored)?,
         Packet::Refused(refused) => {
             out.put_u64_le(refused.request.0);
             put_failure(out, &refused.failure);
@@ -226,14 +252,21 @@ fn put_connect(out: &mut BytesMut, connect: &Connect) -> Result<(), EncodeError>
     )?;
     if let Some(producer) = &connect.producer {
         out.put_u64_le(producer.instance);
+        match producer.id {
+            Some(id) => {
+                out.put_u8(1);
+                out.put_u64_le(id.0);
+            }
+            None => out.put_u8(0),
+        }
     }
     Ok(())
 }
 
 fn put_connected(out: &mut BytesMut, connected: &Connected) {
     match connected.producer {
-        Some(id) => {
-            out.put_u8(1);
+        Some(Enrolled { id, forgotten }) => {
+            out.put_u8(if forgotten { 2 } else { 1 });
             out.put_u64_le(id.0);
         }
         None => out.put_u8(0),
@@ -258,18 +291,33 @@ fn put_start(out: &mut BytesMut, start: Start) {
     }
 }
 
-fn put_topics(out: &mut BytesMut, topics: &[TopicInfo]) -> Result<(), EncodeError> {
-    let (value, limit) = (topics.len(), Packet::MAX_TOPICS);
-    let too_many = EncodeError::TooLong {
-        what: "topics",
-        value,
-        limit,
-    };
-    let count = u16::try_from(value).map_err(|_| too_many)?;
-    if value > limit {
-        return Err(too_many);
+fn put_count(
+    out: &mut BytesMut,
+    what: &'static str,
+    value: usize,
+    limit: usize,
+) -> Result<(), EncodeError> {
+    match u16::try_from(value) {
+        Ok(count) if value <= limit => {
+            out.put_u16_le(count);
+            Ok(())
+        }
+        _ => Err(EncodeError::TooLong { what, value, limit }),
     }
-    out.put_u16_le(count);
+}
+
+fn put_recalled(out: &mut BytesMut, stored: &[StoredEarlier]) -> Result<(), EncodeError> {
+    put_count(out, "requests", stored.len(), Packet::MAX_RECALLED)?;
+    for one in stored {
+        out.put_u64_le(one.request.0);
+        out.put_u64_le(one.base.0);
+        out.put_u64_le(one.time.0);
+    }
+    Ok(())
+}
+
+fn put_topics(out: &mut BytesMut, topics: &[TopicInfo]) -> Result<(), EncodeError> {
+    put_count(out, "topics", topics.len(), Packet::MAX_TOPICS)?;
     for topic in topics {
         put_topic(out, &topic.name);
         out.put_u64_le(topic.first.0);

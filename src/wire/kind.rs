@@ -56,7 +56,7 @@ const NAME: usize = 1 + MAX_NAME;
 const FAILURE: usize = 2 + 2 + Failure::MAX_DETAIL;
 
 kinds! {
-    Connect = 0x01, Packet::Connect(_), Some(2 + u16::MAX as usize + NAME + 8);
+    Connect = 0x01, Packet::Connect(_), Some(2 + u16::MAX as usize + NAME + 8 + 1 + 8);
     Ping = 0x02, Packet::Ping { .. }, Some(8);
     Probe = 0x03, Packet::Probe { .. }, Some(8);
     Produce = 0x04, Packet::Produce(_), None;
@@ -64,6 +64,7 @@ kinds! {
     Credit = 0x06, Packet::Credit { .. }, Some(8);
     Acknowledge = 0x07, Packet::Acknowledge { .. }, Some(8);
     ListTopics = 0x08, Packet::ListTopics { .. }, Some(TOPIC);
+    Recall = 0x0c, Packet::Recall { .. }, Some(8);
 
     Connected = 0x81, Packet::Connected(_), Some(1 + 8 + 4 + 4 + 8);
     Pong = 0x82, Packet::Pong { .. }, Some(8);
@@ -76,6 +77,7 @@ kinds! {
     Refused = 0x89, Packet::Refused(_), Some(8 + FAILURE);
     GoAway = 0x8a, Packet::GoAway, Some(0);
     Failed = 0x8b, Packet::Failed(_), Some(FAILURE);
+    Recalled = 0x8c, Packet::Recalled(_), Some(2 + Packet::MAX_RECALLED * (8 + 8 + 8));
 }
 
 impl Packet {
@@ -99,6 +101,6 @@ mod tests {
                 false
             }
         });
-        assert!(known.eq((0x01..=0x08).chain(0x81..=0x8b)));
+        assert!(known.eq((0x01..=0x08).chain([0x0c]).chain(0x81..=0x8c)));
     }
 }

@@ -76,6 +76,14 @@ pub enum Packet {
         next: Offset,
     },
 
+    /// Client, on a stream of its own, after a reconnect: which of my requests from this one on are stored?
+    Recall {
+        /// The first request that is asked about.
+        from: RequestId,
+    },
+    /// Broker: these, in the order of their ids. Where there are [`Packet::MAX_RECALLED`], there may be more.
+    Recalled(Vec<StoredEarlier>),
+
     /// Client, on a stream of its own: which topics are there?
     ListTopics {
         /// Only names behind this one; the answer has at most [`Packet::MAX_TOPICS`].
@@ -91,6 +99,8 @@ pub enum Packet {
 impl Packet {
     /// The most topics that one [`Packet::Topics`] names.
     pub const MAX_TOPICS: usize = 1000;
+    /// The most requests that one [`Packet::Recalled`] names.
+    pub const MAX_RECALLED: usize = 2000;
 }
 
 /// What a client says of itself.
@@ -119,13 +129,26 @@ pub struct Identity {
     pub name: String,
     /// A random number that tells a producer that reconnects from another one of the same name.
     pub instance: u64,
+    /// The id that the broker gave this producer; none before its first connection. Ids grow, so this tells a
+    /// producer that was overtaken from one that overtakes, whatever the broker remembers.
+    pub id: Option<ProducerId>,
+}
+
+/// What the broker makes of a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Its id, to be shown in every later [`Connect`].
+    pub id: ProducerId,
+    /// It was here before, and what was stored of it is not known any more: a request that went out before may
+    /// have been stored, and would be stored again.
+    pub forgotten: bool,
 }
 
 /// What the broker answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
-    /// The producer's id, where the client named one.
-    pub producer: Option<ProducerId>,
+    /// What the broker makes of the producer, where the client named one.
+    pub producer: Option<Enrolled>,
     /// The longest frame the broker reads, in bytes.
     pub max_frame: u32,
     /// The most bytes of key, headers and payload of one message.
@@ -158,6 +181,17 @@ pub struct Stored {
     pub time: Timestamp,
     /// How long the broker had it, from the last byte read to this answer, in microseconds.
     pub held_us: u32,
+}
+
+/// Where a request stands that was stored before it was asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEarlier {
+    /// Which request.
+    pub request: RequestId,
+    /// The offset of its first message; the others follow without a gap.
+    pub base: Offset,
+    /// When it was stored, by the broker's clock.
+    pub time: Timestamp,
 }
 
 /// The broker's word that a batch is not stored, and will not be.
@@ -308,4 +342,7 @@ codes! {
     OffsetOutOfRange = 12,
     /// A limit of the broker is reached, such as that of topics or subscriptions.
     Limit = 13,
+    /// A batch before this one on its stream was refused. This one was not looked at: it may be sent again on
+    /// another stream.
+    Behind = 14,
 }

@@ -7,4 +7,6 @@
 
 mod faults;
 mod lanes;
+mod reconnect;
+mod refusals;
 mod world;

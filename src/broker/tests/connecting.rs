@@ -159,7 +159,8 @@ async fn tokens_are_checked_and_permissions_hold() {
         panic!("not refused")
     };
     assert_eq!(refused.failure.code, FailureCode::Forbidden);
-    lane.send(produce(1, "orders.us", batch(["a"]))).await;
+    let allowed = produce(2, "orders.us", batch(["a"]));
+    let mut lane = client.ask([allowed]).await;
     lane.stored().await;
     let mut reader = client
         .ask([subscribe("orders.us", Start::Earliest, 1)])

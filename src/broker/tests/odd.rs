@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Offset, ProducerId, RequestId, TopicName,
-    wire::{Identity, TopicInfo},
+    wire::{Enrolled, Identity, TopicInfo},
 };
 
 /// What an [`Odd`] store does with appends.
@@ -37,6 +37,7 @@ pub(crate) enum Mood {
 pub(crate) struct Odd {
     inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
+    once: Mutex<Option<Mood>>,
     groups: Mutex<Vec<Vec<(TopicName, RequestId)>>>,
     /// Calls of `append` that have begun.
     pub(crate) begun: watch::Sender<usize>,
@@ -45,6 +46,8 @@ pub(crate) struct Odd {
     /// Reads give a batch that is not what was stored, at this offset.
     pub(crate) damaged: Mutex<Option<Offset>>,
     pub(crate) closed: AtomicUsize,
+    /// Who was enrolled and had been before.
+    pub(crate) heard: watch::Sender<Option<Identity>>,
     /// Dropped with the store.
     alive: watch::Sender<()>,
 }
@@ -54,18 +57,26 @@ impl Odd {
         Arc::new(Self {
             inner: memory(),
             mood: watch::Sender::new(mood),
+            once: Mutex::default(),
             groups: Mutex::default(),
             begun: watch::Sender::new(0),
             positions_set: AtomicUsize::new(0),
             largest_read: AtomicUsize::new(0),
             damaged: Mutex::default(),
             closed: AtomicUsize::new(0),
+            heard: watch::Sender::new(None),
             alive: watch::Sender::new(()),
         })
     }
 
     pub(crate) fn turn(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// The mood is another for the group at hand, and then all is well.
+    pub(crate) fn turn_once(&self, mood: Mood) {
+        self.once.lock().unwrap().replace(mood);
+        self.mood.send_replace(Mood::Well);
     }
 
     /// Closes when nobody has the store any more.
@@ -86,11 +97,20 @@ impl Odd {
 }
 
 impl Store for Odd {
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        if identity.id.is_some() {
+            self.heard.send_replace(Some(identity.clone()));
+        }
         self.inner.enrol(identity)
+    }
+
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        self.inner.recall(producer, from, limit)
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
@@ -100,6 +120,7 @@ impl Store for Odd {
                 let mut mood = self.mood.subscribe();
                 *mood.wait_for(|mood| *mood != Mood::Shut).await.unwrap()
             };
+            let mood = self.once.lock().unwrap().take().unwrap_or(mood);
             match mood {
                 Mood::Well | Mood::Shut => {
                     let names = group.iter().map(|a| (a.topic.clone(), a.request));

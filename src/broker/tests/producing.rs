@@ -3,12 +3,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    super::Limits,
+    super::{Limits, Retention},
     odd::{Mood, Odd},
-    rig::{Client, batch, broker, memory, place, produce, soon, start, topic},
+    rig::{Client, batch, broker, memory, place, produce, producer, soon, start, topic},
 };
 use crate::{
     Offset, RequestId,
+    conn::CloseCode,
     wire::{Batch, Connect, Failure, FailureCode, Packet, Record, Refused},
 };
 
@@ -97,7 +98,7 @@ async fn a_full_store_refuses_and_says_so() {
     assert_eq!(refused.failure.code, FailureCode::StoreRefuses);
     assert!(refused.failure.detail.contains("the disk is full"));
     store.turn(Mood::Well);
-    lane.send(produce(7, "t", batch(["a"]))).await;
+    let mut lane = client.ask([produce(7, "t", batch(["a"]))]).await;
     assert_eq!(lane.stored().await.request, RequestId(7));
 }
 
@@ -127,15 +128,44 @@ async fn a_repeat_is_answered_with_the_first_answer() {
 #[tokio::test]
 async fn a_producer_is_fenced_by_a_later_one_of_its_name() {
     let broker = start(memory()).await;
-    let (first, _session) = Client::producer(broker.local_addr(), "p").await;
-    let second = super::rig::producer("p", 2);
-    let _second = Client::enter(broker.local_addr(), second).await;
-    let mut lane = first.ask([produce(1, "t", batch(["a"]))]).await;
-    assert_eq!(refused(lane.next().await), FailureCode::Fenced);
+    let address = broker.local_addr();
+    let (first, _session, told) = Client::enter(address, producer("p", 1)).await;
+    let (second, _session, _) = Client::enter(address, producer("p", 2)).await;
+    assert_eq!(first.closed().await.0, CloseCode::Fenced);
+
+    // It shows who it was, and stays fenced, however often it tries.
+    let mut again = producer("p", 1);
+    again.producer.as_mut().unwrap().id = told.producer.map(|p| p.id);
+    for _ in 0..2 {
+        let first = Client::dial(address).await.unwrap();
+        let _session = first.ask([Packet::Connect(again.clone())]).await;
+        assert_eq!(first.closed().await.0, CloseCode::Fenced);
+    }
+    let mut lane = second.ask([produce(1, "t", batch(["a"]))]).await;
+    assert_eq!(lane.stored().await.base, Offset(0));
 }
 
 #[tokio::test]
-async fn a_damaged_or_oversized_batch_is_refused_and_the_lane_goes_on() {
+async fn a_producer_that_is_connected_is_not_forgotten_however_quiet_it_is() {
+    let store = Odd::new(Mood::Well);
+    let broker = broker(store.clone()).retention(Retention {
+        every: Duration::from_millis(10),
+        ..Retention::default()
+    });
+    let broker = broker.bind().await.unwrap();
+    let address = broker.local_addr();
+    let (_client, _session, told) = Client::enter(address, producer("p", 1)).await;
+    // Each time before it forgets, the broker says to the store who is here.
+    let mut heard = store.heard.subscribe();
+    for _ in 0..2 {
+        soon("the next round", heard.changed()).await.unwrap();
+        let last = heard.borrow_and_update().clone();
+        assert_eq!(last.and_then(|p| p.id), told.producer.map(|p| p.id));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_or_oversized_batch_is_refused_and_nothing_behind_it_on_its_stream_is_stored() {
     let broker = broker(memory()).limits(Limits {
         max_message: 100,
         max_batch_messages: 3,
@@ -145,17 +175,18 @@ async fn a_damaged_or_oversized_batch_is_refused_and_the_lane_goes_on() {
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut damaged = batch(["a"]).to_vec();
     *damaged.last_mut().unwrap() ^= 1;
-    let mut lane = client.open().await;
     for (wrong, code) in [
         (Bytes::from(damaged), FailureCode::Corrupt),
         (Bytes::new(), FailureCode::Corrupt),
         (batch([[0; 101]]), FailureCode::TooLarge),
         (batch(["a", "b", "c", "d"]), FailureCode::TooLarge),
     ] {
-        lane.send(produce(1, "t", wrong)).await;
+        let good = produce(2, "t", batch(["a"]));
+        let mut lane = client.ask([produce(1, "t", wrong), good]).await;
         assert_eq!(refused(lane.next().await), code);
+        assert_eq!(refused(lane.next().await), FailureCode::Behind);
     }
-    lane.send(produce(1, "t", batch([[0; 100]]))).await;
+    let mut lane = client.ask([produce(2, "t", batch([[0; 100]]))]).await;
     assert_eq!(lane.stored().await.base, Offset(0));
 }
 
@@ -168,9 +199,81 @@ async fn a_store_that_panics_or_owes_answers_leaves_the_fate_unknown_and_the_bro
         let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
         assert_eq!(refused(lane.next().await), FailureCode::StoreFailed);
         store.turn(Mood::Well);
-        lane.send(produce(1, "t", batch(["a"]))).await;
+        let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
         assert_eq!(lane.stored().await.request, RequestId(1));
     }
+}
+
+#[tokio::test]
+async fn nothing_behind_a_batch_whose_fate_is_unknown_is_stored_on_its_stream() {
+    let store = Odd::new(Mood::Shut);
+    let broker = start(store.clone()).await;
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let one = |request| produce(request, "t", batch(["a"]));
+    let mut lane = client.ask([one(1)]).await;
+    store.has_begun(1).await;
+    // These are read, and wait behind the group that will fail; a batch of another stream is not concerned.
+    lane.send(one(2)).await;
+    lane.send(one(3)).await;
+    let mut other = client.ask([one(4)]).await;
+    store.turn_once(Mood::Mute);
+    assert_eq!(refused(lane.next().await), FailureCode::StoreFailed);
+    for _ in 0..2 {
+        assert_eq!(refused(lane.next().await), FailureCode::Behind);
+    }
+    assert_eq!(other.stored().await.base, Offset(0));
+    lane.send(one(5)).await;
+    assert_eq!(refused(lane.next().await), FailureCode::Behind);
+
+    let mut lane = client.ask([one(2), one(3)]).await;
+    assert_eq!(lane.stored().await.base, Offset(1));
+    assert_eq!(lane.stored().await.base, Offset(2));
+}
+
+#[tokio::test]
+async fn a_connection_that_its_producer_has_left_ends_before_the_next_one_begins() {
+    let store = Odd::new(Mood::Shut);
+    let broker = start(store.clone()).await;
+    let one = |request| produce(request, "t", batch(["a"]));
+    let (old, _session) = Client::producer(broker.local_addr(), "p").await;
+    let _lane = old.ask([one(1)]).await;
+    store.has_begun(1).await;
+    // The old connection lives, and has more to say.
+    let (new, _session) = Client::producer(broker.local_addr(), "p").await;
+    assert_eq!(old.closed().await.0, CloseCode::Done);
+
+    store.turn(Mood::Well);
+    let mut lane = new.ask([one(2), one(1)]).await;
+    assert_eq!(lane.stored().await.base, Offset(1));
+    assert_eq!(lane.stored().await.base, Offset(0));
+}
+
+#[tokio::test]
+async fn a_producer_that_connects_again_is_told_what_is_stored() {
+    let broker = start(memory()).await;
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let mut lane = client.open().await;
+    let mut stored = Vec::new();
+    for request in 1..=2500 {
+        lane.send(produce(request, "t", batch(["a"]))).await;
+        stored.push(place(lane.stored().await));
+    }
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let mut recalled = Vec::new();
+    for from in [3, 2003] {
+        let from = RequestId(from);
+        let mut question = client.ask([Packet::Recall { from }]).await;
+        let Some(Packet::Recalled(page)) = question.next().await else {
+            panic!("no answer");
+        };
+        recalled.extend(page.iter().map(|at| (at.request, at.base, at.time)));
+    }
+    assert_eq!(recalled, stored[2..]);
+
+    let (reader, _session, _) = Client::enter(broker.local_addr(), Connect::default()).await;
+    let from = RequestId(0);
+    let mut question = reader.ask([Packet::Recall { from }]).await;
+    assert_eq!(failed(question.next().await), FailureCode::Protocol);
 }
 
 #[tokio::test]
@@ -195,7 +298,7 @@ async fn topics_are_made_only_where_that_is_allowed_and_up_to_the_limit() {
     }
     lane.send(produce(3, "c", batch(["a"]))).await;
     assert_eq!(refused(lane.next().await), FailureCode::Limit);
-    lane.send(produce(4, "a", batch(["a"]))).await;
+    let mut lane = client.ask([produce(4, "a", batch(["a"]))]).await;
     assert_eq!(lane.stored().await.base, Offset(1));
 }
 

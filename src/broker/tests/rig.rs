@@ -169,6 +169,7 @@ pub(crate) fn producer(name: &str, instance: u64) -> Connect {
         producer: Some(Identity {
             name: name.to_owned(),
             instance,
+            id: None,
         }),
     }
 }

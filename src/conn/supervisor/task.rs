@@ -281,6 +281,9 @@ impl Task {
             connection.close(session::code_for(&cause).into(), &[]);
             ConnectError::connecting(&server, Some(connection.remote_address()), cause)
         })?;
+        if let (Some(identity), Some(enrolled)) = (&mut self.connect.producer, connected.producer) {
+            identity.id = Some(enrolled.id);
+        }
         self.links += 1;
         let (pulse_out, pulse) = watch::channel(Pulse::default());
         let (going_away_out, going_away) = watch::channel(false);

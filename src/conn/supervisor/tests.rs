@@ -83,6 +83,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     let who = Identity {
         name: "orders".into(),
         instance: 7,
+        id: None,
     };
     let supervisor = Supervisor::start(config, Some(who.clone()), &world.tasks).unwrap();
     let link = supervisor.up().await.unwrap();
@@ -93,7 +94,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
 
     let (connect, _) = broker.sessions.recv().await.unwrap();
     assert_eq!(&connect.token[..], b"secret");
-    assert_eq!(connect.producer, Some(who));
+    assert_eq!(connect.producer, Some(who.clone()));
 
     let mut pulse = link.pulse();
     let began = time::now();
@@ -101,6 +102,15 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     assert!(time::now() >= began + SECOND * 14, "one every 5 s");
     assert!(pulse.borrow().smoothed_rtt.unwrap() < SECOND);
     assert!(link.path().acked_bytes > 0);
+
+    // On the next connection it shows the id that it was given.
+    world.memory.set_deaf(address(A), true);
+    down(&supervisor).await;
+    world.memory.set_deaf(address(A), false);
+    supervisor.up().await.unwrap();
+    let (connect, _) = broker.sessions.recv().await.unwrap();
+    let id = link.connected().producer.map(|enrolled| enrolled.id);
+    assert_eq!(connect.producer, Some(Identity { id, ..who }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -677,6 +687,7 @@ async fn options_that_cannot_work_never_begin() {
     let nameless = Identity {
         name: String::new(),
         instance: 1,
+        id: None,
     };
     let wrong = Supervisor::start(world.config(&[A]), Some(nameless), &world.tasks).unwrap_err();
     assert_eq!(

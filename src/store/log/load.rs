@@ -5,13 +5,13 @@ use fjall::{Guard, Keyspace};
 use super::{
     super::{
         Limits,
-        books::{Books, Producer, TopicId},
+        books::{Books, Producer, TopicId, first_producer},
         window::Window,
     },
     engine::{CommitError, Durable, Engine, sentence},
     rows::{self, BatchKey, Malformed, tag},
 };
-use crate::Offset;
+use crate::{Offset, time};
 
 /// Why the books could not be read.
 #[derive(Debug)]
@@ -55,9 +55,9 @@ const SWEEP: usize = 4096;
 
 /// The books as the rows tell them.
 pub(super) fn load(engine: &Engine, limits: &Limits) -> Result<Books, LoadError> {
-    let mut books = Books::new(limits.clone());
-    if let Some(ids) = engine.rows.get(rows::meta_key())? {
-        books.reserve_producers(rows::decode_meta(&ids)?);
+    let mut books = Books::new(limits.clone(), first_producer(time::wall()));
+    if let Some(numbers) = engine.rows.get(rows::meta_key())? {
+        books.restore_producer_numbers(rows::decode_meta(&numbers)?);
     }
     each(&engine.rows, tag::TOPIC, |key, value| {
         let (name, mut topic) = rows::decode_topic(key, value)?;

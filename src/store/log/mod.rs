@@ -61,8 +61,8 @@ use self::{
 };
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, books::millis};
 use crate::{
-    Offset, ProducerId, TopicName, time,
-    wire::{Identity, TopicInfo},
+    Offset, ProducerId, RequestId, TopicName, time,
+    wire::{Enrolled, Identity, TopicInfo},
 };
 
 /// A [`Store`] on disk. See the [module's front page](super).
@@ -118,13 +118,23 @@ impl LogStore {
 }
 
 impl Store for LogStore {
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         let (identity, now, wall) = (identity.clone(), time::now(), millis(time::wall()));
         self.on_disk(move |shared| shared.enrol(&identity, now, wall))
             .boxed()
+    }
+
+    fn recall(
+        &self,
+        producer: ProducerId,
+        from: RequestId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
+        async move {
+            let known = self.shared.open_books()?;
+            known.books.recall(producer, from, limit)
+        }
+        .boxed()
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {

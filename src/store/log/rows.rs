@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! batches   topic u32 │ base u64 │ time u64 │ count u32 │ length u32      -> the encoded batch
-//! rows  M                                                                 -> next producer id u64
+//! rows  M                                                                 -> next producer id u64 │ first u64
 //!       ~                                                                 -> nothing
 //!       T │ topic u32                                 -> first u64 │ next u64 │ bytes u64 │ name
 //!       P │ producer u64                              -> instance u64 │ low u64 │ seen u64 │ name
@@ -90,15 +90,18 @@ pub(super) fn meta_key() -> Vec<u8> {
     vec![tag::META]
 }
 
-pub(super) fn meta_row(next_producer: u64) -> Row {
-    (meta_key(), next_producer.to_be_bytes().to_vec())
+pub(super) fn meta_row(first_producer: u64, next_producer: u64) -> Row {
+    let value = join(&[&next_producer.to_be_bytes(), &first_producer.to_be_bytes()]);
+    (meta_key(), value)
 }
 
-pub(super) fn decode_meta(value: &[u8]) -> Result<u64, Malformed> {
+/// The first producer id of this folder, and the next.
+pub(super) fn decode_meta(value: &[u8]) -> Result<(u64, u64), Malformed> {
     let mut value = Fields(value, "ids");
     let next = value.u64()?;
+    let first = value.u64()?;
     value.end()?;
-    Ok(next)
+    Ok((first, next))
 }
 
 /// A row that says nothing: written where the database needs a write to move on.
@@ -161,7 +164,12 @@ pub(super) fn decode_producer(key: &[u8], value: &[u8]) -> Result<ProducerRow, M
     let instance = value.u64()?;
     let (low, seen) = (RequestId(value.u64()?), Timestamp(value.u64()?));
     let name = value.text()?.to_owned();
-    Ok((id, Identity { name, instance }, low, seen))
+    let identity = Identity {
+        name,
+        instance,
+        id: Some(id),
+    };
+    Ok((id, identity, low, seen))
 }
 
 pub(super) fn dedupe_key(id: ProducerId, request: RequestId) -> Vec<u8> {
@@ -281,7 +289,7 @@ mod tests {
             let batch = BatchKey { len, ..key(topic, a, b) };
             prop_assert_eq!(BatchKey::decode(&batch.encode()), Ok(batch));
 
-            prop_assert_eq!(decode_meta(&meta_row(a).1), Ok(a));
+            prop_assert_eq!(decode_meta(&meta_row(a, b).1), Ok((a, b)));
 
             prop_assume!(!name.starts_with('.'));
             let name = TopicName::new(&name).unwrap();
@@ -289,7 +297,7 @@ mod tests {
             let (k, v) = topic_row(&name, &row);
             prop_assert_eq!(decode_topic(&k, &v), Ok((name, row)));
 
-            let identity = Identity { name: any.clone(), instance: d };
+            let identity = Identity { name: any.clone(), instance: d, id: Some(ProducerId(a)) };
             let (k, v) = producer_row(ProducerId(a), &identity, RequestId(b), Timestamp(c));
             let producer = (ProducerId(a), identity, RequestId(b), Timestamp(c));
             prop_assert_eq!(decode_producer(&k, &v), Ok(producer));

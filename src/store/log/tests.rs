@@ -2,6 +2,8 @@
 
 mod damage;
 mod disk;
+#[cfg(unix)]
+mod limits;
 
 use std::{
     fs::{self, File},
@@ -12,7 +14,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    super::tests::{append, base, bases, batch, encoded, identity, info, producer, topic},
+    super::tests::{
+        append, base, bases, batch, encoded, enrol, identity, info, producer, topic, with_id,
+    },
     *,
 };
 use crate::{RequestId, Timestamp};
@@ -110,9 +114,9 @@ async fn what_was_answered_is_there_after_a_crash_without_any_close() {
 async fn repeats_windows_fences_and_positions_survive_a_reopening() {
     let folder = folder();
     let store = open(folder.path()).await;
-    let fenced = store.enrol(&identity("p", 1)).await.unwrap();
+    let fenced = enrol(&store, identity("p", 1)).await;
     base(&store, batch(fenced, 1, "a", 1)).await;
-    let p = store.enrol(&identity("p", 2)).await.unwrap();
+    let p = enrol(&store, identity("p", 2)).await;
     let first = append(&store, batch(p, 5, "a", 3)).await.unwrap();
     let moves = Append {
         answered_below: RequestId(5),
@@ -135,9 +139,14 @@ async fn repeats_windows_fences_and_positions_survive_a_reopening() {
     assert!(matches!(low, Err(StoreError::OutOfWindow)));
     let late = append(&store, batch(fenced, 2, "a", 1)).await;
     assert!(matches!(late, Err(StoreError::Fenced)));
-    assert_eq!(store.enrol(&identity("p", 2)).await.unwrap(), p);
-    let next = store.enrol(&identity("q", 1)).await.unwrap();
-    assert!(next != p && next != fenced, "no id is given twice");
+    let back = store.enrol(&with_id("p", 1, fenced)).await;
+    assert!(matches!(back, Err(StoreError::Fenced)));
+    assert_eq!(enrol(&store, with_id("p", 2, p)).await, p);
+    let recalled = store.recall(p, RequestId(0), 9).await.unwrap();
+    let recalled: Vec<_> = recalled.iter().map(|(id, at)| (id.0, at.base)).collect();
+    assert_eq!(recalled, [(5, first.base), (6, Offset(first.base.0 + 3))]);
+    let next = enrol(&store, identity("q", 1)).await;
+    assert!(next > p, "no id is given twice");
     let position = store.position(&topic("a"), "r").await.unwrap();
     assert_eq!(position, Some(Offset(3)));
 }

@@ -5,7 +5,7 @@ use std::{sync::PoisonError, time::Instant};
 use super::{
     super::{
         Append, Appended, StoreError, Trim,
-        books::{Books, Enrolment, Producer},
+        books::{Books, Enrolment, Producer, known},
         plan::{Plan, plan},
         window::Window,
     },
@@ -14,7 +14,10 @@ use super::{
     rows,
     shared::{Health, Shared, closed},
 };
-use crate::{ProducerId, Timestamp, TopicName, wire::Identity};
+use crate::{
+    ProducerId, Timestamp, TopicName,
+    wire::{Enrolled, Identity},
+};
 
 /// Batches that one turn of a trim deletes at most.
 const TRIM_TURN: usize = 1024;
@@ -106,23 +109,27 @@ impl Shared {
         identity: &Identity,
         now: Instant,
         wall: Timestamp,
-    ) -> Result<ProducerId, StoreError> {
+    ) -> Result<Enrolled, StoreError> {
         // One that comes back needs no write, and is let in while none is taken.
         if let Some(id) = self.come_back(identity, wall)? {
-            return Ok(id);
+            return Ok(known(id));
         }
         let turn = self.turn_or_refuse(now)?;
-        let (id, stale) = {
+        let (enrolled, stale, (first, next)) = {
             let books = &self.known().books;
             match books.enrolment(identity)? {
-                Enrolment::Known(id) => return Ok(id),
-                Enrolment::New { id, fenced } => (id, fenced.map(|id| traces(books, id))),
+                Enrolment::Known(id) => return Ok(known(id)),
+                Enrolment::New { enrolled, fenced } => {
+                    let stale = fenced.map(|id| traces(books, id));
+                    (enrolled, stale, books.producer_numbers())
+                }
             }
         };
+        let id = enrolled.id;
         let window = Window::default();
         let row = rows::producer_row(id, identity, window.low(), wall);
         let fill = |group: &mut Group<'_>| {
-            group.put(rows::meta_row(id.next().0));
+            group.put(rows::meta_row(first, next.max(id.0.saturating_add(1))));
             group.put(row);
             for key in stale.into_iter().flatten() {
                 group.delete(key);
@@ -137,7 +144,7 @@ impl Shared {
             books.enrol(id, producer)
         })
         .map_err(|e| store_error(&e))?;
-        Ok(id)
+        Ok(enrolled)
     }
 
     fn come_back(

@@ -1,6 +1,6 @@
 //! Any history against the plainest store there is: lists, searched from the front.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -16,6 +16,8 @@ enum Step {
     Enrol {
         name: usize,
         instance: u64,
+        /// It shows the id that it was given.
+        shows: bool,
     },
     Append(Vec<Sent>),
     Trim {
@@ -77,7 +79,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         keep_from: keep_from.map(Offset),
     });
     let step = prop_oneof![
-        2 => (0..2usize, 0..2u64).prop_map(|(name, instance)| Step::Enrol { name, instance }),
+        2 => (0..2usize, 0..3u64, any::<bool>())
+            .prop_map(|(name, instance, shows)| Step::Enrol { name, instance, shows }),
         8 => prop::collection::vec(sent, 1..5).prop_map(Step::Append),
         2 => (0..3usize, trim).prop_map(|(topic, trim)| Step::Trim { topic, trim }),
         3 => (0..3usize, 0..30u64, 0..150usize)
@@ -90,6 +93,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let enrolled = Just(Step::Enrol {
         name: 0,
         instance: 0,
+        shows: false,
     });
     (enrolled, prop::collection::vec(step, 0..30)).prop_map(|(first, mut steps)| {
         steps.insert(0, first);
@@ -103,6 +107,8 @@ struct Model {
     ids: Vec<ProducerId>,
     /// By name: the id and instance that are not fenced.
     live: HashMap<usize, (ProducerId, u64)>,
+    /// By name and instance: the last id it was given.
+    given: HashMap<(usize, u64), ProducerId>,
     lows: HashMap<ProducerId, u64>,
     stored: HashMap<(ProducerId, u64), Appended>,
     topics: HashMap<usize, Vec<StoredBatch>>,
@@ -116,8 +122,29 @@ impl Model {
         self.live.values().any(|(live, _)| *live == id)
     }
 
-    /// What a group is to be answered: the place, or the name of the error.
-    fn append(&mut self, sent: &Sent, producer: ProducerId, time: Timestamp) -> Option<Appended> {
+    /// What a batch is to be answered; `None` is a refusal, after which nothing new of its producer is stored in
+    /// the group.
+    fn append(
+        &mut self,
+        sent: &Sent,
+        producer: ProducerId,
+        time: Timestamp,
+        refused: &mut HashSet<ProducerId>,
+    ) -> Option<Appended> {
+        let answer = self.append_behind(sent, producer, time, refused.contains(&producer));
+        if answer.is_none() {
+            refused.insert(producer);
+        }
+        answer
+    }
+
+    fn append_behind(
+        &mut self,
+        sent: &Sent,
+        producer: ProducerId,
+        time: Timestamp,
+        refused: bool,
+    ) -> Option<Appended> {
         if !self.is_live(producer) {
             return None;
         }
@@ -131,6 +158,9 @@ impl Model {
                 repeat: true,
                 ..*first
             });
+        }
+        if refused {
+            return None;
         }
         let (first, next) = self.ends.get(&sent.topic).copied().unwrap_or_default();
         let appended = Appended {
@@ -226,26 +256,39 @@ impl World {
 async fn step(world: World, model: &mut Model, step: Step) -> World {
     let store = world.store();
     match step {
-        Step::Enrol { name, instance } => {
-            let id = store.enrol(&identity(NAMES[name], instance)).await.unwrap();
-            let known = model.live.insert(name, (id, instance));
-            match known {
-                Some((known, was)) if was == instance => assert_eq!(id, known),
-                _ => {
-                    assert!(!model.ids.contains(&id), "an id was given twice");
+        Step::Enrol {
+            name,
+            instance,
+            shows,
+        } => {
+            let mut who = identity(NAMES[name], instance);
+            who.id = shows
+                .then(|| model.given.get(&(name, instance)).copied())
+                .flatten();
+            let told = store.enrol(&who).await;
+            let live = model.live.get(&name).copied();
+            match live.filter(|(_, was)| *was == instance) {
+                Some((known, _)) => assert_eq!(told.unwrap().id, known),
+                None if who.id.is_some() => assert!(matches!(told, Err(StoreError::Fenced))),
+                None => {
+                    let id = told.unwrap().id;
+                    assert!(model.ids.iter().all(|earlier| *earlier < id));
                     model.ids.push(id);
+                    model.live.insert(name, (id, instance));
+                    model.given.insert((name, instance), id);
                 }
             }
         }
         Step::Append(group) => {
             let mut appends = Vec::new();
             let mut expected = Vec::new();
+            let mut refused = HashSet::new();
             let lows = model.lows.clone();
             for sent in &group {
                 model.clock += 1;
                 let time = Timestamp(model.clock);
                 let producer = model.ids[sent.producer % model.ids.len()];
-                expected.push(model.append(sent, producer, time));
+                expected.push(model.append(sent, producer, time, &mut refused));
                 appends.push(Append {
                     producer,
                     request: RequestId(sent.request),

@@ -4,8 +4,8 @@ use tokio_util::codec::FramedRead;
 
 use super::{
     super::{
-        Connect, Connected, Delivery, Failure, FailureCode, Identity, Produce, Refused, Start,
-        Stored, Subscribe, TopicInfo,
+        Connect, Connected, Delivery, Enrolled, Failure, FailureCode, Identity, Produce, Refused,
+        Start, Stored, StoredEarlier, Subscribe, TopicInfo,
         arbitrary::{arb_bytes, arb_packet, arb_topic},
     },
     *,
@@ -86,10 +86,11 @@ fn failed(code: FailureCode, detail: &str) -> Packet {
     })
 }
 
-fn connect(token: Vec<u8>, name: &str) -> Packet {
+fn connect(token: Vec<u8>, name: &str, id: Option<ProducerId>) -> Packet {
     let producer = Some(Identity {
         name: name.to_owned(),
         instance: 0x0a0b,
+        id,
     });
     Packet::Connect(Connect {
         token: token.into(),
@@ -116,6 +117,16 @@ fn topics(count: usize, name: &str) -> Packet {
     Packet::Topics(vec![info; count])
 }
 
+fn recalled(count: usize) -> Packet {
+    let (request, base, time) = (RequestId(1), Offset(2), Timestamp(3));
+    let one = StoredEarlier {
+        request,
+        base,
+        time,
+    };
+    Packet::Recalled(vec![one; count])
+}
+
 fn subscribe(topic_name: &str, name: Option<&str>, from: Start) -> Packet {
     let (topic, name) = (topic(topic_name), name.map(str::to_owned));
     Packet::Subscribe(Subscribe {
@@ -137,6 +148,10 @@ fn specimens() -> Vec<(Packet, &'static str)> {
             stream_window,
         })
     };
+    let enrolled = |forgotten| {
+        let id = ProducerId(8);
+        Some(Enrolled { id, forgotten })
+    };
     let (base, time, request) = (Offset(5), Timestamp(6), RequestId(7));
     let failure = Failure {
         code: FailureCode::Limit,
@@ -145,7 +160,14 @@ fn specimens() -> Vec<(Packet, &'static str)> {
     let batch = Bytes::from_static(b"batch");
     vec![
         (Packet::Connect(Connect::default()), "01 0000 00"),
-        (connect(vec![0xee], "p"), "01 0100ee 0170 0b0a000000000000"),
+        (
+            connect(vec![0xee], "p", None),
+            "01 0100ee 0170 0b0a000000000000 00",
+        ),
+        (
+            connect(vec![0xee], "p", Some(ProducerId(8))),
+            "01 0100ee 0170 0b0a000000000000 01 0800000000000000",
+        ),
         (Packet::Ping { nonce: 1 }, "02 0100000000000000"),
         (Packet::Probe { nonce: 2 }, "03 0200000000000000"),
         (
@@ -179,8 +201,17 @@ fn specimens() -> Vec<(Packet, &'static str)> {
         ),
         (connected(None), "81 00 10000000 20000000 3000000000000000"),
         (
-            connected(Some(ProducerId(8))),
+            connected(enrolled(false)),
             "81 01 0800000000000000 10000000 20000000 3000000000000000",
+        ),
+        (
+            connected(enrolled(true)),
+            "81 02 0800000000000000 10000000 20000000 3000000000000000",
+        ),
+        (Packet::Recall { from: request }, "0c 0700000000000000"),
+        (
+            recalled(1),
+            "8c 0100 0100000000000000 0200000000000000 0300000000000000",
         ),
         (Packet::Pong { nonce: 1 }, "82 0100000000000000"),
         (Packet::Probed { nonce: 2 }, "83 0200000000000000"),
@@ -305,19 +336,20 @@ fn the_longest_packet_of_each_kind_is_as_long_as_its_limit() {
     };
     let mut longest: Vec<Packet> = specimens().into_iter().map(|(packet, _)| packet).collect();
     longest.extend([
-        connect(vec![0; 65535], &long),
+        connect(vec![0; 65535], &long, Some(ProducerId(1))),
         subscribe(&long, Some(&long), Start::Resume(Offset(0))),
         Packet::ListTopics {
             after: Some(topic(&long)),
         },
         topics(Packet::MAX_TOPICS, &long),
+        recalled(Packet::MAX_RECALLED),
         Packet::Refused(Refused {
             request: RequestId(0),
             failure: failure.clone(),
         }),
         Packet::Failed(failure),
     ]);
-    for byte in (0x01..=0x08).chain(0x81..=0x8b) {
+    for byte in (0x01..=0x08).chain([0x0c]).chain(0x81..=0x8c) {
         let kind = Kind::from_u8(byte).unwrap();
         let of_kind = longest.iter().filter(|packet| Kind::of(packet) == kind);
         let bodies = of_kind.map(|packet| {
@@ -423,7 +455,9 @@ fn each_broken_rule_of_a_field_is_named() {
         error_of(&frame(0x05, b"\x01t\x00\x04")),
         unknown("start", 4)
     );
-    assert_eq!(error_of(&frame(0x81, b"\x02")), unknown("producer", 2));
+    assert_eq!(error_of(&frame(0x81, b"\x03")), unknown("producer", 3));
+    let bytes = frame(0x01, &[&[0, 0, 1, b'p'][..], &[0; 8], &[2]].concat());
+    assert_eq!(error_of(&bytes), unknown("producer", 2));
     let bytes = frame(0x01, &[&[0, 0, 201][..], &[b'x'; 201], &[0; 8]].concat());
     assert_eq!(error_of(&bytes), too_long("producer name", 201, 200));
     assert_eq!(
@@ -434,6 +468,10 @@ fn each_broken_rule_of_a_field_is_named() {
         error_of(&frame(0x88, b"\xe9\x03")),
         too_long("topics", 1001, 1000)
     );
+    assert_eq!(
+        error_of(&frame(0x8c, b"\xd1\x07")),
+        too_long("requests", 2001, 2000)
+    );
 }
 
 #[test]
@@ -442,16 +480,16 @@ fn a_packet_that_could_not_be_read_is_not_written() {
     let too_long = |what, value, limit| EncodeError::TooLong { what, value, limit };
     let empty = |what| EncodeError::Empty { what };
     assert_eq!(
-        refusal_of(codec, connect(vec![0; 65536], "p")),
+        refusal_of(codec, connect(vec![0; 65536], "p", None)),
         too_long("token", 65536, 65535)
     );
     assert_eq!(
-        refusal_of(codec, connect(vec![], "")),
+        refusal_of(codec, connect(vec![], "", None)),
         empty("producer name")
     );
     for len in [201, 300] {
         let name = "n".repeat(len);
-        let refusal = refusal_of(codec, connect(vec![], &name));
+        let refusal = refusal_of(codec, connect(vec![], &name, None));
         assert_eq!(refusal, too_long("producer name", len, 200));
         let refusal = refusal_of(codec, subscribe("t", Some(&name), Start::Latest));
         assert_eq!(refusal, too_long("reader name", len, 200));
@@ -467,6 +505,10 @@ fn a_packet_that_could_not_be_read_is_not_written() {
     assert_eq!(
         refusal_of(codec, topics(70_000, "t")),
         too_long("topics", 70_000, 1000)
+    );
+    assert_eq!(
+        refusal_of(codec, recalled(2001)),
+        too_long("requests", 2001, 2000)
     );
 }
 
@@ -499,7 +541,7 @@ fn a_batch_shares_the_memory_that_it_was_read_into() {
 
 #[test]
 fn a_token_does_not_show_in_logs() {
-    let shown = format!("{:?}", connect(b"secret".to_vec(), "p"));
+    let shown = format!("{:?}", connect(b"secret".to_vec(), "p", None));
     assert!(
         shown.contains("[6 bytes]") && !shown.contains("secret"),
         "{shown}"

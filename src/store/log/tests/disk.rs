@@ -88,7 +88,8 @@ async fn giving_space_back_moves_batches_that_stay_and_loses_none() {
     }
 }
 
-/// A small disk of its own, where this may be had; a test that needs one says so and passes where it may not.
+/// A small disk of its own, where this may be had; a test that needs one says so and passes where it may not. The
+/// tests of `limits` look everywhere.
 #[cfg(target_os = "linux")]
 struct SmallDisk(TempDir);
 
@@ -135,7 +136,18 @@ async fn fill_a_disk(megabytes: u32, ballast: usize) {
     let p = producer(&store, "p").await;
     let rest = disk.0.path().join("ballast");
     fs::write(&rest, vec![1; ballast << 20]).unwrap();
+    fails_and_comes_back(store, &data, p, true, || fs::remove_file(rest).unwrap()).await;
+}
 
+/// What a store does that cannot write any more at some time from now on, until `mend` is called. It answers `Failed` or
+/// `Refuses`, says that it refuses, knows what it has, and afterwards has everything once and in order.
+pub(super) async fn fails_and_comes_back(
+    store: LogStore,
+    data: &Path,
+    p: ProducerId,
+    reads_go_on: bool,
+    mend: impl FnOnce(),
+) {
     let group = |first| -> Vec<_> {
         let requests = first..first + 4;
         requests.map(|n| sized(p, n, "a", 300_000)).collect()
@@ -166,12 +178,17 @@ async fn fill_a_disk(megabytes: u32, ballast: usize) {
     let other = append(&store, sized(p, 5000, "a", 300_000)).await;
     assert!(is_refused(&other.unwrap_err()));
     let mut stored: Vec<_> = (0..request).collect();
-    assert_eq!(bases(&store, "a", 0).await, stored, "reads go on");
+    if reads_go_on {
+        assert_eq!(bases(&store, "a", 0).await, stored, "reads go on");
+    } else if let Ok(read) = store.read(&topic("a"), Offset(0), usize::MAX).await {
+        let read: Vec<_> = read.iter().map(|batch| batch.base.0).collect();
+        assert_eq!(read, stored, "what is read is what is stored");
+    }
     assert_eq!(producer(&store, "p").await, p, "who is known may come back");
     let known = append(&store, sized(p, 0, "a", 300_000)).await.unwrap();
     assert!(known.repeat, "what is stored is answered");
 
-    fs::remove_file(&rest).unwrap();
+    mend();
     for answer in store.append(group(request)).await {
         let place = answer.unwrap().base;
         assert_eq!(
@@ -189,7 +206,7 @@ async fn fill_a_disk(megabytes: u32, ballast: usize) {
         "what was read back is written again before it counts"
     );
     assert_eq!(bases(&store, "a", 0).await, stored);
-    let store = reopened(store, &data).await;
+    let store = reopened(store, data).await;
     assert_eq!(bases(&store, "a", 0).await, stored);
 }
 

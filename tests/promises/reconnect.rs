@@ -1,0 +1,102 @@
+//! What a producer learns when it comes back: what is stored already is not sent again, whatever was lost with the
+//! connection.
+
+use std::time::Duration;
+
+use anabranch::{
+    Message,
+    conn::LinkState,
+    producer::Strategy,
+    sim::{self, LinkConfig, Rate},
+};
+
+use crate::world::{LONG, World};
+
+const PAYLOAD: usize = 1000;
+
+fn link() -> LinkConfig {
+    LinkConfig::default()
+        .delay(Duration::from_millis(10))
+        .rate(Rate::mbit(100))
+}
+
+async fn until_stored(world: &World, messages: usize) {
+    while world.stored().await.len() < messages {
+        world.network.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
+    // So many messages as the congestion window of each takes without an answer.
+    for (lanes, messages) in [(true, 100u32), (false, 8)] {
+        sim::run(5, async |network| {
+            let world = World::new(network, link()).await;
+            let strategy = match lanes {
+                true => Strategy::Adaptive,
+                false => Strategy::PerMessage(64.try_into().unwrap()),
+            };
+            let producer = world.producer().strategy(strategy).connect().await.unwrap();
+            let mut sent = 0;
+            for _ in 0..500 {
+                drop(producer.send_async(vec![0; PAYLOAD]).await.unwrap());
+                sent += 1;
+            }
+            producer.flush(LONG).await.unwrap();
+
+            world.back.cut();
+            let mut receipts = Vec::new();
+            for n in 0..messages {
+                let message = Message::new(vec![1; PAYLOAD]);
+                let message = match n % 2 {
+                    0 => message,
+                    _ => message.key(n.to_string()),
+                };
+                receipts.push(producer.send_async(message).await.unwrap());
+                sent += 1;
+            }
+            until_stored(&world, sent).await;
+            // The client gives its connection up, and tries in vain.
+            let mut state = producer.link();
+            let lost = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+            lost.await.unwrap();
+            assert!(producer.load().in_flight_messages > 0);
+
+            let before = world.there.counters().sent.bytes;
+            world.back.restore();
+            producer.flush(LONG).await.unwrap();
+            for receipt in receipts {
+                receipt.await.unwrap();
+            }
+            let bytes = world.there.counters().sent.bytes - before;
+            assert_eq!(producer.load().retried, 0, "a batch was written again");
+            assert!(bytes < 30_000, "{bytes} bytes for what was stored already");
+            assert_eq!(world.stored().await.len(), sent);
+            producer.close(LONG).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_is_not_stored_is_sent_again_and_the_rest_is_not() {
+    sim::run(6, async |network| {
+        let world = World::new(network, link()).await;
+        let producer = world.producer().connect().await.unwrap();
+        producer.send("first").await.unwrap();
+        world.back.cut();
+        let stored = producer.send_async("stored").await.unwrap();
+        until_stored(&world, 2).await;
+        world.there.cut();
+        let lost = producer.send_async("lost").await.unwrap();
+        let mut state = producer.link();
+        let down = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+        down.await.unwrap();
+        world.there.restore();
+        world.back.restore();
+        assert_eq!(stored.await.unwrap().offset().0, 1);
+        assert_eq!(lost.await.unwrap().offset().0, 2);
+        assert_eq!(producer.load().retried, 1);
+        assert_eq!(world.stored().await.len(), 3);
+        producer.close(LONG).await.unwrap();
+    });
+}
