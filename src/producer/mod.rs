@@ -45,6 +45,9 @@ mod sink;
 mod streams;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use autoscale::Lanes;
