@@ -16,7 +16,7 @@ use std::{
 use anabranch::{
     Offset, ProducerId, RequestId, TopicName,
     store::{Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim},
-    wire::{Identity, TopicInfo},
+    wire::{Enrolled, Identity, TopicInfo},
 };
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -211,10 +211,7 @@ impl Mounted {
 }
 
 impl Store for Mounted {
-    fn enrol<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<ProducerId, StoreError>> {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         async move {
             self.sync(Write::Enrol(identity.clone())).await?;
             self.disk.held.enrol(identity).await

@@ -87,14 +87,8 @@ async fn live(network: Network, seed: u64) -> (History, Tally) {
         let dice = dice.fork();
         reading::read(&world, client, ReaderName(n), ends.clone(), &log, dice)
     }));
-    let at_home = dice.fork();
-    let refusing = dice.u8(0..4) == 0;
-    let on_the_way = async {
-        if !refusing {
-            trouble::on_the_way(&world, &log, dice.fork()).await;
-        }
-    };
-    let at_home = trouble::at_home(&world, &log, refusing, at_home);
+    let on_the_way = trouble::on_the_way(&world, &log, dice.fork());
+    let at_home = trouble::at_home(&world, &log, dice.fork());
     let work = async {
         tokio::join!(producing, on_the_way, at_home);
         // A batch whose write failed, and that is stored all the same, is delivered with the next one.

@@ -66,14 +66,13 @@ enum AtHome {
 }
 
 impl AtHome {
-    /// Those that lose no connection.
-    const OF_THE_DISK: [Self; 3] = [Self::SlowDisk, Self::FullDisk, Self::FailingDisk];
-    /// Those after which nothing was refused.
-    const WITHOUT_REFUSALS: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Restart,
         Self::Crash,
         Self::CrashBeforeAnswer,
         Self::SlowDisk,
+        Self::FullDisk,
+        Self::FailingDisk,
     ];
 
     const fn name(self) -> &'static str {
@@ -177,20 +176,13 @@ async fn hit(world: &World, fault: OnTheWay, dice: &mut Rng) -> bool {
 }
 
 /// Faults of the broker and its disk, one after the other; in the end it serves, and its disk is sound.
-///
-/// Either the disk refuses or connections are lost: a refusal whose answer is lost with its connection can let a batch
-/// be overtaken, which is a known gap.
-pub async fn at_home(world: &World, log: &Log, refusing: bool, mut dice: Rng) {
+pub async fn at_home(world: &World, log: &Log, mut dice: Rng) {
     for _ in 0..dice.usize(0..4) {
         world
             .network
             .sleep(Duration::from_millis(dice.u64(0..2000)))
             .await;
-        let fault = match refusing {
-            true => dice.choice(AtHome::OF_THE_DISK),
-            false => dice.choice(AtHome::WITHOUT_REFUSALS),
-        };
-        let fault = fault.unwrap();
+        let fault = dice.choice(AtHome::ALL).unwrap();
         strike(world, fault, log, &mut dice).await;
         log.count(Part::Faults, fault.name());
     }
