@@ -103,7 +103,8 @@ fn note(notes: &mut Notes, id: u64, outcome: &Result<Ack, SendError>) {
         Ok(ack) => format!("stored {id} {}", ack.offset().0),
         Err(error) => match error.fate() {
             Fate::NotStored => format!("not-stored {id}"),
-            Fate::Unknown => format!("unknown {id}"),
+            // There is no spool.
+            Fate::Unknown | Fate::Spooled => format!("unknown {id}"),
         },
     });
 }

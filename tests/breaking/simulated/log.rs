@@ -101,13 +101,15 @@ const fn told(fate: Fate) -> &'static str {
     match fate {
         Fate::NotStored => "not stored, and said so",
         Fate::Unknown => "not known",
+        Fate::Spooled => "on disk",
     }
 }
 
 const fn of(fate: Fate) -> Outcome {
     match fate {
         Fate::NotStored => Outcome::NotStored,
-        Fate::Unknown => Outcome::Unknown,
+        // There is no spool.
+        Fate::Unknown | Fate::Spooled => Outcome::Unknown,
     }
 }
 
