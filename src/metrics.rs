@@ -139,6 +139,8 @@ metrics! {
         "How long the store took for one group of batches. High: the disk is slow.";
     COMMIT_BATCHES = "anabranch_broker_commit_batches", Histogram, Count, [],
         "Batches in one group. High: many producers share each write.";
+    STORE_REFUSES = "anabranch_broker_store_refuses", Gauge, Count, [],
+        "1 while the store takes no writes (full, read-only, failed), when the broker last looked; else 0.";
     DELIVERED_MESSAGES = "anabranch_broker_messages_delivered_total", Counter, Count, [],
         "Messages sent to subscribers.";
     SUBSCRIPTIONS = "anabranch_broker_subscriptions", Gauge, Count, [],
@@ -326,6 +328,10 @@ pub(crate) mod broker {
     pub(crate) fn committed(batches: usize, took: Duration) {
         histogram!(COMMIT).record(took);
         histogram!(COMMIT_BATCHES).record(float(batches as u64));
+    }
+
+    pub(crate) fn store_refuses(refuses: bool) {
+        gauge!(STORE_REFUSES).set(if refuses { 1.0 } else { 0.0 });
     }
 
     pub(crate) fn stored(messages: u64, bytes: u64) {

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     config::Limits,
-    store::{Append, Appended, Store, StoreError},
+    store::{Append, Appended, Store, StoreError, StoreState},
     topics::Topic,
 };
 use crate::{
@@ -156,6 +156,7 @@ impl Committing {
             let mut answers = self.append(group).await.into_iter();
             let now = time::now();
             metrics::committed(waiting.len(), now.duration_since(began));
+            metrics::store_refuses(self.store.state() != StoreState::Ready);
             tracing::trace!(batches = waiting.len(), took = ?now.duration_since(began), "group stored");
             for job in waiting {
                 job.answer(answers.next().unwrap_or_else(unanswered), now);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     config::Retention,
     shared::Shared,
-    store::{StoreError, Trim},
+    store::{StoreError, StoreState, Trim},
 };
 use crate::{Timestamp, TopicName, metrics::broker as metrics, time};
 
@@ -24,6 +24,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(error) => tracing::warn!(%topic, %error, "retention failed"),
             }
         }
+        metrics::store_refuses(shared.store.state() != StoreState::Ready);
         keep_connected(&shared).await;
         match shared
             .store
@@ -55,11 +56,6 @@ async fn trim(
     if retention.max_age.is_none() && retention.max_bytes.is_none() {
         return Ok(0);
     }
-    let keep_from = if retention.keep_unread {
-        shared.store.least_position(topic).await?
-    } else {
-        None
-    };
     let older_than = retention.max_age.map(|age| {
         let since = time::wall().saturating_sub(age).as_millis();
         Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
@@ -67,7 +63,8 @@ async fn trim(
     let trim = Trim {
         older_than,
         max_bytes: retention.max_bytes,
-        keep_from,
+        keep_from: None,
+        keep_unread: retention.keep_unread,
     };
     shared.store.trim(topic, trim).await
 }

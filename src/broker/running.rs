@@ -10,7 +10,11 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{builder::Builder, shared::Shared, store::StoreError};
+use super::{
+    builder::Builder,
+    shared::Shared,
+    store::{StoreError, StoreState},
+};
 use crate::{conn::CloseCode, tasks::Tasks, time};
 
 /// How long a shutdown may go on behind its deadline, for the store to finish what it is at.
@@ -53,6 +57,13 @@ impl Broker {
         Handle {
             running: Arc::clone(&self.running),
         }
+    }
+
+    /// Whether its store takes writes. Where it does not, batches are refused with that sentence, and readers are
+    /// served on.
+    #[must_use]
+    pub fn store_state(&self) -> StoreState {
+        self.running.shared.store.state()
     }
 
     /// Waits until the broker has been shut down by a [`Handle`], or cannot go on. It serves whether somebody waits

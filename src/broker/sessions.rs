@@ -156,3 +156,67 @@ impl Drop for Seat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, poll};
+
+    use super::*;
+
+    fn identity(instance: u64) -> Identity {
+        Identity {
+            name: "p".to_owned(),
+            instance,
+            id: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_speaks_for_a_name_and_begins_when_all_before_it_have_ended() {
+        let sessions = Arc::new(Sessions::default());
+        let (one, other) = (identity(1), identity(2));
+        let (early, late) = (ProducerId(5), ProducerId(6));
+        let mut a = sessions.enter(&one, early).await.unwrap();
+        assert_eq!(a.overtaken().now_or_never(), None);
+
+        let mut b = Box::pin(sessions.enter(&other, late));
+        assert!(poll!(&mut b).is_pending());
+        assert_eq!(a.overtaken().now_or_never(), Some(Overtaken::Fenced));
+        // The same comes again before it could begin.
+        let mut c = Box::pin(sessions.enter(&other, late));
+        assert!(poll!(&mut c).is_pending());
+        // Nobody comes back behind a later one.
+        let fenced = sessions.enter(&one, early).await;
+        assert!(matches!(fenced, Err(StoreError::Fenced)));
+
+        drop(a);
+        let mut b = b.await.unwrap();
+        assert_eq!(b.overtaken().now_or_never(), Some(Overtaken::ByItself));
+        assert!(poll!(&mut c).is_pending(), "the one before it still reads");
+        drop(b);
+        let mut c = c.await.unwrap();
+        assert_eq!(c.overtaken().now_or_never(), None);
+        let ids: Vec<_> = sessions.identities().iter().map(|who| who.id).collect();
+        assert_eq!(ids, [Some(late)]);
+        drop(c);
+        assert!(
+            sessions.seats().by_name.is_empty(),
+            "nothing is left behind"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_while_it_waits_holds_nobody_up() {
+        let sessions = Arc::new(Sessions::default());
+        let one = identity(1);
+        let a = sessions.enter(&one, ProducerId(1)).await.unwrap();
+        let mut b = Box::pin(sessions.enter(&one, ProducerId(1)));
+        assert!(poll!(&mut b).is_pending());
+        drop(b);
+        let mut c = Box::pin(sessions.enter(&one, ProducerId(1)));
+        assert!(poll!(&mut c).is_pending(), "the first still reads");
+        drop(a);
+        c.await.unwrap();
+        assert!(sessions.seats().by_name.is_empty());
+    }
+}

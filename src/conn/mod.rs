@@ -71,4 +71,4 @@ pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

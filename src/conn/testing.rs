@@ -38,7 +38,7 @@ use crate::{
 
 /// A network without loss or limits, in which addresses can be made deaf and names can move.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     sockets: Mutex<BTreeMap<SocketAddr, Arc<MemorySocket>>>,
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
     deaf: Mutex<Vec<SocketAddr>>,
@@ -47,7 +47,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             next_port: AtomicU16::new(50_000),
             ..Self::default()
@@ -55,18 +55,18 @@ impl Memory {
     }
 
     /// From now on `name` stands for these addresses.
-    pub(super) fn name(&self, name: &str, addresses: &[SocketAddr]) {
+    pub(crate) fn name(&self, name: &str, addresses: &[SocketAddr]) {
         let mut names = self.names.lock().unwrap();
         names.insert(name.into(), addresses.to_vec());
     }
 
     /// From now on every packet takes this long. At first it takes no time at all.
-    pub(super) fn set_delay(&self, delay: Duration) {
+    pub(crate) fn set_delay(&self, delay: Duration) {
         *self.delay.lock().unwrap() = delay;
     }
 
     /// From now on nothing reaches `address`, or everything does again.
-    pub(super) fn set_deaf(&self, address: SocketAddr, deaf: bool) {
+    pub(crate) fn set_deaf(&self, address: SocketAddr, deaf: bool) {
         let mut list = self.deaf.lock().unwrap();
         list.retain(|a| *a != address);
         if deaf {
@@ -77,7 +77,7 @@ impl Memory {
 
 /// The network as one machine sees it.
 #[derive(Debug, Clone)]
-pub(super) struct At(pub(super) Arc<Memory>, pub(super) &'static str);
+pub(crate) struct At(pub(crate) Arc<Memory>, pub(crate) &'static str);
 
 impl Network for At {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -203,7 +203,7 @@ impl AsyncUdpSocket for MemorySocket {
 }
 
 /// Development certificates for every test, made once a process.
-pub(super) fn certs() -> DevCerts {
+pub(crate) fn certs() -> DevCerts {
     static FOLDER: std::sync::OnceLock<(tempfile::TempDir, DevCerts)> = std::sync::OnceLock::new();
     let (_, certs) = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -214,7 +214,7 @@ pub(super) fn certs() -> DevCerts {
 }
 
 /// Options of a client for `server` in tests.
-pub(super) fn client(server: impl Into<String>) -> Config {
+pub(crate) fn client(server: impl Into<String>) -> Config {
     let mut config = Config::to(server);
     config.tls = ClientTls::trusting(certs().trust());
     config.reconnect_backoff.seed = Some(7);
@@ -223,7 +223,7 @@ pub(super) fn client(server: impl Into<String>) -> Config {
 
 /// What a test broker answers to `Connect`.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The session stands, and every ping is answered.
     Welcome,
     /// The session stands, and no ping is answered.
@@ -241,11 +241,11 @@ pub(super) enum Answer {
 }
 
 /// A broker that does as it is told, and tells what it sees. Dropping it takes its endpoint away without a word.
-pub(super) struct TestBroker {
-    pub(super) endpoint: Endpoint,
-    pub(super) address: SocketAddr,
+pub(crate) struct TestBroker {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) address: SocketAddr,
     /// The sessions that were opened: who came, and on which connection.
-    pub(super) sessions: mpsc::Receiver<(Connect, Connection)>,
+    pub(crate) sessions: mpsc::Receiver<(Connect, Connection)>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -256,7 +256,7 @@ impl Drop for TestBroker {
 }
 
 impl TestBroker {
-    pub(super) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
+    pub(crate) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
         Self::with(
             listen,
             answer,
@@ -266,7 +266,7 @@ impl TestBroker {
         )
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         listen: &str,
         answer: Answer,
         network: &dyn Network,
@@ -299,12 +299,12 @@ impl TestBroker {
     }
 
     /// Serves at `endpoint` and tells nobody of it.
-    pub(super) async fn serve_all(endpoint: Endpoint, answer: Answer) {
+    pub(crate) async fn serve_all(endpoint: Endpoint, answer: Answer) {
         Self::accept(endpoint, answer, mpsc::channel(1).0).await;
     }
 
     /// The connection of the next session that is opened.
-    pub(super) async fn session(&mut self) -> Connection {
+    pub(crate) async fn session(&mut self) -> Connection {
         self.sessions.recv().await.unwrap().1
     }
 }
@@ -359,7 +359,7 @@ async fn serve(
 }
 
 /// Keeps a test that should fail by an assertion from hanging instead. Real time; far more than any test needs.
-pub(super) async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
         .expect("it does not take this long")

@@ -48,6 +48,9 @@ pub mod spool;
 mod streams;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use autoscale::Lanes;

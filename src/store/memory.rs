@@ -150,6 +150,7 @@ impl Held {
 
     fn trim(&mut self, name: &TopicName, trim: Trim) -> Result<u64, StoreError> {
         let mut topic = self.topic(name)?;
+        let trim = trim.with_least_position(self.books.least_position(topic.id));
         let before = topic.bytes;
         if let Some(batches) = self.batches.get_mut(&topic.id) {
             while let Some(oldest) = batches.front() {

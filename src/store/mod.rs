@@ -96,11 +96,26 @@ pub struct Trim {
     pub older_than: Option<Timestamp>,
     /// The oldest batches go until at most so many bytes are left.
     pub max_bytes: Option<u64>,
-    /// Nothing at or behind this offset may go (what a named reader still needs).
+    /// Nothing at or behind this offset may go.
     pub keep_from: Option<Offset>,
+    /// Nothing may go that a named reader of the topic is not done with: its position is looked up in the same step,
+    /// so that no reader's first position comes in between.
+    pub keep_unread: bool,
 }
 
 impl Trim {
+    /// The same trim where the least position of the topic's named readers is this.
+    #[must_use]
+    pub fn with_least_position(mut self, least: Option<Offset>) -> Self {
+        if self.keep_unread {
+            self.keep_from = match (self.keep_from, least) {
+                (Some(from), Some(least)) => Some(from.min(least)),
+                (from, least) => from.or(least),
+            };
+        }
+        self
+    }
+
     /// Whether the oldest batch of a topic may go: `left` is what the topic's batches come to with it, `time`
     /// when it was stored, `end` the offset behind its last message.
     #[must_use]

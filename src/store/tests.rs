@@ -425,6 +425,7 @@ async fn a_trim_keeps_what_a_reader_still_needs(store: &dyn Store) {
         older_than: Some(Timestamp(u64::MAX)),
         max_bytes: Some(0),
         keep_from: Some(Offset(offset)),
+        keep_unread: false,
     };
     assert_eq!(store.trim(&name, all_before(0)).await.unwrap(), 0);
     assert_eq!(store.trim(&name, all_before(1)).await.unwrap(), 0);
@@ -432,6 +433,17 @@ async fn a_trim_keeps_what_a_reader_still_needs(store: &dyn Store) {
     assert_eq!(store.trim(&name, all_before(5)).await.unwrap(), 200);
     assert_eq!(bases(store, "a", 0).await, [4, 6, 8, 10]);
     assert_eq!(store.trim(&name, all_before(6)).await.unwrap(), 100);
+
+    // The readers it knows by itself, and the one that is furthest behind counts.
+    store.set_position(&name, "r", Offset(10)).await.unwrap();
+    store.set_position(&name, "s", Offset(8)).await.unwrap();
+    let unread = |offset| Trim {
+        keep_unread: true,
+        ..all_before(offset)
+    };
+    assert_eq!(store.trim(&name, unread(7)).await.unwrap(), 0);
+    assert_eq!(store.trim(&name, unread(12)).await.unwrap(), 100);
+    assert_eq!(bases(store, "a", 0).await, [8, 10]);
 }
 
 async fn offsets_go_on_behind_a_topic_that_was_trimmed_empty(store: &dyn Store) {

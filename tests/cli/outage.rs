@@ -85,3 +85,23 @@ fn a_broker_in_memory_forgets_and_one_on_disk_does_not() {
         assert_eq!(back.stdout, left, "{store}");
     }
 }
+
+#[test]
+fn a_producer_that_is_killed_leaves_a_beginning_of_its_lines_each_once_and_in_order() {
+    let text = text::log(20_000);
+    let broker = Serve::start();
+    let mut produce = Process::spawn(&mut broker.produce(&["--mode", "ordered"]));
+    let mut stdin = produce.take_stdin();
+    stdin.write_all(text.as_bytes()).unwrap();
+    broker.wait_until_stored(100);
+    produce.signal("KILL");
+    drop(stdin);
+    assert_eq!(produce.end().status.code(), None);
+
+    // Its connection is not known to be dead; the next producer does not mind.
+    run_with(&mut broker.produce(&[]), b"the last line\n").expect_code(0);
+    let back = broker.read_all();
+    let lines = back.strip_suffix(b"the last line\n").unwrap();
+    assert!(text.as_bytes().starts_with(lines), "{} bytes", lines.len());
+    assert!(lines.ends_with(b"\n") && lines.len() > 100);
+}

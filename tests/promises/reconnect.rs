@@ -6,8 +6,9 @@ use std::time::Duration;
 use anabranch::{
     Message,
     conn::LinkState,
-    producer::Strategy,
+    producer::{Fate, SendErrorKind, Strategy},
     sim::{self, LinkConfig, Rate},
+    wire::FailureCode,
 };
 
 use crate::world::{LONG, World};
@@ -75,6 +76,64 @@ fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
             producer.close(LONG).await.unwrap();
         });
     }
+}
+
+#[test]
+fn what_was_written_to_a_broker_that_has_forgotten_it_is_told_as_unknown_and_not_stored_twice() {
+    sim::run(7, async |network| {
+        let world = World::new(network, link()).await;
+        let producer = world.producer().connect().await.unwrap();
+        producer.send("first").await.unwrap();
+        world.back.cut();
+        let stored = producer.send_async("stored").await.unwrap();
+        until_stored(&world, 2).await;
+        let mut state = producer.link();
+        let down = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+        down.await.unwrap();
+        let waiting = producer.send_async("waiting").await.unwrap();
+        // As after a week of silence.
+        world.store.forget_producers(Duration::ZERO).await.unwrap();
+        world.back.restore();
+
+        let error = stored.await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            SendErrorKind::Refused(FailureCode::OutOfWindow)
+        );
+        assert_eq!(error.fate(), Fate::Unknown);
+        assert_eq!(waiting.await.unwrap().offset().0, 2);
+        assert_eq!(producer.send("last").await.unwrap().offset().0, 3);
+        assert_eq!(world.stored().await.len(), 4);
+        producer.close(LONG).await.unwrap();
+    });
+}
+
+#[test]
+fn an_outage_longer_than_any_idle_timeout_loses_nothing() {
+    sim::run(8, async |network| {
+        let world = World::new(network, link()).await;
+        let producer = world.producer().connect().await.unwrap();
+        let mut receipts = Vec::new();
+        for n in 0..200 {
+            if n == 20 {
+                world.there.cut();
+                world.back.cut();
+            }
+            let message = Message::new(n.to_string()).key("k");
+            receipts.push(producer.send_async(message).await.unwrap());
+            world.network.sleep(Duration::from_secs(2)).await;
+        }
+        let mut state = producer.link();
+        let down = state.wait_for(|s| matches!(s, LinkState::Down { .. }));
+        down.await.unwrap();
+        world.there.restore();
+        world.back.restore();
+        for (n, receipt) in (0..).zip(receipts) {
+            assert_eq!(receipt.await.unwrap().offset().0, n);
+        }
+        assert_eq!(world.stored().await.len(), 200);
+        producer.close(LONG).await.unwrap();
+    });
 }
 
 #[test]

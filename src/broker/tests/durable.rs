@@ -5,18 +5,53 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{
     super::{
         Broker,
-        store::{LogConfig, LogStore, Store},
+        store::{LogConfig, LogStore, Store, StoreState},
     },
     rig::{Client, batch, place, produce, producer, soon, start, subscribe},
 };
 use crate::{
     Offset,
-    wire::{Packet, Start},
+    wire::{FailureCode, Packet, Start},
 };
 
 async fn open(folder: &Path) -> Broker {
     let store = soon("the store", LogStore::open(folder, LogConfig::default()));
     start(Arc::new(store.await.unwrap()) as Arc<dyn Store>).await
+}
+
+#[tokio::test]
+async fn a_broker_whose_disk_is_full_refuses_in_words_and_serves_its_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = open(folder.path()).await;
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
+    let first = place(lane.stored().await);
+    assert_eq!(broker.store_state(), StoreState::Ready);
+    let shutdown = broker.shutdown(Duration::from_secs(20));
+    soon("the shutdown", shutdown).await.unwrap();
+
+    // Full: more is to be left free than there is.
+    let config = LogConfig {
+        min_free_bytes: u64::MAX,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(folder.path(), config).await.unwrap();
+    let broker = start(Arc::new(store) as Arc<dyn Store>).await;
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let known = produce(1, "t", batch(["a"]));
+    let mut lane = client.ask([known, produce(2, "t", batch(["b"]))]).await;
+    assert_eq!(place(lane.stored().await), first, "what is stored is known");
+    let Some(Packet::Refused(refused)) = lane.next().await else {
+        panic!("not refused")
+    };
+    assert_eq!(refused.failure.code, FailureCode::StoreRefuses);
+    let StoreState::Refusing(why) = broker.store_state() else {
+        panic!("it should say that it refuses")
+    };
+    assert!(refused.failure.detail.contains(&why), "{refused:?}");
+    let mut reader = client.ask([subscribe("t", Start::Earliest, 1 << 20)]).await;
+    reader.next().await.unwrap();
+    assert_eq!(reader.delivery().await.batch, batch(["a"]));
 }
 
 #[tokio::test]

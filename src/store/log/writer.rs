@@ -186,11 +186,12 @@ impl Shared {
         now: Instant,
     ) -> Result<u64, StoreError> {
         let turn = self.turn_or_refuse(now)?;
-        let mut topic = self
-            .known()
-            .books
-            .topic(name)
-            .ok_or(StoreError::UnknownTopic)?;
+        let (mut topic, trim) = {
+            let books = &self.known().books;
+            let topic = books.topic(name).ok_or(StoreError::UnknownTopic)?;
+            let least = books.least_position(topic.id);
+            (topic, trim.with_least_position(least))
+        };
         let before = topic.bytes;
         let mut doomed = Vec::new();
         {

@@ -72,11 +72,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop::option::of(0..40u64),
         prop::option::of(0..200u64),
         prop::option::of(0..25u64),
+        any::<bool>(),
     );
-    let trim = trim.prop_map(|(older_than, max_bytes, keep_from)| Trim {
+    let trim = trim.prop_map(|(older_than, max_bytes, keep_from, keep_unread)| Trim {
         older_than: older_than.map(Timestamp),
         max_bytes,
         keep_from: keep_from.map(Offset),
+        keep_unread,
     });
     let step = prop_oneof![
         2 => (0..2usize, 0..3u64, any::<bool>())
@@ -189,7 +191,9 @@ impl Model {
         let mut went = 0;
         while let Some(oldest) = batches.first() {
             let left: usize = batches.iter().map(|b| b.batch.len()).sum();
-            let may = trim.keep_from.is_none_or(|keep| oldest.end() <= keep);
+            let mut readers = self.positions.iter().filter(|((at, _), _)| *at == topic);
+            let read = !trim.keep_unread || readers.all(|(_, next)| oldest.end() <= *next);
+            let may = read && trim.keep_from.is_none_or(|keep| oldest.end() <= keep);
             let must = trim.older_than.is_some_and(|before| oldest.time < before)
                 || trim.max_bytes.is_some_and(|most| left as u64 > most);
             if !(may && must) {

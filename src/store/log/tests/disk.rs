@@ -141,6 +141,7 @@ async fn fill_a_disk(megabytes: u32, ballast: usize) {
 
 /// What a store does that cannot write any more at some time from now on, until `mend` is called. It answers `Failed` or
 /// `Refuses`, says that it refuses, knows what it has, and afterwards has everything once and in order.
+#[cfg(unix)]
 pub(super) async fn fails_and_comes_back(
     store: LogStore,
     data: &Path,
