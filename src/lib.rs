@@ -20,6 +20,7 @@
 //! | [`scaler`] | how many lanes, and why: the law, pure, and the trait to bring another |
 //! | [`pool`] | tested streams, generic, with its books apart |
 //! | [`conn`] | TLS, the session, pings, and the one owner of reconnecting |
+//! | [`congestion`] | a congestion controller for links that lose; also for quinn alone |
 //! | [`wire`] | packets and batches; bytes in, packets out |
 //! | [`broker`] | the far end: streams, group commit, subscriptions |
 //! | [`store`] | where topics live: in memory, or a log on disk |
@@ -53,6 +54,7 @@ mod topic;
 
 #[cfg(feature = "broker")]
 pub mod broker;
+pub mod congestion;
 #[cfg_attr(
     not(feature = "producer"),
     allow(dead_code, reason = "the half for clients")

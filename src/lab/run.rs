@@ -225,6 +225,7 @@ impl Run<'_> {
             Controller::Cubic => Congestion::Cubic,
             Controller::NewReno => Congestion::NewReno,
             Controller::Bbr => Congestion::Bbr,
+            Controller::Thalweg => Congestion::Thalweg,
             Controller::Deaf => Congestion::Custom(Arc::new(DeafConfig)),
         }
     }

@@ -45,6 +45,8 @@ pub enum Controller {
     NewReno,
     /// quinn's BBR.
     Bbr,
+    /// Ours.
+    Thalweg,
     /// The laboratory's own, which follows the delivered rate and is deaf to losses.
     Deaf,
 }
@@ -437,8 +439,11 @@ fn controller(value: &str) -> Result<Controller, String> {
         "cubic" => Ok(Controller::Cubic),
         "newreno" => Ok(Controller::NewReno),
         "bbr" => Ok(Controller::Bbr),
+        "thalweg" => Ok(Controller::Thalweg),
         "deaf" => Ok(Controller::Deaf),
-        _ => Err(format!("{value:?} is none of cubic, newreno, bbr and deaf")),
+        _ => Err(format!(
+            "{value:?} is none of cubic, newreno, bbr, thalweg and deaf"
+        )),
     }
 }
 
@@ -448,6 +453,7 @@ impl fmt::Display for Controller {
             Self::Cubic => "cubic",
             Self::NewReno => "newreno",
             Self::Bbr => "bbr",
+            Self::Thalweg => "thalweg",
             Self::Deaf => "deaf",
         })
     }

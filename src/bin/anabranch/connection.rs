@@ -121,8 +121,10 @@ pub(crate) enum Controller {
     Cubic,
     /// The older standard.
     Newreno,
-    /// Does not mind single losses; experimental.
+    /// quinn's; does not mind single losses; experimental.
     Bbr,
+    /// Ours, for links that lose.
+    Thalweg,
 }
 
 impl From<Controller> for Congestion {
@@ -131,6 +133,7 @@ impl From<Controller> for Congestion {
             Controller::Cubic => Self::Cubic,
             Controller::Newreno => Self::NewReno,
             Controller::Bbr => Self::Bbr,
+            Controller::Thalweg => Self::Thalweg,
         }
     }
 }

@@ -32,7 +32,7 @@ use self::{
     stage::Stage,
 };
 use crate::{
-    connection::ConnectionArgs,
+    connection::{ConnectionArgs, Controller},
     output::{self, Output},
     produce::strategy::Streams,
     progress::{self, Live},
@@ -107,6 +107,10 @@ pub(crate) struct Args {
     /// How messages are sent.
     #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
     mode: Mode,
+
+    /// The congestion controller of the producers, of the broker in this process, and of the baseline.
+    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    congestion: Controller,
 
     /// How many producers, each with a connection of its own.
     #[arg(
@@ -223,6 +227,7 @@ impl Args {
             },
             strategy: self.strategy.to_string(),
             mode: name(self.mode.to_possible_value()),
+            congestion: name(self.congestion.to_possible_value()),
             producers: self.producers,
             tasks: self.tasks,
             rate: self.rate,
@@ -266,7 +271,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow::Result<Report> {
     let load = Load::new(args);
     let raw = match args.baseline {
-        true => Some(Raw::start(&DevCerts::ensure(folder, &[])?).await?),
+        true => Some(Raw::start(&DevCerts::ensure(folder, &[])?, args.congestion.into()).await?),
         false => None,
     };
     let _live = Live::begin({

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration, time::Instant};
 
 use anabranch::conn::{
-    ClientTls, Sight,
+    ClientTls, Congestion, Sight,
     admission::Admission,
     dev_certs::DevCerts,
     network::Udp,
@@ -46,9 +46,10 @@ impl Raw {
     ///
     /// # Errors
     /// Where that does not come about.
-    pub(super) async fn start(certs: &DevCerts) -> anyhow::Result<Self> {
+    pub(super) async fn start(certs: &DevCerts, congestion: Congestion) -> anyhow::Result<Self> {
         let here = ([127, 0, 0, 1], 0).into();
-        let settings = Settings::server();
+        let mut settings = Settings::server();
+        settings.congestion = congestion.clone();
         let tls = certs.server_tls().to_rustls()?;
         let config = quic::server_config(tls, &settings, &Admission::default())?;
         let server = quic::server_endpoint(here, config, &settings, &Udp::default())?;
@@ -64,6 +65,7 @@ impl Raw {
 
         let mut settings = Settings::default();
         settings.keep_alive = Some(KEEP_ALIVE);
+        settings.congestion = congestion;
         let tls = ClientTls::trusting(certs.trust()).to_rustls()?;
         let config = quic::client_config(tls)?;
         let config =

@@ -23,6 +23,7 @@ pub(super) struct Setting {
     pub(super) store: Option<String>,
     pub(super) strategy: String,
     pub(super) mode: String,
+    pub(super) congestion: String,
     pub(super) producers: u32,
     pub(super) tasks: u32,
     pub(super) rate: Option<u32>,

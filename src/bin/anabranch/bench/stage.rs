@@ -8,7 +8,7 @@ use anabranch::{
         Broker, Retention,
         store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
-    conn::{self, ClientTls, dev_certs::DevCerts},
+    conn::{self, ClientTls, dev_certs::DevCerts, quic::Settings},
     producer,
 };
 
@@ -35,16 +35,17 @@ impl Stage {
     /// # Errors
     /// Where one of them does not start, or finds no broker.
     pub(super) async fn set(args: &Args, folder: &Path) -> anyhow::Result<Self> {
-        let (broker, conn) = match args.server() {
+        let (broker, mut conn) = match args.server() {
             Some(server) => (None, server.config()),
             None => {
                 let certs = DevCerts::ensure(folder, &[])?;
-                let broker = serve(args.store, folder, &certs).await?;
+                let broker = serve(args, folder, &certs).await?;
                 let mut conn = conn::Config::to(broker.local_addr().to_string());
                 conn.tls = ClientTls::trusting(certs.trust());
                 (Some(broker), conn)
             }
         };
+        conn.settings.congestion = args.congestion.into();
         let mut producers = Vec::new();
         for _ in 0..args.producers {
             let mut config = producer::Config::default();
@@ -73,9 +74,9 @@ impl Stage {
     }
 }
 
-async fn serve(store: StoreKind, folder: &Path, certs: &DevCerts) -> anyhow::Result<Broker> {
+async fn serve(args: &Args, folder: &Path, certs: &DevCerts) -> anyhow::Result<Broker> {
     let mut retention = Retention::default();
-    let store: Arc<dyn Store> = match store {
+    let store: Arc<dyn Store> = match args.store {
         StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
         StoreKind::Memory => {
             retention.max_bytes = Some(KEPT);
@@ -85,10 +86,13 @@ async fn serve(store: StoreKind, folder: &Path, certs: &DevCerts) -> anyhow::Res
             Arc::new(MemoryStore::new(config))
         }
     };
+    let mut settings = Settings::server();
+    settings.congestion = args.congestion.into();
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())
         .tls(certs.server_tls())
         .store(store)
+        .transport(settings)
         .retention(retention);
     Ok(broker.bind().await?)
 }

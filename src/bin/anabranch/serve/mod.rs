@@ -20,7 +20,7 @@ use anabranch::{
         Broker, Retention, ShutdownError, Tokens,
         store::{LogConfig, LogStore, MemoryStore, Store},
     },
-    conn::reset::ResetKey,
+    conn::{quic::Settings, reset::ResetKey},
     metrics,
 };
 use anyhow::Context;
@@ -29,7 +29,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing::info;
 
 use self::{announce::Announcement, identity::Identity, listen::Listen};
-use crate::{output::Output, progress, signals, units};
+use crate::{connection::Controller, output::Output, progress, signals, units};
 
 /// Where messages are, in the data folder.
 const LOG: &str = "log";
@@ -97,6 +97,10 @@ pub(crate) struct Args {
     #[arg(long, env = "ANABRANCH_NO_CREATE", value_parser = BoolishValueParser::new())]
     no_create: bool,
 
+    /// The congestion controller of what is sent to clients.
+    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    congestion: Controller,
+
     /// How long clients may take to finish after the first signal.
     #[arg(
         long,
@@ -142,8 +146,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut retention = Retention::default();
     retention.max_age = args.max_age;
     retention.max_bytes = args.max_bytes;
+    let mut settings = Settings::server();
+    settings.congestion = args.congestion.into();
     let mut builder = Broker::builder()
         .listen(listen)
+        .transport(settings)
         .tls(identity.tls.clone())
         .store(store)
         .reset_key(reset_key(&args.data)?)
