@@ -235,6 +235,7 @@ impl Log {
             max_bytes: Some(0),
             keep_from: Some(Offset(self.done())),
             older_than: None,
+            keep_unread: false,
         };
         let trimmed = self.store.trim(&self.entries, trim).await;
         match trimmed {
