@@ -234,7 +234,8 @@ impl Log {
         let trim = Trim {
             max_bytes: Some(0),
             keep_from: Some(Offset(self.done())),
-            ..Trim::default()
+            older_than: None,
+            keep_unread: false,
         };
         let trimmed = self.store.trim(&self.entries, trim).await;
         match trimmed {
