@@ -91,6 +91,11 @@ impl Source {
             if read.is_empty() && self.end.changed().await.is_err() {
                 return std::future::pending().await;
             }
+            // What the store gives is stored, even where the committer is still on its way to saying so; and who is
+            // given it may acknowledge it at once.
+            if let Some(last) = read.last() {
+                self.topic.advance(last.end());
+            }
             self.ready.extend(read);
         }
         Ok(())

@@ -185,6 +185,11 @@ impl Ending {
         if code == TransportErrorCode::CONNECTION_REFUSED {
             return Self::Refused;
         }
+        // RFC 9000, section 10.2.3: before the handshake is over, this is all that a close with a code of ours says.
+        if code == TransportErrorCode::APPLICATION_ERROR && by == End::Peer {
+            let code = CloseCode::Dropped;
+            return Self::Closed { code, reason };
+        }
         // RFC 9001, section 4.8: a TLS alert travels as 0x100 + alert.
         match u64::from(code)
             .checked_sub(0x100)
@@ -306,6 +311,11 @@ mod tests {
         assert_eq!(
             closed_by_quic(TransportErrorCode::CONNECTION_REFUSED),
             Ending::Refused
+        );
+        // What is left of a close with a code while the handshake is not over.
+        assert_eq!(
+            closed_by_quic(TransportErrorCode::APPLICATION_ERROR).code(),
+            Some(CloseCode::Dropped)
         );
         assert!(matches!(
             closed_by_quic(TransportErrorCode::PROTOCOL_VIOLATION),

@@ -181,7 +181,7 @@ impl Session {
     async fn broken(&self) -> Cause {
         match time::timeout(GRACE, self.connection.closed()).await {
             Ok(error) => ended(&error),
-            Err(_) => Cause::Nonsense("it ended the session and not the connection".into()),
+            Err(_) => Cause::SessionEnded,
         }
     }
 }
@@ -205,6 +205,7 @@ pub(super) const fn code_for(cause: &Cause) -> CloseCode {
         Cause::NoSession(_) | Cause::TooSlow(_) => CloseCode::HandshakeTimeout,
         Cause::Refused(_)
         | Cause::Ended(_)
+        | Cause::SessionEnded
         | Cause::Resolve(_)
         | Cause::Bind(_)
         | Cause::Unusable(_) => CloseCode::Done,

@@ -238,6 +238,8 @@ pub(crate) enum Answer {
     Close(CloseCode, &'static str),
     /// Another packet than belongs there.
     Nonsense,
+    /// The session's stream reset, and nothing else.
+    Reset,
 }
 
 /// A broker that does as it is told, and tells what it sees. Dropping it takes its endpoint away without a word.
@@ -334,6 +336,7 @@ async fn serve(
             let failed = Packet::Failed(Failure { code, detail });
             send.send(failed).await.unwrap();
         }
+        Answer::Reset => drop(send.get_mut().reset(7_u32.into())),
         Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {
             let connected = Connected {

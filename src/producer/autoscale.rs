@@ -10,7 +10,13 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{core::Core, feed::Feed, lane::Lane, parking::MAX_LANES, road::Road};
+use super::{
+    core::Core,
+    feed::Feed,
+    lane::Lane,
+    parking::MAX_LANES,
+    road::{self, Road},
+};
 use crate::{
     conn::Link,
     metrics::producer as metrics,
@@ -93,7 +99,7 @@ impl Autoscale {
             tokio::select! { biased;
                 () = stopped.cancelled() => return,
                 () = self.core.scaler_door.notified() => {}
-                _ = links.changed() => {}
+                () = road::news(&mut links) => {}
                 () = wake => {}
             }
         }

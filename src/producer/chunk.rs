@@ -182,8 +182,9 @@ impl Line {
         {
             return chunk.push(entry);
         }
+        let usual = self.chunks.back().map_or(self.usual_len, Chunk::len);
         // Where the last message of a chunk passes its bound, it does so by a message.
-        let usual = (self.usual_len + self.usual_len / 8).min(bounds.bytes + entry.len);
+        let usual = (usual + usual / 8).min(bounds.bytes + entry.len);
         let capacity = usual.max(Batch::HEADER_LEN + entry.len);
         let (chunk, receipt) = Chunk::open(entry, open(), capacity);
         self.add(chunk);

@@ -134,7 +134,7 @@ impl Lane {
             }
             let more = self.fill();
             tokio::select! { biased;
-                _ = links.changed(), if !more => {}
+                () = road::news(&mut links), if !more => {}
                 () = self.wait(), if !more => {}
                 else => tokio::task::yield_now().await,
             }

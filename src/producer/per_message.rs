@@ -93,6 +93,8 @@ impl PerMessage {
                 while !owned.is_empty() {
                     match self.core.queue.pop_owned(&mut owned) {
                         Some(chunk) => self.exchange(chunk, Some(shard)).await,
+                        // An end has taken what was queued.
+                        None if self.core.has_ended() => return,
                         // A message that is counted is about to be pushed.
                         None => tokio::task::yield_now().await,
                     }
@@ -122,7 +124,7 @@ impl PerMessage {
                 match road::look(&mut links) {
                     Some(link) => self.attempt(id, &link).await,
                     None => {
-                        let _ = links.changed().await;
+                        road::news(&mut links).await;
                         Some(())
                     }
                 }

@@ -32,6 +32,14 @@ pub(crate) fn look(links: &mut watch::Receiver<LinkState>) -> Option<Arc<Link>> 
     standing(links)
 }
 
+/// Waits until something about the connection has changed. Once nothing can change any more, it waits for good: who
+/// waits here is ended with its producer.
+pub(crate) async fn news(links: &mut watch::Receiver<LinkState>) {
+    if links.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// Shared by all lanes of one producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Road {

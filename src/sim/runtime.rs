@@ -36,8 +36,11 @@ pub const LIMIT: Duration = Duration::from_hours(1);
 /// packets on their way that is true of `spawn_blocking` too. So a simulated program does its work in tasks.
 ///
 /// Where code under test draws dice of its own, the run repeats only as far as they do: seed quinn's with
-/// `EndpointConfig::rng_seed`, give it certificates with Ed25519 keys (the signatures of others vary in length),
-/// and beware of `tokio::select!` without `biased`.
+/// `EndpointConfig::rng_seed`, give it certificates with Ed25519 keys (the signatures of others vary in length), and
+/// messages times of their own (`Message::event_time`: the wall clock's take more or fewer bytes). Tokio draws dice
+/// for `tokio::select!` without `biased`, and for the order in which it wakes several who wait for the same
+/// `tokio::sync::watch`, such as the lanes of one producer: built with `RUSTFLAGS="--cfg tokio_unstable"`, these are
+/// seeded too.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,7 +69,10 @@ pub fn run<T>(seed: u64, scenario: impl AsyncFnOnce(Network) -> T) -> T {
 /// As [`run`].
 pub fn run_within<T>(limit: Duration, seed: u64, scenario: impl AsyncFnOnce(Network) -> T) -> T {
     let pace: Arc<OnceLock<Pace>> = Arc::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    let runtime = builder
         .enable_all()
         .start_paused(true)
         .on_thread_park({

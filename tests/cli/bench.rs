@@ -47,9 +47,13 @@ fn every_run_is_told_with_a_baseline_of_its_own() {
     }
     assert!(positive(&report["efficiency"]), "{report}");
     assert!(positive(&report["lanes_max"]), "{report}");
-    // There is but one process, and nobody counts allocations.
+    // There is but one process.
     assert!(report["broker_cpu_us_per_message"].is_null(), "{report}");
-    assert!(report["allocations_per_message"].is_null(), "{report}");
+    let allocations = &report["allocations_per_message"];
+    match cfg!(feature = "count-allocations") {
+        true => assert!(positive(allocations), "{report}"),
+        false => assert!(allocations.is_null(), "{report}"),
+    }
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod interrupt;
 mod order;
 mod outage;
 mod serve;
+mod soak;
 mod support;
 mod text;

@@ -3,10 +3,14 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use anabranch::{
-    producer::Lanes,
+    Message,
+    conn::{ClientTls, Trust, tls::Fingerprint},
+    producer::{Lanes, SendErrorKind, Strategy},
     scaler::Reason,
     sim::{self, LinkConfig, Rate},
 };
+
+use rustls::pki_types::CertificateDer;
 
 use crate::world::{LONG, World};
 
@@ -43,6 +47,34 @@ fn an_idle_producer_asks_nothing_of_the_scaler() {
         assert_eq!(before, after);
         producer.close(LONG).await.unwrap();
     });
+}
+
+#[test]
+fn a_producer_that_was_refused_for_good_sleeps_until_it_is_closed() {
+    for strategy in [Strategy::Adaptive, Strategy::PerMessage(NonZeroUsize::MIN)] {
+        // In virtual time a task that never sleeps holds the clock for ever.
+        let (done, waits) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            sim::run(5, async |network| {
+                let world = World::new(network, LinkConfig::default()).await;
+                let stranger = Trust::Pinned(Fingerprint::of(&CertificateDer::from(
+                    &b"somebody else"[..],
+                )));
+                let producer = world.producer().tls(ClientTls::trusting(stranger));
+                let producer = producer.strategy(strategy).build().unwrap();
+                let keyed = || Message::new("one").key("key");
+                let receipts = [(); 3].map(|()| producer.try_send_async(keyed()).unwrap());
+                for receipt in receipts {
+                    let error = receipt.await.unwrap_err();
+                    assert_eq!(error.kind(), SendErrorKind::Disconnected);
+                }
+                world.network.sleep(Duration::from_secs(60)).await;
+                producer.close(LONG).await.unwrap();
+            });
+            done.send(()).unwrap();
+        });
+        waits.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
 }
 
 #[test]

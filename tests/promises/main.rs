@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod idle;
 mod lanes;
 mod reconnect;
 mod refusals;

@@ -103,13 +103,17 @@ impl World {
     }
 
     pub fn producer(&self) -> Builder {
+        Producer::builder().config(self.config()).topic(TOPIC)
+    }
+
+    pub fn config(&self) -> producer::Config {
         let mut config = producer::Config::default();
         config.delivery_timeout = LONG;
         config.conn.servers = vec![BROKER.to_string()];
         config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
         config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
         config.conn.connect_timeout = LONG;
-        Producer::builder().config(config).topic(TOPIC)
+        config
     }
 
     /// Everything stored, with offsets.

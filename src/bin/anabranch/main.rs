@@ -7,6 +7,7 @@
 //! demo                     all of it at once, and whether anything was lost
 //! bench                    how fast, beside raw QUIC and the disk
 //! lab                      what more streams are worth on a given link, in virtual time
+//! soak                     whether anything grows or gets lost in hours
 //!
 //! connection.rs            the flags of everything that connects
 //! failure.rs  output.rs  progress.rs  signals.rs  units.rs
@@ -30,6 +31,7 @@ mod produce;
 mod progress;
 mod serve;
 mod signals;
+mod soak;
 mod topics;
 mod units;
 
@@ -56,6 +58,7 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Lab(Box<lab::Args>),
+    Soak(soak::Args),
 }
 
 impl Command {
@@ -69,6 +72,7 @@ impl Command {
             Self::Demo(args) => demo::run(args).await,
             Self::Bench(args) => bench::run(args).await,
             Self::Lab(args) => lab::run(*args).await,
+            Self::Soak(args) => soak::run(args).await,
         }
     }
 }

@@ -6,13 +6,13 @@ use std::{
 use super::{
     super::{
         Limits, Retention,
-        store::{Store, Trim},
+        store::{Append, Store, Trim},
     },
     odd::{Mood, Odd},
-    rig::{Client, Raw, batch, broker, memory, produce, soon, start, subscribe, topic},
+    rig::{Client, Raw, batch, broker, memory, produce, producer, soon, start, subscribe, topic},
 };
 use crate::{
-    Offset,
+    Offset, RequestId, Timestamp,
     wire::{FailureCode, Packet, Start, Subscribe},
 };
 
@@ -204,6 +204,40 @@ async fn acknowledgements_that_cannot_be_end_the_subscription() {
     subscribed(&mut beyond).await;
     beyond.send(Packet::Acknowledge { next: Offset(2) }).await;
     assert_eq!(failed(&mut beyond).await, FailureCode::OffsetOutOfRange);
+}
+
+#[tokio::test]
+async fn what_was_delivered_may_be_acknowledged_before_its_producer_is_told() {
+    let store = memory();
+    let broker = start(store.clone()).await;
+    let (client, _session) = Client::producer(broker.local_addr(), "p").await;
+    let subscribe = Packet::Subscribe(Subscribe {
+        topic: topic("t"),
+        name: Some("r".to_owned()),
+        from: Start::Earliest,
+        credit: 0,
+    });
+    let mut reader = client.ask([subscribe]).await;
+    subscribed(&mut reader).await;
+    fill(&client, [vec![1]]).await;
+    // In the store, and the committer has not come to saying so.
+    let other = producer("other", 1).producer.unwrap();
+    let append = Append {
+        producer: store.enrol(&other).await.unwrap().id,
+        request: RequestId(1),
+        answered_below: RequestId(0),
+        topic: topic("t"),
+        count: 1,
+        batch: batch([[2]]),
+        time: Timestamp(1),
+    };
+    assert!(store.append(vec![append]).await[0].is_ok());
+    reader.send(Packet::Credit { bytes: 1 << 20 }).await;
+    assert_eq!(reader.delivery().await.base, Offset(0));
+    assert_eq!(reader.delivery().await.base, Offset(1));
+    reader.send(Packet::Acknowledge { next: Offset(2) }).await;
+    let acknowledged = Packet::Acknowledged { next: Offset(2) };
+    assert_eq!(reader.next().await, Some(acknowledged));
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub(super) enum Cause {
     Nonsense(String),
     /// No pong came within this time.
     NoPong(Duration),
+    /// The server ended the stream of the session, and the connection still stands.
+    SessionEnded,
 }
 
 impl ConnectError {
@@ -105,6 +107,8 @@ impl ConnectError {
             Cause::Refused(failure) => kind_of_failure(failure.code),
             Cause::Nonsense(_) => K::Protocol,
             Cause::NoPong(_) => K::Silent,
+            // What a server does whose task for this session failed. The next one may fare better.
+            Cause::SessionEnded => K::ClosedByPeer,
         }
     }
 
@@ -166,6 +170,7 @@ impl ConnectError {
             Cause::NoPong(limit) => {
                 write!(f, "it did not answer a ping within {:?}", rounded(*limit))
             }
+            Cause::SessionEnded => f.write_str("it ended the session and not the connection"),
             Cause::Nonsense(what) => write!(f, "it breaks the protocol: {what}"),
             Cause::Refused(failure) => {
                 let sentence = match self.kind() {
@@ -289,7 +294,8 @@ impl Error for ConnectError {
             | Cause::Ended(_)
             | Cause::Refused(_)
             | Cause::Nonsense(_)
-            | Cause::NoPong(_) => None,
+            | Cause::NoPong(_)
+            | Cause::SessionEnded => None,
         }
     }
 }

@@ -427,6 +427,18 @@ async fn a_broker_that_talks_nonsense_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_is_reset_is_tried_again_on_another_connection() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Reset);
+    let supervisor = world.start(world.config(&[A]));
+    let (first, second) = (broker.session().await, broker.session().await);
+    assert_ne!(first.stable_id(), second.stable_id());
+    drop(broker);
+    let _broker = world.broker(A, Answer::Welcome);
+    assert!(supervisor.up().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_accepts_and_says_nothing_is_given_up_in_time() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Nothing);

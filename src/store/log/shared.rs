@@ -79,6 +79,9 @@ impl Shared {
         let engine = open_engine(&folder, &config)?;
         let books = load::load(&engine, &config.limits)
             .map_err(|e| OpenError::damaged(folder.path(), e.into_why()))?;
+        // What an earlier process trimmed and gave no space back for.
+        let kept: u64 = books.topics().map(|(_, topic)| topic.bytes).sum();
+        let trimmed = engine.batches.disk_space().saturating_sub(kept);
         Ok(Self {
             config,
             turn: Mutex::new(()),
@@ -91,7 +94,7 @@ impl Shared {
                 health: Health::Ready,
                 no_room: None,
                 in_doubt: Vec::new(),
-                trimmed: 0,
+                trimmed,
             }),
             positions: Mutex::default(),
         })

@@ -178,6 +178,28 @@ async fn offsets_go_on_after_a_topic_was_trimmed_empty_and_the_store_reopened() 
 }
 
 #[tokio::test]
+async fn space_that_was_trimmed_and_not_given_back_is_remembered_when_the_store_is_reopened() {
+    const BYTES: usize = 1 << 20;
+    let folder = folder();
+    let store = open(folder.path()).await;
+    let p = producer(&store, "p").await;
+    let large = Append {
+        batch: vec![7; BYTES].into(),
+        ..batch(p, 1, "a", 1)
+    };
+    base(&store, large).await;
+    // From the journal to the place where it stays.
+    store.reclaim().await.unwrap();
+    let all = Trim {
+        max_bytes: Some(0),
+        ..Trim::default()
+    };
+    store.trim(&topic("a"), all).await.unwrap();
+    let store = reopened(store, folder.path()).await;
+    assert!(store.shared.known().trimmed >= BYTES as u64);
+}
+
+#[tokio::test]
 async fn confirmed_requests_leave_nothing_behind_on_disk() {
     let folder = folder();
     let store = open(folder.path()).await;

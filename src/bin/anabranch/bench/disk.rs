@@ -11,14 +11,17 @@ use anyhow::Context;
 
 use super::load::{Times, times};
 
-/// How many groups are written.
-const GROUPS: u32 = 32;
+/// How many groups are written at least, and how many bytes.
+const GROUPS: u64 = 32;
+const BYTES: u64 = 64 << 20;
 
 /// What the disk did.
 #[derive(Debug)]
 pub(super) struct Disk {
     /// Bytes written and synced.
     pub(super) bytes: u64,
+    /// Bytes of each group.
+    pub(super) group: u64,
     pub(super) took: Duration,
     /// Of a write and its fdatasync together.
     pub(super) groups: Times,
@@ -40,16 +43,18 @@ pub(super) fn measure(folder: &Path, group: u64) -> anyhow::Result<Disk> {
 fn write(path: &Path, group: u64) -> anyhow::Result<Disk> {
     let bytes = super::load::noise(usize::try_from(group)?);
     let mut file = File::create(path)?;
+    let count = GROUPS.max(BYTES / group.max(1)).min(GROUPS * 16);
     let mut groups = times();
     let began = Instant::now();
-    for _ in 0..GROUPS {
+    for _ in 0..count {
         let began = Instant::now();
         file.write_all(&bytes)?;
         file.sync_data()?;
         groups.saturating_record(super::load::nanos(began.elapsed()));
     }
     Ok(Disk {
-        bytes: group * u64::from(GROUPS),
+        bytes: group * count,
+        group,
         took: began.elapsed(),
         groups,
     })

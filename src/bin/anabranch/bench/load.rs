@@ -14,7 +14,7 @@ use std::{
 };
 
 use anabranch::{
-    Producer,
+    Message, Producer, TopicName,
     producer::{Receipt, Send},
 };
 use bytes::Bytes;
@@ -34,7 +34,7 @@ const LOOK: u64 = 64;
 /// Latency is taken of one message in so many, at most.
 const STRIDE: u64 = 16;
 /// And of about so many in a run, at most.
-const SAMPLES: u64 = 1 << 16;
+const SAMPLES: u64 = 1 << 13;
 
 /// Times in nanoseconds, to three digits.
 pub(super) type Times = Histogram<u64>;
@@ -63,6 +63,8 @@ pub(super) struct Load {
     size: usize,
     /// Over all tasks.
     pub(super) messages: u64,
+    /// Where there are several: they take turns.
+    topics: Vec<TopicName>,
     /// For each producer.
     tasks: u32,
     /// A second, over all tasks.
@@ -83,22 +85,31 @@ pub(super) struct Sent {
 struct Share {
     producer: Producer,
     payload: Bytes,
+    topics: Vec<TopicName>,
     messages: u64,
     stride: u64,
     pace: Option<Pace>,
 }
 
 impl Load {
-    pub(super) fn new(args: &Args) -> Self {
+    /// # Errors
+    /// Where a topic cannot have its name.
+    pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
         let messages = args.messages();
-        Self {
+        Ok(Self {
             mode: args.mode,
             size: usize::try_from(args.size).unwrap_or(usize::MAX),
             messages,
+            topics: match args.topics {
+                0 | 1 => Vec::new(),
+                n => (0..n)
+                    .map(|n| TopicName::new(&format!("{}-{n}", args.topic)))
+                    .collect::<Result<_, _>>()?,
+            },
             tasks: args.tasks,
             rate: args.rate,
             stride: (messages / SAMPLES).max(STRIDE),
-        }
+        })
     }
 
     /// Sends all of it, and waits for every receipt.
@@ -130,6 +141,7 @@ impl Load {
         let share = |(place, producer): (u64, &&Producer)| Share {
             producer: Producer::clone(producer),
             payload: noise(self.size),
+            topics: self.topics.clone(),
             messages: self.messages * (place + 1) / count - self.messages * place / count,
             stride: self.stride,
             pace: self.rate.map(|rate| Pace::new(rate, count)),
@@ -144,6 +156,15 @@ impl Share {
         number.is_multiple_of(self.stride)
     }
 
+    fn message(&self, number: u64) -> Message {
+        let message = Message::new(self.payload.clone());
+        let place = usize::try_from(number).unwrap_or(0);
+        match self.topics.len() {
+            0 => message,
+            topics => message.topic(self.topics[place % topics].clone()),
+        }
+    }
+
     async fn send_async(self) -> anyhow::Result<Times> {
         let (chunks, waiting) = mpsc::channel::<Vec<Receipt>>(CHUNKS);
         let collector = tokio::spawn(collect(waiting));
@@ -156,11 +177,11 @@ impl Share {
             }
             if self.samples(number) {
                 let called = Instant::now();
-                let receipt = self.producer.send_async(self.payload.clone()).await?;
+                let receipt = self.producer.send_async(self.message(number)).await?;
                 samples.spawn(sample(called, receipt, Arc::clone(&acks)));
                 continue;
             }
-            chunk.push(self.producer.send_async(self.payload.clone()).await?);
+            chunk.push(self.producer.send_async(self.message(number)).await?);
             if chunk.len() == CHUNK {
                 let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
                 if chunks.send(full).await.is_err() {
@@ -186,7 +207,7 @@ impl Share {
                 pace.wait(number).await;
             }
             let called = self.samples(number).then(Instant::now);
-            let call = self.producer.send(self.payload.clone());
+            let call = self.producer.send(self.message(number));
             calls.open.push_back((call, called));
             if number % LOOK == 0 || self.pace.is_some() {
                 calls.settle(CALLS).await?;
@@ -203,7 +224,7 @@ impl Share {
                 pace.wait(number).await;
             }
             let called = Instant::now();
-            let receipt = self.producer.send_async(self.payload.clone()).await?;
+            let receipt = self.producer.send_async(self.message(number)).await?;
             receipt.await?;
             acks.saturating_record(nanos(called.elapsed()));
         }

@@ -6,18 +6,22 @@
 //! raw.rs       quinn alone, with the same settings           B  ├─ A B D, A B D, ...: one run after the other
 //! disk.rs      write and fdatasync alone                     D ─┘
 //! process.rs   CPU time and memory of a process
+//! watched.rs   how much the store got at once
+//! alloc.rs     an allocator that counts
 //! report.rs    medians, ratios, spread
 //! ```
 //!
 //! A machine has good and bad minutes. So each run measures its own baseline, the ratio is formed within the run, and
 //! what is told is the median over the runs.
 
+mod alloc;
 mod disk;
 mod load;
 mod process;
 mod raw;
 mod report;
 mod stage;
+mod watched;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -52,7 +56,8 @@ const PINGS: u64 = 20_000;
 /// receipt is awaited. ack_ms is the time from the call to the receipt, taken of one message in 16 at most.
 /// client_cpu_us_per_message is the CPU time of this process: with a broker in it, that of both ends, and
 /// broker_cpu_us_per_message is null; it is known with --server and --broker-pid. CPU time counts in steps of 10 ms.
-/// allocations_per_message is null: counting them takes an allocator of its own, which this program does not have.
+/// allocations_per_message counts this process too; it is null where the program was built without the feature
+/// count-allocations.
 /// The broker in this process keeps the last 64 MiB where it keeps messages in memory, and everything on disk, in a
 /// folder that is removed at the end, below TMPDIR.
 #[derive(Debug, clap::Args)]
@@ -146,16 +151,25 @@ pub(crate) struct Args {
     #[arg(long, env = "ANABRANCH_BASELINE", value_parser = BoolishValueParser::new())]
     baseline: bool,
 
-    /// With --store log the disk is measured too, in turn with each run: so many bytes, then fdatasync. The default is
-    /// the most that the broker writes at once.
+    /// With --store log the disk is measured too, in turn with each run: so many bytes, then fdatasync. By default, as
+    /// many as the broker wrote at once on average.
     #[arg(
         long,
         env = "ANABRANCH_DISK_GROUP",
         value_name = "SIZE",
-        default_value = "4MiB",
         value_parser = units::size
     )]
-    disk_group: u64,
+    disk_group: Option<u64>,
+
+    /// Spread the messages evenly over so many topics, in turn: the topic's name with a number behind it.
+    #[arg(
+        long,
+        env = "ANABRANCH_TOPICS",
+        value_name = "COUNT",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    topics: u32,
 
     /// The topic to send to.
     #[arg(
@@ -229,6 +243,7 @@ impl Args {
             mode: name(self.mode.to_possible_value()),
             congestion: name(self.congestion.to_possible_value()),
             producers: self.producers,
+            topics: self.topics,
             tasks: self.tasks,
             rate: self.rate,
         }
@@ -269,7 +284,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The warm-up and all runs.
 async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow::Result<Report> {
-    let load = Load::new(args);
+    let load = Load::new(args)?;
     let raw = match args.baseline {
         true => Some(Raw::start(&DevCerts::ensure(folder, &[])?, args.congestion.into()).await?),
         false => None,
@@ -319,21 +334,32 @@ async fn one(
             broker.and_then(|pid| process::cpu(Some(pid))),
         )
     };
+    let allocations = alloc::count();
     let before = cpu();
     let sent = load.run(&stage.producers).await?;
     let after = cpu();
+    let allocated = alloc::count()
+        .zip(allocations)
+        .map(|(after, before)| count(after.saturating_sub(before)) / count(load.messages));
     let spent = |before: Option<Duration>, after: Option<Duration>| {
         Some(after?.saturating_sub(before?).div_f64(count(load.messages)))
     };
     let (mut bulk, mut ping_pong, mut disk) = (None, None, None);
+    let mut bulk_cpu = None;
     if let Some(raw) = raw {
         match args.mode {
             Mode::Ping => ping_pong = Some(raw.ping_pong(args.size, load.messages).await?),
-            _ => bulk = Some(raw.bulk(load.messages * u64::from(args.size)).await?),
+            _ => {
+                let before = process::cpu(None);
+                bulk = Some(raw.bulk(load.messages * u64::from(args.size)).await?);
+                bulk_cpu = spent(before, process::cpu(None));
+            }
         }
     }
     if args.store == StoreKind::Log && args.server().is_none() {
-        let (folder, group) = (folder.to_owned(), args.disk_group);
+        let usual = stage.usual_group();
+        let group = args.disk_group.or(usual).unwrap_or(4 << 20);
+        let folder = folder.to_owned();
         disk = Some(tokio::task::spawn_blocking(move || disk::measure(&folder, group)).await??);
     }
     Ok(Run::new(report::Measured {
@@ -343,7 +369,9 @@ async fn one(
         client_cpu: spent(before.0, after.0),
         broker_cpu: spent(before.1, after.1),
         bulk,
+        bulk_cpu,
         ping_pong,
+        allocations: allocated,
         disk,
     }))
 }

@@ -25,6 +25,7 @@ pub(super) struct Setting {
     pub(super) mode: String,
     pub(super) congestion: String,
     pub(super) producers: u32,
+    pub(super) topics: u32,
     pub(super) tasks: u32,
     pub(super) rate: Option<u32>,
 }
@@ -40,7 +41,11 @@ pub(super) struct Measured {
     pub(super) broker_cpu: Option<Duration>,
     /// How long quinn alone took for the same bytes.
     pub(super) bulk: Option<Duration>,
+    /// And its CPU time, for the bytes of each message.
+    pub(super) bulk_cpu: Option<Duration>,
     pub(super) ping_pong: Option<Times>,
+    /// For each message.
+    pub(super) allocations: Option<f64>,
     pub(super) disk: Option<Disk>,
 }
 
@@ -59,12 +64,17 @@ pub(super) struct Run {
     /// Our p50 over that of quinn alone.
     latency_ratio: Option<f64>,
     disk_megabytes_per_second: Option<f64>,
+    /// How many bytes the disk was given at a time.
+    disk_group_bytes: Option<f64>,
     /// Of a write with its fdatasync.
     disk_ms: Option<Quantiles>,
     /// Our bytes over those of the disk alone.
     disk_efficiency: Option<f64>,
     client_cpu_us_per_message: Option<f64>,
     broker_cpu_us_per_message: Option<f64>,
+    /// Of both ends of quinn alone, for the bytes of one message.
+    baseline_cpu_us_per_message: Option<f64>,
+    allocations_per_message: Option<f64>,
 }
 
 /// How times are spread, in milliseconds.
@@ -122,10 +132,13 @@ impl Run {
             latency_ratio: baseline_ms.map(|alone| rounded(ack_ms.p50 / alone.p50)),
             baseline_ms,
             disk_megabytes_per_second: disk_rate.map(rounded),
+            disk_group_bytes: disk.map(|disk| count(disk.group)),
             disk_ms: disk.map(|disk| Quantiles::of(&disk.groups)),
             disk_efficiency: disk_rate.map(|disk| millionths(rate / disk)),
             client_cpu_us_per_message: measured.client_cpu.map(micros),
             broker_cpu_us_per_message: measured.broker_cpu.map(micros),
+            baseline_cpu_us_per_message: measured.bulk_cpu.map(micros),
+            allocations_per_message: measured.allocations.map(millionths),
         }
     }
 
@@ -151,10 +164,13 @@ impl Run {
             baseline_ms: times(|run| run.baseline_ms.as_ref()),
             latency_ratio: any(|run| run.latency_ratio),
             disk_megabytes_per_second: any(|run| run.disk_megabytes_per_second),
+            disk_group_bytes: any(|run| run.disk_group_bytes),
             disk_ms: times(|run| run.disk_ms.as_ref()),
             disk_efficiency: any(|run| run.disk_efficiency),
             client_cpu_us_per_message: any(|run| run.client_cpu_us_per_message),
             broker_cpu_us_per_message: any(|run| run.broker_cpu_us_per_message),
+            baseline_cpu_us_per_message: any(|run| run.baseline_cpu_us_per_message),
+            allocations_per_message: any(|run| run.allocations_per_message),
         }
     }
 }
@@ -208,8 +224,6 @@ pub(super) struct Report {
     median: Run,
     messages_per_second_spread: Option<Spread>,
     efficiency_spread: Option<Spread>,
-    /// Not counted: see the help.
-    allocations_per_message: Option<f64>,
     peak_rss_bytes: Option<u64>,
     /// The most lanes that a producer had open at once.
     lanes_max: usize,
@@ -228,7 +242,6 @@ impl Report {
             median: Run::median(&runs),
             messages_per_second_spread: Spread::of(runs.iter().map(|run| run.messages_per_second)),
             efficiency_spread: Spread::of(runs.iter().filter_map(|run| run.efficiency)),
-            allocations_per_message: None,
             peak_rss_bytes,
             lanes_max,
             runs,
@@ -297,7 +310,10 @@ impl fmt::Display for Report {
             row(
                 f,
                 "disk alone, MB/s",
-                format_args!("{disk:.1}; ratio {ratio:.3}"),
+                format_args!(
+                    "{disk:.1} in groups of {}; ratio {ratio:.3}",
+                    HumanBytes(crate::units::whole(median.disk_group_bytes.unwrap_or(0.0)))
+                ),
             )?;
         }
         let quantiles = [
@@ -319,6 +335,12 @@ impl fmt::Display for Report {
         }
         if let Some(cpu) = median.broker_cpu_us_per_message {
             row(f, "", format_args!("{cpu:.3} (broker)"))?;
+        }
+        if let Some(cpu) = median.baseline_cpu_us_per_message {
+            row(f, "", format_args!("{cpu:.3} (quinn alone, both ends)"))?;
+        }
+        if let Some(allocations) = median.allocations_per_message {
+            row(f, "allocations/message", format_args!("{allocations:.4}"))?;
         }
         if let Some(bytes) = self.peak_rss_bytes {
             row(f, "memory at most", format_args!("{}", HumanBytes(bytes)))?;
@@ -372,6 +394,8 @@ mod tests {
             client_cpu: Some(Duration::from_nanos(350)),
             broker_cpu: None,
             bulk: Some(Duration::from_micros(alone * 1000)),
+            bulk_cpu: None,
+            allocations: None,
             ping_pong: None,
             disk: None,
         })

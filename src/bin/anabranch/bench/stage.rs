@@ -12,7 +12,7 @@ use anabranch::{
     producer,
 };
 
-use super::{Args, StoreKind};
+use super::{Args, StoreKind, watched::Watched};
 
 /// How long each part may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ const ROOM: u64 = 4 << 30;
 
 pub(super) struct Stage {
     broker: Option<Broker>,
+    /// That of the broker in this process.
+    store: Option<Arc<Watched>>,
     pub(super) producers: Vec<Producer>,
 }
 
@@ -35,14 +37,14 @@ impl Stage {
     /// # Errors
     /// Where one of them does not start, or finds no broker.
     pub(super) async fn set(args: &Args, folder: &Path) -> anyhow::Result<Self> {
-        let (broker, mut conn) = match args.server() {
-            Some(server) => (None, server.config()),
+        let (broker, store, mut conn) = match args.server() {
+            Some(server) => (None, None, server.config()),
             None => {
                 let certs = DevCerts::ensure(folder, &[])?;
-                let broker = serve(args, folder, &certs).await?;
+                let (broker, store) = serve(args, folder, &certs).await?;
                 let mut conn = conn::Config::to(broker.local_addr().to_string());
                 conn.tls = ClientTls::trusting(certs.trust());
-                (Some(broker), conn)
+                (Some(broker), Some(store), conn)
             }
         };
         conn.settings.congestion = args.congestion.into();
@@ -56,7 +58,16 @@ impl Stage {
                 .topic(&args.topic);
             producers.push(producer.connect().await?);
         }
-        Ok(Self { broker, producers })
+        Ok(Self {
+            broker,
+            store,
+            producers,
+        })
+    }
+
+    /// How many bytes the store got at once, on average since this was last asked.
+    pub(super) fn usual_group(&self) -> Option<u64> {
+        self.store.as_ref()?.usual_group()
     }
 
     /// Ends everything in order.
@@ -74,7 +85,11 @@ impl Stage {
     }
 }
 
-async fn serve(args: &Args, folder: &Path, certs: &DevCerts) -> anyhow::Result<Broker> {
+async fn serve(
+    args: &Args,
+    folder: &Path,
+    certs: &DevCerts,
+) -> anyhow::Result<(Broker, Arc<Watched>)> {
     let mut retention = Retention::default();
     let store: Arc<dyn Store> = match args.store {
         StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
@@ -86,13 +101,14 @@ async fn serve(args: &Args, folder: &Path, certs: &DevCerts) -> anyhow::Result<B
             Arc::new(MemoryStore::new(config))
         }
     };
+    let store = Arc::new(Watched::new(store));
     let mut settings = Settings::server();
     settings.congestion = args.congestion.into();
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())
         .tls(certs.server_tls())
-        .store(store)
+        .store(Arc::<Watched>::clone(&store))
         .transport(settings)
         .retention(retention);
-    Ok(broker.bind().await?)
+    Ok((broker.bind().await?, store))
 }

@@ -1,0 +1,332 @@
+//! A disk in virtual time, and the store that a broker has on it.
+//!
+//! A write is on the disk when it is synced, which takes a while, and only then is it answered and readable. What is
+//! being written when the power goes may be there afterwards, from the oldest write up to any one; what was answered is there.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use anabranch::{
+    Offset, ProducerId, RequestId, TopicName,
+    store::{Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim},
+    wire::{Enrolled, Identity, TopicInfo},
+};
+use fastrand::Rng;
+use futures_util::{FutureExt, future::BoxFuture};
+
+/// What an append does instead of what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    #[default]
+    Sound,
+    /// No room: nothing is written.
+    Full,
+    /// Writes fail and do not say whether they are on the disk.
+    Failing,
+}
+
+/// What outlives the broker.
+pub struct Disk {
+    held: MemoryStore,
+    /// How often the power went.
+    life: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    dice: Rng,
+    sync_takes: Duration,
+    condition: Condition,
+    /// Written and not synced, oldest first.
+    unsynced: VecDeque<(u64, Write)>,
+    next_write: u64,
+    /// What is on the disk, by who sent it and as which request: a repeat of it is answered whatever the condition.
+    stored: HashMap<(ProducerId, RequestId), Appended>,
+    /// Called by the next append, when it is synced and not answered.
+    before_answer: Option<Box<dyn FnOnce() + Send>>,
+    forgotten: u64,
+}
+
+#[derive(Clone)]
+enum Write {
+    Enrol(Identity),
+    Append(Vec<Append>),
+    Position(TopicName, String, Offset),
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            held: MemoryStore::default(),
+            life: AtomicU64::new(0),
+            state: Mutex::new(State {
+                dice: Rng::with_seed(seed),
+                sync_takes: Duration::from_millis(1),
+                condition: Condition::Sound,
+                unsynced: VecDeque::new(),
+                stored: HashMap::new(),
+                next_write: 0,
+                before_answer: None,
+                forgotten: 0,
+            }),
+        })
+    }
+
+    /// The store of one process.
+    pub fn mount(self: &Arc<Self>) -> Arc<dyn Store> {
+        Arc::new(Mounted {
+            life: self.life.load(SeqCst),
+            disk: Arc::clone(self),
+        })
+    }
+
+    pub fn set_sync_takes(&self, time: Duration) {
+        self.state.lock().unwrap().sync_takes = time;
+    }
+
+    pub fn set_condition(&self, condition: Condition) {
+        self.state.lock().unwrap().condition = condition;
+    }
+
+    /// Calls this once, when an append is on the disk and its answer is not on its way.
+    pub fn before_next_answer(&self, call: impl FnOnce() + Send + 'static) {
+        self.state.lock().unwrap().before_answer = Some(Box::new(call));
+    }
+
+    /// The power goes: every store mounted before is of no use any more. Of what was not synced, some of the oldest
+    /// writes are on the disk, and the rest is forgotten.
+    pub async fn power_cut(&self) {
+        self.life.fetch_add(1, SeqCst);
+        let kept: Vec<_> = {
+            let mut state = self.state.lock().unwrap();
+            let unsynced = std::mem::take(&mut state.unsynced);
+            let kept = state.dice.usize(0..=unsynced.len());
+            state.forgotten += (unsynced.len() - kept) as u64;
+            unsynced.into_iter().take(kept).collect()
+        };
+        for (_, write) in kept {
+            match write {
+                Write::Enrol(identity) => drop(self.held.enrol(&identity).await),
+                Write::Append(group) => drop(self.keep(group).await),
+                Write::Position(topic, name, next) => {
+                    let _ = self.held.set_position(&topic, &name, next).await;
+                }
+            }
+        }
+    }
+
+    /// Puts a group on the disk.
+    async fn keep(&self, group: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
+        let names: Vec<_> = group.iter().map(|a| (a.producer, a.request)).collect();
+        let answers = self.held.append(group).await;
+        let mut state = self.state.lock().unwrap();
+        for (name, answer) in names.into_iter().zip(&answers) {
+            if let Ok(appended) = answer {
+                let repeat = Appended {
+                    repeat: true,
+                    ..*appended
+                };
+                state.stored.insert(name, repeat);
+            }
+        }
+        answers
+    }
+
+    /// The answers of a group that is not to be written: `why`, but for what is stored already.
+    fn answers_without(
+        &self,
+        group: &[Append],
+        why: impl Fn() -> StoreError,
+    ) -> Vec<Result<Appended, StoreError>> {
+        let state = self.state.lock().unwrap();
+        let answer = |append: &Append| {
+            let known = state.stored.get(&(append.producer, append.request));
+            known.copied().ok_or_else(&why)
+        };
+        group.iter().map(answer).collect()
+    }
+
+    /// Writes that a power cut took.
+    pub fn forgotten(&self) -> u64 {
+        self.state.lock().unwrap().forgotten
+    }
+}
+
+/// A store on a [`Disk`], until the power goes.
+#[derive(Debug)]
+struct Mounted {
+    disk: Arc<Disk>,
+    life: u64,
+}
+
+fn off() -> StoreError {
+    StoreError::Refuses("the power is off".to_owned())
+}
+
+fn full() -> StoreError {
+    StoreError::Refuses("the disk is full".to_owned())
+}
+
+impl Mounted {
+    fn is_on(&self) -> bool {
+        self.disk.life.load(SeqCst) == self.life
+    }
+
+    /// Writes, and waits until that is synced.
+    async fn sync(&self, write: Write) -> Result<(), StoreError> {
+        if !self.is_on() {
+            return Err(off());
+        }
+        let (number, takes) = {
+            let mut state = self.disk.state.lock().unwrap();
+            if state.condition == Condition::Full {
+                return Err(full());
+            }
+            state.next_write += 1;
+            let number = state.next_write;
+            state.unsynced.push_back((number, write));
+            (number, state.sync_takes)
+        };
+        tokio::time::sleep(takes).await;
+        if !self.is_on() {
+            return Err(off());
+        }
+        let mut state = self.disk.state.lock().unwrap();
+        state.unsynced.retain(|(n, _)| *n != number);
+        Ok(())
+    }
+}
+
+impl Store for Mounted {
+    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        async move {
+            self.sync(Write::Enrol(identity.clone())).await?;
+            self.disk.held.enrol(identity).await
+        }
+        .boxed()
+    }
+
+    fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
+        async move {
+            if let Err(error) = self.sync(Write::Append(group.clone())).await {
+                let why = error.to_string();
+                return self
+                    .disk
+                    .answers_without(&group, || StoreError::Refuses(why.clone()));
+            }
+            let (fails, lost) = {
+                let mut state = self.disk.state.lock().unwrap();
+                (state.condition == Condition::Failing, state.dice.bool())
+            };
+            if fails {
+                let failed = || StoreError::Failed("the write failed".to_owned());
+                let answers = self.disk.answers_without(&group, failed);
+                if !lost {
+                    self.disk.keep(group).await;
+                }
+                return answers;
+            }
+            let answers = self.disk.keep(group).await;
+            let call = self.disk.state.lock().unwrap().before_answer.take();
+            if let Some(call) = call {
+                call();
+            }
+            answers
+        }
+        .boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        from: Offset,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
+        self.disk.held.read(topic, from, max_bytes)
+    }
+
+    fn topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
+        self.disk.held.topic(topic)
+    }
+
+    fn topics(
+        &self,
+        after: Option<TopicName>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
+        self.disk.held.topics(after, limit)
+    }
+
+    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.disk.held.create_topic(topic)
+    }
+
+    fn trim<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        trim: Trim,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.disk.held.trim(topic, trim)
+    }
+
+    fn position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        self.disk.held.position(topic, name)
+    }
+
+    fn set_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+        next: Offset,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let write = Write::Position(topic.clone(), name.to_owned(), next);
+            self.sync(write).await?;
+            self.disk.held.set_position(topic, name, next).await
+        }
+        .boxed()
+    }
+
+    fn least_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
+        self.disk.held.least_position(topic)
+    }
+
+    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.disk.held.forget_producers(age)
+    }
+
+    fn state(&self) -> StoreState {
+        match self.disk.state.lock().unwrap().condition {
+            Condition::Full => StoreState::Refusing("the disk is full".to_owned()),
+            Condition::Sound | Condition::Failing => StoreState::Ready,
+        }
+    }
+
+    /// What lies on the disk stays there.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async { Ok(()) }.boxed()
+    }
+}

@@ -1,0 +1,219 @@
+//! A relay between a client and the broker: it ends QUIC on both sides and copies streams, so that it can reset one
+//! stream or kill one connection and leave everything else alone, which no network can.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use anabranch::conn::{
+    ClientTls, ServerTls,
+    admission::Admission,
+    quic::{self, Settings},
+};
+use bytes::Bytes;
+use fastrand::Rng;
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
+use tokio_util::sync::CancellationToken;
+
+use super::host::Host;
+
+/// What a reset stream and a killed connection are given as the reason.
+const BY_THE_RELAY: VarInt = VarInt::from_u32(0);
+
+#[derive(Debug, Clone)]
+pub struct Relay {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Streams that are open, in the order of their opening, each with what ends it.
+    streams: BTreeMap<u64, CancellationToken>,
+    connections: BTreeMap<u64, CancellationToken>,
+    next: u64,
+}
+
+impl Relay {
+    /// Listens at `listen`, and has a connection of its own to `broker` for each one that comes.
+    pub fn start(
+        host: &Host,
+        listen: SocketAddr,
+        broker: SocketAddr,
+        shown: &ServerTls,
+        trusted: &ClientTls,
+    ) -> Self {
+        let settings = Settings::server();
+        let tls = shown.to_rustls().unwrap();
+        let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+        let front = quic::server_endpoint(listen, config, &settings, host).unwrap();
+        let back = SocketAddr::new(listen.ip(), 0);
+        let mut back = quic::client_endpoint(back, &Settings::default(), host).unwrap();
+        let config = quic::client_config(trusted.to_rustls().unwrap()).unwrap();
+        back.set_default_client_config(config);
+        let relay = Self {
+            shared: Arc::default(),
+        };
+        tokio::spawn(relay.clone().accept(front, back, broker));
+        relay
+    }
+
+    /// Resets one of the open streams in both directions. False where there is none.
+    pub fn reset_a_stream(&self, dice: &mut Rng) -> bool {
+        end_one(&mut self.shared.lock().unwrap().streams, dice)
+    }
+
+    /// Kills one of the connections. False where there is none.
+    pub fn kill_a_connection(&self, dice: &mut Rng) -> bool {
+        end_one(&mut self.shared.lock().unwrap().connections, dice)
+    }
+
+    async fn accept(self, front: Endpoint, back: Endpoint, broker: SocketAddr) {
+        while let Some(incoming) = front.accept().await {
+            let (this, back) = (self.clone(), back.clone());
+            tokio::spawn(async move {
+                if let Ok(client) = incoming.await {
+                    this.join(client, &back, broker).await;
+                }
+            });
+        }
+    }
+
+    async fn join(self, client: Connection, back: &Endpoint, broker: SocketAddr) {
+        let Ok(connecting) = back.connect(broker, "broker") else {
+            return;
+        };
+        let Ok(server) = connecting.await else {
+            return;
+        };
+        let killed = CancellationToken::new();
+        let number = self
+            .shared
+            .lock()
+            .unwrap()
+            .enter(|s| &mut s.connections, &killed);
+        tokio::select! { biased;
+            () = killed.cancelled() => {
+                client.close(BY_THE_RELAY, b"");
+                server.close(BY_THE_RELAY, b"");
+            }
+            end = client.closed() => close_as(&server, &end),
+            end = server.closed() => close_as(&client, &end),
+            () = self.streams(&client, &server) => {}
+        }
+        self.shared.lock().unwrap().connections.remove(&number);
+    }
+
+    async fn streams(&self, client: &Connection, server: &Connection) {
+        // The first one is the session, which ends with its connection and not alone.
+        let mut may_be_reset = false;
+        while let Ok(near) = client.accept_bi().await {
+            let Ok(far) = server.open_bi().await else {
+                break;
+            };
+            tokio::spawn(self.clone().pipe(near, far, may_be_reset));
+            may_be_reset = true;
+        }
+        std::future::pending().await
+    }
+
+    async fn pipe(
+        self,
+        near: (SendStream, RecvStream),
+        far: (SendStream, RecvStream),
+        may_be_reset: bool,
+    ) {
+        let ended = CancellationToken::new();
+        let number = may_be_reset.then(|| {
+            let mut shared = self.shared.lock().unwrap();
+            shared.enter(|s| &mut s.streams, &ended)
+        });
+        let (mut near_send, mut near_recv) = near;
+        let (mut far_send, mut far_recv) = far;
+        let both = async {
+            tokio::join!(
+                copy(&mut near_recv, &mut far_send),
+                copy(&mut far_recv, &mut near_send)
+            )
+        };
+        if ended.run_until_cancelled(both).await.is_none() {
+            for send in [&mut near_send, &mut far_send] {
+                let _ = send.reset(BY_THE_RELAY);
+            }
+            for recv in [&mut near_recv, &mut far_recv] {
+                let _ = recv.stop(BY_THE_RELAY);
+            }
+        }
+        if let Some(number) = number {
+            self.shared.lock().unwrap().streams.remove(&number);
+        }
+    }
+}
+
+impl Shared {
+    fn enter(
+        &mut self,
+        among: impl FnOnce(&mut Self) -> &mut BTreeMap<u64, CancellationToken>,
+        token: &CancellationToken,
+    ) -> u64 {
+        self.next += 1;
+        let number = self.next;
+        among(self).insert(number, token.clone());
+        number
+    }
+}
+
+fn end_one(among: &mut BTreeMap<u64, CancellationToken>, dice: &mut Rng) -> bool {
+    let chosen = dice.choice(among.keys().copied());
+    let token = chosen.and_then(|number| among.remove(&number));
+    token.is_some_and(|token| {
+        token.cancel();
+        true
+    })
+}
+
+/// Copies one direction, its end and its way of ending included.
+async fn copy(from: &mut RecvStream, to: &mut SendStream) {
+    let mut chunks: [Bytes; 8] = Default::default();
+    loop {
+        let read = tokio::select! { biased;
+            stopped = to.stopped() => {
+                let code = stopped.ok().flatten().unwrap_or(BY_THE_RELAY);
+                let _ = from.stop(code);
+                return;
+            }
+            read = from.read_chunks(&mut chunks) => read,
+        };
+        match read {
+            Ok(Some(n)) => {
+                if to.write_all_chunks(&mut chunks[..n]).await.is_err() {
+                    let _ = from.stop(BY_THE_RELAY);
+                    return;
+                }
+            }
+            Ok(None) => {
+                let _ = to.finish();
+                return;
+            }
+            Err(quinn::ReadError::Reset(code)) => {
+                let _ = to.reset(code);
+                return;
+            }
+            Err(_) => {
+                let _ = to.reset(BY_THE_RELAY);
+                return;
+            }
+        }
+    }
+}
+
+/// Closes as the other side was closed.
+fn close_as(connection: &Connection, end: &ConnectionError) {
+    match end {
+        ConnectionError::ApplicationClosed(close) => {
+            connection.close(close.error_code, &close.reason);
+        }
+        _ => connection.close(BY_THE_RELAY, b""),
+    }
+}
