@@ -39,7 +39,7 @@
 //! the clumps need. Start-up doubles the window each round at that pace.
 //!
 //! All of it is pure: time comes in as an argument, and nothing is asked of a clock or of chance. A connection takes
-//! about 50 kB for its notes, at most.
+//! about 75 kB for its notes, at most.
 //!
 //! # What it promises
 //!

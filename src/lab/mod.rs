@@ -26,13 +26,17 @@
 //! # }
 //! ```
 //!
+//! [`controllers`] compares congestion controllers: flows over quinn alone, one row a promise.
+//!
 //! A run repeats with its seed as far as the code under test does: messages and losses are the same, while tokio's
 //! `select!` draws from dice that cannot be seeded.
 
 mod compare;
 mod congestion;
+pub mod controllers;
 mod cpu;
 mod floor;
+mod flows;
 mod measured;
 mod outcome;
 mod pattern;

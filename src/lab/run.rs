@@ -16,8 +16,8 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
-    Controller, Outcome, Packets, Scenario, ScenarioError, Strategy,
-    congestion::DeafConfig,
+    Outcome, Packets, Scenario, ScenarioError, Strategy,
+    controllers::congestion,
     cpu,
     measured::{Measured, Seen, Times, nanos},
     record::Recorder,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     broker::{self, Broker},
     conn::{
-        ClientTls, Congestion, ServerTls, Trust,
+        ClientTls, ServerTls, Trust,
         quic::Settings,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
@@ -207,7 +207,7 @@ impl Run<'_> {
             settings.stream_receive_window = window;
         }
         // Answers need a controller too that carries them.
-        settings.congestion = self.congestion();
+        settings.congestion = congestion(scenario.congestion);
         let delay = scenario.broker_delay;
         Broker::builder()
             .listen(BROKER)
@@ -220,23 +220,13 @@ impl Run<'_> {
             .await
     }
 
-    fn congestion(&self) -> Congestion {
-        match self.scenario.congestion {
-            Controller::Cubic => Congestion::Cubic,
-            Controller::NewReno => Congestion::NewReno,
-            Controller::Bbr => Congestion::Bbr,
-            Controller::Thalweg => Congestion::Thalweg,
-            Controller::Deaf => Congestion::Custom(Arc::new(DeafConfig)),
-        }
-    }
-
     async fn producer(&self, recorder: &Recorder) -> Result<Producer, producer::StartError> {
         let scenario = self.scenario;
         let mut config = producer::Config::default();
         config.conn.servers = vec![BROKER.to_string()];
         config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
         config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.conn.settings.congestion = self.congestion();
+        config.conn.settings.congestion = congestion(scenario.congestion);
         config.conn.connect_timeout = Duration::from_secs(60);
         config.buffer_bytes = scenario.buffer;
         // A run is over before anything is too late.
@@ -326,7 +316,7 @@ async fn collect(
 /// The broker's certificate, made once a process, and what tells it from others.
 ///
 /// Ed25519: the signatures of other keys vary in length, and runs with them.
-fn identity() -> &'static (ServerTls, Fingerprint) {
+pub(super) fn identity() -> &'static (ServerTls, Fingerprint) {
     static IDENTITY: OnceLock<(ServerTls, Fingerprint)> = OnceLock::new();
     IDENTITY.get_or_init(|| {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring makes keys");

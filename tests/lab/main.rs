@@ -6,6 +6,7 @@
     reason = "a test may panic, start processes, and has no public names"
 )]
 
+mod controllers;
 mod figures;
 mod grid;
 mod page;

@@ -1,5 +1,6 @@
 //! `anabranch lab`: what more streams are worth on a given link, in virtual time.
 
+mod controllers;
 mod file;
 mod json;
 mod report;
@@ -109,6 +110,9 @@ pub(crate) struct Args {
     /// given beside it change every one of them
     #[arg(long, env = "ANABRANCH_SCENARIOS", value_name = "FILE.toml")]
     scenarios: Option<PathBuf>,
+    /// Compare the congestion controllers instead: one row a promise, without a producer. Takes some minutes
+    #[arg(long, env = "ANABRANCH_CONTROLLERS", conflicts_with_all = ["scenarios", "report"])]
+    controllers: bool,
     /// Write a page with everything over time, to be looked at in a browser
     #[arg(long, env = "ANABRANCH_REPORT", value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -171,6 +175,9 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.controllers {
+        return controllers::run().await;
+    }
     let mut scenarios = args.scenarios()?;
     let alone = args.scenarios.is_none();
     let tour = alone && args.output == Output::Text && args.given().next().is_none();
