@@ -13,6 +13,7 @@ mod relay;
 use std::{num::NonZeroUsize, time::Duration};
 
 use anabranch::{
+    conn::Congestion,
     lab::{Quantiles, Scenario},
     producer::Strategy,
 };
@@ -56,7 +57,9 @@ async fn measured(name: &str) -> anyhow::Result<[f64; 3]> {
         Ok(lanes) => Strategy::Fixed(lanes),
         Err(_) => Strategy::Adaptive,
     };
-    let producer = far.producer_through(relay.addr(), "relayed");
+    let producer = far
+        .producer_through(relay.addr(), "relayed")
+        .congestion(Congestion::Thalweg);
     let producer = producer.strategy(strategy).connect().await?;
 
     let began = Instant::now();
@@ -86,6 +89,7 @@ fn simulated(name: &str) -> anyhow::Result<Quantiles> {
     for (field, value) in [
         ("rtt", "50ms"),
         ("loss", "1%"),
+        ("congestion", "thalweg"),
         ("load", "8192kbit"),
         ("rate", "1gbit"),
         ("warm-up", "2s"),

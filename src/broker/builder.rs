@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{ConfigError, Problems},
     conn::{
-        ResetKey, ServerTls, TlsError,
+        Congestion, ResetKey, ServerTls, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
         network::{Network, Udp},
@@ -107,6 +107,13 @@ impl Builder {
     /// The numbers of QUIC.
     pub fn transport(mut self, settings: Settings) -> Self {
         self.config.transport = settings;
+        self
+    }
+
+    /// Who decides how much may be in flight towards its clients. Default: [`Congestion::Cubic`]; see
+    /// [`congestion`](crate::congestion) for the one for links that lose.
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.config.transport.congestion = congestion;
         self
     }
 

@@ -88,7 +88,6 @@ pub(super) fn congestion(controller: Controller) -> Congestion {
         Controller::NewReno => Congestion::NewReno,
         Controller::Bbr => Congestion::Bbr,
         Controller::Thalweg => Congestion::Thalweg,
-        Controller::Deaf => Congestion::Custom(std::sync::Arc::new(super::congestion::DeafConfig)),
     }
 }
 

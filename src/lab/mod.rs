@@ -32,7 +32,6 @@
 //! `select!` draws from dice that cannot be seeded.
 
 mod compare;
-mod congestion;
 pub mod controllers;
 mod cpu;
 mod floor;

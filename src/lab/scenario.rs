@@ -45,10 +45,8 @@ pub enum Controller {
     NewReno,
     /// quinn's BBR.
     Bbr,
-    /// Ours.
+    /// Ours, [`Thalweg`](crate::congestion::Thalweg).
     Thalweg,
-    /// The laboratory's own, which follows the delivered rate and is deaf to losses.
-    Deaf,
 }
 
 /// One link, one load, one far end.
@@ -440,9 +438,8 @@ fn controller(value: &str) -> Result<Controller, String> {
         "newreno" => Ok(Controller::NewReno),
         "bbr" => Ok(Controller::Bbr),
         "thalweg" => Ok(Controller::Thalweg),
-        "deaf" => Ok(Controller::Deaf),
         _ => Err(format!(
-            "{value:?} is none of cubic, newreno, bbr, thalweg and deaf"
+            "{value:?} is none of cubic, newreno, bbr and thalweg"
         )),
     }
 }
@@ -454,7 +451,6 @@ impl fmt::Display for Controller {
             Self::NewReno => "newreno",
             Self::Bbr => "bbr",
             Self::Thalweg => "thalweg",
-            Self::Deaf => "deaf",
         })
     }
 }

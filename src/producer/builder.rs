@@ -21,7 +21,7 @@ use super::{
 use crate::{
     TopicName,
     config::{ConfigError, Problems},
-    conn::{self, ConnectError, Supervisor, TlsError},
+    conn::{self, Congestion, ConnectError, Supervisor, TlsError},
     pool::StreamPool,
     scaler::{MAX_STREAMS, ScalePolicy},
     tasks::Tasks,
@@ -90,6 +90,13 @@ impl Builder {
     /// The topic of messages that name none. Required.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topic = topic.into();
+        self
+    }
+
+    /// Who decides how much may be in flight towards the broker. Default: [`Congestion::Cubic`]; see
+    /// [`congestion`](crate::congestion) for the one for links that lose.
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.config.conn.settings.congestion = congestion;
         self
     }
 

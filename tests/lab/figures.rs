@@ -78,7 +78,7 @@ fn lanes_reach_the_floor_of_a_stream_per_message() {
     let comparison = compared(&[
         ("loss", "1%"),
         ("load", "20mbit"),
-        ("congestion", "deaf"),
+        ("congestion", "thalweg"),
         ("duration", "3s"),
         ("warm-up", "1s"),
         ("strategies", "1,64,per-message"),

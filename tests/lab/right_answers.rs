@@ -69,7 +69,7 @@ fn a_loss_without_congestion_is_met_with_as_many_lanes_as_the_best_static_number
     let comparison = compared(&[
         ("loss", "1%"),
         ("load", "20mbit"),
-        ("congestion", "deaf"),
+        ("congestion", "thalweg"),
         ("duration", "5s"),
         ("warm-up", "3s"),
         ("strategies", "adaptive,1,16,64"),
@@ -185,7 +185,7 @@ fn a_lane_that_is_stalled_by_a_lost_packet_holds_up_nothing_but_its_own() {
     let fields = [
         ("rtt", "600ms"),
         ("load", "400kbit"),
-        ("congestion", "deaf"),
+        ("congestion", "thalweg"),
         ("duration", "8s"),
         ("warm-up", "4s"),
         // Some of these packets carry no message.

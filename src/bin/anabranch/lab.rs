@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Who competes: adaptive, per-message, and numbers of streams [adaptive,1,4,16,64,per-message]
     #[arg(long, env = "ANABRANCH_STRATEGIES", value_name = "LIST")]
     strategies: Option<String>,
-    /// cubic, newreno, bbr, thalweg, or deaf: one that takes no loss for congestion [cubic]
+    /// cubic, newreno, bbr or thalweg [cubic]
     #[arg(long, env = "ANABRANCH_CONGESTION", value_name = "NAME")]
     congestion: Option<String>,
     /// How long the broker takes over each batch of a stream [0ms]
