@@ -48,6 +48,8 @@
 mod config;
 mod ids;
 pub mod metrics;
+#[cfg(feature = "producer")]
+mod sync;
 mod tasks;
 mod time;
 mod topic;

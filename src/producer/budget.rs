@@ -9,12 +9,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::PoisonError,
     task::{Context, Poll, Waker},
 };
+
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 
 /// What one item, or many, take of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,7 +93,7 @@ pub(crate) enum Entrance<T> {
 pub(crate) struct Ticket(u64);
 
 impl<T> Budget<T> {
-    pub(crate) const fn new(limit: Cost) -> Self {
+    pub(crate) fn new(limit: Cost) -> Self {
         Self {
             limit,
             used: AtomicU64::new(0),
@@ -145,6 +144,7 @@ impl<T> Budget<T> {
         }
         // From here on a release looks into the room; one that came before has left its room for this look.
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         if room.entries.is_empty() && self.take(cost) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Entrance::Admitted(item);
@@ -163,6 +163,8 @@ impl<T> Budget<T> {
     /// Gives `cost` back and puts into `admitted` the items that there is room for now, in their order.
     pub(crate) fn release(&self, cost: Cost, admitted: &mut Vec<T>) {
         self.used.fetch_sub(pack(cost), Ordering::SeqCst);
+        // Either this sees who waits, or who waits sees this: both have a fence between their write and their look.
+        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.admit(admitted);
         }

@@ -11,12 +11,9 @@
 //! The lane at the cursor is woken first. It stays there until its run has filled a packet, then the cursor moves on: a lost
 //! packet then stalls the messages of one lane, not some of each.
 
-use std::{
-    array,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
-};
+use std::array;
 
-use tokio::sync::Notify;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Notify, Ordering, fence};
 
 /// The most lanes of one producer: one bit each.
 pub(crate) const MAX_LANES: usize = 64;

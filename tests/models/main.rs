@@ -1,0 +1,200 @@
+//! Every way in which a few threads can meet in the files that park and wake, by [loom](https://docs.rs/loom): a wake-up
+//! that is lost in any of them is a deadlock there, and ends this with the way to it.
+//!
+//! The files are the library's own, compiled here once more with loom's atomics, locks and fences in `sync`. That is why
+//! this has no test harness: with one, their own tests would come along.
+//!
+//! `LOOM_MAX_PREEMPTIONS=4 cargo test --all-features --test models` looks deeper; `LOOM_LOG=1` tells what happens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "a test may panic and start threads, and does not use all there is"
+)]
+
+#[path = "../../src/producer/budget.rs"]
+mod budget;
+#[path = "../../src/producer/parking.rs"]
+mod parking;
+mod sync;
+
+use std::{future::poll_fn, sync::Arc};
+
+use budget::{Budget, Cost, Entrance};
+use loom::{
+    future::block_on,
+    model::Builder,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+use parking::Parking;
+
+fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.max_branches = 20_000;
+    builder.check(model);
+    println!("model {name} ... ok");
+}
+
+/// A lane as `Feed::wait` and `Feed::pull` have it: takes what there is, parks, looks once more, waits. Ends when
+/// `total` have been taken by all lanes together.
+fn lane(lane: usize, parking: &Parking, work: &AtomicUsize, taken: &AtomicUsize, total: usize) {
+    block_on(async {
+        let mut searching = false;
+        loop {
+            let got = work.swap(0, Ordering::AcqRel);
+            let all = taken.fetch_add(got, Ordering::AcqRel) + got;
+            if std::mem::take(&mut searching) {
+                parking.searched(|| work.load(Ordering::Relaxed) > 0);
+            }
+            if all == total {
+                return;
+            }
+            parking.park(lane);
+            // As in the queue: a look without a lock.
+            if work.load(Ordering::Relaxed) == 0 {
+                parking.wait(lane).await;
+            }
+            searching |= parking.unpark(lane);
+        }
+    });
+}
+
+fn push(parking: &Parking, work: &AtomicUsize) {
+    work.fetch_add(1, Ordering::Relaxed);
+    parking.wake_one();
+}
+
+/// No push is slept over, whichever way it meets the lane that goes to sleep.
+fn one_lane_and_two_pushers() {
+    let parking = Arc::new(Parking::new());
+    let work = Arc::new(AtomicUsize::new(0));
+    let taken = Arc::new(AtomicUsize::new(0));
+    let pushers: Vec<_> = (0..2)
+        .map(|_| {
+            let (parking, work) = (Arc::clone(&parking), Arc::clone(&work));
+            thread::spawn(move || push(&parking, &work))
+        })
+        .collect();
+    lane(0, &parking, &work, &taken, 2);
+    for pusher in pushers {
+        pusher.join().unwrap();
+    }
+}
+
+/// The message that a lane's own sub-queue gets wakes that lane.
+fn a_lane_and_what_is_its_own() {
+    let parking = Arc::new(Parking::new());
+    let own = Arc::new(AtomicUsize::new(0));
+    let pusher = {
+        let (parking, own) = (Arc::clone(&parking), Arc::clone(&own));
+        thread::spawn(move || {
+            own.fetch_add(1, Ordering::Relaxed);
+            parking.wake_parked(5);
+        })
+    };
+    block_on(async {
+        while own.load(Ordering::Relaxed) == 0 {
+            parking.park(5);
+            if own.load(Ordering::Relaxed) == 0 {
+                parking.wait(5).await;
+            }
+            if parking.unpark(5) {
+                parking.searched(|| false);
+            }
+        }
+    });
+    pusher.join().unwrap();
+}
+
+const ONE: Cost = Cost::one(1);
+
+fn room_for_one() -> Arc<Budget<u32>> {
+    let budget = Arc::new(Budget::new(Cost {
+        messages: 1,
+        bytes: 10,
+    }));
+    assert!(budget.try_take(ONE));
+    budget
+}
+
+/// Enters, waits where it must, and gives back what it took and what that let in.
+fn visit(budget: &Budget<u32>, item: u32) {
+    let ticket = match budget.enter(ONE, item) {
+        Entrance::Admitted(_) => None,
+        Entrance::Waiting(ticket) => Some(ticket),
+        Entrance::Closed(_) => unreachable!("nobody closes it"),
+    };
+    if let Some(ticket) = ticket {
+        block_on(poll_fn(|cx| budget.poll_admitted(ticket, cx))).unwrap();
+    }
+    budget.release(ONE, &mut Vec::new());
+}
+
+/// Whoever waits for room gets it, however the release and the wait meet.
+fn a_release_and_two_who_wait() {
+    let budget = room_for_one();
+    let waiter = {
+        let budget = Arc::clone(&budget);
+        thread::spawn(move || visit(&budget, 1))
+    };
+    let releaser = {
+        let budget = Arc::clone(&budget);
+        thread::spawn(move || budget.release(ONE, &mut Vec::new()))
+    };
+    visit(&budget, 2);
+    waiter.join().unwrap();
+    releaser.join().unwrap();
+    assert_eq!(budget.used(), Cost::default());
+    assert_eq!(budget.waiting(), 0);
+}
+
+/// One who gives up while room is made leaves the budget whole, whether it was let in or not.
+fn a_release_and_one_who_leaves() {
+    let budget = room_for_one();
+    let releaser = {
+        let budget = Arc::clone(&budget);
+        thread::spawn(move || budget.release(ONE, &mut Vec::new()))
+    };
+    match budget.enter(ONE, 7) {
+        Entrance::Admitted(_) => budget.release(ONE, &mut Vec::new()),
+        Entrance::Waiting(ticket) => match budget.leave(ticket, &mut Vec::new()) {
+            Some(item) => assert_eq!(item, 7),
+            None => budget.release(ONE, &mut Vec::new()),
+        },
+        Entrance::Closed(_) => unreachable!("nobody closes it"),
+    }
+    releaser.join().unwrap();
+    assert_eq!(budget.used(), Cost::default());
+    assert_eq!(budget.waiting(), 0);
+}
+
+/// Whoever waits hears of the end.
+fn a_close_and_one_who_waits() {
+    let budget = room_for_one();
+    let closer = {
+        let budget = Arc::clone(&budget);
+        thread::spawn(move || budget.close())
+    };
+    match budget.enter(ONE, 7) {
+        Entrance::Waiting(ticket) => {
+            let back = block_on(poll_fn(|cx| budget.poll_admitted(ticket, cx)));
+            assert_eq!(back, Err(7));
+        }
+        Entrance::Closed(item) => assert_eq!(item, 7),
+        Entrance::Admitted(_) => panic!("there was no room"),
+    }
+    closer.join().unwrap();
+    assert_eq!(budget.waiting(), 0);
+}
+
+fn main() {
+    check("one lane and two pushers", one_lane_and_two_pushers);
+    check("a lane and what is its own", a_lane_and_what_is_its_own);
+    check("a release and two who wait", a_release_and_two_who_wait);
+    check("a release and one who leaves", a_release_and_one_who_leaves);
+    check("a close and one who waits", a_close_and_one_who_waits);
+}
