@@ -2,8 +2,8 @@
 //!
 //! Exact and fair. Taking is one compare-and-swap on a word that holds both counts while nobody waits. Who
 //! finds no room leaves the item itself in the waiting room, and whoever releases room admits from its front: so items
-//! enter in the order of the calls, however late a waiting task is polled. Admitted items are returned to the
-//! releaser, who passes them on.
+//! enter in the order of the calls, however late a waiting task is polled. The releaser passes admitted items on, one
+//! releaser at a time, and until it has done so a call that comes later waits behind them.
 //!
 //! Leaving is possible at any time: a place that is dropped takes its item along, or learns that it was admitted.
 
@@ -57,7 +57,7 @@ pub(crate) struct Budget<T> {
     limit: Cost,
     /// What is taken now.
     used: AtomicU64,
-    /// How many wait, so that the fast path need not look into the room. Written under the lock.
+    /// How many wait or are being passed on, so that the fast path need not look into the room. Written under the lock.
     waiting: AtomicUsize,
     room: Mutex<Room<T>>,
 }
@@ -67,6 +67,8 @@ struct Room<T> {
     entries: VecDeque<Entry<T>>,
     next_ticket: u64,
     closed: bool,
+    /// A releaser passes admitted items on. It looks again when it is done, so that others need not.
+    passing: bool,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,7 @@ impl<T> Budget<T> {
                 entries: VecDeque::new(),
                 next_ticket: 0,
                 closed: false,
+                passing: false,
             }),
         }
     }
@@ -145,7 +148,7 @@ impl<T> Budget<T> {
         // From here on a release looks into the room; one that came before has left its room for this look.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if room.entries.is_empty() && self.take(cost) {
+        if room.entries.is_empty() && !room.passing && self.take(cost) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Entrance::Admitted(item);
         }
@@ -160,13 +163,13 @@ impl<T> Budget<T> {
         Entrance::Waiting(Ticket(ticket))
     }
 
-    /// Gives `cost` back and puts into `admitted` the items that there is room for now, in their order.
-    pub(crate) fn release(&self, cost: Cost, admitted: &mut Vec<T>) {
+    /// Gives `cost` back, and passes on the items that there is room for now, in their order.
+    pub(crate) fn release(&self, cost: Cost, pass_on: impl FnMut(T)) {
         self.used.fetch_sub(pack(cost), Ordering::SeqCst);
         // Either this sees who waits, or who waits sees this: both have a fence between their write and their look.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.admit(admitted);
+            self.admit(pass_on);
         }
     }
 
@@ -186,22 +189,38 @@ impl<T> Budget<T> {
         room.entries.extend(entries);
     }
 
-    /// Puts into `admitted` the items that there is room for now, in their order.
-    pub(crate) fn admit(&self, admitted: &mut Vec<T>) {
-        let mut wakers = Vec::new();
-        let mut room = self.lock();
-        while let Some(entry) = room.entries.front() {
-            if room.closed || !self.take(entry.cost) {
-                break;
+    /// Passes on the items that there is room for now, in their order.
+    pub(crate) fn admit(&self, mut pass_on: impl FnMut(T)) {
+        loop {
+            let mut admitted = Vec::new();
+            {
+                let mut room = self.lock();
+                if room.passing {
+                    return;
+                }
+                while let Some(entry) = room.entries.front() {
+                    if room.closed || !self.take(entry.cost) {
+                        break;
+                    }
+                    admitted.extend(room.entries.pop_front());
+                }
+                if admitted.is_empty() {
+                    return;
+                }
+                room.passing = true;
             }
-            if let Some(entry) = room.entries.pop_front() {
-                self.waiting.fetch_sub(1, Ordering::SeqCst);
-                admitted.push(entry.item);
+            let passed = admitted.len();
+            let mut wakers = Vec::new();
+            for entry in admitted {
+                pass_on(entry.item);
                 wakers.extend(entry.waker);
             }
+            let mut room = self.lock();
+            room.passing = false;
+            self.waiting.fetch_sub(passed, Ordering::SeqCst);
+            drop(room);
+            wakers.into_iter().for_each(Waker::wake);
         }
-        drop(room);
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Ready with `Ok` once the item was admitted, with the item once the budget is closed.
@@ -233,15 +252,15 @@ impl<T> Budget<T> {
     }
 
     /// Leaves the room. The item comes back unless it was admitted before. Those behind may fit where this one
-    /// did not: they go into `admitted`.
-    pub(crate) fn leave(&self, ticket: Ticket, admitted: &mut Vec<T>) -> Option<T> {
+    /// did not: they are passed on.
+    pub(crate) fn leave(&self, ticket: Ticket, pass_on: impl FnMut(T)) -> Option<T> {
         let mut room = self.lock();
         let place = room.find(ticket)?;
         let entry = room.entries.remove(place)?;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(room);
         if place == 0 {
-            self.admit(admitted);
+            self.admit(pass_on);
         }
         Some(entry.item)
     }
@@ -299,7 +318,7 @@ mod tests {
         let small = waiting(b.enter(Cost::one(1), 2));
         assert!(!b.try_take(Cost::one(1)));
         let mut admitted = Vec::new();
-        b.release(Cost::one(60), &mut admitted);
+        b.release(Cost::one(60), |item| admitted.push(item));
         assert_eq!(admitted, [1, 2]);
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
@@ -315,7 +334,7 @@ mod tests {
         let large = waiting(b.enter(Cost::one(80), 1));
         waiting(b.enter(Cost::one(10), 2));
         let mut admitted = Vec::new();
-        assert_eq!(b.leave(large, &mut admitted), Some(1));
+        assert_eq!(b.leave(large, |item| admitted.push(item)), Some(1));
         assert_eq!(admitted, [2]);
         assert_eq!(
             b.used(),
@@ -382,11 +401,11 @@ mod tests {
                     }
                     Op::Release(i) if !held.is_empty() => {
                         let (_, bytes) = held.remove(i % held.len());
-                        b.release(Cost::one(bytes), &mut admitted);
+                        b.release(Cost::one(bytes), |item| admitted.push(item));
                     }
                     Op::Leave(i) if !queue.is_empty() => {
                         let (id, _, ticket) = queue.remove(i % queue.len()).unwrap();
-                        prop_assert_eq!(b.leave(ticket, &mut admitted), Some(id));
+                        prop_assert_eq!(b.leave(ticket, |item| admitted.push(item)), Some(id));
                     }
                     _ => {}
                 }

@@ -279,24 +279,22 @@ impl Core {
         if let Some(spool) = &self.spool {
             return spool.leave(self, ticket).map(|applicant| applicant.message);
         }
-        let mut admitted = Vec::new();
-        let applicant = self.budget.leave(ticket, &mut admitted);
-        self.accept_all(admitted);
+        let applicant = self
+            .budget
+            .leave(ticket, |admitted| self.admitted(admitted));
         applicant.map(|applicant| applicant.message)
     }
 
-    pub(super) fn accept_all(&self, admitted: Vec<Applicant>) {
-        for Applicant {
+    pub(super) fn admitted(&self, applicant: Applicant) {
+        let Applicant {
             message,
             way,
             size,
             at,
             receipt,
-        } in admitted
-        {
-            // Whoever waits no longer has given up the receipt, not the message.
-            let _ = receipt.send(self.accept(&message, way, size, at));
-        }
+        } = applicant;
+        // Whoever waits no longer has given up the receipt, not the message.
+        let _ = receipt.send(self.accept(&message, way, size, at));
     }
 
     /// Nobody enters any more; those who wait for room get their messages back.

@@ -108,9 +108,8 @@ impl Core {
     }
 
     pub(super) fn release(&self, cost: Cost, eras: [u64; 2]) {
-        let mut admitted = Vec::new();
-        self.budget.release(cost, &mut admitted);
-        self.accept_all(admitted);
+        self.budget
+            .release(cost, |admitted| self.admitted(admitted));
         for (era, chunks) in (0..).zip(eras) {
             if chunks > 0 {
                 self.eras.resolved(era, chunks);

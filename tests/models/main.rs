@@ -131,7 +131,7 @@ fn visit(budget: &Budget<u32>, item: u32) {
     if let Some(ticket) = ticket {
         block_on(poll_fn(|cx| budget.poll_admitted(ticket, cx))).unwrap();
     }
-    budget.release(ONE, &mut Vec::new());
+    budget.release(ONE, |_| ());
 }
 
 /// Whoever waits for room gets it, however the release and the wait meet.
@@ -143,7 +143,7 @@ fn a_release_and_two_who_wait() {
     };
     let releaser = {
         let budget = Arc::clone(&budget);
-        thread::spawn(move || budget.release(ONE, &mut Vec::new()))
+        thread::spawn(move || budget.release(ONE, |_| ()))
     };
     visit(&budget, 2);
     waiter.join().unwrap();
@@ -157,19 +157,45 @@ fn a_release_and_one_who_leaves() {
     let budget = room_for_one();
     let releaser = {
         let budget = Arc::clone(&budget);
-        thread::spawn(move || budget.release(ONE, &mut Vec::new()))
+        thread::spawn(move || budget.release(ONE, |_| ()))
     };
     match budget.enter(ONE, 7) {
-        Entrance::Admitted(_) => budget.release(ONE, &mut Vec::new()),
-        Entrance::Waiting(ticket) => match budget.leave(ticket, &mut Vec::new()) {
+        Entrance::Admitted(_) => budget.release(ONE, |_| ()),
+        Entrance::Waiting(ticket) => match budget.leave(ticket, |_| ()) {
             Some(item) => assert_eq!(item, 7),
-            None => budget.release(ONE, &mut Vec::new()),
+            None => budget.release(ONE, |_| ()),
         },
         Entrance::Closed(_) => unreachable!("nobody closes it"),
     }
     releaser.join().unwrap();
     assert_eq!(budget.used(), Cost::default());
     assert_eq!(budget.waiting(), 0);
+}
+
+/// A call that waits is passed on before a later call of the same task gets in, however the release meets the two.
+fn a_release_and_two_calls_in_their_order() {
+    let budget = Arc::new(Budget::new(Cost {
+        messages: 2,
+        bytes: 10,
+    }));
+    assert!(budget.try_take(ONE) && budget.try_take(ONE));
+    let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+    let releaser = {
+        let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+        thread::spawn(move || {
+            for _ in 0..2 {
+                budget.release(ONE, |item| order.lock().unwrap().push(item));
+            }
+        })
+    };
+    for item in [1, 2] {
+        if let Entrance::Admitted(item) = budget.enter(ONE, item) {
+            order.lock().unwrap().push(item);
+        }
+    }
+    releaser.join().unwrap();
+    let order = order.lock().unwrap();
+    assert!(order.is_sorted(), "{order:?}");
 }
 
 /// Whoever waits hears of the end.
@@ -196,5 +222,9 @@ fn main() {
     check("a lane and what is its own", a_lane_and_what_is_its_own);
     check("a release and two who wait", a_release_and_two_who_wait);
     check("a release and one who leaves", a_release_and_one_who_leaves);
+    check(
+        "a release and two calls in their order",
+        a_release_and_two_calls_in_their_order,
+    );
     check("a close and one who waits", a_close_and_one_who_waits);
 }

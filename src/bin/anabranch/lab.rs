@@ -210,17 +210,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// What is said below a run without options.
 const TOUR: &str = "\n\
     The same link and the same load, twice. Above, CUBIC takes every lost packet for congestion and carries a fraction of\n\
-    the load: no number of streams helps. Below, BBR does not mind single losses, and then streams are what decides how many\n\
-    messages wait for a packet that was not theirs. Try your own link: anabranch lab --help";
+    the load: no number of streams helps. Below, Thalweg takes the queue for it, and then streams are what decides how\n\
+    many messages wait for a packet that was not theirs. Try your own link: anabranch lab --help";
 
-/// The same with a controller that does not take each loss for congestion, and as many lanes as can be.
+/// The same with a controller that does not take each loss for congestion.
 fn another_controller(scenario: &Scenario) -> anyhow::Result<Scenario> {
     let mut other = scenario.clone();
-    for (field, value) in [
-        ("congestion", "bbr"),
-        ("max-streams", "64"),
-        ("warm-up", "2s"),
-    ] {
+    for (field, value) in [("congestion", "thalweg"), ("warm-up", "2s")] {
         other.set(field, value)?;
     }
     Ok(other)

@@ -193,11 +193,7 @@ impl Spool {
         tracing::info!("no connection and no room in memory: messages go to the spool");
         let mut staging = self.staging();
         core.budget.hand_over(&self.room);
-        let mut admitted = Vec::new();
-        self.room.admit(&mut admitted);
-        for applicant in admitted {
-            staging.accept(core, applicant);
-        }
+        self.room.admit(|applicant| staging.accept(core, applicant));
         drop(staging);
         drop(course);
         self.write_door.notify_one();
@@ -233,17 +229,15 @@ impl Spool {
     /// As [`Core::leave`], on either side.
     pub(crate) fn leave(&self, core: &Core, ticket: Ticket) -> Option<Applicant> {
         let course = self.course();
-        let mut admitted = Vec::new();
         if course.is_memory() {
-            let left = core.budget.leave(ticket, &mut admitted);
-            core.accept_all(admitted);
-            return left;
+            return core
+                .budget
+                .leave(ticket, |admitted| core.admitted(admitted));
         }
         let mut staging = self.staging();
-        let left = self.room.leave(ticket, &mut admitted);
-        for applicant in admitted {
-            staging.accept(core, applicant);
-        }
+        let left = self
+            .room
+            .leave(ticket, |applicant| staging.accept(core, applicant));
         self.write_door.notify_one();
         left
     }
@@ -251,11 +245,8 @@ impl Spool {
     /// Gives back what messages took of staging.
     pub(super) fn free(&self, core: &Core, cost: Cost) {
         let mut staging = self.staging();
-        let mut admitted = Vec::new();
-        self.room.release(cost, &mut admitted);
-        for applicant in admitted {
-            staging.accept(core, applicant);
-        }
+        self.room
+            .release(cost, |applicant| staging.accept(core, applicant));
         drop(staging);
         self.write_door.notify_one();
     }
@@ -360,10 +351,8 @@ impl Spool {
             drop(core.accept_as(&message, way, size, at, Some((promise, era))));
         }
         // Nobody waits there any more.
-        self.room.release(total, &mut Vec::new());
-        let mut admitted = Vec::new();
-        core.budget.admit(&mut admitted);
-        core.accept_all(admitted);
+        self.room.release(total, |_| ());
+        core.budget.admit(|admitted| core.admitted(admitted));
         drop(staging);
         drop(course);
         self.tell(|_| {});
