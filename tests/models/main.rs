@@ -183,9 +183,11 @@ fn a_release_and_two_calls_in_their_order() {
     let releaser = {
         let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
         thread::spawn(move || {
-            for _ in 0..2 {
-                budget.release(ONE, |item| order.lock().unwrap().push(item));
-            }
+            let both = Cost {
+                messages: 2,
+                bytes: 2,
+            };
+            budget.release(both, |item| order.lock().unwrap().push(item));
         })
     };
     for item in [1, 2] {
