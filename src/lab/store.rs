@@ -9,12 +9,10 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use crate::{
-    Offset, ProducerId, RequestId, TopicName,
-    broker::store::{
-        Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim,
-    },
+    TopicName,
+    broker::store::{Append, Appended, Layer, MemoryStore, Store, StoreError, Trim},
     sim::{Network, Rate},
-    wire::{Batch, Enrolled, Identity, TopicInfo},
+    wire::Batch,
 };
 
 /// What is kept at most, in bytes: nobody reads it.
@@ -105,7 +103,11 @@ impl Tap {
     }
 }
 
-impl Store for Tap {
+impl Layer for Tap {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
         async move {
             let batches: Vec<_> = group.iter().map(|append| append.batch.clone()).collect();
@@ -125,90 +127,5 @@ impl Store for Tap {
             answers
         }
         .boxed()
-    }
-
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        self.inner.enrol(identity)
-    }
-
-    fn recall(
-        &self,
-        producer: ProducerId,
-        from: RequestId,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        self.inner.recall(producer, from, limit)
-    }
-
-    fn read<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        from: Offset,
-        max_bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
-        self.inner.read(topic, from, max_bytes)
-    }
-
-    fn topic<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        self.inner.topic(topic)
-    }
-
-    fn topics(
-        &self,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        self.inner.topics(after, limit)
-    }
-
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.create_topic(topic)
-    }
-
-    fn trim<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        trim: Trim,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.inner.trim(topic, trim)
-    }
-
-    fn position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.position(topic, name)
-    }
-
-    fn set_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-        next: Offset,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.set_position(topic, name, next)
-    }
-
-    fn least_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.least_position(topic)
-    }
-
-    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.forget_producers(age)
-    }
-
-    fn state(&self) -> StoreState {
-        self.inner.state()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.close()
     }
 }

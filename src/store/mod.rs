@@ -12,9 +12,10 @@
 //!
 //! Both plan a group of batches in the same pure way, write it in one piece, and only then change what they
 //! know. [`MemoryStore`] forgets everything when it is dropped; [`LogStore`] answers an append when the disk
-//! has it. Users can bring their own [`Store`].
+//! has it. Users can bring their own [`Store`], or a [`Layer`] around one of these.
 
 mod books;
+mod layer;
 mod log;
 mod memory;
 mod plan;
@@ -33,6 +34,7 @@ use crate::{
     wire::{Enrolled, Identity, TopicInfo},
 };
 
+pub use layer::Layer;
 pub use log::{Fsync, LogConfig, LogStore, OpenError};
 pub use memory::{MemoryConfig, MemoryStore};
 pub use window::{Change, Check, Draft, MAX_WINDOW, Window};

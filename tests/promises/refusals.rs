@@ -9,11 +9,11 @@ use std::{
 };
 
 use anabranch::{
-    Message, Offset, ProducerId, Receipt, RequestId, TopicName,
-    broker::store::{Append, Appended, MemoryStore, Store, StoreError, StoredBatch, Trim},
+    Message, Offset, Receipt,
+    broker::store::{Append, Appended, Layer, MemoryStore, Store, StoreError},
     producer::{Fate, SendError, Strategy},
     sim::{self, LinkConfig, Rate},
-    wire::{Batch, Enrolled, Identity, TopicInfo},
+    wire::Batch,
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 
@@ -88,7 +88,11 @@ impl Moody {
     }
 }
 
-impl Store for Moody {
+impl Layer for Moody {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
         Box::pin(async move {
             let mood = self.dice.lock().unwrap().u8(0..10);
@@ -116,87 +120,6 @@ impl Store for Moody {
                 }
             }
         })
-    }
-
-    fn enrol<'a>(&'a self, who: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        self.inner.enrol(who)
-    }
-
-    fn recall(
-        &self,
-        producer: ProducerId,
-        from: RequestId,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        self.inner.recall(producer, from, limit)
-    }
-
-    fn read<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        from: Offset,
-        max_bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
-        self.inner.read(topic, from, max_bytes)
-    }
-
-    fn topic<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        self.inner.topic(topic)
-    }
-
-    fn topics(
-        &self,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        self.inner.topics(after, limit)
-    }
-
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.create_topic(topic)
-    }
-
-    fn trim<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        trim: Trim,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.inner.trim(topic, trim)
-    }
-
-    fn position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.position(topic, name)
-    }
-
-    fn set_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-        next: Offset,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.set_position(topic, name, next)
-    }
-
-    fn least_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.least_position(topic)
-    }
-
-    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.forget_producers(age)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.close()
     }
 }
 

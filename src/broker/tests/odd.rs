@@ -1,23 +1,20 @@
 //! A store that misbehaves when it is told to.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    super::store::{Append, Appended, Store, StoreError, StoredBatch, Trim},
+    super::store::{Append, Appended, Layer, Store, StoreError, StoredBatch},
     rig::{memory, soon},
 };
 use crate::{
-    Offset, ProducerId, RequestId, TopicName,
-    wire::{Enrolled, Identity, TopicInfo},
+    Offset, RequestId, TopicName,
+    wire::{Enrolled, Identity},
 };
 
 /// What an [`Odd`] store does with appends.
@@ -96,21 +93,16 @@ impl Odd {
     }
 }
 
-impl Store for Odd {
+impl Layer for Odd {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
     fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         if identity.id.is_some() {
             self.heard.send_replace(Some(identity.clone()));
         }
         self.inner.enrol(identity)
-    }
-
-    fn recall(
-        &self,
-        producer: ProducerId,
-        from: RequestId,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        self.inner.recall(producer, from, limit)
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
@@ -156,41 +148,6 @@ impl Store for Odd {
         })
     }
 
-    fn topic<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        self.inner.topic(topic)
-    }
-
-    fn topics(
-        &self,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        self.inner.topics(after, limit)
-    }
-
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.create_topic(topic)
-    }
-
-    fn trim<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        trim: Trim,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.inner.trim(topic, trim)
-    }
-
-    fn position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.position(topic, name)
-    }
-
     fn set_position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -199,17 +156,6 @@ impl Store for Odd {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.positions_set.fetch_add(1, SeqCst);
         self.inner.set_position(topic, name, next)
-    }
-
-    fn least_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.least_position(topic)
-    }
-
-    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.forget_producers(age)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

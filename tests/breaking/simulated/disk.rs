@@ -15,8 +15,8 @@ use std::{
 
 use anabranch::{
     Offset, ProducerId, RequestId, TopicName,
-    store::{Append, Appended, MemoryStore, Store, StoreError, StoreState, StoredBatch, Trim},
-    wire::{Enrolled, Identity, TopicInfo},
+    store::{Append, Appended, Layer, MemoryStore, Store, StoreError, StoreState},
+    wire::{Enrolled, Identity},
 };
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -210,7 +210,11 @@ impl Mounted {
     }
 }
 
-impl Store for Mounted {
+impl Layer for Mounted {
+    fn inner(&self) -> &dyn Store {
+        &self.disk.held
+    }
+
     fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         async move {
             self.sync(Write::Enrol(identity.clone())).await?;
@@ -249,50 +253,6 @@ impl Store for Mounted {
         .boxed()
     }
 
-    fn read<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        from: Offset,
-        max_bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
-        self.disk.held.read(topic, from, max_bytes)
-    }
-
-    fn topic<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        self.disk.held.topic(topic)
-    }
-
-    fn topics(
-        &self,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        self.disk.held.topics(after, limit)
-    }
-
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.disk.held.create_topic(topic)
-    }
-
-    fn trim<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        trim: Trim,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.disk.held.trim(topic, trim)
-    }
-
-    fn position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.disk.held.position(topic, name)
-    }
-
     fn set_position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -305,17 +265,6 @@ impl Store for Mounted {
             self.disk.held.set_position(topic, name, next).await
         }
         .boxed()
-    }
-
-    fn least_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.disk.held.least_position(topic)
-    }
-
-    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.disk.held.forget_producers(age)
     }
 
     fn state(&self) -> StoreState {

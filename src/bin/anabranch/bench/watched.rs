@@ -1,18 +1,11 @@
 //! A store that counts what is appended at once, so that the disk can be asked the same question.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use anabranch::{
-    Offset, ProducerId, RequestId, TopicName,
-    store::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim},
-    wire::{Enrolled, Identity, TopicInfo},
-};
+use anabranch::store::{Append, Appended, Layer, Store, StoreError};
 use futures_util::future::BoxFuture;
 
 /// Passes everything on.
@@ -39,9 +32,9 @@ impl Watched {
     }
 }
 
-impl Store for Watched {
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        self.inner.enrol(identity)
+impl Layer for Watched {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
@@ -49,86 +42,5 @@ impl Store for Watched {
         self.groups.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
         self.inner.append(group)
-    }
-
-    fn recall(
-        &self,
-        producer: ProducerId,
-        from: RequestId,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        self.inner.recall(producer, from, limit)
-    }
-
-    fn read<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        from: Offset,
-        max_bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
-        self.inner.read(topic, from, max_bytes)
-    }
-
-    fn topic<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        self.inner.topic(topic)
-    }
-
-    fn topics(
-        &self,
-        after: Option<TopicName>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        self.inner.topics(after, limit)
-    }
-
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.create_topic(topic)
-    }
-
-    fn trim<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        trim: Trim,
-    ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.inner.trim(topic, trim)
-    }
-
-    fn position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.position(topic, name)
-    }
-
-    fn set_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        name: &'a str,
-        next: Offset,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner.set_position(topic, name, next)
-    }
-
-    fn least_position<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        self.inner.least_position(topic)
-    }
-
-    fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.forget_producers(age)
-    }
-
-    fn state(&self) -> StoreState {
-        self.inner.state()
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.close()
     }
 }
