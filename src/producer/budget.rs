@@ -40,6 +40,9 @@ pub(crate) const MAX_MESSAGES: u32 = (1 << (64 - BYTES)) - 1;
 /// The most bytes a budget can hold.
 pub(crate) const MAX_BYTES: u64 = (1 << BYTES) - 1;
 
+/// Nobody enters any more.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
 const fn pack(cost: Cost) -> u64 {
     ((cost.messages as u64) << BYTES) | cost.bytes
 }
@@ -57,7 +60,8 @@ pub(crate) struct Budget<T> {
     limit: Cost,
     /// What is taken now.
     used: AtomicU64,
-    /// How many wait or are being passed on, so that the fast path need not look into the room. Written under the lock.
+    /// How many wait or are being passed on, and [`CLOSED`], so that the fast path need not look into the room. Written
+    /// under the lock.
     waiting: AtomicUsize,
     room: Mutex<Room<T>>,
 }
@@ -116,10 +120,15 @@ impl<T> Budget<T> {
 
     /// How many wait for room.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed) & !CLOSED
     }
 
-    /// Takes `cost` if there is room and nobody was there before.
+    /// Nobody enters any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) & CLOSED != 0
+    }
+
+    /// Takes `cost` if there is room, nobody was there before, and the budget is not closed.
     pub(crate) fn try_take(&self, cost: Cost) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0 && self.take(cost)
     }
@@ -269,6 +278,7 @@ impl<T> Budget<T> {
     pub(crate) fn close(&self) {
         let mut room = self.lock();
         room.closed = true;
+        self.waiting.fetch_or(CLOSED, Ordering::SeqCst);
         let wakers: Vec<_> = room
             .entries
             .iter_mut()
@@ -356,6 +366,18 @@ mod tests {
         assert_eq!(b.poll_admitted(ticket, &mut cx), Poll::Ready(Err(7)));
         assert_eq!(b.waiting(), 0);
         assert!(matches!(b.enter(Cost::one(1), 8), Entrance::Closed(8)));
+    }
+
+    #[test]
+    fn nobody_enters_a_closed_budget_though_there_is_room() {
+        let b = budget(2, 100);
+        assert!(b.try_take(Cost::one(1)));
+        b.close();
+        assert!(b.is_closed());
+        assert!(!b.try_take(Cost::one(1)));
+        assert!(matches!(b.enter(Cost::one(1), 8), Entrance::Closed(8)));
+        b.release(Cost::one(1), |_| ());
+        assert_eq!((b.used(), b.waiting()), (Cost::default(), 0));
     }
 
     #[test]

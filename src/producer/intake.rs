@@ -142,6 +142,7 @@ impl Core {
     ) -> Result<Receipt, SendError> {
         match self.budget.try_take(size.cost) {
             true => self.admit(message, way, size),
+            false if self.budget.is_closed() => Err(self.reject(SendErrorKind::Closed, message)),
             false => Err(self.reject(SendErrorKind::Full, message)),
         }
     }

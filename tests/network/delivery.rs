@@ -4,7 +4,7 @@ use anabranch::{
     Message, TopicName,
     producer::{Fate, SendErrorKind, Strategy},
 };
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::{FutureExt, SinkExt, StreamExt, stream};
 
 use crate::support::{Far, LONG, TOPIC, text};
 
@@ -144,6 +144,23 @@ async fn a_close_that_cannot_deliver_hands_every_message_back() {
         assert_eq!(error.kind(), SendErrorKind::Closed);
         assert_eq!(error.fate(), Fate::NotStored);
     }
+}
+
+#[tokio::test]
+async fn while_one_handle_closes_the_others_take_nothing_more() {
+    let far = Far::with_memory().await;
+    let producer = far.producer().build().unwrap();
+    far.broker.shutdown(LONG).await.unwrap();
+    let receipt = producer.send_async("early").await.unwrap();
+    let mut closing = Box::pin(producer.clone().close(LONG));
+    assert!((&mut closing).now_or_never().is_none(), "it drains");
+    let late = producer.send_async("late").await.unwrap_err();
+    assert_eq!(late.kind(), SendErrorKind::Closed);
+    let late = producer.try_send_async("late").unwrap_err();
+    assert_eq!(late.kind(), SendErrorKind::Closed);
+    assert_eq!(text(late.into_message().unwrap().payload()), "late");
+    drop((closing, producer));
+    assert_eq!(receipt.await.unwrap_err().kind(), SendErrorKind::Closed);
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ impl Spool {
             if !course.is_memory() {
                 return self.stage(core, message, way, size);
             }
-            if !course.may_begin() {
+            if !course.may_begin() || core.budget.is_closed() {
                 return core.enter_memory(message, way, size);
             }
             if core.budget.try_take(size.cost) {
@@ -124,7 +124,7 @@ impl Spool {
             if !course.is_memory() {
                 return self.stage_now(core, message, way, size);
             }
-            if !course.may_begin() {
+            if !course.may_begin() || core.budget.is_closed() {
                 return core.enter_memory_now(message, way, size);
             }
             if core.budget.try_take(size.cost) {
