@@ -387,12 +387,7 @@ mod tests {
         );
         real(client.gso, quic, "gso", "`true`");
         real(client.reset_key.is_none(), quic, "reset_key", "`None`");
-        real(
-            !client.fair_streams,
-            quic,
-            "fair_streams",
-            "`false` for a client",
-        );
+        real(client.fair_streams, quic, "fair_streams", "`true`");
         let cubic = matches!(client.congestion, Congestion::Cubic);
         real(cubic, quic, "congestion", "[`Congestion::Cubic`]");
 

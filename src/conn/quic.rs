@@ -55,9 +55,8 @@ pub struct Settings {
     /// Whether many packets are handed to the operating system in one call (GSO), where it can do that. Default:
     /// `true`. Some network cards and virtual machines lose such packets.
     pub gso: bool,
-    /// Whether streams of one priority take turns packet by packet. Default: `false` for a client, whose lanes carry one
-    /// application's messages: what was written first goes first, and what is sent again does not wait behind all the
-    /// others. `true` for a server, whose subscriptions share the connection.
+    /// Whether streams of one priority take turns packet by packet. Default: `true`. Without, a stream that always has
+    /// something to send lets no other send anything: no new stream, and nothing that was lost.
     pub fair_streams: bool,
     /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
     /// clients find out by their ping timeout. Without effect for a client.
@@ -79,7 +78,7 @@ impl Default for Settings {
             max_ack_delay: Some(Duration::from_millis(5)),
             mtu_upper_bound: 1452,
             gso: true,
-            fair_streams: false,
+            fair_streams: true,
             reset_key: None,
             congestion: Congestion::default(),
         }
@@ -98,7 +97,6 @@ impl Settings {
     pub fn server() -> Self {
         Self {
             max_streams: 128,
-            fair_streams: true,
             ..Self::default()
         }
     }

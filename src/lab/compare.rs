@@ -20,18 +20,23 @@ pub struct Comparison {
     pub floor: Quantiles,
     /// Who competed, in the order of the scenario.
     pub outcomes: Vec<Outcome>,
-    /// The place of the best static strategy among them.
+    /// The place of the best static strategy among them. Of those that differ by less than 2 %, the one with the fewest
+    /// lanes.
     pub best_static: Option<usize>,
+    /// The place of the static strategy with the most lanes that is as good: to the messages any number from the one to the
+    /// other is the best.
+    pub widest_best: Option<usize>,
 }
 
 impl Comparison {
     fn new(scenario: &Scenario, mut outcomes: Vec<Outcome>) -> Self {
-        let best_static = regret::settle(&mut outcomes);
+        let best = regret::settle(&mut outcomes);
         Self {
             scenario: scenario.clone(),
             floor: floor(scenario),
             outcomes,
-            best_static,
+            best_static: best.map(|best| best.place),
+            widest_best: best.map(|best| best.widest),
         }
     }
 

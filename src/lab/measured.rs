@@ -32,12 +32,21 @@ pub(super) struct Seen {
     pub(super) decisions: Vec<Decided>,
 }
 
-/// An outcome, and the times that its quantiles are of: several runs are measured as one.
+/// What one run or several found: each figure is the median of the runs', each count the sum.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) outcome: Outcome,
+    runs: Vec<Figures>,
+    /// The delivery times of all runs.
     delivery: Vec<u64>,
-    receipt: Vec<u64>,
+}
+
+/// The figures of one run.
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    delivery: Quantiles,
+    receipt: Quantiles,
+    throughput_mbit: f64,
 }
 
 impl Measured {
@@ -55,6 +64,11 @@ impl Measured {
         let cold = times.due.partition_point(|due| *due < warm_up);
         delivery.drain(..cold);
         receipt.drain(..cold);
+        let figures = Figures {
+            delivery: Quantiles::of(&mut delivery),
+            receipt: Quantiles::of(&mut receipt),
+            throughput_mbit: throughput(scenario, &times),
+        };
         let stored = times.stored.iter().filter(|at| **at != NEVER).count() as u64;
         let offered = times.due.len() as u64;
         let outcome = Outcome {
@@ -62,7 +76,7 @@ impl Measured {
             strategy,
             delivery_ms: Quantiles::default(),
             receipt_ms: Quantiles::default(),
-            throughput_mbit: throughput(scenario, &times),
+            throughput_mbit: 0.0,
             lanes: lanes(scenario, strategy, &seen, stored),
             decisions: decisions(&seen.lanes),
             offered,
@@ -82,17 +96,16 @@ impl Measured {
         };
         Self {
             outcome,
+            runs: vec![figures],
             delivery,
-            receipt,
         }
     }
 
     /// Another run of the same. What was seen over time stays that of the first.
     pub(super) fn add(&mut self, other: Self) {
         self.delivery.extend(other.delivery);
-        self.receipt.extend(other.receipt);
+        self.runs.extend(other.runs);
         let (mine, its) = (&mut self.outcome, other.outcome);
-        mine.throughput_mbit += its.throughput_mbit;
         mine.lanes.opened += its.lanes.opened;
         mine.lanes.retired += its.lanes.retired;
         mine.lanes.max = mine.lanes.max.max(its.lanes.max);
@@ -112,15 +125,42 @@ impl Measured {
         mine.cpu_seconds = mine.cpu_seconds.zip(its.cpu_seconds).map(|(a, b)| a + b);
     }
 
-    /// The outcome of so many runs together.
-    pub(super) fn settle(mut self, runs: u32) -> Outcome {
+    /// The outcome of all runs together.
+    pub(super) fn settle(mut self) -> Outcome {
+        let runs = self.runs.len() as f64;
+        let of_all = |figure: fn(&Figures) -> f64| median(self.runs.iter().map(figure));
         let mut outcome = self.outcome;
-        outcome.delivery_ms = Quantiles::of(&mut self.delivery);
-        outcome.receipt_ms = Quantiles::of(&mut self.receipt);
+        outcome.delivery_ms = Quantiles {
+            p50: of_all(|run| run.delivery.p50),
+            p90: of_all(|run| run.delivery.p90),
+            p99: of_all(|run| run.delivery.p99),
+            p999: of_all(|run| run.delivery.p999),
+            max: of_all(|run| run.delivery.max),
+        };
+        outcome.receipt_ms = Quantiles {
+            p50: of_all(|run| run.receipt.p50),
+            p90: of_all(|run| run.receipt.p90),
+            p99: of_all(|run| run.receipt.p99),
+            p999: of_all(|run| run.receipt.p999),
+            max: of_all(|run| run.receipt.max),
+        };
+        outcome.throughput_mbit = of_all(|run| run.throughput_mbit);
+        self.delivery.sort_unstable();
         outcome.trace.distribution = distribution(&self.delivery);
-        outcome.throughput_mbit /= f64::from(runs);
-        outcome.lanes.mean /= f64::from(runs);
+        outcome.lanes.mean /= runs;
         outcome
+    }
+}
+
+/// The middle one, or the mean of the two in the middle; 0 where there are none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[half],
+        _ => f64::midpoint(values[half - 1], values[half]),
     }
 }
 

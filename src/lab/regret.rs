@@ -45,10 +45,19 @@ impl Regret {
     }
 }
 
-/// Finds the best static strategy in hindsight, and writes everybody's regret against it. Returns its place.
+/// The best static strategy in hindsight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Best {
+    /// Its place. Of those that are as good as each other, the one with the fewest lanes.
+    pub(super) place: usize,
+    /// The place of the one with the most lanes that is as good.
+    pub(super) widest: usize,
+}
+
+/// Finds the best static strategy in hindsight, and writes everybody's regret against it.
 ///
 /// The best is the one whose worst measure is the least behind that of whichever static is best in that measure.
-pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<usize> {
+pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<Best> {
     let statics: Vec<usize> = (0..outcomes.len())
         .filter(|&place| outcomes[place].strategy.lanes().is_some())
         .collect();
@@ -62,12 +71,16 @@ pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<usize> {
         .iter()
         .map(|&place| behind(place))
         .fold(f64::MAX, f64::min);
-    let best = statics
+    let as_good = statics
         .iter()
         .copied()
-        .filter(|&place| behind(place) <= least + AS_GOOD)
-        .min_by_key(|&place| outcomes[place].strategy.lanes())?;
-    let reference = outcomes[best].clone();
+        .filter(|&place| behind(place) <= least + AS_GOOD);
+    let lanes = |place: &usize| outcomes[*place].strategy.lanes();
+    let best = Best {
+        place: as_good.clone().min_by_key(lanes)?,
+        widest: as_good.max_by_key(lanes)?,
+    };
+    let reference = outcomes[best.place].clone();
     for outcome in outcomes.iter_mut() {
         outcome.regret = Some(Regret::between(outcome, &reference));
     }
@@ -115,7 +128,11 @@ mod tests {
             outcome("64", 26.4, 79.5, 50.0),
             outcome("per-message", 20.0, 70.0, 50.0),
         ];
-        assert_eq!(settle(&mut outcomes), Some(2));
+        let best = Best {
+            place: 2,
+            widest: 3,
+        };
+        assert_eq!(settle(&mut outcomes), Some(best));
         let regret = outcomes[0].regret.unwrap();
         assert!((regret.p99 - 0.1).abs() < 1e-9, "{regret:?}");
         assert!(
@@ -139,7 +156,11 @@ mod tests {
             outcome("1", 10.0, 10.0, 50.0),
             outcome("4", 10.0, 10.0, 100.0),
         ];
-        assert_eq!(settle(&mut outcomes), Some(2));
+        let best = Best {
+            place: 2,
+            widest: 2,
+        };
+        assert_eq!(settle(&mut outcomes), Some(best));
         assert!((outcomes[0].regret.unwrap().worst() - 0.2).abs() < 1e-9);
     }
 }

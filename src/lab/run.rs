@@ -81,7 +81,7 @@ pub fn run(scenario: &Scenario, strategy: Strategy) -> Result<Outcome, RunError>
         }
     }
     let measured = merged.ok_or_else(|| ScenarioError::new("runs", "must be at least 1"))?;
-    Ok(measured.settle(scenario.runs))
+    Ok(measured.settle())
 }
 
 fn once(scenario: &Scenario, strategy: Strategy, seed: u64) -> Result<Measured, RunError> {

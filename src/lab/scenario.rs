@@ -111,7 +111,7 @@ pub struct Scenario {
     pub lose_at: Vec<Duration>,
     /// Where all chance begins. Default 1.
     pub seed: u64,
-    /// How many times it is run, each with a seed one higher, to be measured as one. Default 1.
+    /// How many times it is run, each with a seed one higher. Each figure is the median of theirs. Default 1.
     ///
     /// Where losses are rare, the slowest messages of one run are those of a handful of losses.
     pub runs: u32,

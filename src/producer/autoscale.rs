@@ -220,7 +220,10 @@ impl Autoscale {
         load.packets_lost = stats.path.lost_packets;
         load.congestion_events = stats.path.congestion_events;
         self.core.gauges.answers().fill(now, &mut load);
-        load.lane_window = self.core.config.scaler.stream_window;
+        // A lane that has room for less than half a chunk takes none.
+        let window = self.core.config.scaler.stream_window;
+        let least = self.core.least_room().min(window / 2);
+        load.lane_window = window - least;
         // The peer's limit shows when it is met: the pool then says so, and tries again after a while.
         load.peer_streams_left = match self.road.pool().status().limit {
             Some(_) => 0,

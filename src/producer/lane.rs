@@ -43,6 +43,9 @@ const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
 const SEGMENT: usize = 8 * 1024;
 /// The most frames of one write.
 const FRAMES: usize = 8;
+/// What is new waits behind all else: probes, questions, and what is sent again, which have quinn's default of 0.
+const NEW: i32 = -1;
+const SENT_BEFORE: i32 = 0;
 
 pub(crate) struct Lane {
     core: Arc<Core>,
@@ -198,7 +201,12 @@ impl Lane {
             let mut chunks = self.next_frames();
             if !chunks.is_empty() {
                 let _turn = self.road.turn(link).await;
-                if writer.write_all_chunks(&mut chunks).await.is_err() {
+                // A stream takes its place in quinn's line with the priority of that moment, and again with each packet
+                // that is lost. A lost one that had to wait behind two windows of new messages would be as late as they.
+                let _ = writer.set_priority(NEW);
+                let written = writer.write_all_chunks(&mut chunks).await;
+                let _ = writer.set_priority(SENT_BEFORE);
+                if written.is_err() {
                     return End::Broken("the stream takes no more");
                 }
                 continue;

@@ -28,6 +28,9 @@ use crate::config::ConfigError;
 /// The part of the congestion window from which on it counts as full. The last tenth comes and goes with
 /// each acknowledgement.
 const FULL: f64 = 0.9;
+/// Rounds for which the path must fill the lanes before one is opened ahead of a backlog: a moment of it is no load that
+/// grows.
+const AHEAD: u32 = 4;
 /// The shortest time that anything waits for: timers are not finer.
 const LEAST: Duration = Duration::from_millis(1);
 /// How often to look while answers are due and nothing is queued: losses are counted, and a hundred looks a
@@ -51,6 +54,8 @@ pub struct Adaptive {
     trials: Trials,
     /// When the congestion window was last seen full.
     full_at: Option<Instant>,
+    /// Since when the path has filled the lanes at every look.
+    path_full_since: Option<Instant>,
     /// Lanes at the last look: what has been added since is wanted.
     seen: usize,
     last_open: Option<Instant>,
@@ -91,6 +96,7 @@ impl Adaptive {
             trials: Trials::new(&config),
             config,
             full_at: None,
+            path_full_since: None,
             seen: 0,
             last_open: None,
             last_retire: None,
@@ -100,7 +106,8 @@ impl Adaptive {
 
     /// Reads every meter; the verdict is that of the trial.
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
-        self.loss.on_look(now, load, self.is_full(now, load));
+        let waits_for_window = self.is_full(now, load) && is_waiting(load);
+        self.loss.on_look(now, load, waits_for_window);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
@@ -109,8 +116,12 @@ impl Adaptive {
         if streams <= self.config.min_streams {
             self.need.forget_lane_rate();
         }
-        self.need.on_look(now, load);
-        let pressed = load.opening > 0 || self.trials.is_running() || self.is_deep(load);
+        // What waits for the congestion window does not wait for a lane.
+        let full = self.is_full(now, load);
+        self.need.on_look(now, load, full);
+        self.need.hold(now, used_by_path(load).min(load.streams()));
+        let waits_for_lanes = self.is_deep(load) && !full;
+        let pressed = load.opening > 0 || self.trials.is_running() || waits_for_lanes;
         let grown = streams > std::mem::replace(&mut self.seen, streams);
         let held = if pressed || grown {
             streams
@@ -134,7 +145,8 @@ impl Adaptive {
         if let Verdict::NoGain { lanes } = verdict {
             let kept = lanes
                 .max(self.config.min_streams)
-                .max(self.against_loss(load));
+                .max(self.against_loss(load))
+                .max(used_by_path(load));
             return match streams.saturating_sub(kept) {
                 0 => (Action::Hold, self.no_gain(now, Reason::Ceiling)),
                 spare => (Action::retire(spare), self.no_gain(now, Reason::NoGain)),
@@ -144,6 +156,7 @@ impl Adaptive {
             Ok(wish) => self.grant(now, load, &wish),
             Err(reason) => match self.spare(now, load) {
                 0 => (Action::Hold, reason),
+                spare if reason == Reason::PipeFull => (Action::retire(spare), reason),
                 spare => (Action::retire(spare), Reason::Idle),
             },
         }
@@ -184,28 +197,40 @@ impl Adaptive {
         }
         let late = self.buried.is_late();
         if !(waits && (late || self.is_deep(load))) {
-            return Err(Reason::BelowThreshold);
-        }
-        if full {
-            let lanes = foreseen(load);
-            return match lanes > streams {
+            // One lane ahead of a load that grows: a backlog would be there before it.
+            let long = load.round().saturating_mul(AHEAD);
+            let grows = self
+                .path_full_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= long);
+            return match !full && grows {
                 true => Ok(Wish {
+                    lanes: streams.saturating_add(1),
+                    reason: Reason::Backlog,
+                    trial: None,
+                }),
+                false => Err(Reason::BelowThreshold),
+            };
+        }
+        // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
+        let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
+        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        if full || is_path_full(load) {
+            let lanes = foreseen(load).min(streams.saturating_add(more));
+            if lanes > streams {
+                return Ok(Wish {
                     lanes,
                     reason: Reason::Backlog,
                     trial: Some(Pace::Foreseen),
-                }),
-                false => Err(Reason::PipeFull),
-            };
+                });
+            }
+        }
+        if full {
+            return Err(Reason::PipeFull);
         }
         if !are_lanes_full(load) {
             return Err(Reason::SpareCapacity);
         }
-        // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
-        let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
-        let more = match usize::try_from(more) {
-            Ok(more) if !late => more,
-            _ => streams,
-        };
+        let more = if late { streams } else { more };
         Ok(Wish {
             lanes: streams.saturating_add(more).min(room(load)),
             reason: Reason::Backlog,
@@ -220,7 +245,7 @@ impl Adaptive {
         if streams >= most {
             return (Action::Hold, Reason::MaxStreams);
         }
-        if wish.trial.is_some()
+        if wish.trial == Some(Pace::Stepwise)
             && let Some(ceiling) = self.trials.ceiling(now)
         {
             most = most.min(ceiling.lanes);
@@ -231,7 +256,7 @@ impl Adaptive {
         if load.peer_streams_left == 0 {
             return (Action::Hold, Reason::PeerLimit);
         }
-        let waits = self.trials.is_running() && wish.trial != Some(Pace::Foreseen);
+        let waits = self.trials.is_running() && wish.trial == Some(Pace::Stepwise);
         if load.opening > 0 || waits {
             return (Action::Hold, Reason::Cooldown);
         }
@@ -331,6 +356,10 @@ impl ScalePolicy for Adaptive {
         if is_pipe_full(load) {
             self.full_at = Some(now);
         }
+        self.path_full_since = match is_path_full(load) {
+            true => self.path_full_since.or(Some(now)),
+            false => None,
+        };
         let load = &self.buried.uncover(now, load, self.is_full(now, load));
         let verdict = self.look(now, load);
         let (action, reason) = self.act(now, load, verdict);
@@ -368,17 +397,51 @@ fn are_lanes_full(load: &Load) -> bool {
         && (load.lanes_busy >= load.lanes || load.in_flight_bytes as f64 >= windows as f64 * FULL)
 }
 
-/// The lanes that a congestion window wants in a round trip, if it has never met congestion: it doubles each round trip,
-/// and a lane takes one to open.
+/// The lanes that a congestion window that is full and has never met congestion wants in a round trip: it doubles each round
+/// trip, and a lane takes one to open. Not where the broker is what holds them, or something queues on the way.
 fn foreseen(load: &Load) -> usize {
-    if load.congestion_events > 0 {
+    let held = load.broker_hold.unwrap_or_default();
+    if load.congestion_events > 0 || !is_in_network(load, held) || is_queue_standing(load) {
         return 0;
     }
-    let lanes = load
-        .cwnd
-        .saturating_mul(2)
-        .div_ceil(load.lane_window.max(1));
+    let next = load.bytes_in_flight.saturating_mul(2);
+    let lanes = next.div_ceil(load.lane_window.max(1));
     usize::try_from(lanes).unwrap_or(usize::MAX)
+}
+
+/// The lane windows that the path alone holds: that these are needed is no question for a trial. What lies at the broker,
+/// or in a queue on the way, is none of the path's.
+fn windows_of_path(load: &Load) -> f64 {
+    let held = load
+        .ack_mean
+        .unwrap_or(Duration::MAX)
+        .saturating_sub(load.rtt);
+    if !is_in_network(load, held) {
+        return 0.0;
+    }
+    let clear = load.min_rtt.as_secs_f64() / load.rtt.max(load.min_rtt).as_secs_f64().max(1e-6);
+    load.in_flight_bytes as f64 * clear / load.lane_window.max(1) as f64
+}
+
+/// The lanes that the path makes use of, with a tenth of each to spare.
+fn used_by_path(load: &Load) -> usize {
+    whole((windows_of_path(load) / FULL).ceil())
+}
+
+/// The path holds nearly all that the lanes may have unanswered: with a little more to send, they would be what holds it
+/// back.
+fn is_path_full(load: &Load) -> bool {
+    load.lanes > 0 && used_by_path(load) > load.lanes
+}
+
+/// What is unanswered is in the network: it is `held` elsewhere for little of the time, and is not there now.
+fn is_in_network(load: &Load, held: Duration) -> bool {
+    held <= (load.rtt / 4).max(LEAST) && load.bytes_in_flight >= load.in_flight_bytes / 2
+}
+
+/// Round trips take longer than they could: something queues on the way (as HyStart++ asks, RFC 9406).
+fn is_queue_standing(load: &Load) -> bool {
+    load.rtt > load.min_rtt + (load.min_rtt / 8).max(LEAST)
 }
 
 /// The lanes that would fill the congestion window, if each new one put as much into the network as those

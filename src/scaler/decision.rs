@@ -80,7 +80,8 @@ impl Action {
 pub enum Reason {
     /// Opened: fewer lanes than the least that is kept.
     Minimum,
-    /// Opened: messages wait, every lane is full, and the network could carry more.
+    /// Opened: messages wait, every lane is full, and the network could carry more; or will, as the path fills the lanes
+    /// and the load grows.
     Backlog,
     /// Opened: packets are lost, and with more lanes each loss stalls fewer messages.
     Loss,
@@ -97,7 +98,8 @@ pub enum Reason {
     BelowThreshold,
     /// Held: messages wait, though not every lane is full. A lane is not what is missing.
     SpareCapacity,
-    /// Held: the congestion window is full, and all lanes share it.
+    /// Held: the congestion window is full, and all lanes share it. Retired: it has been for an idle timeout, and does not
+    /// fill as many.
     PipeFull,
     /// Held: the peer permits no further stream.
     PeerLimit,

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 /// (`acked_bytes`, `packets_sent`, `packets_lost`, `congestion_events`) are totals, so that a policy can
 /// measure any stretch of time it likes; a packet total that has become smaller means a new connection.
 ///
-/// [`Adaptive`](super::Adaptive) does without `lanes_idle`, `ack_p99`, `min_rtt` and `congestion_events`; they
-/// are here for other policies.
+/// [`Adaptive`](super::Adaptive) does without `lanes_idle` and `ack_p99`; they are here for other policies.
 ///
 /// A policy's own test starts from the default, in which nothing is queued, open or measured:
 ///
@@ -45,7 +44,7 @@ pub struct Load {
     pub in_flight_messages: usize,
     /// Their bytes.
     pub in_flight_bytes: u64,
-    /// Bytes that one lane may have unanswered.
+    /// Bytes that one lane may have unanswered before it takes nothing more.
     pub lane_window: u64,
     /// How many more streams the peer permits at this moment.
     pub peer_streams_left: usize,

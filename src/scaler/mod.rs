@@ -25,7 +25,7 @@
 //! order, and the first that does not hold is the reason given:
 //!
 //! ```text
-//! BelowThreshold  queued >= backlog_threshold · n messages, or stream_window · n bytes, or something is buried
+//! BelowThreshold  queued >= backlog_threshold · n messages, or n windows of bytes, or something is buried
 //!                 and the queue would last, or its head has waited, longer than max(rtt, 1 ms)
 //! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send
 //! SpareCapacity   every lane is full: window, stall, late answers or flow control
@@ -44,24 +44,32 @@
 //! broker's own hold, Little's law puts a share of `1 − T₀/T` of all that is in flight there. It counts as queued once
 //! `T > 2·T₀` on every lane for four rounds while the network has room.
 //!
-//! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
-//! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 cwnd / window⌉`,
-//! without waiting for each other's verdict, until the connection first meets congestion; one trial judges all of
-//! them.
+//! **What the path holds needs no trial.** Bytes that are in the network for nearly all the time to their answer are there
+//! because the path is long, and more of them need more windows. That is seen before there is a backlog: once the path has
+//! filled nine tenths of the windows for four rounds, one lane is opened ahead of a load that grows. Where a trial finds no
+//! gain, and when lanes are retired, as many stay as the path fills, with a tenth to spare. What a queue on the way
+//! holds does not count: of the bytes in flight, the share `least rtt / rtt`.
 //!
-//! **Loss** opens lanes without a backlog, as there is no rate to be gained but time. With `W` packets a
-//! round trip of which a share `p` is lost, `S` lanes leave a share of about `p·(1 + W/S)` late:
+//! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
+//! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 · in flight / window⌉`,
+//! without waiting for each other's verdict, until the connection first meets congestion or round trips grow longer by an
+//! eighth (as in HyStart++, RFC 9406); one trial judges all of them.
+//!
+//! **Loss** opens lanes without a backlog, as there is no rate to be gained but time. With `W` packets that are sent until
+//! a lost one is known to be lost, of which a share `p` is lost, `S` lanes leave a share of about `p·(1 + W/S)` late:
 //!
 //! ```text
-//! S = W · p / max(ε − p, p)      ε = 1 %; p: the loss event rate of RFC 5348 §5.4
+//! S = W · min(1, 4p / (ε − p))      rounded up to a power of two;  ε = 1 %; p: the loss event rate of RFC 5348 §5.4
 //! ```
 //!
-//! Below `p = ε/2` that keeps the 99th percentile clear of losses; from there on every packet of a round trip
-//! has its own lane, which is the physical floor: a lost packet delays itself. What is lost while the congestion window is
-//! full does not count: it may be the window's own doing, and messages that wait for the window do not wait for a
-//! stalled lane. Measured in simulation at 100
-//! Mbit/s, 50 ms, 1 % loss and half the link's rate (`W` = 260): 90th percentile 78 ms with one stream, 71
-//! with 8, 27 with 64, 27 with a stream for every message. A pipe that is full while messages wait vetoes loss too.
+//! With a packet a lane a lost packet delays itself and nobody else, which is the physical floor. Below `p = ε/5` fewer lanes
+//! keep the 99th percentile clear of losses: only a quarter of what may be late there is late for another's loss. The first
+//! loss is worth 8 lanes at most, the second 64: a queue that overflows once says little about `p`.
+//!
+//! What is sent while messages wait for the congestion window does not count, lost or not, and nothing is opened for losses
+//! then: these messages do not wait for a stalled lane. Where the window is full for moments and carries the load all the
+//! same, lanes help, and losses count. Measured in simulation at 100 Mbit/s, 50 ms, 1 % loss and half the link's rate
+//! (`W` = 260): 90th percentile 78 ms with one stream, 71 with 8, 27 with 64, 27 with a stream for every message.
 //!
 //! **A trial** follows every opening for a backlog. Answers speak for the lanes of a round ago, a round being
 //! the round trip and the broker's hold. So the rate before is measured while the new lanes open, and the rate
@@ -75,10 +83,14 @@
 //! ```text
 //! need = max( ⌈(in flight + queued) / window⌉     Little's law where windows are the limit
 //!           , ⌈rate of answers / 0.95 c⌉          and where streams are: c is what one full lane brought
+//!           , ⌈held by the path / 0.9 window⌉
 //!           , S                                   losses, while anything is on its way
 //!           , n while pressed )                   backlog, opening or trial
 //! peak of need < n  ⇒  Retire(n − peak), newest first, at most four times an idle timeout
 //! ```
+//!
+//! What waits for a full congestion window presses nobody: where that is the limit for an idle timeout, the lanes that it
+//! does not fill are given back (`PipeFull`), however long the queue.
 //!
 //! After a burst all that is left over goes at once, an idle timeout after it was last needed. `c` is believed
 //! for four idle timeouts and then tested by giving up a lane at a time; each time that was wrong, it is
@@ -93,7 +105,8 @@
 //! - from an opening on, no retirement and opening again within one `idle_timeout`; hence at most
 //!   `max_streams` lanes opened in any `idle_timeout`, retreats included. Lanes of the minimum that died are
 //!   replaced regardless;
-//! - no lane is retired as idle while messages press; only a trial without gain may do that;
+//! - no lane is retired as idle while messages press; only a trial without gain may do that, or a window that was full for
+//!   an idle timeout;
 //! - the same looks get the same decisions.
 //!
 //! In models whose best number is known (`model/answers.rs`, `model/courses.rs`): a stream-serial broker gets `λ·W` lanes within
@@ -117,9 +130,14 @@
 //! |---|---|---|
 //! | late answers | twice a round, for 4 rounds | a lost packet delays those behind it by one or two |
 //! | full window | 0.9 cwnd, or less than a packet left | the last tenth comes and goes with each acknowledgement |
+//! | path | nine tenths of the windows, for 4 rounds; held elsewhere for rtt/4 at most | answers take that much longer by themselves; a moment is no load that grows |
 //! | late messages `ε` | 1 % | the 99th percentile is what users look at; at 0.1 % hardly any link could be served |
-//! | loss intervals | 32, believed from the 4th loss on | off by 20 %, where RFC 5348's eight are off by 40 % |
-//! | loss steps | ×1.25 up, ×0.5 down | smaller ones are within the error of the estimate |
+//! | victims | a quarter of `ε − p` | with all of it, the 99th percentile would stand on the edge |
+//! | unevenness | 1.25 W | packets do not come evenly, and the next lane is not always free |
+//! | loss events | 4 round trips apart | a queue that overflows drops until the sender has heard of it and slowed down |
+//! | loss intervals | 32 | off by 20 %, where RFC 5348's eight are off by 40 % |
+//! | credit | 8 lanes, 64 from the second loss event on | one loss in `n` packets may be one in `4n`; on a slow link eight lanes are all it can use |
+//! | loss level | powers of two, falls to a quarter | smaller steps are within the error of the estimate |
 //! | loss memory | 3200 round trips, an idle timeout at least | rarer losses than one in 100 round trips are worth one lane |
 //! | least round | 5 ms | several answers and looks on a local network |
 //! | clear gain | half of the ideal | the error of one clump in two is less |

@@ -3,6 +3,7 @@
 mod controllers;
 mod file;
 mod json;
+mod regret;
 mod report;
 mod table;
 
@@ -102,7 +103,7 @@ pub(crate) struct Args {
     /// Where all chance begins [1]
     #[arg(long, env = "ANABRANCH_SEED", value_name = "NUMBER")]
     seed: Option<String>,
-    /// How many times each is run, with one seed after another, to be measured as one [1]
+    /// How many times each is run, with one seed after another: each figure is the median of theirs [1]
     #[arg(long, env = "ANABRANCH_RUNS", value_name = "NUMBER")]
     runs: Option<String>,
 
@@ -202,7 +203,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 output::line(TOUR)?;
             }
         }
-        (Output::Text, many) => output::line(table::of_many(many))?,
+        (Output::Text, many) => output::line(regret::table(many))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -95,13 +95,13 @@ impl Need {
     }
 
     /// Measures the need and adds it to the peak; never more than the lanes there are.
-    pub(super) fn on_look(&mut self, now: Instant, load: &Load) {
+    /// Where the pipe is full, what is queued waits for it and not for a lane.
+    pub(super) fn on_look(&mut self, now: Instant, load: &Load, pipe_full: bool) {
         let lanes = load.streams();
         self.measure_pace(now, load);
-        let used = load
-            .in_flight_bytes
-            .saturating_add(load.queued_bytes)
-            .div_ceil(load.lane_window.max(1));
+        let queued = if pipe_full { 0 } else { load.queued_bytes };
+        let work = load.in_flight_bytes.saturating_add(queued);
+        let used = work.div_ceil(load.lane_window.max(1));
         let used = usize::try_from(used).unwrap_or(usize::MAX);
         let carried = match (self.rate, self.lane_rate) {
             (Some(rate), Some(lane_rate)) => {
@@ -168,7 +168,7 @@ mod tests {
             let age = now - from;
             load.acked_bytes = (rate * age.as_secs_f64()) as u64;
             load.acked_at = Some(now);
-            need.on_look(now, &load);
+            need.on_look(now, &load, false);
         }
         need.peak(now)
     }

@@ -211,7 +211,7 @@ proptest! {
         for step in play(&scenes) {
             let fitting: &[Reason] = match step.decision.action {
                 Action::Open(_) => &[Minimum, Backlog, Loss],
-                Action::Retire(_) => &[Idle, NoGain, BrokerSlow, MaxStreams],
+                Action::Retire(_) => &[Idle, NoGain, BrokerSlow, MaxStreams, PipeFull],
                 Action::Hold => &[
                     Idle, BelowThreshold, SpareCapacity, PipeFull, BrokerSlow, PeerLimit, Ceiling, MaxStreams, Cooldown,
                 ],

@@ -18,6 +18,7 @@ fn pressed() -> Load {
         oldest_wait: 2 * RTT,
         peer_streams_left: 100,
         rtt: RTT,
+        min_rtt: RTT,
         cwnd: 1 << 24,
         congestion_events: 1,
         mtu: 1200,
@@ -101,6 +102,61 @@ fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_wan
         );
         now += RTT;
     }
+}
+
+/// Shows the same load at a look each round trip, and returns what was done about it and when.
+fn acts(policy: &mut Adaptive, load: &Load, looks: u32) -> Option<(u32, Action, Reason)> {
+    (0..looks).find_map(|look| {
+        let decision = policy.decide(origin() + RTT * look, load);
+        let acted = decision.action != Action::Hold;
+        acted.then_some((look, decision.action, decision.reason))
+    })
+}
+
+/// Nothing waits, and the path holds nine tenths of all windows.
+fn nearly_full() -> Load {
+    let mut load = pressed();
+    (load.queued_messages, load.queued_bytes) = (0, 0);
+    load.in_flight_messages = 200;
+    load.in_flight_bytes = 4 * WINDOW / 100 * 91;
+    load.bytes_in_flight = load.in_flight_bytes;
+    load.ack_mean = Some(RTT);
+    load
+}
+
+#[test]
+fn a_path_that_has_filled_the_lanes_for_four_rounds_gets_one_ahead_of_a_backlog() {
+    let acted = acts(&mut policy(), &nearly_full(), 50);
+    assert_eq!(acted, Some((4, Action::open(1), Reason::Backlog)));
+}
+
+#[test]
+fn what_the_broker_holds_or_a_queue_on_the_way_is_no_path_that_is_full() {
+    type Change = fn(&mut Load);
+    let changes: [Change; 4] = [
+        |l| l.ack_mean = Some(RTT + RTT / 3),
+        |l| l.bytes_in_flight /= 3,
+        |l| l.min_rtt = RTT / 10 * 9,
+        |l| l.in_flight_bytes = 4 * WINDOW / 100 * 89,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut load = nearly_full();
+        change(&mut load);
+        assert_eq!(acts(&mut policy(), &load, 50), None, "change {number}");
+    }
+}
+
+#[test]
+fn lanes_that_a_full_window_does_not_fill_are_given_back_after_an_idle_timeout_however_long_the_queue()
+ {
+    let mut load = pressed();
+    load.lanes = 8;
+    load.in_flight_bytes = 3 * WINDOW;
+    load.cwnd = 2 * WINDOW;
+    load.bytes_in_flight = load.cwnd;
+    let (look, action, reason) = acts(&mut policy(), &load, 500).unwrap();
+    assert_eq!((action, reason), (Action::retire(5), Reason::PipeFull));
+    assert!(RTT * look >= IDLE, "{look} looks");
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) struct Comparison<'a> {
     floor_ms: f64,
     floor_quantiles_ms: Quantiles,
     best_static: Option<&'a str>,
+    widest_best: Option<&'a str>,
     strategies: Vec<Strategy<'a>>,
 }
 
@@ -66,14 +67,13 @@ impl<'a> Comparison<'a> {
         comparison: &'a lab::Comparison,
         trace: impl Fn(&'a Outcome) -> Option<Trace<'a>>,
     ) -> Self {
-        let best = comparison
-            .best_static
-            .map(|place| &comparison.outcomes[place]);
+        let name = |place: Option<usize>| Some(comparison.outcomes[place?].name.as_str());
         Self {
             scenario: &comparison.scenario,
             floor_ms: comparison.floor.p50,
             floor_quantiles_ms: comparison.floor,
-            best_static: best.map(|outcome| outcome.name.as_str()),
+            best_static: name(comparison.best_static),
+            widest_best: name(comparison.widest_best),
             strategies: comparison
                 .outcomes
                 .iter()
