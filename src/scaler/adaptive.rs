@@ -142,11 +142,10 @@ impl Adaptive {
             let spare = streams - self.config.max_streams;
             return (Action::retire(spare), Reason::MaxStreams);
         }
-        if let Verdict::NoGain { lanes } = verdict {
-            let kept = lanes
+        if let Some(helpful) = helpful(verdict, load) {
+            let kept = helpful
                 .max(self.config.min_streams)
-                .max(self.against_loss(load))
-                .max(used_by_path(load));
+                .max(self.against_loss(load));
             return match streams.saturating_sub(kept) {
                 0 => (Action::Hold, self.no_gain(now, Reason::Ceiling)),
                 spare => (Action::retire(spare), self.no_gain(now, Reason::NoGain)),
@@ -395,6 +394,17 @@ fn are_lanes_full(load: &Load) -> bool {
     let windows = load.lane_window.saturating_mul(load.lanes as u64);
     load.lanes > 0
         && (load.lanes_busy >= load.lanes || load.in_flight_bytes as f64 >= windows as f64 * FULL)
+}
+
+/// The lanes that a trial leaves, where these may be fewer than there are: those before it, and what the path uses. Of
+/// lanes that were foreseen all helped together; what the path does not use was foreseen wrongly.
+fn helpful(verdict: Verdict, load: &Load) -> Option<usize> {
+    let used = used_by_path(load);
+    match verdict {
+        Verdict::NoGain { lanes } => Some(lanes.max(used)),
+        Verdict::Gain { widened: true, .. } if used > 0 && used < load.lanes => Some(used),
+        _ => None,
+    }
 }
 
 /// The lanes that a congestion window that is full and has never met congestion wants in a round trip: it doubles each round

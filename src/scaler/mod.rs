@@ -53,7 +53,7 @@
 //! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
 //! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 · in flight / window⌉`,
 //! without waiting for each other's verdict, until the connection first meets congestion or round trips grow longer by an
-//! eighth (as in HyStart++, RFC 9406); one trial judges all of them.
+//! eighth (as in HyStart++, RFC 9406); one trial judges all of them, and leaves those that the path fills.
 //!
 //! **Loss** opens lanes without a backlog, as there is no rate to be gained but time. With `W` packets that are sent until
 //! a lost one is known to be lost, of which a share `p` is lost, `S` lanes leave a share of about `p·(1 + W/S)` late:

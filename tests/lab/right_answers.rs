@@ -227,8 +227,9 @@ fn a_fat_pipe_gets_as_many_lanes_as_windows_fit_into_it() {
         "{}",
         outcome.throughput_mbit
     );
+    // 957 Mbit/s for 100 ms are 11.4 windows. A tenth of each is spare, and the queue of the start not yet gone.
     assert!(
-        (11..=13).contains(&outcome.lanes.last),
+        (11..=15).contains(&outcome.lanes.last),
         "{:?}",
         outcome.lanes
     );

@@ -49,6 +49,8 @@ pub(super) enum Verdict {
         lane_rate: f64,
         /// Beyond doubt: not to be taken back when the next step brings nothing.
         proven: bool,
+        /// More lanes followed before the first were judged: together they helped, and the last may not have.
+        widened: bool,
     },
     /// They did not: back to so many.
     NoGain {
@@ -265,6 +267,7 @@ impl Trial {
         let gain = |proven| Verdict::Gain {
             lane_rate: self.lane_rate(load),
             proven,
+            widened: self.widened,
         };
         let Some((before, time_before)) = self.rate_before(load) else {
             return if is_over { gain(false) } else { Verdict::Open };
