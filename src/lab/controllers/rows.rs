@@ -65,17 +65,20 @@ impl Row {
         Self::Sweep,
     ];
 
-    /// Plays it with this controller. The same every time.
+    /// Plays it with this controller. The same every time with the same seed.
     ///
     /// # Panics
     /// In a thread that runs a tokio runtime.
     #[must_use]
-    pub fn play(self, controller: Controller, length: Length) -> Vec<Figure> {
+    pub fn play(self, controller: Controller, length: Length, seed: u64) -> Vec<Figure> {
         let seconds = |full, short| match length {
             Length::Full => S * full,
             Length::Short => S * short,
         };
-        let bench = Bench(congestion(controller));
+        let bench = Bench {
+            congestion: congestion(controller),
+            seed,
+        };
         match self {
             Self::OnePercent => {
                 let delivery = bench.offered(Link::usual().loss(0.01), 0.5, seconds(20, 6));
@@ -158,7 +161,10 @@ impl fmt::Display for Row {
 }
 
 /// One controller, to be tried.
-struct Bench(Congestion);
+struct Bench {
+    congestion: Congestion,
+    seed: u64,
+}
 
 impl Bench {
     fn trial(
@@ -169,8 +175,9 @@ impl Bench {
         load: Option<Rate>,
     ) -> Trial {
         let mut trial = link.trial(duration);
+        trial.seed = self.seed;
         let flow = |start: &Duration| Flow {
-            congestion: self.0.clone(),
+            congestion: self.congestion.clone(),
             start: *start,
             load,
         };
@@ -204,7 +211,11 @@ impl Bench {
         let link = Link::usual();
         let record = self.one(link, duration, Some(0.9));
         let all = Duration::ZERO..duration;
-        let cubic = Self(Congestion::Cubic).one(link, duration, Some(0.9));
+        let cubic = Self {
+            congestion: Congestion::Cubic,
+            seed: self.seed,
+        };
+        let cubic = cubic.one(link, duration, Some(0.9));
         // A window that is never too small delivers everything after half a round trip and its own sending.
         let ideal = 25.2;
         let delivery = record.delivery(&(duration / 4..duration - S));
