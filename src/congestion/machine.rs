@@ -38,6 +38,8 @@ const OLD: Duration = Duration::from_secs(10);
 /// What is left of the window after a congestion mark: less is given up than for a loss, because queues that mark are
 /// short (RFC 8511).
 const MARKED: f64 = 0.8;
+/// How much faster than a window a round trip quinn's pacer is.
+const PACED: f64 = 1.25;
 /// How much of a window must be in flight for a round to say something about it.
 const USED: f64 = 0.75;
 
@@ -65,6 +67,8 @@ pub(super) struct Machine {
     /// When the present round began, and the most that was in flight in it.
     round: Instant,
     used: f64,
+    /// The round trip as quinn's pacer knows it.
+    smoothed: Duration,
     /// The latest rate delivered, in packets a second, and the greatest of this round and of the two before.
     rate: f64,
     rates: [f64; 3],
@@ -78,6 +82,8 @@ pub(super) struct Machine {
     claims: u32,
     /// Rounds until a queue that is too long may be tried again by draining.
     patience: u32,
+    /// A drained pipe has shown that there is a neighbour.
+    proven: bool,
     /// The longest queue beside a neighbour.
     longest: Duration,
     /// The standing round trip, what was in flight, and the least round trip at the end of the last two rounds.
@@ -101,6 +107,7 @@ impl Machine {
             excesses: 0,
             round: now,
             used: 0.0,
+            smoothed: Duration::ZERO,
             rate: 0.0,
             rates: [0.0; 3],
             short: 0,
@@ -109,6 +116,7 @@ impl Machine {
             plateau: 0,
             patience: 0,
             claims: beside::CLAIMS,
+            proven: false,
             longest: Duration::ZERO,
             past: [None; 2],
             answered: None,
@@ -117,7 +125,21 @@ impl Machine {
     }
 
     pub(super) fn window(&self) -> f64 {
-        self.window * self.mtu
+        self.window * self.mtu * self.behind()
+    }
+
+    /// How far quinn's pacer is behind: it goes by the smoothed round trip, which is still that of the queue when the
+    /// queue has just been drained. For as long as that lasts it must be shown a greater window for the same rate, and
+    /// it is the rate that holds what is in flight.
+    fn behind(&self) -> f64 {
+        let standing = self.delay.standing().map(|(rtt, _)| rtt);
+        let rtt = match &self.state {
+            State::Braking(braking) if braking.drained.is_some() => self.delay.least(),
+            State::Cruise if self.patience > 0 => standing.or(self.delay.least()),
+            _ => None,
+        };
+        let behind = |rtt: Duration| self.smoothed.as_secs_f64() / (PACED * rtt.as_secs_f64());
+        rtt.map_or(1.0, |rtt| behind(rtt).max(1.0))
     }
 
     pub(super) fn initial_window(&self) -> f64 {
@@ -126,11 +148,11 @@ impl Machine {
 
     /// The rate at which such a window is sent, in bytes a second; `None` before a round trip is known.
     pub(super) fn rate(&self) -> Option<f64> {
-        Some(self.window() / self.delay.latest()?.as_secs_f64())
+        Some(self.window * self.mtu / self.delay.latest()?.as_secs_f64())
     }
 
     pub(super) fn on_mtu(&mut self, mtu: u16) {
-        let bytes = self.window();
+        let bytes = self.window * self.mtu;
         self.mtu = f64::from(mtu);
         self.window = (bytes / self.mtu).max(LEAST);
     }
@@ -144,13 +166,21 @@ impl Machine {
         self.used = self.used.max(self.packets(self.deliveries.in_flight()));
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        smoothed: Duration,
+    ) {
+        self.smoothed = smoothed;
         let packets = self.packets(bytes);
         let wanted = !app_limited && self.packets(self.deliveries.in_flight()) >= self.window / 2.0;
         self.deliveries.on_ack(sent, bytes);
         self.losses.on_ack(sent, packets);
         let rtt = self.delay.latest().unwrap_or_default();
-        let gain = if self.short > 2 { 0.5 } else { 0.25 };
+        let gain = 0.5;
         let grown = self.below_ceiling(self.window + gain * packets);
         match &mut self.state {
             State::StartUp if wanted => self.window += packets,

@@ -6,7 +6,7 @@ use anabranch::lab::{
 };
 
 fn holds(row: Row) {
-    let figures = row.play(Controller::Thalweg, Length::Short);
+    let figures = row.play(Controller::Thalweg, Length::Short, 1);
     for figure in &figures {
         assert!(figure.holds(), "{row}: {figure:?} in {figures:?}");
     }
@@ -25,7 +25,7 @@ fn five_percent_of_losses_are_carried() {
 #[test]
 fn losses_do_not_slow_a_greedy_flow_down() {
     holds(Row::Greedy);
-    let cubic = Row::Greedy.play(Controller::Cubic, Length::Short);
+    let cubic = Row::Greedy.play(Controller::Cubic, Length::Short, 1);
     assert!(!cubic[2].holds(), "{cubic:?}");
 }
 

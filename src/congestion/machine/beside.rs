@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use super::{Braking, Duration, Machine, Neighbour, OLD, STALE, State};
+use super::{Braking, Duration, Machine, Neighbour, OLD, STALE, State, cruise::PATIENCE};
 
 /// The share of the link that may be claimed before growing as the neighbour does: no more than beside two of them would
 /// be fair.
@@ -54,7 +54,8 @@ impl Machine {
         let window = self.window * (CLAIM / share).clamp(1.0, LEAP);
         self.window = window;
         self.longest = before.saturating_sub(least);
-        self.refreshed = now;
+        self.proven = false;
+        self.patience = PATIENCE;
         self.state = State::Beside(Neighbour::new(now, window));
         true
     }
@@ -78,9 +79,11 @@ impl Machine {
         };
         let least = self.delay.least().unwrap_or_default();
         let every = if self.claims > 0 { STALE.0 } else { OLD };
-        if now.saturating_duration_since(self.refreshed) > every.max(least * STALE.1)
-            && let State::Beside(neighbour) = &self.state
-        {
+        let due = match self.proven {
+            true => now.saturating_duration_since(self.refreshed) > every.max(least * STALE.1),
+            false => self.patience == 0,
+        };
+        if due && let State::Beside(neighbour) = &self.state {
             let neighbour = neighbour.clone();
             self.brake(now, rtt, Some(neighbour));
         }

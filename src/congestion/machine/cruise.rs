@@ -17,7 +17,7 @@ const FEWEST: f64 = 2.0;
 /// No queue is meant to be shorter than this: clocks, wake-ups and clumps make that much by themselves.
 const SHORTEST: Duration = Duration::from_micros(400);
 /// Rounds after a change of state in which the queue is not judged: it still is that of before.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 /// Growth of the rate below which it has stopped to follow the window, and for how many rounds (BBR's start-up).
 const GROWTH: (f64, u32) = (1.25, 3);
 /// A path that loses more than this by itself has its ambient share measured anew now and then.
