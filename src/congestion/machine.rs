@@ -38,6 +38,7 @@ const OLD: Duration = Duration::from_secs(10);
 /// What is left of the window after a congestion mark: less is given up than for a loss, because queues that mark are
 /// short (RFC 8511).
 const MARKED: f64 = 0.8;
+const GAIN: f64 = 0.3;
 /// How much faster than a window a round trip quinn's pacer is.
 const PACED: f64 = 1.25;
 /// How much of a window must be in flight for a round to say something about it.
@@ -72,8 +73,11 @@ pub(super) struct Machine {
     /// The latest rate delivered, in packets a second, and the greatest of this round and of the two before.
     rate: f64,
     rates: [f64; 3],
-    /// Rounds in which the queue was shorter than it is meant to be; and longer than it can be.
-    short: u32,
+    /// The longest queue that stood in this round.
+    queued: Duration,
+    /// Rounds in which it was shorter than it is meant to be, all the time.
+    room: u32,
+    /// Rounds in which it was longer than it can be.
     long: u32,
     /// The greatest rate of start-up, and rounds since it grew.
     best: f64,
@@ -110,7 +114,8 @@ impl Machine {
             smoothed: Duration::ZERO,
             rate: 0.0,
             rates: [0.0; 3],
-            short: 0,
+            queued: Duration::ZERO,
+            room: 0,
             long: 0,
             best: 0.0,
             plateau: 0,
@@ -180,11 +185,11 @@ impl Machine {
         self.deliveries.on_ack(sent, bytes);
         self.losses.on_ack(sent, packets);
         let rtt = self.delay.latest().unwrap_or_default();
-        let gain = 0.5;
+        let gain = GAIN * f64::from(self.room.min(3));
         let grown = self.below_ceiling(self.window + gain * packets);
         match &mut self.state {
             State::StartUp if wanted => self.window += packets,
-            State::Cruise if wanted && self.short > 1 => self.window = grown,
+            State::Cruise if wanted && self.room > 0 => self.window = grown,
             State::Beside(neighbour) if wanted => {
                 neighbour.on_ack(now, packets, rtt);
                 self.window = neighbour.window();
@@ -276,6 +281,7 @@ impl Machine {
         let in_flight = self.packets(self.deliveries.in_flight());
         let used = std::mem::replace(&mut self.used, in_flight);
         let greedy = !app_limited && used >= USED * self.window;
+        let queued = std::mem::take(&mut self.queued);
         self.patience = self.patience.saturating_sub(1);
         let greatest = self.rates.into_iter().fold(0.0, f64::max);
         self.rates = [0.0, self.rates[0], self.rates[1]];
@@ -299,9 +305,9 @@ impl Machine {
         }
         match &self.state {
             State::StartUp => self.on_start_up_round(now, sample, app_limited),
-            State::Cruise if greedy => self.on_cruise_round(now),
+            State::Cruise if greedy => self.on_cruise_round(now, queued),
             State::Cruise => {
-                self.short = 0;
+                self.room = 0;
                 self.long = 0;
             }
             State::Beside(_) => self.on_beside_round(now),
@@ -332,7 +338,7 @@ impl Machine {
         self.plateau = 0;
         self.rate = 0.0;
         self.rates = [0.0; 3];
-        self.short = 0;
+        self.room = 0;
         self.long = 0;
     }
 }

@@ -43,3 +43,33 @@ fn a_policer_is_not_overrun() {
 fn four_of_a_kind_come_to_equal_shares() {
     holds(Row::Four);
 }
+
+#[test]
+fn nine_tenths_of_the_link_arrive_without_a_queue() {
+    holds(Row::Ninety);
+}
+
+#[test]
+fn a_rate_that_falls_to_a_tenth_is_followed_within_ten_round_trips_and_back() {
+    holds(Row::RateFalls);
+}
+
+#[test]
+fn a_round_trip_that_rises_is_believed_and_one_that_falls_too() {
+    holds(Row::RttRises);
+}
+
+#[test]
+fn a_shallow_queue_is_not_overrun() {
+    holds(Row::Shallow);
+}
+
+#[test]
+fn beside_cubic_each_has_a_third_at_least() {
+    holds(Row::BesideCubic);
+}
+
+#[test]
+fn long_and_slow_paths_are_filled_too() {
+    holds(Row::Sweep);
+}

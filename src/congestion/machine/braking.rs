@@ -73,7 +73,7 @@ impl Machine {
         });
         self.window = target;
         self.refreshed = now;
-        self.short = 0;
+        self.room = 0;
         self.long = 0;
     }
 
