@@ -38,6 +38,8 @@ const OLD: Duration = Duration::from_secs(10);
 /// What is left of the window after a congestion mark: less is given up than for a loss, because queues that mark are
 /// short (RFC 8511).
 const MARKED: f64 = 0.8;
+/// By which part of itself a window grows in a round that follows on one with room; and two and three times that after
+/// two and three such rounds, nearly as fast as start-up: a window that is almost right is not doubled.
 const GAIN: f64 = 0.3;
 /// How much faster than a window a round trip quinn's pacer is.
 const PACED: f64 = 1.25;

@@ -1,8 +1,9 @@
 //! Pure: beside a neighbour who fills the queue until it overflows (CUBIC, Reno).
 //!
 //! Who keeps the queue short there gets nothing, so for as long as he is there the window grows and shrinks by
-//! [his law](super::super::neighbour). That he is there shows in a queue that stays when ours is drained, or in one that
-//! becomes much shorter without us: he has lost a packet and given up three tenths of his window.
+//! [his law](super::super::neighbour). That he is there shows when ours is [drained](super::braking), and in a queue that
+//! becomes much shorter without us: he has lost a packet and given up three tenths of his window. The path may have
+//! become shorter instead, so three rounds later a drain must prove it.
 //!
 //! A late comer has far less than the others, and CUBIC would overrun the queue to take its part. Here up to a third of
 //! the link may be claimed at once, three times at most, and the rest is grown into.
