@@ -81,8 +81,8 @@ impl Row {
         };
         let bench = Bench { controller, seed };
         match self {
-            Self::OnePercent => bench.one_percent(seconds(20, 2)),
-            Self::FivePercent => bench.five_percent(seconds(20, 2)),
+            Self::OnePercent => bench.one_percent(seconds(20, 5)),
+            Self::FivePercent => bench.five_percent(seconds(20, 5)),
             Self::Greedy => [("0 %", 0.0), ("0.1 %", 0.001), ("1 %", 0.01), ("3 %", 0.03)]
                 .into_iter()
                 .map(|(name, loss)| {
@@ -120,13 +120,9 @@ impl Row {
                 })
                 .collect(),
             Self::Four => {
-                let (apart, from, end) = match length {
-                    Length::Full => (S * 3, S * 20, S * 32),
-                    Length::Short => (S, S * 7, S * 10),
-                };
-                let starts = [0, 1, 2, 3].map(|place| apart * place);
-                let trial = bench.trial(Link::usual(), end, &starts, None);
-                let shares = play(&trial).shares(&(from..end), Rate::mbit(100));
+                let starts = [0, 3, 6, 9].map(|second| S * second);
+                let trial = bench.trial(Link::usual(), S * 32, &starts, None);
+                let shares = play(&trial).shares(&(S * 20..S * 32), Rate::mbit(100));
                 vec![
                     Figure::new("Jain", jain(&shares), AtLeast(0.9)),
                     Figure::new("goodput", shares.iter().sum(), AtLeast(0.9)),
