@@ -10,10 +10,13 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -57,8 +60,30 @@ pub(crate) struct Lane {
     ride: u64,
     /// What it found at its last look that it may take.
     takes: Takes,
+    bell: Arc<Bell>,
     /// Set by the scaler: take nothing new, end when all is answered.
     retire: Arc<AtomicBool>,
+}
+
+/// Rung by the half of a lane that reads answers, heard by the half that writes. They are one task, and the second is
+/// polled behind the first: waking that task for it would only have it polled once more, perhaps by another thread.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
+
+impl Bell {
+    fn ring(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends with `wait`, or at once when it was rung since the last time.
+    async fn heard_or(&self, wait: impl Future<Output = ()>) {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| match self.0.swap(false, Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => wait.as_mut().poll(cx),
+        })
+        .await;
+    }
 }
 
 /// Where the peer permits no further stream and another road needs one, how long a lane keeps its own.
@@ -89,6 +114,7 @@ impl Lane {
             written: 0,
             ride: 0,
             takes: Takes::Any,
+            bell: Arc::default(),
             retire,
         }
     }
@@ -183,14 +209,15 @@ impl Lane {
             return End::Broken("the connection was lost before anything was written on it");
         }
         self.begin_ride();
-        let core = Arc::clone(&self.core);
-        self.core.gauges.set_streaming(self.feed.index(), true);
+        let (core, bell) = (Arc::clone(&self.core), Arc::clone(&self.bell));
+        let index = self.feed.index();
+        self.core.gauges.set_streaming(index, true);
         let (writer, answers) = stream.halves();
         let end = tokio::select! { biased;
-            end = read_answers(&core, answers) => end,
+            end = read_answers(&core, answers, index, &bell) => end,
             end = self.work(writer, link) => end,
         };
-        self.core.gauges.set_streaming(self.feed.index(), false);
+        self.core.gauges.set_streaming(index, false);
         match end {
             End::Retired | End::Yielded => drop(stream),
             End::Broken(_) => PooledStream::discard(stream),
@@ -215,7 +242,7 @@ impl Lane {
                     return End::Yielded;
                 }
                 if had_its_turn && self.is_owed() {
-                    self.feed.wait(Takes::Nothing).await;
+                    self.bell.heard_or(self.feed.wait(Takes::Nothing)).await;
                     continue;
                 }
             }
@@ -346,7 +373,7 @@ impl Lane {
     /// Waits until there may be something to do.
     async fn wait(&mut self) {
         let takes = self.takes;
-        self.feed.wait(takes).await;
+        self.bell.heard_or(self.feed.wait(takes)).await;
         if takes == Takes::Any && !self.core.config.linger.is_zero() && self.feed.has_work() {
             self.core.linger().await;
         }
@@ -362,12 +389,12 @@ fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes) {
     chunks.push(batch);
 }
 
-/// Reads answers until the stream ends.
-async fn read_answers(core: &Core, answers: &mut Answers) -> End {
+/// Reads the answers of lane `here` until the stream ends.
+async fn read_answers(core: &Core, answers: &mut Answers, here: usize, bell: &Bell) -> End {
     loop {
         match answers.next().await {
-            Some(Ok(answer)) => match on_answer(core, answer) {
-                Heard::Outcome => {}
+            Some(Ok(answer)) => match on_answer(core, answer, Some(here)) {
+                Heard::Outcome => bell.ring(),
                 Heard::LastWord => return End::Broken("the broker refused a batch of it"),
                 Heard::Nonsense => {
                     return End::Broken("the broker sent what makes no sense here");
@@ -390,11 +417,11 @@ pub(crate) enum Heard {
     Nonsense,
 }
 
-/// Settles what an answer is about.
-pub(crate) fn on_answer(core: &Core, answer: Packet) -> Heard {
+/// Settles what an answer is about, which is known to lane `here`.
+pub(crate) fn on_answer(core: &Core, answer: Packet, here: Option<usize>) -> Heard {
     match answer {
         Packet::Stored(stored) => {
-            core.stored(&stored);
+            core.stored(&stored, here);
             Heard::Outcome
         }
         Packet::Refused(refused) => {

@@ -21,8 +21,8 @@ impl Core {
         self.ordered.wake();
     }
 
-    /// The broker has stored a request.
-    pub(crate) fn stored(&self, stored: &Stored) {
+    /// The broker has stored a request. Its lane is woken, unless that is `here`, where it is known.
+    pub(crate) fn stored(&self, stored: &Stored, here: Option<usize>) {
         let Some(request) = self.resolve(stored.request) else {
             return self.end_overdue(stored.request);
         };
@@ -43,7 +43,7 @@ impl Core {
             now.saturating_duration_since(request.at),
             held,
         );
-        self.settle(&request);
+        self.settle(&request, here);
     }
 
     /// The broker has refused a request.
@@ -140,15 +140,17 @@ impl Core {
             let of_part = std::mem::replace(&mut messages, rest);
             part.promise.failed(error.clone(), of_part);
         }
-        self.settle(&request);
+        self.settle(&request, None);
     }
 
-    /// Frees what a request held, once.
-    fn settle(&self, request: &Request) {
+    /// Frees what a request held, once, and wakes its lane if that is not `here`.
+    fn settle(&self, request: &Request, here: Option<usize>) {
         for &(shard, messages) in &request.shards {
             self.queue.keys.answered(shard, messages);
         }
-        self.wake_lane(request.lane);
+        if here != Some(request.lane) {
+            self.wake_lane(request.lane);
+        }
         self.release(request.cost, request.eras);
     }
 

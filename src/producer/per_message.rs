@@ -191,7 +191,7 @@ impl PerMessage {
         }
         let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));
         while let Some(Ok(answer)) = answers.next().await {
-            if let Heard::Nonsense = lane::on_answer(&self.core, answer) {
+            if let Heard::Nonsense = lane::on_answer(&self.core, answer, None) {
                 return None;
             }
         }
