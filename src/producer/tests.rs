@@ -27,10 +27,10 @@ fn broker(memory: &Arc<Memory>) -> TestBroker {
 
 fn producer(memory: &Arc<Memory>) -> super::Builder {
     let mut config = Config {
-        conn: client(BROKER),
+        connection: client(BROKER),
         ..Config::default()
     };
-    config.conn.network = Arc::new(At(Arc::clone(memory), "192.0.2.100"));
+    config.connection.network = Arc::new(At(Arc::clone(memory), "192.0.2.100"));
     Producer::builder()
         .config(config)
         .topic("t")
