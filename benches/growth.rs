@@ -31,17 +31,20 @@ use pieces::{Appending, BATCH, GROUP};
 
 const TOPIC: &str = "bench";
 
-fn main() {
+/// Why there are no figures.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Failed> {
     let args: Vec<String> = env::args().collect();
     let number = |name: &str, usual: usize| {
         let at = args.iter().position(|arg| arg == name);
         let value = at.and_then(|at| args.get(at + 1));
-        value.map_or(usual, |n| n.parse().unwrap())
+        value.map_or(Ok(usual), |n| n.parse())
     };
-    stored(number("--millions", 10));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (messages, rounds) = (number("--messages", 1_000_000), number("--rounds", 5));
-    runtime.block_on(read(messages, rounds));
+    stored(number("--millions", 10)?);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (messages, rounds) = (number("--messages", 1_000_000)?, number("--rounds", 5)?);
+    runtime.block_on(read(messages, rounds))
 }
 
 fn stored(millions: usize) {
@@ -72,40 +75,46 @@ enum Reader {
     FromTheBeginning,
 }
 
-async fn read(messages: usize, rounds: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
+async fn read(messages: usize, rounds: usize) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let certs = DevCerts::ensure(folder.path(), &[])?;
     let log = LogStore::open(folder.path().join("log"), LogConfig::default());
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())
         .tls(certs.server_tls())
-        .store(Arc::new(log.await.unwrap()));
-    let broker = broker.bind().await.unwrap();
+        .store(Arc::new(log.await?));
+    let broker = broker.bind().await?;
     let bench = Bench {
         address: broker.local_addr().to_string(),
         tls: ClientTls::trusting(certs.trust()),
         messages,
     };
-    bench.send(Reader::None).await;
+    bench.send(Reader::None, None).await?;
     let (mut alone, mut end, mut beginning, mut behind) = (vec![], vec![], vec![], vec![]);
+    let mut half = vec![];
     // One after the other in each round: a machine has good and bad minutes.
     for _ in 0..rounds {
-        let rate = bench.send(Reader::None).await.0;
-        let (beside, late) = bench.send(Reader::AtTheEnd).await;
+        let rate = bench.send(Reader::None, None).await?.0;
+        let (beside, late) = bench.send(Reader::AtTheEnd, None).await?;
         end.push(beside / rate);
         behind.push(late.as_secs_f64() * 1e3);
-        beginning.push(bench.send(Reader::FromTheBeginning).await.0 / rate);
+        beginning.push(bench.send(Reader::FromTheBeginning, None).await?.0 / rate);
+        let (beside, _) = bench
+            .send(Reader::FromTheBeginning, Some(rate / 2.0))
+            .await?;
+        half.push(beside / (rate / 2.0));
         alone.push(rate);
     }
     println!(
         "sent alone: {:.0} thousand a second; beside a reader at the end: {:.2} of that, which had everything {:.0} ms after the last acknowledgement; \
-         beside a reader of everything from the beginning: {:.2} of it",
+         beside a reader of everything from the beginning: {:.2} of it; sent at half that rate beside such a reader: {:.2} of what was asked for",
         median(alone) / 1e3,
         median(end),
         median(behind),
         median(beginning),
+        median(half),
     );
-    broker.shutdown(Duration::from_secs(5)).await.unwrap();
+    Ok(broker.shutdown(Duration::from_secs(5)).await?)
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -120,40 +129,39 @@ struct Bench {
 }
 
 impl Bench {
-    async fn subscribe(&self, from: Start) -> Consumer {
+    async fn subscribe(&self, from: Start) -> Result<Consumer, Failed> {
         let consumer = Consumer::builder()
             .server(self.address.as_str())
             .tls(self.tls.clone())
             .topic(TOPIC)
             .from(from);
-        consumer.subscribe().await.unwrap()
+        Ok(consumer.subscribe().await?)
     }
 
-    /// The rate of sending, and how much later than the sender a reader at the end was done.
-    async fn send(&self, reader: Reader) -> (f64, Duration) {
+    /// The rate of sending, as fast as it goes or at most `rate` messages a second, and how much later than the sender a reader at the end was done.
+    async fn send(&self, reader: Reader, rate: Option<f64>) -> Result<(f64, Duration), Failed> {
         let producer = Producer::builder()
             .server(self.address.as_str())
             .tls(self.tls.clone())
             .topic(TOPIC);
-        let producer = producer.connect().await.unwrap();
+        let producer = producer.connect().await?;
         let messages = self.messages;
         let reading = match reader {
             Reader::None => None,
             Reader::AtTheEnd => {
-                let mut consumer = self.subscribe(Start::Latest).await;
+                let mut consumer = self.subscribe(Start::Latest).await?;
                 Some(tokio::spawn(async move {
                     for _ in 0..messages {
-                        consumer.recv().await.unwrap();
+                        consumer.recv().await?;
                     }
-                    Instant::now()
+                    Ok::<_, Failed>(Some(Instant::now()))
                 }))
             }
             Reader::FromTheBeginning => {
-                let mut consumer = self.subscribe(Start::Offset(Offset(0))).await;
+                let mut consumer = self.subscribe(Start::Offset(Offset(0))).await?;
                 Some(tokio::spawn(async move {
-                    loop {
-                        consumer.recv().await.unwrap();
-                    }
+                    while consumer.recv().await.is_ok() {}
+                    Ok(None)
                 }))
             }
         };
@@ -164,32 +172,38 @@ impl Bench {
             while let Some(receipts) = waiting.recv().await {
                 for receipt in receipts {
                     let receipt: anabranch::Receipt = receipt;
-                    receipt.await.unwrap();
+                    receipt.await?;
                 }
             }
+            Ok::<_, Failed>(())
         });
         let mut left = messages;
         while left > 0 {
             let mut receipts = Vec::with_capacity(1024);
             for _ in 0..left.min(1024) {
-                receipts.push(producer.send_async(payload.clone()).await.unwrap());
+                receipts.push(producer.send_async(payload.clone()).await?);
             }
             left -= receipts.len();
-            chunks.send(receipts).await.unwrap();
+            chunks.send(receipts).await?;
+            if let Some(rate) = rate {
+                let due = Duration::from_secs_f64((messages - left) as f64 / rate);
+                tokio::time::sleep_until((began + due).into()).await;
+            }
         }
         drop(chunks);
-        awaiting.await.unwrap();
+        awaiting.await??;
         let ended = Instant::now();
         let mut late = Duration::ZERO;
         match (reader, reading) {
             (Reader::AtTheEnd, Some(reading)) => {
-                late = reading.await.unwrap().saturating_duration_since(ended);
+                let done = reading.await??.unwrap_or(ended);
+                late = done.saturating_duration_since(ended);
             }
             (_, Some(reading)) => reading.abort(),
             (_, None) => {}
         }
-        producer.close(Duration::from_secs(5)).await.unwrap();
+        producer.close(Duration::from_secs(5)).await?;
         let rate = messages as f64 / (ended - began).as_secs_f64();
-        (rate, late)
+        Ok((rate, late))
     }
 }

@@ -38,6 +38,11 @@ const OLD: Duration = Duration::from_secs(10);
 /// What is left of the window after a congestion mark: less is given up than for a loss, because queues that mark are
 /// short (RFC 8511).
 const MARKED: f64 = 0.8;
+/// By which part of itself a window grows in a round that follows on one with room; and two and three times that after
+/// two and three such rounds, nearly as fast as start-up: a window that is almost right is not doubled.
+const GAIN: f64 = 0.3;
+/// How much faster than a window a round trip quinn's pacer is.
+const PACED: f64 = 1.25;
 /// How much of a window must be in flight for a round to say something about it.
 const USED: f64 = 0.75;
 
@@ -65,11 +70,16 @@ pub(super) struct Machine {
     /// When the present round began, and the most that was in flight in it.
     round: Instant,
     used: f64,
+    /// The round trip as quinn's pacer knows it.
+    smoothed: Duration,
     /// The latest rate delivered, in packets a second, and the greatest of this round and of the two before.
     rate: f64,
     rates: [f64; 3],
-    /// Rounds in which the queue was shorter than it is meant to be; and longer than it can be.
-    short: u32,
+    /// The longest queue that stood in this round.
+    queued: Duration,
+    /// Rounds in which it was shorter than it is meant to be, all the time.
+    room: u32,
+    /// Rounds in which it was longer than it can be.
     long: u32,
     /// The greatest rate of start-up, and rounds since it grew.
     best: f64,
@@ -78,6 +88,8 @@ pub(super) struct Machine {
     claims: u32,
     /// Rounds until a queue that is too long may be tried again by draining.
     patience: u32,
+    /// A drained pipe has shown that there is a neighbour.
+    proven: bool,
     /// The longest queue beside a neighbour.
     longest: Duration,
     /// The standing round trip, what was in flight, and the least round trip at the end of the last two rounds.
@@ -101,14 +113,17 @@ impl Machine {
             excesses: 0,
             round: now,
             used: 0.0,
+            smoothed: Duration::ZERO,
             rate: 0.0,
             rates: [0.0; 3],
-            short: 0,
+            queued: Duration::ZERO,
+            room: 0,
             long: 0,
             best: 0.0,
             plateau: 0,
             patience: 0,
             claims: beside::CLAIMS,
+            proven: false,
             longest: Duration::ZERO,
             past: [None; 2],
             answered: None,
@@ -117,7 +132,21 @@ impl Machine {
     }
 
     pub(super) fn window(&self) -> f64 {
-        self.window * self.mtu
+        self.window * self.mtu * self.behind()
+    }
+
+    /// How far quinn's pacer is behind: it goes by the smoothed round trip, which is still that of the queue when the
+    /// queue has just been drained. For as long as that lasts it must be shown a greater window for the same rate, and
+    /// it is the rate that holds what is in flight.
+    fn behind(&self) -> f64 {
+        let standing = self.delay.standing().map(|(rtt, _)| rtt);
+        let rtt = match &self.state {
+            State::Braking(braking) if braking.drained.is_some() => self.delay.least(),
+            State::Cruise if self.patience > 0 => standing.or(self.delay.least()),
+            _ => None,
+        };
+        let behind = |rtt: Duration| self.smoothed.as_secs_f64() / (PACED * rtt.as_secs_f64());
+        rtt.map_or(1.0, |rtt| behind(rtt).max(1.0))
     }
 
     pub(super) fn initial_window(&self) -> f64 {
@@ -126,11 +155,11 @@ impl Machine {
 
     /// The rate at which such a window is sent, in bytes a second; `None` before a round trip is known.
     pub(super) fn rate(&self) -> Option<f64> {
-        Some(self.window() / self.delay.latest()?.as_secs_f64())
+        Some(self.window * self.mtu / self.delay.latest()?.as_secs_f64())
     }
 
     pub(super) fn on_mtu(&mut self, mtu: u16) {
-        let bytes = self.window();
+        let bytes = self.window * self.mtu;
         self.mtu = f64::from(mtu);
         self.window = (bytes / self.mtu).max(LEAST);
     }
@@ -144,17 +173,25 @@ impl Machine {
         self.used = self.used.max(self.packets(self.deliveries.in_flight()));
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, app_limited: bool) {
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        smoothed: Duration,
+    ) {
+        self.smoothed = smoothed;
         let packets = self.packets(bytes);
         let wanted = !app_limited && self.packets(self.deliveries.in_flight()) >= self.window / 2.0;
         self.deliveries.on_ack(sent, bytes);
         self.losses.on_ack(sent, packets);
         let rtt = self.delay.latest().unwrap_or_default();
-        let gain = if self.short > 2 { 0.5 } else { 0.25 };
+        let gain = GAIN * f64::from(self.room.min(3));
         let grown = self.below_ceiling(self.window + gain * packets);
         match &mut self.state {
             State::StartUp if wanted => self.window += packets,
-            State::Cruise if wanted && self.short > 1 => self.window = grown,
+            State::Cruise if wanted && self.room > 0 => self.window = grown,
             State::Beside(neighbour) if wanted => {
                 neighbour.on_ack(now, packets, rtt);
                 self.window = neighbour.window();
@@ -246,6 +283,7 @@ impl Machine {
         let in_flight = self.packets(self.deliveries.in_flight());
         let used = std::mem::replace(&mut self.used, in_flight);
         let greedy = !app_limited && used >= USED * self.window;
+        let queued = std::mem::take(&mut self.queued);
         self.patience = self.patience.saturating_sub(1);
         let greatest = self.rates.into_iter().fold(0.0, f64::max);
         self.rates = [0.0, self.rates[0], self.rates[1]];
@@ -269,9 +307,9 @@ impl Machine {
         }
         match &self.state {
             State::StartUp => self.on_start_up_round(now, sample, app_limited),
-            State::Cruise if greedy => self.on_cruise_round(now),
+            State::Cruise if greedy => self.on_cruise_round(now, queued),
             State::Cruise => {
-                self.short = 0;
+                self.room = 0;
                 self.long = 0;
             }
             State::Beside(_) => self.on_beside_round(now),
@@ -302,7 +340,7 @@ impl Machine {
         self.plateau = 0;
         self.rate = 0.0;
         self.rates = [0.0; 3];
-        self.short = 0;
+        self.room = 0;
         self.long = 0;
     }
 }

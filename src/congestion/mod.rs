@@ -36,7 +36,8 @@
 //! quinn asks a controller for one number, its window, and paces at 1.25 × window / smoothed round trip, in clumps of
 //! 2 ms and of ten packets at least. So a window of one pipe and a few packets is a rate with little queue: the pacer is
 //! always a little faster than the acknowledgements, the window holds it back, and the few packets are what
-//! the clumps need. Start-up doubles the window each round at that pace.
+//! the clumps need. Start-up doubles the window each round at that pace. The smoothed round trip is late where a queue has
+//! just been drained; for that long quinn is shown a greater window, or it would starve the link.
 //!
 //! All of it is pure: time comes in as an argument, and nothing is asked of a clock or of chance. A connection takes
 //! about 75 kB for its notes, at most.
@@ -48,7 +49,9 @@
 //! - On a path of its own it keeps a queue of 1.5 √(packets in flight), whatever room the queue has.
 //! - Flows of this kind on one bottleneck come to equal shares.
 //! - Beside flows that fill the queue, it fills it too, by CUBIC's law.
-//! - A least round trip that was not seen for five seconds is measured anew, at 85 % of the rate for a round or two.
+//! - A least round trip that was not seen for five seconds is measured anew, at 85 % of the rate for a round or two, and
+//!   at half of it for another where somebody may share the path.
+//! - A link that slows down to a tenth is drained, and one that is fast again filled, within ten round trips.
 //! - Congestion marks (ECN) cut it to 0.8, once a round trip; persistent congestion starts it anew with four packets.
 //!
 //! The figures, beside CUBIC, New Reno and quinn's BBR, and what it does not do well, stand in `design.md`.

@@ -40,9 +40,10 @@ impl Controller for Thalweg {
         sent: Instant,
         bytes: u64,
         app_limited: bool,
-        _rtt: &RttEstimator,
+        rtt: &RttEstimator,
     ) {
-        self.machine.on_ack(now, sent, bytes, app_limited);
+        self.machine
+            .on_ack(now, sent, bytes, app_limited, rtt.get());
     }
 
     fn on_end_acks(

@@ -30,7 +30,8 @@ pub struct Settings {
     /// the server about 1 kB for the whole life of the connection, used or not.
     pub max_streams: u32,
     /// How many bytes the peer may send on one stream before this end has read them. Default: 2 MiB, which
-    /// one stream can use at 160 Mbit/s and 100 ms.
+    /// one stream can use at 160 Mbit/s and 100 ms. At most 8 MiB: quinn ends a connection in whose stream more than 1024
+    /// gaps wait for lost packets, which that is too little for with a tenth of the packets lost.
     pub stream_receive_window: u32,
     /// The same for all streams of a connection together, which bounds the memory of a connection. Default: 16 MiB.
     /// At least the window of one stream; a few times that, or streams that nobody reads starve the others.
@@ -85,6 +86,10 @@ impl Default for Settings {
     }
 }
 
+/// The most that may be on its way in one stream: 7000 packets of 1200 bytes, a tenth of them lost, leave 700 gaps. From
+/// 1024 on, quinn's assembler gives up: "too many gaps in stream buffer", and the connection is gone.
+const MOST_OF_A_STREAM: u32 = 8 << 20;
+
 /// quinn's default: the largest payload that fits into an Ethernet frame over IPv4.
 const ETHERNET_PAYLOAD: u16 = 1472;
 
@@ -124,6 +129,12 @@ impl Settings {
             "settings.stream_receive_window",
             &self.stream_receive_window,
             "must be at least 65536",
+        );
+        problems.expect(
+            self.stream_receive_window <= MOST_OF_A_STREAM,
+            "settings.stream_receive_window",
+            &self.stream_receive_window,
+            "must be at most 8388608, or losses could end the connection",
         );
         problems.expect(
             self.receive_window >= self.stream_receive_window,
@@ -344,6 +355,18 @@ mod tests {
         ] {
             assert!(transport.contains(number), "{number} in {transport}");
         }
+    }
+
+    #[test]
+    fn no_stream_may_have_more_on_its_way_than_its_losses_leave_gaps_for() {
+        let with = |window| Settings {
+            stream_receive_window: window,
+            receive_window: 64 << 20,
+            ..Settings::default()
+        };
+        assert!(with(8 << 20).check().is_ok());
+        let error = with((8 << 20) + 1).check().unwrap_err();
+        assert!(error.to_string().contains("at most 8388608"), "{error}");
     }
 
     #[test]

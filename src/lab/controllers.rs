@@ -9,7 +9,10 @@ use std::{fmt, time::Duration};
 
 pub use rows::Row;
 
-use super::{Controller, flows::Trial};
+use super::{
+    Controller,
+    flows::{STREAMS, Trial},
+};
 use crate::{
     conn::Congestion,
     sim::{LinkConfig, Loss, Queue, Rate},
@@ -170,6 +173,9 @@ impl Link {
             bytes: pipe.max(1 << 20),
         };
         let send_window = (4 * pipe + 2 * bytes).max(1 << 20);
+        // Eight times its part of the pipe: in what a stream goes on with while a lost packet is on its way again,
+        // there are far fewer gaps than end a connection.
+        let stream_window = (8 * pipe / u64::from(STREAMS)).max(256 << 10);
         Trial {
             there: self.direction(queue),
             back: self.direction(back),
@@ -181,6 +187,7 @@ impl Link {
                 .min(self.rtt)
                 .max(Duration::from_millis(2)),
             send_window: u32::try_from(send_window).unwrap_or(u32::MAX),
+            stream_window: u32::try_from(stream_window).unwrap_or(u32::MAX),
             seed: 1,
         }
     }

@@ -35,7 +35,7 @@ pub(super) use record::{Record, jain};
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), 4433);
 /// The streams of each flow.
-const STREAMS: usize = 64;
+pub(super) const STREAMS: u8 = 64;
 /// The payload of a message.
 pub(super) const MESSAGE: u32 = 1024;
 /// What is written at once where there is always more.
@@ -64,6 +64,8 @@ pub(super) struct Trial {
     pub(super) step: Duration,
     /// The most that a sender may have written and not yet delivered, in bytes.
     pub(super) send_window: u32,
+    /// The most that may be unread on one stream, in bytes.
+    pub(super) stream_window: u32,
     pub(super) seed: u64,
 }
 
@@ -102,10 +104,14 @@ async fn drive(network: &Network, trial: &Trial) -> Record {
     let tasks = Tasks::new();
     let books: Vec<Shared> = trial.flows.iter().map(|_| Shared::default()).collect();
     let mut settings = Settings::server();
-    // Neither end is ever the limit.
-    settings.stream_receive_window = 256 << 20;
+    // Memory is never the limit.
+    settings.stream_receive_window = trial.stream_window;
     settings.receive_window = 1 << 30;
     settings.send_window = trial.send_window;
+    // Who gives credit for more needs a controller too that carries it.
+    if let Some(flow) = trial.flows.first() {
+        settings.congestion = flow.congestion.clone();
+    }
     serve(network, &settings, &books, &tasks);
     for (place, flow) in trial.flows.iter().enumerate() {
         let number = u8::try_from(place + 1).expect("there are few flows");
@@ -215,7 +221,8 @@ impl Sender {
         for number in 0..STREAMS {
             let (mut stream, _) = connection.open_bi().await?;
             let stopped = self.tasks.stopped().clone();
-            let chunk = vec![name(number); CHUNK];
+            // Each byte is the stream's name, as the first is where messages come.
+            let chunk = vec![number; CHUNK];
             let pouring = async move { while stream.write_all(&chunk).await.is_ok() {} };
             self.tasks.spawn(stopped.run_until_cancelled_owned(pouring));
         }
@@ -227,7 +234,7 @@ impl Sender {
         let mut streams = Vec::new();
         for number in 0..STREAMS {
             let (mut stream, _) = connection.open_bi().await?;
-            stream.write_all(&[name(number)]).await?;
+            stream.write_all(&[number]).await?;
             streams.push(stream);
         }
         let gap = rate.time_for(MESSAGE.into());
@@ -243,16 +250,11 @@ impl Sender {
             if self.tasks.stopped().is_cancelled() {
                 break;
             }
-            let lane = usize::try_from(number).unwrap_or_default() % STREAMS;
+            let lane = usize::try_from(number).unwrap_or_default() % usize::from(STREAMS);
             streams[lane].write_all(&message).await?;
         }
         Ok(())
     }
-}
-
-/// The first byte of a stream, and every other one where there is always more.
-fn name(stream: usize) -> u8 {
-    u8::try_from(stream).expect("there are 64 streams")
 }
 
 fn serve(network: &Network, settings: &Settings, books: &[Shared], tasks: &Tasks) {
@@ -304,7 +306,7 @@ async fn read(network: Network, book: Shared, mut stream: RecvStream) {
         };
         // The first byte is the lane's name.
         while bytes > u64::from(MESSAGE) * u64::from(messages + 1) {
-            let number = lane + messages * u32::try_from(STREAMS).unwrap_or(u32::MAX);
+            let number = lane + messages * u32::from(STREAMS);
             messages += 1;
             let due = began + gap * number;
             book.times.push((due, now.saturating_sub(due)));

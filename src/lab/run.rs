@@ -223,11 +223,11 @@ impl Run<'_> {
     async fn producer(&self, recorder: &Recorder) -> Result<Producer, producer::StartError> {
         let scenario = self.scenario;
         let mut config = producer::Config::default();
-        config.conn.servers = vec![BROKER.to_string()];
-        config.conn.tls = ClientTls::trusting(Trust::Pinned(identity().1));
-        config.conn.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.conn.settings.congestion = congestion(scenario.congestion);
-        config.conn.connect_timeout = Duration::from_secs(60);
+        config.connection.servers = vec![BROKER.to_string()];
+        config.connection.tls = ClientTls::trusting(Trust::Pinned(identity().1));
+        config.connection.network = Arc::new(Host::new(&self.network, CLIENT));
+        config.connection.settings.congestion = congestion(scenario.congestion);
+        config.connection.connect_timeout = Duration::from_secs(60);
         config.buffer_bytes = scenario.buffer;
         // A run is over before anything is too late.
         config.delivery_timeout = Duration::from_hours(2);

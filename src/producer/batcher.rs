@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) lane: usize,
     /// When it was first handed to a stream; empty while nothing of it can have left this process.
     pub(crate) written: Option<Instant>,
+    /// Which of its lane's streams it was handed to last.
+    pub(crate) ride: u64,
     /// How often it was handed to a stream.
     pub(crate) attempts: u32,
 }
@@ -96,6 +98,7 @@ impl Open {
             at: chunk.called(),
             lane,
             written: None,
+            ride: 0,
             attempts: 0,
         };
         request.add(&chunk, shard);

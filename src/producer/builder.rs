@@ -83,7 +83,7 @@ impl Builder {
 
     /// A broker's `HOST:PORT`. May be called again: servers are tried in turn.
     pub fn server(mut self, server: impl Into<String>) -> Self {
-        self.config.conn.servers.push(server.into());
+        self.config.connection.servers.push(server.into());
         self
     }
 
@@ -96,7 +96,7 @@ impl Builder {
     /// Who decides how much may be in flight towards the broker. Default: [`Congestion::Cubic`]; see
     /// [`congestion`](crate::congestion) for the one for links that lose.
     pub fn congestion(mut self, congestion: Congestion) -> Self {
-        self.config.conn.settings.congestion = congestion;
+        self.config.connection.settings.congestion = congestion;
         self
     }
 
@@ -114,13 +114,13 @@ impl Builder {
 
     /// How the broker's certificate is checked and what is shown to it. Default: the system's roots, nothing shown.
     pub fn tls(mut self, tls: conn::ClientTls) -> Self {
-        self.config.conn.tls = tls;
+        self.config.connection.tls = tls;
         self
     }
 
     /// A token to show to the broker. Default: none.
     pub fn token(mut self, token: impl Into<conn::Token>) -> Self {
-        self.config.conn.token = token.into();
+        self.config.connection.token = token.into();
         self
     }
 
@@ -238,7 +238,7 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let tasks = Tasks::new();
     let scaling = strategy.into_scaling(&config.scaler)?;
     let identity = identity(&config);
-    let supervisor = Supervisor::start(config.conn.clone(), Some(identity), &tasks)?;
+    let supervisor = Supervisor::start(config.connection.clone(), Some(identity), &tasks)?;
     let links = supervisor.state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
     let (resumed, asked) = watch::channel(0);

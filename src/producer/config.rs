@@ -138,7 +138,7 @@ pub struct Config {
     pub pool: pool::Config,
 
     /// Where the broker is and how to reach it.
-    pub conn: conn::Config,
+    pub connection: conn::Config,
 
     /// A log on disk for what memory has no room for while no server can be reached. Default: none. It takes a fourth of the
     /// buffer, at most 4 MiB, for what is on its way there.
@@ -162,7 +162,7 @@ impl Default for Config {
             delivery_timeout: Duration::from_secs(120),
             scaler: scaler::Config::default(),
             pool: pool::Config::default(),
-            conn: conn::Config::default(),
+            connection: conn::Config::default(),
             #[cfg(feature = "spool")]
             spool: None,
         }
@@ -236,7 +236,7 @@ impl Config {
         );
         problems.part(self.scaler.check());
         problems.part(self.pool.check());
-        problems.part(self.conn.check());
+        problems.part(self.connection.check());
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
             problems.part(spool.check());

@@ -22,6 +22,7 @@ use super::{
     inflight::InFlight,
     intake::{Applicant, FRAMING},
     ordered::OrderedQueue,
+    overdue::Overdue,
     queue::Queue,
 };
 use crate::{RequestId, TopicName, metrics::producer as metrics, time, wire::Connected};
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) eras: Eras,
     pub(crate) gauges: Gauges,
     inflight: Mutex<InFlight<Request>>,
+    /// Taken under the lock of `inflight` for what leaves that.
+    pub(crate) overdue: Overdue,
     /// Set once, under the lock of `inflight`: from then on nothing is registered.
     pub(super) ended: AtomicBool,
     /// Why it ended; empty while it lives.
@@ -105,6 +108,7 @@ impl Core {
             eras: Eras::new(),
             gauges: Gauges::new(base),
             inflight: Mutex::new(InFlight::new()),
+            overdue: Overdue::default(),
             ended: AtomicBool::new(false),
             scaler_door: Notify::new(),
             retried: AtomicU64::new(0),
@@ -293,7 +297,7 @@ impl Core {
 
     /// Whether another run may be registered.
     pub(crate) fn has_room(&self) -> bool {
-        self.inflight().has_room()
+        self.inflight().has_room() && self.overdue.has_room()
     }
 
     /// The requests without an answer.

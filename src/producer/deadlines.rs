@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{SendError, SendErrorKind, core::Core, outcomes::fate_of};
+use super::core::Core;
 use crate::time;
 
 /// Keeps the deadlines of one producer until it is stopped.
@@ -36,9 +36,7 @@ fn expire(core: &Core, now: Instant) {
         .inflight()
         .iter()
         .filter(|(_, r)| core.deadline(r.at) <= now)
-        .map(|(id, r)| (id, fate_of(r)))
+        .map(|(id, _)| id)
         .collect();
-    for (id, fate) in late {
-        core.failed(id, &SendError::new(SendErrorKind::Expired, fate));
-    }
+    late.into_iter().for_each(|id| core.expired(id));
 }

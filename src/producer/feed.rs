@@ -14,6 +14,15 @@ use super::{
 /// The place of the ordered lane among the gauges.
 pub(crate) const ORDERED: usize = MAX_LANES;
 
+/// What a lane may take now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Nothing,
+    /// What its own sub-queues hold, which nobody else may take.
+    Own,
+    Any,
+}
+
 #[derive(Debug)]
 pub(crate) struct Feed {
     core: Arc<Core>,
@@ -66,9 +75,10 @@ impl Feed {
         matches!(self.source, Source::Shared { lane: 1.., .. })
     }
 
-    /// Takes a run. Chunks that are late are handed back instead of batched, and count as taken.
+    /// Takes a run of what it may. Chunks that are late are handed back instead of batched, and count as taken.
     pub(crate) fn pull(
         &mut self,
+        takes: Takes,
         run: Run,
         is_late: impl Fn(&Chunk) -> bool,
         batcher: &mut Batcher,
@@ -81,6 +91,9 @@ impl Feed {
                 batcher.push(chunk, shard);
             }
         };
+        if takes == Takes::Nothing {
+            return 0;
+        }
         match &mut self.source {
             Source::Shared {
                 lane,
@@ -88,7 +101,8 @@ impl Feed {
                 searching,
                 run: so_far,
             } => {
-                let taken = self.core.queue.pull(*lane, owned, run, taker);
+                let shared = takes == Takes::Any;
+                let taken = self.core.queue.pull(*lane, owned, shared, run, taker);
                 *so_far += taken;
                 // As near to a packet as whole messages come: one more like the last would be further off.
                 if taken > 0 && *so_far + taken / 2 >= self.core.config.run_bytes {
@@ -108,7 +122,7 @@ impl Feed {
         }
     }
 
-    /// The lane has no room: whoever woke it for new work must wake another.
+    /// The lane takes nothing of what all share: whoever woke it for new work must wake another.
     pub(crate) fn pass(&mut self) {
         if let Source::Shared { searching, .. } = &mut self.source
             && std::mem::take(searching)
@@ -137,11 +151,11 @@ impl Feed {
         }
     }
 
-    /// Waits until somebody wakes this lane. With `for_work`, new messages do too, and the wait ends at once
-    /// where there are some.
+    /// Waits until somebody wakes this lane. New messages that it may take do too, and the wait ends at once where there
+    /// are some.
     ///
     /// Cancel safe.
-    pub(crate) async fn wait(&mut self, for_work: bool) {
+    pub(crate) async fn wait(&mut self, takes: Takes) {
         match &mut self.source {
             Source::Ordered => self.core.ordered.wait().await,
             Source::Shared {
@@ -151,13 +165,21 @@ impl Feed {
                 ..
             } => {
                 let parking = &self.core.queue.parking;
-                if !for_work {
-                    return parking.wait(*lane).await;
+                match takes {
+                    Takes::Nothing => return parking.wait(*lane).await,
+                    Takes::Own => parking.park_for_own(*lane),
+                    Takes::Any => parking.park(*lane),
                 }
-                parking.park(*lane);
                 // Undone whichever way this ends: the wait may be dropped.
-                let _unpark = scopeguard(|| *searching |= parking.unpark(*lane));
-                if !self.core.queue.has_work(owned) {
+                let _unpark = scopeguard(|| match takes {
+                    Takes::Any => *searching |= parking.unpark(*lane),
+                    _ => parking.unpark_for_own(*lane),
+                });
+                let has_work = match takes {
+                    Takes::Any => self.core.queue.has_work(owned),
+                    _ => self.core.queue.has_own_work(owned),
+                };
+                if !has_work {
                     parking.wait(*lane).await;
                 }
             }

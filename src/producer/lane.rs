@@ -10,10 +10,13 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -24,7 +27,7 @@ use super::{
     Fate, SendError, SendErrorKind,
     batcher::Batcher,
     core::Core,
-    feed::{Feed, ORDERED},
+    feed::{Feed, ORDERED, Takes},
     queue::Run,
     road::{self, Road},
     streams::Answers,
@@ -56,8 +59,34 @@ pub(crate) struct Lane {
     mine: VecDeque<RequestId>,
     /// How many of `mine` were written on the present stream.
     written: usize,
+    /// How many streams, and times without one, came before.
+    ride: u64,
+    /// What it found at its last look that it may take.
+    takes: Takes,
+    bell: Arc<Bell>,
     /// Set by the scaler: take nothing new, end when all is answered.
     retire: Arc<AtomicBool>,
+}
+
+/// Rung by the half of a lane that reads answers, heard by the half that writes. They are one task, and the second is
+/// polled behind the first: waking that task for it would only have it polled once more, perhaps by another thread.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
+
+impl Bell {
+    fn ring(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends with `wait`, or at once when it was rung since the last time.
+    async fn heard_or(&self, wait: impl Future<Output = ()>) {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| match self.0.swap(false, Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => wait.as_mut().poll(cx),
+        })
+        .await;
+    }
 }
 
 /// Where the peer permits no further stream and another road needs one, how long a lane keeps its own.
@@ -86,6 +115,9 @@ impl Lane {
             batcher,
             mine: VecDeque::new(),
             written: 0,
+            ride: 0,
+            takes: Takes::Any,
+            bell: Arc::default(),
             retire,
         }
     }
@@ -106,7 +138,7 @@ impl Lane {
         while let Some(link) = self.await_link().await {
             // Messages of `send` may never come: no stream is taken before they do.
             if self.feed.index() == ORDERED && self.is_idle() && !self.feed.has_work() {
-                self.feed.wait(true).await;
+                self.feed.wait(Takes::Any).await;
                 continue;
             }
             match self.ride(&link).await {
@@ -117,7 +149,7 @@ impl Lane {
                     return;
                 }
                 // Not back into the line before there is something to send.
-                End::Yielded if !self.feed.has_work() => self.feed.wait(true).await,
+                End::Yielded if !self.feed.has_work() => self.feed.wait(Takes::Any).await,
                 End::Yielded => {}
                 End::Broken(why) => {
                     tracing::debug!(lane = self.feed.index(), why, "a lane lost its stream");
@@ -128,7 +160,7 @@ impl Lane {
 
     /// Waits for a connection, and takes messages meanwhile. `None` once retired.
     async fn await_link(&mut self) -> Option<Arc<Link>> {
-        self.written = 0;
+        self.begin_ride();
         let mut links = self.road.links();
         loop {
             if let Some(link) = road::look(&mut links) {
@@ -179,15 +211,16 @@ impl Lane {
             PooledStream::discard(stream);
             return End::Broken("the connection was lost before anything was written on it");
         }
-        self.written = 0;
-        let core = Arc::clone(&self.core);
-        self.core.gauges.set_streaming(self.feed.index(), true);
+        self.begin_ride();
+        let (core, bell) = (Arc::clone(&self.core), Arc::clone(&self.bell));
+        let index = self.feed.index();
+        self.core.gauges.set_streaming(index, true);
         let (writer, answers) = stream.halves();
         let end = tokio::select! { biased;
-            end = read_answers(&core, answers) => end,
+            end = read_answers(&core, answers, index, &bell) => end,
             end = self.work(writer, link) => end,
         };
-        self.core.gauges.set_streaming(self.feed.index(), false);
+        self.core.gauges.set_streaming(index, false);
         match end {
             End::Retired | End::Yielded => drop(stream),
             End::Broken(_) => PooledStream::discard(stream),
@@ -216,8 +249,8 @@ impl Lane {
                 if self.is_idle() && (had_its_turn || !self.feed.has_work()) {
                     return End::Yielded;
                 }
-                if had_its_turn && !self.mine.is_empty() {
-                    self.feed.wait(false).await;
+                if had_its_turn && self.is_owed() {
+                    self.bell.heard_or(self.feed.wait(Takes::Nothing)).await;
                     continue;
                 }
             }
@@ -252,6 +285,7 @@ impl Lane {
                 request.attempts += 1;
                 again += u64::from(request.attempts > 1);
                 request.written.get_or_insert(now);
+                request.ride = self.ride;
                 chunks.push(wire::produce_head(
                     id,
                     low,
@@ -272,15 +306,18 @@ impl Lane {
         let gauge = self.core.gauges.lane(self.feed.index());
         let room = gauge.room(self.core.config.scaler.stream_window);
         let overladen = self.core.gauges.is_overladen(self.feed.index());
-        if room < self.core.least_room() || overladen || !self.core.has_room() {
-            gauge.set_full(true);
+        let full = room < self.core.least_room() || !self.core.has_room();
+        gauge.set_full(full || overladen);
+        let retires = self.retire.load(Ordering::Relaxed);
+        self.takes = if full || retires && self.feed.settle() {
+            Takes::Nothing
+        } else if overladen || retires {
+            Takes::Own
+        } else {
+            Takes::Any
+        };
+        if self.takes != Takes::Any {
             self.feed.pass();
-            return false;
-        }
-        gauge.set_full(false);
-        if self.retire.load(Ordering::Relaxed) && self.feed.settle() {
-            self.feed.pass();
-            return false;
         }
         let run = Run {
             bytes: self.core.run_bytes().min(room),
@@ -289,6 +326,7 @@ impl Lane {
         let oldest = time::now().checked_sub(self.core.config.delivery_timeout);
         let mut late = Vec::new();
         let taken = self.feed.pull(
+            self.takes,
             run,
             |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
             &mut self.batcher,
@@ -304,8 +342,15 @@ impl Lane {
         taken > 0
     }
 
-    /// Forgets what is answered.
+    /// Nothing more will come of the stream before, if there was one.
+    fn begin_ride(&mut self) {
+        self.written = 0;
+        self.ride += 1;
+    }
+
+    /// Forgets what is answered, and what expired on streams that have ended.
     fn prune(&mut self) {
+        self.core.end_rides(self.feed.index(), self.ride);
         if self.mine.is_empty() {
             return;
         }
@@ -320,8 +365,13 @@ impl Lane {
     }
 
     fn is_idle(&mut self) -> bool {
+        !self.is_owed() && self.feed.settle()
+    }
+
+    /// Whether the broker owes it an answer.
+    fn is_owed(&mut self) -> bool {
         self.prune();
-        self.mine.is_empty() && self.feed.settle()
+        !self.mine.is_empty() || self.core.overdue.is_owed(self.feed.index())
     }
 
     fn is_done(&mut self) -> bool {
@@ -330,10 +380,9 @@ impl Lane {
 
     /// Waits until there may be something to do.
     async fn wait(&mut self) {
-        let gauge = self.core.gauges.lane(self.feed.index());
-        let for_work = !gauge.is_full() && !self.retire.load(Ordering::Relaxed);
-        self.feed.wait(for_work).await;
-        if for_work && !self.core.config.linger.is_zero() && self.feed.has_work() {
+        let takes = self.takes;
+        self.bell.heard_or(self.feed.wait(takes)).await;
+        if takes == Takes::Any && !self.core.config.linger.is_zero() && self.feed.has_work() {
             self.core.linger().await;
         }
     }
@@ -348,12 +397,12 @@ fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes) {
     chunks.push(batch);
 }
 
-/// Reads answers until the stream ends.
-async fn read_answers(core: &Core, answers: &mut Answers) -> End {
+/// Reads the answers of lane `here` until the stream ends.
+async fn read_answers(core: &Core, answers: &mut Answers, here: usize, bell: &Bell) -> End {
     loop {
         match answers.next().await {
-            Some(Ok(answer)) => match on_answer(core, answer) {
-                Heard::Outcome => {}
+            Some(Ok(answer)) => match on_answer(core, answer, Some(here)) {
+                Heard::Outcome => bell.ring(),
                 Heard::LastWord => return End::Broken("the broker refused a batch of it"),
                 Heard::Nonsense => {
                     return End::Broken("the broker sent what makes no sense here");
@@ -376,11 +425,11 @@ pub(crate) enum Heard {
     Nonsense,
 }
 
-/// Settles what an answer is about.
-pub(crate) fn on_answer(core: &Core, answer: Packet) -> Heard {
+/// Settles what an answer is about, which is known to lane `here`.
+pub(crate) fn on_answer(core: &Core, answer: Packet, here: Option<usize>) -> Heard {
     match answer {
         Packet::Stored(stored) => {
-            core.stored(&stored);
+            core.stored(&stored, here);
             Heard::Outcome
         }
         Packet::Refused(refused) => {

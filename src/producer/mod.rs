@@ -35,6 +35,7 @@ mod lane;
 mod message;
 mod ordered;
 mod outcomes;
+mod overdue;
 mod parking;
 mod per_message;
 mod queue;

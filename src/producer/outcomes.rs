@@ -4,7 +4,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{
     Fate, Message, SendError, SendErrorKind, Undelivered, batcher::Request, budget::Cost,
-    chunk::Chunk, core::Core, feed::ORDERED, keys::ShardId, parking::MAX_LANES, receipt::Accepted,
+    chunk::Chunk, core::Core, feed::ORDERED, keys::ShardId, overdue::Held, parking::MAX_LANES,
+    receipt::Accepted,
 };
 use crate::{
     RequestId,
@@ -20,10 +21,10 @@ impl Core {
         self.ordered.wake();
     }
 
-    /// The broker has stored a request.
-    pub(crate) fn stored(&self, stored: &Stored) {
+    /// The broker has stored a request. Its lane is woken, unless that is `here`, where it is known.
+    pub(crate) fn stored(&self, stored: &Stored, here: Option<usize>) {
         let Some(request) = self.resolve(stored.request) else {
-            return;
+            return self.end_overdue(stored.request);
         };
         let now = time::now();
         let held = Duration::from_micros(u64::from(stored.held_us));
@@ -42,13 +43,13 @@ impl Core {
             now.saturating_duration_since(request.at),
             held,
         );
-        self.settle(&request);
+        self.settle(&request, here);
     }
 
     /// The broker has refused a request.
     pub(crate) fn refused(&self, refused: Refused) {
         let Some(request) = self.resolve(refused.request) else {
-            return;
+            return self.end_overdue(refused.request);
         };
         let Failure { code, detail } = refused.failure;
         let fate = fate_of_refused(code, request.attempts);
@@ -66,11 +67,63 @@ impl Core {
         }
     }
 
-    /// Takes a request out. Where that makes room in a ring that had none, lanes that found it full look again.
+    /// The deadline of request `id` has passed. What was handed to a stream may be stored all the same: then whatever has
+    /// to stay behind it does.
+    pub(crate) fn expired(&self, id: RequestId) {
+        let request = self.resolve_and(id, |request| {
+            let is_ordered = request.lane == ORDERED || !request.shards.is_empty();
+            if request.written.is_some() && is_ordered {
+                let (lane, ride) = (request.lane, request.ride);
+                let shards = std::mem::take(&mut request.shards);
+                self.overdue.hold(id, Held { lane, ride, shards });
+            }
+        });
+        if let Some(request) = request {
+            let error = SendError::new(SendErrorKind::Expired, fate_of(&request));
+            self.gauges.ended(time::now(), &request);
+            self.fail(request, &error);
+        }
+    }
+
+    /// What was told as expired will not be stored any more, or has been.
+    pub(crate) fn end_overdue(&self, id: RequestId) {
+        let was_full = !self.overdue.has_room();
+        if let Some(held) = self.overdue.end(id) {
+            self.let_follow(&held);
+            self.wake_lane(held.lane);
+        }
+        if was_full {
+            self.wake_all();
+        }
+    }
+
+    /// All streams of `lane` have ended but that of `ride`.
+    pub(crate) fn end_rides(&self, lane: usize, ride: u64) {
+        for held in self.overdue.end_rides(lane, ride) {
+            self.let_follow(&held);
+        }
+    }
+
+    /// What waited for this batch in its sub-queues may go anywhere.
+    fn let_follow(&self, held: &Held) {
+        for &(shard, messages) in &held.shards {
+            self.queue.keys.answered(shard, messages);
+        }
+    }
+
     fn resolve(&self, id: RequestId) -> Option<Request> {
+        self.resolve_and(id, |_| ())
+    }
+
+    /// Takes a request out, and does something with it before others can see that. Where that makes room in a ring that
+    /// had none, lanes that found it full look again.
+    fn resolve_and(&self, id: RequestId, also: impl FnOnce(&mut Request)) -> Option<Request> {
         let mut inflight = self.inflight();
         let was_full = !inflight.has_room();
-        let request = inflight.resolve(id);
+        let mut request = inflight.resolve(id);
+        if let Some(request) = &mut request {
+            also(request);
+        }
         let has_room = inflight.has_room();
         drop(inflight);
         if was_full && has_room {
@@ -87,15 +140,17 @@ impl Core {
             let of_part = std::mem::replace(&mut messages, rest);
             part.promise.failed(error.clone(), of_part);
         }
-        self.settle(&request);
+        self.settle(&request, None);
     }
 
-    /// Frees what a request held, once.
-    fn settle(&self, request: &Request) {
+    /// Frees what a request held, once, and wakes its lane if that is not `here`.
+    fn settle(&self, request: &Request, here: Option<usize>) {
         for &(shard, messages) in &request.shards {
             self.queue.keys.answered(shard, messages);
         }
-        self.wake_lane(request.lane);
+        if here != Some(request.lane) {
+            self.wake_lane(request.lane);
+        }
         self.release(request.cost, request.eras);
     }
 

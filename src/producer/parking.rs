@@ -22,6 +22,8 @@ pub(crate) const MAX_LANES: usize = 64;
 pub(crate) struct Parking {
     /// Bit `i` is set by lane `i` before it waits, and cleared by whoever wakes it, or by itself.
     parked: AtomicU64,
+    /// The same for lanes that wait for what is their own, and for nothing that all share.
+    parked_for_own: AtomicU64,
     /// A woken lane has not yet looked at the queue.
     searching: AtomicBool,
     /// The lane to wake first.
@@ -33,6 +35,7 @@ impl Parking {
     pub(crate) fn new() -> Self {
         Self {
             parked: AtomicU64::new(0),
+            parked_for_own: AtomicU64::new(0),
             searching: AtomicBool::new(false),
             cursor: AtomicUsize::new(0),
             doors: array::from_fn(|_| Notify::new()),
@@ -88,7 +91,11 @@ impl Parking {
     /// Wakes this lane if it sleeps; a lane that does not will look by itself.
     pub(crate) fn wake_parked(&self, lane: usize) {
         fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed) & (1 << lane) != 0 && self.clear(lane) {
+        let bit = 1 << lane;
+        if self.parked.load(Ordering::Relaxed) & bit != 0 && self.clear(lane)
+            || self.parked_for_own.load(Ordering::Relaxed) & bit != 0
+                && self.parked_for_own.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        {
             self.doors[lane].notify_one();
         }
     }
@@ -97,6 +104,18 @@ impl Parking {
     pub(crate) fn park(&self, lane: usize) {
         self.parked.fetch_or(1 << lane, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+    }
+
+    /// The same for a lane that looks at nothing but its own work.
+    pub(crate) fn park_for_own(&self, lane: usize) {
+        self.parked_for_own.fetch_or(1 << lane, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// That lane does not wait any more.
+    pub(crate) fn unpark_for_own(&self, lane: usize) {
+        self.parked_for_own
+            .fetch_and(!(1 << lane), Ordering::SeqCst);
     }
 
     /// Waits until somebody wakes this lane; at once where somebody did since the last time.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::codec::FramedRead;
 
@@ -22,6 +22,9 @@ use super::{
     streams::MAX_ANSWER,
 };
 use crate::{RequestId, conn::Link, tasks::Tasks, time, wire, wire::PacketCodec};
+
+/// Ends when nothing more will come of a message that has expired.
+type Overdue<'a> = BoxFuture<'a, ()>;
 
 /// The lane whose door the dispatcher waits at.
 const DOOR: usize = 0;
@@ -86,17 +89,35 @@ impl PerMessage {
 
     async fn serve(&self, item: Popped, _permit: OwnedSemaphorePermit) {
         match item {
-            Popped::Chunk(chunk) => self.exchange(chunk, None).await,
+            Popped::Chunk(chunk) => drop(self.exchange(chunk, None).await),
             Popped::Shard(shard) => {
                 let mut owned = Owned::default();
+                let mut before: Option<Overdue<'_>> = None;
                 owned.take(&self.core.queue.keys, shard, DOOR);
                 while !owned.is_empty() {
-                    match self.core.queue.pop_owned(&mut owned) {
-                        Some(chunk) => self.exchange(chunk, Some(shard)).await,
+                    match (self.core.queue.pop_owned(&mut owned), before.take()) {
+                        (Some(chunk), Some(mut overdue)) => {
+                            let deadline = self.core.deadline(chunk.called());
+                            let ended = tokio::time::timeout_at(deadline.into(), &mut overdue);
+                            before = match ended.await {
+                                Ok(()) => self.exchange(chunk, Some(shard)).await,
+                                Err(_) => {
+                                    self.expire(chunk, Some(shard));
+                                    Some(overdue)
+                                }
+                            };
+                        }
+                        (Some(chunk), None) => before = self.exchange(chunk, Some(shard)).await,
                         // An end has taken what was queued.
-                        None if self.core.has_ended() => return,
+                        (None, _) if self.core.has_ended() => return,
+                        (None, Some(mut overdue)) => {
+                            // What comes meanwhile is not late before this.
+                            let late = self.core.deadline(time::now());
+                            let ended = tokio::time::timeout_at(late.into(), &mut overdue).await;
+                            before = ended.is_err().then_some(overdue);
+                        }
                         // A message that is counted is about to be pushed.
-                        None => tokio::task::yield_now().await,
+                        (None, None) => tokio::task::yield_now().await,
                     }
                     owned.settle(&self.core.queue.keys);
                 }
@@ -104,35 +125,48 @@ impl PerMessage {
         }
     }
 
-    /// Sends one message, on as many connections as it takes, until it has its outcome.
-    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) {
+    fn expire(&self, chunk: Chunk, shard: Option<ShardId>) {
+        let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
+        self.core.drop_queued(chunk, shard, &error);
+    }
+
+    /// Sends one message, on as many connections as it takes, until it has its outcome. Where it expired and its stream may
+    /// still be read, what follows it waits for the answer's end.
+    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) -> Option<Overdue<'_>> {
         let deadline = self.core.deadline(chunk.called());
         if deadline <= time::now() {
-            let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            return self.core.drop_queued(chunk, shard, &error);
+            self.expire(chunk, shard);
+            return None;
         }
         let mut batcher = Batcher::new(PER_MESSAGE, self.core.topic.clone(), 0, 1);
         batcher.push(chunk, shard);
         let mut ids = std::collections::VecDeque::new();
         self.core.register(batcher.finish(), &mut ids);
-        let Some(id) = ids.pop_front() else {
-            return;
-        };
-        let mut links = self.road.links();
-        while self.core.inflight().get_mut(id).is_some() {
-            let attempt = async {
+        let id = ids.pop_front()?;
+        while self.is_open(id) {
+            let mut attempt = Box::pin(async move {
+                let mut links = self.road.links();
                 match road::look(&mut links) {
-                    Some(link) => self.attempt(id, &link).await,
-                    None => {
-                        road::news(&mut links).await;
-                        Some(())
-                    }
+                    Some(link) => drop(self.attempt(id, &link).await),
+                    None => road::news(&mut links).await,
                 }
-            };
-            // The outcome at the deadline is given elsewhere; here it only ends the wait.
-            let _ = tokio::time::timeout_at(deadline.into(), attempt).await;
+            });
+            let ended = tokio::time::timeout_at(deadline.into(), &mut attempt).await;
             tokio::task::yield_now().await;
+            if ended.is_err() {
+                // The outcome at the deadline is given elsewhere, at this moment.
+                while self.is_open(id) {
+                    tokio::task::yield_now().await;
+                }
+                let overdue = self.core.overdue.is_held(id);
+                return overdue.then(|| attempt.map(move |()| self.core.end_overdue(id)).boxed());
+            }
         }
+        None
+    }
+
+    fn is_open(&self, id: RequestId) -> bool {
+        self.core.inflight().get_mut(id).is_some()
     }
 
     /// One try on one connection. `None` where it came to nothing.
@@ -157,7 +191,7 @@ impl PerMessage {
         }
         let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));
         while let Some(Ok(answer)) = answers.next().await {
-            if let Heard::Nonsense = lane::on_answer(&self.core, answer) {
+            if let Heard::Nonsense = lane::on_answer(&self.core, answer, None) {
                 return None;
             }
         }

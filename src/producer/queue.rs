@@ -243,12 +243,13 @@ impl Queue {
         receipt
     }
 
-    /// Takes chunks for lane `lane`, those of its own sub-queues first, and hands each to `taker`. Answers how
-    /// many bytes were taken.
+    /// Takes chunks for lane `lane`, those of its own sub-queues first and, if `shared`, what all share behind them, and hands
+    /// each to `taker`. Answers how many bytes were taken.
     pub(crate) fn pull(
         &self,
         lane: usize,
         owned: &mut Owned,
+        shared: bool,
         run: Run,
         mut taker: impl FnMut(Chunk, Option<ShardId>),
     ) -> u64 {
@@ -258,6 +259,8 @@ impl Queue {
         while messages < run.messages && bytes < run.bytes {
             let (chunk, shard) = if let Some((shard, chunk)) = self.next_owned(owned) {
                 (chunk, Some(shard))
+            } else if !shared {
+                break;
             } else if let Some(shard) = self.scheduled.pop() {
                 owned.take(&self.keys, shard, lane);
                 continue;
@@ -324,7 +327,12 @@ impl Queue {
 
     /// Whether anything waits that a lane with these sub-queues may take.
     pub(crate) fn has_work(&self, owned: &Owned) -> bool {
-        self.has_shared_work() || owned.has_work(&self.keys)
+        self.has_shared_work() || self.has_own_work(owned)
+    }
+
+    /// Whether anything waits in these sub-queues.
+    pub(crate) fn has_own_work(&self, owned: &Owned) -> bool {
+        owned.has_work(&self.keys)
     }
 
     /// Removes everything. Only for a producer that has ended.
@@ -398,7 +406,7 @@ mod tests {
             bytes: 1000,
             messages,
         };
-        queue.pull(lane, owned, run, |mut chunk, _| {
+        queue.pull(lane, owned, true, run, |mut chunk, _| {
             let batch = Batch::decode(chunk.records.finish()).unwrap();
             let texts = batch.records().map(|r| r.payload.to_vec());
             got.extend(texts.map(|text| String::from_utf8(text).unwrap()));

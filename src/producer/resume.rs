@@ -107,7 +107,7 @@ async fn recall(core: &Core, link: &Link, mut from: RequestId) -> Option<usize> 
             let _ = writer.reset(CloseCode::Done.into());
             return None;
         };
-        stored.iter().for_each(|at| core.stored(&answer(at)));
+        stored.iter().for_each(|at| core.stored(&answer(at), None));
         settled += stored.len();
         match stored.last() {
             Some(last) if stored.len() >= Packet::MAX_RECALLED => from = last.request.next(),

@@ -1,15 +1,21 @@
 //! A producer and a broker that does as the test says.
+#![allow(clippy::disallowed_methods)]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::{Config, Fate, Producer, SendErrorKind, Strategy};
+use super::{Config, Fate, Message, Producer, SendErrorKind, Strategy};
 use crate::{
     Offset, RequestId, Timestamp,
     conn::testing::{Answer, At, Memory, TestBroker, client},
-    wire::{Packet, PacketCodec, Produce, Stored},
+    wire::{Batch, Packet, PacketCodec, Produce, Stored},
 };
 
 const BROKER: &str = "192.0.2.1:4433";
@@ -21,15 +27,18 @@ fn broker(memory: &Arc<Memory>) -> TestBroker {
 
 fn producer(memory: &Arc<Memory>) -> super::Builder {
     let mut config = Config {
-        conn: client(BROKER),
+        connection: client(BROKER),
         ..Config::default()
     };
-    config.conn.network = Arc::new(At(Arc::clone(memory), "192.0.2.100"));
+    config.connection.network = Arc::new(At(Arc::clone(memory), "192.0.2.100"));
     Producer::builder()
         .config(config)
         .topic("t")
         .strategy(Strategy::Fixed(1.try_into().unwrap()))
 }
+
+type Batches = mpsc::Receiver<(usize, Produce, Answers)>;
+type Answers = Arc<Mutex<FramedWrite<quinn::SendStream, PacketCodec>>>;
 
 /// The broker's end of a lane.
 struct Lane {
@@ -124,4 +133,123 @@ async fn what_was_written_and_got_no_answer_in_time_is_told_as_unknown_and_never
     assert!(b.request > a.request && b.answered_below > a.request);
     lane.store(b.request, 0).await;
     second.await.unwrap();
+}
+
+/// Every batch with its stream's number and half for answers, and how many streams were probed. Streams are read to their end.
+fn batches(connection: quinn::Connection) -> (Batches, Arc<Semaphore>) {
+    connection.set_max_concurrent_bi_streams(16_u8.into());
+    let (tell, told) = mpsc::channel(1000);
+    let probed = Arc::new(Semaphore::new(0));
+    let probes = Arc::clone(&probed);
+    tokio::spawn(async move {
+        for stream in 0.. {
+            let Lane {
+                answers,
+                mut packets,
+            } = Lane::accept(&connection).await;
+            let (tell, answers) = (tell.clone(), Arc::new(Mutex::new(answers)));
+            let probes = Arc::clone(&probes);
+            tokio::spawn(async move {
+                while let Some(Ok(packet)) = packets.next().await {
+                    match packet {
+                        Packet::Probe { nonce } => {
+                            let answer = Packet::Probed { nonce };
+                            answers.lock().await.send(answer).await.unwrap();
+                            probes.add_permits(1);
+                        }
+                        Packet::Produce(produce) => {
+                            let told = (stream, produce, Arc::clone(&answers));
+                            tell.send(told).await.unwrap();
+                        }
+                        other => panic!("{other:?} on a lane"),
+                    }
+                }
+            });
+        }
+    });
+    (told, probed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stays_on_the_stream_of_what_expired_there_and_may_still_be_stored() {
+    const KEYS: u8 = 16;
+    let memory = Memory::new();
+    let mut broker = broker(&memory);
+    let producer = producer(&memory)
+        .strategy(Strategy::Fixed(4.try_into().unwrap()))
+        .delivery_timeout(Duration::from_secs(3));
+    let producer = producer.connect().await.unwrap();
+    let (mut batches, probed) = batches(broker.session().await);
+    let _four = probed.acquire_many(4).await.unwrap();
+    let mut streams: BTreeMap<Vec<u8>, BTreeSet<usize>> = BTreeMap::new();
+    for round in 0..5_u8 {
+        let mut receipts = Vec::new();
+        for n in 0..KEYS {
+            // Each time in another order, so that the lanes would come to other keys.
+            let key = (n * 5 + round * 3) % KEYS;
+            let message = Message::new(vec![round; 4000]).key(vec![key]);
+            receipts.push(producer.send_async(message).await.unwrap());
+        }
+        let mut seen = 0;
+        while seen < KEYS {
+            let (stream, produce, _) = batches.recv().await.unwrap();
+            let batch = Batch::decode(produce.batch).unwrap();
+            for record in batch.records() {
+                let key = record.key.unwrap().to_vec();
+                streams.entry(key).or_default().insert(stream);
+                seen += 1;
+            }
+        }
+        for receipt in receipts {
+            assert_eq!(receipt.await.unwrap_err().fate(), Fate::Unknown);
+        }
+    }
+    assert!(streams.values().all(|s| s.len() == 1), "{streams:?}");
+    let all: BTreeSet<_> = streams.values().flatten().collect();
+    assert!(all.len() > 1, "the keys are on several streams");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_with_more_in_hand_than_the_others_goes_on_with_its_own_keys() {
+    let memory = Memory::new();
+    let mut broker = broker(&memory);
+    let producer = producer(&memory).strategy(Strategy::Fixed(4.try_into().unwrap()));
+    let producer = producer.connect().await.unwrap();
+    let (mut batches, probed) = batches(broker.session().await);
+    let _four = probed.acquire_many(4).await.unwrap();
+    // Nothing is answered, and no other lane has anything.
+    for _ in 0..20 {
+        let message = Message::new(vec![0; 4000]).key("k");
+        let _receipt = producer.send_async(message).await.unwrap();
+        batches.recv().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
+    let memory = Memory::new();
+    let mut broker = broker(&memory);
+    let producer = producer(&memory)
+        .strategy(Strategy::PerMessage(8.try_into().unwrap()))
+        .delivery_timeout(Duration::from_secs(3));
+    let producer = producer.connect().await.unwrap();
+    let (mut batches, _) = batches(broker.session().await);
+    let keyed = |text: &str| Message::new(text.to_owned()).key("k");
+    let first = producer.send_async(keyed("a")).await.unwrap();
+    let (_, _a, answers) = batches.recv().await.unwrap();
+    assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);
+    // One that is late before its turn comes, and one whose turn comes in time.
+    let second = producer.send_async(keyed("b")).await.unwrap();
+    assert_eq!(second.await.unwrap_err().fate(), Fate::NotStored);
+    let third = producer.send_async(keyed("c")).await.unwrap();
+    answers.lock().await.get_mut().finish().unwrap();
+    let (_, c, answers) = batches.recv().await.unwrap();
+    let stored = Packet::Stored(Stored {
+        request: c.request,
+        base: Offset(1),
+        time: Timestamp(1),
+        held_us: 1,
+    });
+    answers.lock().await.send(stored).await.unwrap();
+    assert_eq!(third.await.unwrap().offset(), Offset(1));
 }

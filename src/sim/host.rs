@@ -23,7 +23,7 @@ use crate::conn::network::{Network as Sockets, Resolving};
 ///
 /// sim::run(7, async |net| {
 ///     let mut config = anabranch::producer::Config::default();
-///     config.conn.network = Arc::new(Host::new(&net, [10, 0, 0, 1].into()));
+///     config.connection.network = Arc::new(Host::new(&net, [10, 0, 0, 1].into()));
 ///     let producer = Producer::builder().config(config).server("10.0.0.2:4470");
 ///     # drop(producer);
 /// });

@@ -110,6 +110,35 @@ fn a_lane_and_what_is_its_own() {
     pusher.join().unwrap();
 }
 
+/// So does one that comes to a lane which looks at nothing else, while other lanes are woken for what all share.
+fn a_lane_that_waits_for_its_own_alone() {
+    let parking = Arc::new(Parking::new());
+    let own = Arc::new(AtomicUsize::new(0));
+    let pushers = [true, false].map(|is_own| {
+        let (parking, own) = (Arc::clone(&parking), Arc::clone(&own));
+        thread::spawn(move || {
+            if is_own {
+                own.fetch_add(1, Ordering::Relaxed);
+                parking.wake_parked(5);
+            } else {
+                parking.wake_one();
+            }
+        })
+    });
+    block_on(async {
+        while own.load(Ordering::Relaxed) == 0 {
+            parking.park_for_own(5);
+            if own.load(Ordering::Relaxed) == 0 {
+                parking.wait(5).await;
+            }
+            parking.unpark_for_own(5);
+        }
+    });
+    for pusher in pushers {
+        pusher.join().unwrap();
+    }
+}
+
 const ONE: Cost = Cost::one(1);
 
 fn room_for_one() -> Arc<Budget<u32>> {
@@ -222,6 +251,10 @@ fn a_close_and_one_who_waits() {
 fn main() {
     check("one lane and two pushers", one_lane_and_two_pushers);
     check("a lane and what is its own", a_lane_and_what_is_its_own);
+    check(
+        "a lane that waits for its own alone",
+        a_lane_that_waits_for_its_own_alone,
+    );
     check("a release and two who wait", a_release_and_two_who_wait);
     check("a release and one who leaves", a_release_and_one_who_leaves);
     check(

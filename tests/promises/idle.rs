@@ -17,7 +17,7 @@ fn wake_ups(pings: Option<Duration>) -> u64 {
         let mut producer = None;
         if let Some(every) = pings {
             let mut config = world.config();
-            config.conn.ping_interval = every;
+            config.connection.ping_interval = every;
             let builder = anabranch::Producer::builder().config(config).topic(TOPIC);
             let connected = builder.connect().await.unwrap();
             let receipt = connected.send_async("one").await.unwrap();

@@ -122,7 +122,7 @@ impl World {
     pub fn config(&self) -> producer::Config {
         let mut config = producer::Config::default();
         config.delivery_timeout = LONG;
-        config.conn = self.client();
+        config.connection = self.client();
         config
     }
 

@@ -111,7 +111,7 @@ pub(crate) struct Args {
     /// given beside it change every one of them
     #[arg(long, env = "ANABRANCH_SCENARIOS", value_name = "FILE.toml")]
     scenarios: Option<PathBuf>,
-    /// Compare the congestion controllers instead: one row a promise, without a producer. Takes some minutes
+    /// Compare the congestion controllers instead: one row a promise, from one seed. Takes some minutes
     #[arg(long, env = "ANABRANCH_CONTROLLERS", conflicts_with_all = ["scenarios", "report"])]
     controllers: bool,
     /// Write a page with everything over time, to be looked at in a browser
@@ -177,7 +177,11 @@ impl Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.controllers {
-        return controllers::run().await;
+        let seed = args
+            .scenarios()?
+            .first()
+            .map_or(1, |scenario| scenario.seed);
+        return controllers::run(seed).await;
     }
     let mut scenarios = args.scenarios()?;
     let alone = args.scenarios.is_none();

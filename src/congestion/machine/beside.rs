@@ -1,15 +1,16 @@
 //! Pure: beside a neighbour who fills the queue until it overflows (CUBIC, Reno).
 //!
 //! Who keeps the queue short there gets nothing, so for as long as he is there the window grows and shrinks by
-//! [his law](super::super::neighbour). That he is there shows in a queue that stays when ours is drained, or in one that
-//! becomes much shorter without us: he has lost a packet and given up three tenths of his window.
+//! [his law](super::super::neighbour). That he is there shows when ours is [drained](super::braking), and in a queue that
+//! becomes much shorter without us: he has lost a packet and given up three tenths of his window. The path may have
+//! become shorter instead, so three rounds later a drain must prove it.
 //!
 //! A late comer has far less than the others, and CUBIC would overrun the queue to take its part. Here up to a third of
 //! the link may be claimed at once, three times at most, and the rest is grown into.
 
 use std::time::Instant;
 
-use super::{Braking, Duration, Machine, Neighbour, OLD, STALE, State};
+use super::{Braking, Duration, Machine, Neighbour, OLD, STALE, State, cruise::PATIENCE};
 
 /// The share of the link that may be claimed before growing as the neighbour does: no more than beside two of them would
 /// be fair.
@@ -54,7 +55,8 @@ impl Machine {
         let window = self.window * (CLAIM / share).clamp(1.0, LEAP);
         self.window = window;
         self.longest = before.saturating_sub(least);
-        self.refreshed = now;
+        self.proven = false;
+        self.patience = PATIENCE;
         self.state = State::Beside(Neighbour::new(now, window));
         true
     }
@@ -78,9 +80,11 @@ impl Machine {
         };
         let least = self.delay.least().unwrap_or_default();
         let every = if self.claims > 0 { STALE.0 } else { OLD };
-        if now.saturating_duration_since(self.refreshed) > every.max(least * STALE.1)
-            && let State::Beside(neighbour) = &self.state
-        {
+        let due = match self.proven {
+            true => now.saturating_duration_since(self.refreshed) > every.max(least * STALE.1),
+            false => self.patience == 0,
+        };
+        if due && let State::Beside(neighbour) = &self.state {
             let neighbour = neighbour.clone();
             self.brake(now, rtt, Some(neighbour));
         }

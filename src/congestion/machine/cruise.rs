@@ -17,7 +17,7 @@ const FEWEST: f64 = 2.0;
 /// No queue is meant to be shorter than this: clocks, wake-ups and clumps make that much by themselves.
 const SHORTEST: Duration = Duration::from_micros(400);
 /// Rounds after a change of state in which the queue is not judged: it still is that of before.
-const PATIENCE: u32 = 3;
+pub(super) const PATIENCE: u32 = 3;
 /// Growth of the rate below which it has stopped to follow the window, and for how many rounds (BBR's start-up).
 const GROWTH: (f64, u32) = (1.25, 3);
 /// A path that loses more than this by itself has its ambient share measured anew now and then.
@@ -35,12 +35,13 @@ impl Machine {
         };
         let pipe = self.pipe(rtt, in_flight);
         let meant = self.meant(pipe);
+        self.queued = self.queued.max(queue);
         match self.state {
             State::StartUp if queue > (least / 16).max(meant) => {
                 self.enter_cruise(now, pipe);
             }
-            State::Cruise if self.short > 1 && queue > meant => {
-                self.short = 0;
+            State::Cruise if self.room > 0 && queue > meant => {
+                self.room = 0;
                 self.window = (pipe + self.standing(pipe)).min(self.window);
                 self.losses.forgive(now);
                 self.delay.forget_standing();
@@ -63,7 +64,7 @@ impl Machine {
         self.losses.forgive(now);
         self.window = pipe + self.standing(pipe);
         self.window = self.window.max(LEAST);
-        self.short = 0;
+        self.room = 0;
         self.long = 0;
         self.patience = PATIENCE;
         self.past = [None; 2];
@@ -85,7 +86,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_cruise_round(&mut self, now: Instant) {
+    pub(super) fn on_cruise_round(&mut self, now: Instant, queued: Duration) {
         let (Some((rtt, in_flight)), Some(queue), Some(least)) = (
             self.delay.standing(),
             self.delay.queue(),
@@ -111,16 +112,16 @@ impl Machine {
             self.brake(now, rtt, None);
             return;
         }
-        if queue < meant / 2 {
-            self.short += 1;
-        } else {
-            self.short = 0;
-        }
+        // A clump that goes round leaves a part of the pipe empty: that is no room for more.
+        self.room = match queued < meant / 2 {
+            true => self.room + 1,
+            false => 0,
+        };
         if queue >= meant && self.ceiling.is_some_and(|ceiling| ceiling.rest == 0) {
             // The queue says how much there is room for.
             self.ceiling = None;
         }
-        if self.short <= 1 {
+        if self.room == 0 {
             let target = pipe + self.standing(pipe);
             let window = self.window + (target - self.window) / 2.0;
             self.window = self.below_ceiling(window).max(LEAST);

@@ -90,7 +90,7 @@ impl Machine {
             hold,
             step: 1.0,
         });
-        self.short = 0;
+        self.room = 0;
         self.long = 0;
     }
 

@@ -113,7 +113,7 @@ async fn session(
     settled: &mut Settled,
 ) -> Result<(), DrainError> {
     let identity = spool.log.identity().await?;
-    let supervisor = Supervisor::start(core.config.conn.clone(), Some(identity), tasks)?;
+    let supervisor = Supervisor::start(core.config.connection.clone(), Some(identity), tasks)?;
     let mut links = supervisor.state();
     let link = conn::up(&mut links).await?;
     let end = ride(core, spool, &link, settled).await;

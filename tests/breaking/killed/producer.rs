@@ -30,7 +30,7 @@ fn process() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut config = producer::Config::default();
-        config.conn = connection(port, &folder.join("data"));
+        config.connection = connection(port, &folder.join("data"));
         let strategy = match life % 3 {
             0 => Strategy::Fixed(NonZeroUsize::new(4).unwrap()),
             _ => Strategy::Adaptive,

@@ -55,7 +55,7 @@ pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut 
 /// One more message, when all trouble is over.
 pub async fn last_word(client: &Client, log: &Log) {
     let mut config = producer::Config::default();
-    config.conn = client.connection();
+    config.connection = client.connection();
     let producer = Producer::builder().config(config).topic(TOPIC);
     let producer = producer.build().unwrap();
     let (id, message) = log.call(log.next_producer(), Order::OfCalls, PAYLOAD);
@@ -94,7 +94,7 @@ impl Options {
 
     fn builder(&self, client: &Client, name: &str) -> producer::Builder {
         let mut config = producer::Config::default();
-        config.conn = client.connection();
+        config.connection = client.connection();
         config.delivery_timeout = self.delivery_timeout;
         let strategy = match &self.strategy {
             Strategy::PerMessage(n) => Strategy::PerMessage(*n),

@@ -51,7 +51,7 @@ impl Stage {
         let mut producers = Vec::new();
         for _ in 0..args.producers {
             let mut config = producer::Config::default();
-            config.conn = conn.clone();
+            config.connection = conn.clone();
             let producer = Producer::builder()
                 .config(config)
                 .strategy(args.strategy.strategy())

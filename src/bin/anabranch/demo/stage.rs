@@ -29,7 +29,7 @@ pub(super) struct Stage {
     pub(super) producer: Producer,
     /// Lanes that stay when nothing happens.
     pub(super) least_lanes: usize,
-    conn: conn::Config,
+    connection: conn::Config,
 }
 
 impl Stage {
@@ -45,10 +45,10 @@ impl Stage {
             .await?;
         let mut config = producer::Config::default();
         config.scaler.idle_timeout = IDLE_TIMEOUT;
-        config.conn = conn::Config::to(broker.local_addr().to_string());
-        config.conn.tls = ClientTls::trusting(certs.trust());
+        config.connection = conn::Config::to(broker.local_addr().to_string());
+        config.connection.tls = ClientTls::trusting(certs.trust());
         let least_lanes = config.scaler.min_streams;
-        let conn = config.conn.clone();
+        let connection = config.connection.clone();
         let policy = Told(Adaptive::new(config.scaler.clone())?);
         let producer = Producer::builder()
             .config(config)
@@ -60,14 +60,14 @@ impl Stage {
             broker,
             producer,
             least_lanes,
-            conn,
+            connection,
         })
     }
 
     /// Reads the topic from its beginning to its end.
     pub(super) async fn read_back(&self, check: &mut Check) -> anyhow::Result<()> {
         let mut consumer = Consumer::builder()
-            .connection(self.conn.clone())
+            .connection(self.connection.clone())
             .topic(TOPIC)
             .from(Start::Earliest)
             .subscribe()

@@ -15,14 +15,14 @@ use crate::{output, progress};
 
 type Cell = Option<Vec<Figure>>;
 
-pub(super) async fn run() -> anyhow::Result<ExitCode> {
-    let cells = tokio::task::spawn_blocking(play).await?;
+pub(super) async fn run(seed: u64) -> anyhow::Result<ExitCode> {
+    let cells = tokio::task::spawn_blocking(move || play(seed)).await?;
     output::line(table(&cells))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Every row with every controller, on as many threads as there are cores.
-fn play() -> Vec<Cell> {
+fn play(seed: u64) -> Vec<Cell> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let all = Row::ALL.len() * CONTROLLERS.len();
     let next = AtomicUsize::new(0);
@@ -37,7 +37,7 @@ fn play() -> Vec<Cell> {
                     }
                     let row = Row::ALL[place / CONTROLLERS.len()];
                     let controller = CONTROLLERS[place % CONTROLLERS.len()];
-                    let figures = row.play(controller, Length::Full);
+                    let figures = row.play(controller, Length::Full, seed);
                     progress::say(format_args!("{}/{all} {row}: {controller}", place + 1));
                     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
                     cells[place] = Some(figures);

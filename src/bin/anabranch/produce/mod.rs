@@ -172,8 +172,8 @@ impl Args {
             config.spool = Some(spool);
             config.buffer_bytes = SPOOL_BUFFER;
         }
-        config.conn = self.connection.config();
-        config.conn.settings.congestion = self.congestion.into();
+        config.connection = self.connection.config();
+        config.connection.settings.congestion = self.congestion.into();
         config
     }
 

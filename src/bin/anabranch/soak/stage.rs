@@ -102,7 +102,7 @@ impl Stage {
 
     pub(super) async fn producer(&self) -> anyhow::Result<Producer> {
         let mut config = producer::Config::default();
-        config.conn = self.connection.clone();
+        config.connection = self.connection.clone();
         config.name = Some("soak".to_owned());
         let producer = Producer::builder().config(config).topic(TOPIC);
         Ok(producer.connect().await?)
