@@ -215,11 +215,6 @@ impl Line {
         self.chunks
             .get_mut(usize::try_from(place - self.left).ok()?)
     }
-
-    /// The front chunk.
-    pub(crate) fn front(&self) -> Option<&Chunk> {
-        self.chunks.front()
-    }
 }
 
 impl Row for Line {
@@ -233,6 +228,10 @@ impl Row for Line {
         self.left += 1;
         self.usual_len = chunk.len();
         Some(chunk)
+    }
+
+    fn front(&self) -> Option<&Chunk> {
+        self.chunks.front()
     }
 
     fn is_empty(&self) -> bool {

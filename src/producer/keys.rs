@@ -32,6 +32,9 @@ pub(crate) trait Row: Default {
     /// Takes what is in front.
     fn pop(&mut self) -> Option<Self::Item>;
 
+    /// Looks at what is in front.
+    fn front(&self) -> Option<&Self::Item>;
+
     fn is_empty(&self) -> bool;
 }
 
@@ -193,6 +196,17 @@ impl Owned {
         None
     }
 
+    /// What `look` sees in front of the first owned sub-queue that has a message.
+    pub(crate) fn front<L: Row, R>(
+        &self,
+        keys: &Keys<L>,
+        look: impl FnOnce(&L::Item) -> R,
+    ) -> Option<R> {
+        let shards = self.shards.iter().map(|&id| &keys.shards[usize::from(id)]);
+        let shard = shards.into_iter().find(|shard| !shard.is_empty())?;
+        shard.lock().front().map(look)
+    }
+
     /// Whether any owned sub-queue has a message.
     pub(crate) fn has_work<L: Row>(&self, keys: &Keys<L>) -> bool {
         self.shards
@@ -219,6 +233,10 @@ mod tests {
 
         fn pop(&mut self) -> Option<T> {
             self.pop_front()
+        }
+
+        fn front(&self) -> Option<&T> {
+            Self::front(self)
         }
 
         fn is_empty(&self) -> bool {

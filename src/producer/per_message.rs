@@ -63,9 +63,10 @@ impl PerMessage {
             let this = self.clone();
             self.tasks.spawn(async move {
                 let stopped = this.road.stopped();
+                // Served first: an item that came from the queue is registered, or has its outcome, before anything stops this.
                 tokio::select! { biased;
-                    () = stopped.cancelled() => {}
                     () = this.serve(item, permit) => {}
+                    () = stopped.cancelled() => {}
                 }
             });
         }
@@ -95,33 +96,46 @@ impl PerMessage {
                 let mut before: Option<Overdue<'_>> = None;
                 owned.take(&self.core.queue.keys, shard, DOOR);
                 while !owned.is_empty() {
-                    match (self.core.queue.pop_owned(&mut owned), before.take()) {
-                        (Some(chunk), Some(mut overdue)) => {
-                            let deadline = self.core.deadline(chunk.called());
-                            let ended = tokio::time::timeout_at(deadline.into(), &mut overdue);
-                            before = match ended.await {
-                                Ok(()) => self.exchange(chunk, Some(shard)).await,
-                                Err(_) => {
-                                    self.expire(chunk, Some(shard));
-                                    Some(overdue)
-                                }
-                            };
+                    if let Some(overdue) = &mut before {
+                        if self.ends_in_time(overdue, &owned).await {
+                            before = None;
                         }
-                        (Some(chunk), None) => before = self.exchange(chunk, Some(shard)).await,
-                        // An end has taken what was queued.
-                        (None, _) if self.core.has_ended() => return,
-                        (None, Some(mut overdue)) => {
-                            // What comes meanwhile is not late before this.
-                            let late = self.core.deadline(time::now());
-                            let ended = tokio::time::timeout_at(late.into(), &mut overdue).await;
-                            before = ended.is_err().then_some(overdue);
-                        }
+                        self.expire_late(&mut owned, shard);
+                    } else if let Some(chunk) = self.core.queue.pop_owned(&mut owned) {
+                        before = self.exchange(chunk, Some(shard)).await;
+                    } else if self.core.has_ended() {
+                        // What was queued was taken.
+                        return;
+                    } else {
                         // A message that is counted is about to be pushed.
-                        (None, None) => tokio::task::yield_now().await,
+                        tokio::task::yield_now().await;
                     }
                     owned.settle(&self.core.queue.keys);
                 }
             }
+        }
+    }
+
+    /// Waits until nothing comes of `overdue` any more; no longer than until the first message that waits for that is late. What
+    /// waits stays where it is: this may be cut off.
+    async fn ends_in_time(&self, overdue: &mut Overdue<'_>, owned: &Owned) -> bool {
+        let called = self.core.queue.next_called(owned);
+        // What comes only now is not late before this.
+        let deadline = self.core.deadline(called.unwrap_or_else(time::now));
+        tokio::time::timeout_at(deadline.into(), overdue)
+            .await
+            .is_ok()
+    }
+
+    fn expire_late(&self, owned: &mut Owned, shard: ShardId) {
+        let queue = &self.core.queue;
+        let now = time::now();
+        while queue
+            .next_called(owned)
+            .is_some_and(|called| self.core.deadline(called) <= now)
+            && let Some(chunk) = queue.pop_owned(owned)
+        {
+            self.expire(chunk, Some(shard));
         }
     }
 

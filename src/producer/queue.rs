@@ -320,6 +320,11 @@ impl Queue {
         self.next_owned(owned).map(|(_, chunk)| chunk)
     }
 
+    /// When the message was called that [`Self::pop_owned`] would give, where one sub-queue is owned.
+    pub(crate) fn next_called(&self, owned: &Owned) -> Option<Instant> {
+        owned.front(&self.keys, Chunk::called)
+    }
+
     /// Whether anything waits that any lane may take.
     pub(crate) fn has_shared_work(&self) -> bool {
         !self.scheduled.is_empty() || self.stripes.iter().any(|stripe| stripe.len() > 0)

@@ -253,3 +253,22 @@ async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
     answers.lock().await.send(stored).await.unwrap();
     assert_eq!(third.await.unwrap().offset(), Offset(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_stream_of_what_expired_is_handed_back_by_a_close() {
+    let memory = Memory::new();
+    let mut broker = broker(&memory);
+    let producer = producer(&memory)
+        .strategy(Strategy::PerMessage(8.try_into().unwrap()))
+        .delivery_timeout(Duration::from_secs(3));
+    let producer = producer.connect().await.unwrap();
+    let (mut batches, _) = batches(broker.session().await);
+    let keyed = |text: &str| Message::new(text.to_owned()).key("k");
+    let first = producer.send_async(keyed("a")).await.unwrap();
+    let (_, _a, _answers) = batches.recv().await.unwrap();
+    assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);
+    let second = producer.send_async(keyed("b")).await.unwrap();
+    let closed = producer.close(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(closed.undelivered.len(), 1);
+    assert_eq!(second.await.unwrap_err().fate(), Fate::NotStored);
+}
