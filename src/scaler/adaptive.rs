@@ -33,6 +33,9 @@ const FULL: f64 = 0.9;
 const AHEAD: u32 = 4;
 /// The shortest time that anything waits for: timers are not finer.
 const LEAST: Duration = Duration::from_millis(1);
+/// Messages that wait no longer than this wait for a processor as likely as for a lane: on a local network both ends' tasks are
+/// milliseconds apart when they have much to do, and another lane gives them more.
+const NOISE: Duration = Duration::from_millis(5);
 /// How often to look while answers are due and nothing is queued: losses are counted, and a hundred looks a
 /// second cost nothing.
 const UNHURRIED: Duration = Duration::from_millis(10);
@@ -209,6 +212,9 @@ impl Adaptive {
                 }),
                 false => Err(Reason::BelowThreshold),
             };
+        }
+        if streams >= most_of_rate(load) {
+            return Err(Reason::SpareCapacity);
         }
         // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
         let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
@@ -465,7 +471,19 @@ fn room(load: &Load) -> usize {
     whole(room.ceil()).max(load.lanes + 1)
 }
 
-/// What is queued now will not have left within a round trip.
+/// Little's law on a local network, where neither the path nor the broker keeps anything: the lanes whose windows the present
+/// rate fills within the noise of both ends' tasks. What waits there in more of them waits for a processor.
+fn most_of_rate(load: &Load) -> usize {
+    let held = load.broker_hold.unwrap_or_default();
+    match load.ack_rate {
+        Some(rate) if load.min_rtt < NOISE && held < NOISE => {
+            whole((rate * NOISE.as_secs_f64() / load.lane_window.max(1) as f64).ceil()).max(1)
+        }
+        _ => usize::MAX,
+    }
+}
+
+/// What is queued now will not have left within a round trip, or on a local network within the noise of its tasks.
 fn is_waiting(load: &Load) -> bool {
     if load.queued_messages == 0 {
         return false;
@@ -475,7 +493,7 @@ fn is_waiting(load: &Load) -> bool {
         Some(rate) if rate > 0.0 => rate,
         _ => windows / load.round().as_secs_f64(),
     };
-    let bar = load.rtt.max(LEAST);
+    let bar = load.rtt.max(NOISE);
     load.oldest_wait > bar || load.queued_bytes as f64 > rate * bar.as_secs_f64()
 }
 

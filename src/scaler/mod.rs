@@ -26,9 +26,10 @@
 //!
 //! ```text
 //! BelowThreshold  queued >= backlog_threshold · n messages, or n windows of bytes, or something is buried
-//!                 and the queue would last, or its head has waited, longer than max(rtt, 1 ms)
+//!                 and the queue would last, or its head has waited, longer than max(rtt, 5 ms)
 //! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send
-//! SpareCapacity   every lane is full: window, stall, late answers or flow control
+//! SpareCapacity   every lane is full: window, stall, late answers or flow control; on a local network also
+//!                 n < ⌈rate · 5 ms / window⌉
 //! MaxStreams      n < max_streams
 //! Ceiling, BrokerSlow   no trial without gain is too recent
 //! PeerLimit       the peer permits another stream
@@ -49,6 +50,10 @@
 //! filled nine tenths of the windows for four rounds, one lane is opened ahead of a load that grows. Where a trial finds no
 //! gain, and when lanes are retired, as many stay as the path fills, with a tenth to spare. What a queue on the way
 //! holds does not count: of the bytes in flight, the share `least rtt / rtt`.
+//!
+//! **On a local network**, with a least round trip and a broker's hold below 5 ms each, time is spent in the tasks of both ends. They are
+//! milliseconds apart when processors are short, every lane is full now and then, and more lanes make smaller batches of the
+//! same messages. So there are never more than the rate fills within 5 ms.
 //!
 //! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
 //! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 · in flight / window⌉`,

@@ -301,3 +301,26 @@ fn back_at_the_minimum_it_forgets_what_a_lane_could_do() {
     }
     assert_eq!(load.lanes, MIN, "1 MB a second, once ten lanes' worth");
 }
+
+#[test]
+fn on_a_local_network_lanes_are_those_whose_windows_the_rate_fills_within_the_noise() {
+    let local = Load {
+        min_rtt: Duration::from_micros(50),
+        // What queues at both ends' tasks makes a round trip longer, and no lane shorter.
+        rtt: Duration::from_millis(8),
+        oldest_wait: Duration::from_millis(30),
+        ack_rate: Some(3.5 * WINDOW as f64 / NOISE.as_secs_f64()),
+        ..pressed()
+    };
+    assert_eq!(decide(&local), (Action::Hold, Reason::SpareCapacity));
+    let faster = Load {
+        ack_rate: Some(4.5 * WINDOW as f64 / NOISE.as_secs_f64()),
+        ..local.clone()
+    };
+    assert_eq!(decide(&faster), (Action::open(4), Reason::Backlog));
+    let held = Load {
+        broker_hold: Some(2 * NOISE),
+        ..local
+    };
+    assert_eq!(decide(&held), (Action::open(4), Reason::Backlog));
+}

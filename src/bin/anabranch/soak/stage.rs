@@ -20,8 +20,8 @@ pub(super) const TOPIC: &str = "soak";
 
 /// How long clients may take when the broker ends in good order.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long the old broker's folder and port may take to be free again.
-const FREE: Duration = Duration::from_secs(30);
+/// How long the old broker's folder and port may take to be free again: longer than an idle timeout, for which QUIC may keep the port.
+const FREE: Duration = Duration::from_secs(60);
 /// How often to look whether they are.
 const LOOK: Duration = Duration::from_millis(20);
 
