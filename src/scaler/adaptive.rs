@@ -36,6 +36,8 @@ const LEAST: Duration = Duration::from_millis(1);
 /// Messages that wait no longer than this wait for a processor as likely as for a lane: on a local network both ends' tasks are
 /// milliseconds apart when they have much to do, and another lane gives them more.
 const NOISE: Duration = Duration::from_millis(5);
+/// So many times the broker's hold may lie at it on a local network: the group that is being stored and those that gather.
+const GATHERING: u32 = 4;
 /// How often to look while answers are due and nothing is queued: losses are counted, and a hundred looks a
 /// second cost nothing.
 const UNHURRIED: Duration = Duration::from_millis(10);
@@ -472,12 +474,14 @@ fn room(load: &Load) -> usize {
 }
 
 /// Little's law on a local network, where neither the path nor the broker keeps anything: the lanes whose windows the present
-/// rate fills within the noise of both ends' tasks. What waits there in more of them waits for a processor.
+/// rate fills within the noise of both ends' tasks. What waits there in more of them waits for a processor. A store that syncs
+/// is given more to gather in the meantime.
 fn most_of_rate(load: &Load) -> usize {
     let held = load.broker_hold.unwrap_or_default();
     match load.ack_rate {
         Some(rate) if load.min_rtt < NOISE && held < NOISE => {
-            whole((rate * NOISE.as_secs_f64() / load.lane_window.max(1) as f64).ceil()).max(1)
+            let time = NOISE.max(held.saturating_mul(GATHERING)).as_secs_f64();
+            whole((rate * time / load.lane_window.max(1) as f64).ceil()).max(1)
         }
         _ => usize::MAX,
     }
