@@ -128,23 +128,21 @@ impl Measured {
     /// The outcome of all runs together.
     pub(super) fn settle(mut self) -> Outcome {
         let runs = self.runs.len() as f64;
-        let of_all = |figure: fn(&Figures) -> f64| median(self.runs.iter().map(figure));
+        let medians = |of: fn(&Figures) -> &Quantiles| {
+            let of_all =
+                |figure: fn(&Quantiles) -> f64| median(self.runs.iter().map(|run| figure(of(run))));
+            Quantiles {
+                p50: of_all(|q| q.p50),
+                p90: of_all(|q| q.p90),
+                p99: of_all(|q| q.p99),
+                p999: of_all(|q| q.p999),
+                max: of_all(|q| q.max),
+            }
+        };
         let mut outcome = self.outcome;
-        outcome.delivery_ms = Quantiles {
-            p50: of_all(|run| run.delivery.p50),
-            p90: of_all(|run| run.delivery.p90),
-            p99: of_all(|run| run.delivery.p99),
-            p999: of_all(|run| run.delivery.p999),
-            max: of_all(|run| run.delivery.max),
-        };
-        outcome.receipt_ms = Quantiles {
-            p50: of_all(|run| run.receipt.p50),
-            p90: of_all(|run| run.receipt.p90),
-            p99: of_all(|run| run.receipt.p99),
-            p999: of_all(|run| run.receipt.p999),
-            max: of_all(|run| run.receipt.max),
-        };
-        outcome.throughput_mbit = of_all(|run| run.throughput_mbit);
+        outcome.delivery_ms = medians(|run| &run.delivery);
+        outcome.receipt_ms = medians(|run| &run.receipt);
+        outcome.throughput_mbit = median(self.runs.iter().map(|run| run.throughput_mbit));
         self.delivery.sort_unstable();
         outcome.trace.distribution = distribution(&self.delivery);
         outcome.lanes.mean /= runs;

@@ -10,35 +10,25 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::{
     Fate, SendError, SendErrorKind,
+    answers::{self, Bell},
     batcher::Batcher,
     core::Core,
     feed::{Feed, ORDERED, Takes},
     queue::Run,
     road::{self, Road},
-    streams::Answers,
 };
-use crate::{
-    RequestId,
-    conn::Link,
-    pool::PooledStream,
-    time,
-    wire::{self, FailureCode, Packet},
-};
+use crate::{RequestId, conn::Link, pool::PooledStream, time, wire};
 
 /// How long a lane waits before it asks the pool again after it got no stream.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
@@ -66,27 +56,6 @@ pub(crate) struct Lane {
     bell: Arc<Bell>,
     /// Set by the scaler: take nothing new, end when all is answered.
     retire: Arc<AtomicBool>,
-}
-
-/// Rung by the half of a lane that reads answers, heard by the half that writes. They are one task, and the second is
-/// polled behind the first: waking that task for it would only have it polled once more, perhaps by another thread.
-#[derive(Debug, Default)]
-struct Bell(AtomicBool);
-
-impl Bell {
-    fn ring(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Ends with `wait`, or at once when it was rung since the last time.
-    async fn heard_or(&self, wait: impl Future<Output = ()>) {
-        let mut wait = pin!(wait);
-        poll_fn(|cx| match self.0.swap(false, Ordering::Relaxed) {
-            true => Poll::Ready(()),
-            false => wait.as_mut().poll(cx),
-        })
-        .await;
-    }
 }
 
 /// Where the peer permits no further stream and another road needs one, how long a lane keeps its own.
@@ -217,7 +186,7 @@ impl Lane {
         self.core.gauges.set_streaming(index, true);
         let (writer, answers) = stream.halves();
         let end = tokio::select! { biased;
-            end = read_answers(&core, answers, index, &bell) => end,
+            why = answers::read(&core, answers, index, &bell) => End::Broken(why),
             end = self.work(writer, link) => end,
         };
         self.core.gauges.set_streaming(index, false);
@@ -395,52 +364,4 @@ fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes) {
         chunks.push(batch.split_to(SEGMENT));
     }
     chunks.push(batch);
-}
-
-/// Reads the answers of lane `here` until the stream ends.
-async fn read_answers(core: &Core, answers: &mut Answers, here: usize, bell: &Bell) -> End {
-    loop {
-        match answers.next().await {
-            Some(Ok(answer)) => match on_answer(core, answer, Some(here)) {
-                Heard::Outcome => bell.ring(),
-                Heard::LastWord => return End::Broken("the broker refused a batch of it"),
-                Heard::Nonsense => {
-                    return End::Broken("the broker sent what makes no sense here");
-                }
-            },
-            Some(Err(_)) => return End::Broken("the stream cannot be read"),
-            None => return End::Broken("the broker ended the stream"),
-        }
-    }
-}
-
-/// What an answer means for the stream that it came on.
-pub(crate) enum Heard {
-    /// It goes on.
-    Outcome,
-    /// The broker stores nothing more of it: a batch was refused, and none may be stored behind that before it is
-    /// known here, which it is now.
-    LastWord,
-    /// This is no answer.
-    Nonsense,
-}
-
-/// Settles what an answer is about, which is known to lane `here`.
-pub(crate) fn on_answer(core: &Core, answer: Packet, here: Option<usize>) -> Heard {
-    match answer {
-        Packet::Stored(stored) => {
-            core.stored(&stored, here);
-            Heard::Outcome
-        }
-        Packet::Refused(refused) => {
-            match refused.failure.code {
-                // What a closing broker refuses goes to the next connection, what lies behind a refused batch to
-                // the next stream, both within their deadlines.
-                FailureCode::Closing | FailureCode::Behind => {}
-                _ => core.refused(refused),
-            }
-            Heard::LastWord
-        }
-        _ => Heard::Nonsense,
-    }
 }

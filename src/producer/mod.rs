@@ -15,6 +15,7 @@
 //! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why, `spool` what goes to disk
 //! while no server can be reached (feature `spool`).
 
+mod answers;
 mod autoscale;
 mod batcher;
 mod budget;

@@ -11,12 +11,12 @@ use tokio_util::codec::FramedRead;
 
 use super::{
     Fate, SendError, SendErrorKind,
+    answers::{self, Heard},
     batcher::Batcher,
     chunk::Chunk,
     core::Core,
     gauges::PER_MESSAGE,
     keys::{Owned, ShardId},
-    lane::{self, Heard},
     queue::Popped,
     road::{self, Road},
     streams::MAX_ANSWER,
@@ -176,6 +176,8 @@ impl PerMessage {
                 return overdue.then(|| attempt.map(move |()| self.core.end_overdue(id)).boxed());
             }
         }
+        // It may have expired just when its stream ended: nothing more will come of it.
+        self.core.end_overdue(id);
         None
     }
 
@@ -205,7 +207,7 @@ impl PerMessage {
         }
         let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));
         while let Some(Ok(answer)) = answers.next().await {
-            if let Heard::Nonsense = lane::on_answer(&self.core, answer, None) {
+            if let Heard::Nonsense = answers::hear(&self.core, answer, None) {
                 return None;
             }
         }

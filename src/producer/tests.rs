@@ -225,16 +225,25 @@ async fn a_lane_with_more_in_hand_than_the_others_goes_on_with_its_own_keys() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
+/// A producer with a stream a message, and its broker.
+async fn a_stream_a_message() -> (Producer, TestBroker, Batches) {
     let memory = Memory::new();
     let mut broker = broker(&memory);
     let producer = producer(&memory)
         .strategy(Strategy::PerMessage(8.try_into().unwrap()))
         .delivery_timeout(Duration::from_secs(3));
     let producer = producer.connect().await.unwrap();
-    let (mut batches, _) = batches(broker.session().await);
-    let keyed = |text: &str| Message::new(text.to_owned()).key("k");
+    let (batches, _) = batches(broker.session().await);
+    (producer, broker, batches)
+}
+
+fn keyed(text: &str) -> Message {
+    Message::new(text.to_owned()).key("k")
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
+    let (producer, _broker, mut batches) = a_stream_a_message().await;
     let first = producer.send_async(keyed("a")).await.unwrap();
     let (_, _a, answers) = batches.recv().await.unwrap();
     assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);
@@ -256,14 +265,7 @@ async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_the_stream_of_what_expired_is_handed_back_by_a_close() {
-    let memory = Memory::new();
-    let mut broker = broker(&memory);
-    let producer = producer(&memory)
-        .strategy(Strategy::PerMessage(8.try_into().unwrap()))
-        .delivery_timeout(Duration::from_secs(3));
-    let producer = producer.connect().await.unwrap();
-    let (mut batches, _) = batches(broker.session().await);
-    let keyed = |text: &str| Message::new(text.to_owned()).key("k");
+    let (producer, _broker, mut batches) = a_stream_a_message().await;
     let first = producer.send_async(keyed("a")).await.unwrap();
     let (_, _a, _answers) = batches.recv().await.unwrap();
     assert_eq!(first.await.unwrap_err().fate(), Fate::Unknown);

@@ -111,8 +111,9 @@ impl Adaptive {
 
     /// Reads every meter; the verdict is that of the trial.
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
-        let waits_for_window = self.is_full(now, load) && is_waiting(load);
-        self.loss.on_look(now, load, waits_for_window);
+        // What waits for the congestion window does not wait for a lane.
+        let full = self.is_full(now, load);
+        self.loss.on_look(now, load, full && is_waiting(load));
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
@@ -121,8 +122,6 @@ impl Adaptive {
         if streams <= self.config.min_streams {
             self.need.forget_lane_rate();
         }
-        // What waits for the congestion window does not wait for a lane.
-        let full = self.is_full(now, load);
         self.need.on_look(now, load, full);
         self.need.hold(now, used_by_path(load).min(load.streams()));
         let waits_for_lanes = self.is_deep(load) && !full;
