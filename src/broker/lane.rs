@@ -4,6 +4,7 @@
 //! frames ─▶ check ─▶ committer ─▶ store
 //!             └─ refusals ─┐        │
 //! answers ◀─ one write ◀─ channel ◀─┘
+//!                 └◀─ those that were there at once
 //! ```
 //!
 //! The reader hands a batch to the committer and reads on: many batches of one stream are on their way to the
@@ -15,14 +16,20 @@
 //! behind. Its client takes another stream for that, once it knows; so no batch is stored behind a refused one that
 //! its producer could still have wanted to come first.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    future,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+};
 
+use futures_util::future::try_join;
 use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
-    commit::{self, FirstRefused, Job},
-    failure,
+    commit, failure,
+    group::{self, Answered, FirstRefused, Job},
     outgoing::{GATHER, Outgoing},
     shared::Peer,
     stream::{End, Incoming, misplaced},
@@ -45,6 +52,7 @@ pub(super) async fn run(
     };
     let limits = &peer.shared.config.limits;
     let (answers, answered) = mpsc::channel(limits.stream_batches);
+    let at_once = AtOnce::default();
     let mut lane = Lane {
         peer,
         producer,
@@ -55,11 +63,13 @@ pub(super) async fn run(
         topic: None,
         place: 0,
         refused: Arc::new(FirstRefused::new()),
+        at_once: &at_once,
     };
     let reading = async move { Ok::<_, WriteError>(lane.read(incoming, first).await) };
-    let writing = write(outgoing, answered);
-    // Reading over, the writer goes on until the last batch is answered. Writing failed, nothing more is read.
-    let (end, ()) = tokio::try_join!(reading, writing)?;
+    let writing = write(outgoing, answered, &at_once);
+    // Reading over, the writer goes on until the last batch is answered. Writing failed, nothing more is read. The
+    // writer is polled behind the reader, whose answers at once it finds without being woken.
+    let (end, ()) = try_join(reading, writing).await?;
     Ok(end)
 }
 
@@ -73,6 +83,28 @@ struct Lane<'a> {
     /// How many batches came before the next.
     place: u64,
     refused: Arc<FirstRefused>,
+    at_once: &'a AtOnce,
+}
+
+/// Answers that were there at once, each older than all in the channel.
+#[derive(Debug, Default)]
+struct AtOnce(Mutex<VecDeque<Answered>>);
+
+impl AtOnce {
+    fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn push(&self, answer: Answered) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.push_back(answer);
+    }
+
+    fn pop(&self) -> Option<Packet> {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (packet, _place) = answers.pop_front()?.into_parts();
+        Some(packet)
+    }
 }
 
 impl Lane<'_> {
@@ -100,7 +132,7 @@ impl Lane<'_> {
         self.place += 1;
         let answer = self.answer_place().await?;
         if self.refused.is_before(place) {
-            answer.send(commit::behind(produce.request));
+            answer.send(group::behind(produce.request));
             return Ok(());
         }
         let buffered = [
@@ -124,7 +156,10 @@ impl Lane<'_> {
                     buffered,
                 };
                 let submitted = self.peer.shared.committer.submit(job).await;
-                submitted.map_err(|commit::Ended| closing())
+                if let Some(answer) = submitted.map_err(|commit::Ended| closing())? {
+                    self.hand_over(answer);
+                }
+                Ok(())
             }
             Err(failure) => {
                 tracing::debug!(code = ?failure.code, reason = %failure.detail, "batch refused");
@@ -135,6 +170,17 @@ impl Lane<'_> {
                 self.refused.note(place);
                 Ok(())
             }
+        }
+    }
+
+    /// Gives the writer an answer that was there at once: past the channel, where all before it are written. A channel
+    /// would wake this very task.
+    fn hand_over(&self, answer: Answered) {
+        let before = self.answers.max_capacity() - self.answers.capacity() - 1;
+        if answer.is_stored() && before == self.at_once.len() {
+            self.at_once.push(answer);
+        } else {
+            answer.send();
         }
     }
 
@@ -207,7 +253,7 @@ pub(super) fn unopened(error: &OpenError) -> Failure {
     match error {
         OpenError::Unknown => failure(FailureCode::UnknownTopic, error),
         OpenError::Limit(_) => failure(FailureCode::Limit, error),
-        OpenError::Store(error) => commit::failure(error),
+        OpenError::Store(error) => group::failure(error),
     }
 }
 
@@ -215,15 +261,22 @@ pub(super) fn unopened(error: &OpenError) -> Failure {
 async fn write(
     outgoing: &mut Outgoing,
     mut answered: mpsc::Receiver<Packet>,
+    at_once: &AtOnce,
 ) -> Result<(), WriteError> {
-    while let Some(first) = answered.recv().await {
+    loop {
+        let first = future::poll_fn(|cx| match at_once.pop() {
+            Some(packet) => Poll::Ready(Some(packet)),
+            None => answered.poll_recv(cx),
+        });
+        let Some(first) = first.await else {
+            return Ok(());
+        };
         outgoing.put(&first);
         while outgoing.len() < GATHER
-            && let Ok(next) = answered.try_recv()
+            && let Some(next) = at_once.pop().or_else(|| answered.try_recv().ok())
         {
             outgoing.put(&next);
         }
         outgoing.flush().await?;
     }
-    Ok(())
 }

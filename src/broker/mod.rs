@@ -54,6 +54,7 @@ mod auth;
 mod builder;
 mod commit;
 mod config;
+mod group;
 mod lane;
 mod outgoing;
 mod retention;

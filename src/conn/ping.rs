@@ -3,6 +3,10 @@
 //! One ping is out at a time. Whoever wants to know now whether the link lives asks for one ([`Pings::ask`]) and is
 //! handed back with the pong of a ping that was written after the question.
 //!
+//! A link on which nothing else goes may be pinged less often: at each interval somebody says whether it was used since
+//! the last pong, and while it was not, only every so many intervals bring a ping. So a link in use is never tested
+//! later than one that is always tested.
+//!
 //! The timeout runs from the moment the ping is *written*. While flow control keeps it from that, a broker
 //! that does not read is slow and not dead, and QUIC's own keep-alive and idle timeout are the judge.
 
@@ -37,6 +41,10 @@ enum State {
 pub(super) struct Pings<W> {
     interval: Duration,
     timeout: Duration,
+    /// While nothing else goes on the link, one interval in so many brings a ping.
+    rest: u32,
+    /// How many brought none since the last ping.
+    skipped: u32,
     nonce: u64,
     state: State,
     /// Those whom the ping that is out will answer.
@@ -58,6 +66,8 @@ impl<W> Pings<W> {
         Self {
             interval,
             timeout,
+            rest: 1,
+            skipped: 0,
             nonce: 0,
             state: State::Idle(now),
             this: Vec::new(),
@@ -65,15 +75,27 @@ impl<W> Pings<W> {
         }
     }
 
+    /// While nothing else goes on the link, one interval in `rest` brings a ping.
+    pub(super) const fn resting(mut self, rest: u32) -> Self {
+        self.rest = rest;
+        self
+    }
+
     /// How long a pong may take.
     pub(super) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// What to do at `now`.
-    pub(super) fn poll(&mut self, now: Instant) -> Next {
+    /// What to do at `now`. `used` answers whether the link was used since the last pong for anything but pings.
+    pub(super) fn poll(&mut self, now: Instant, used: impl FnOnce() -> bool) -> Next {
         match self.state {
+            State::Idle(due) if now >= due && self.may_rest() && !used() => {
+                self.skipped += 1;
+                self.state = State::Idle(now + self.interval);
+                Next::Wait(Some(now + self.interval))
+            }
             State::Idle(due) if now >= due || !self.this.is_empty() => {
+                self.skipped = 0;
                 self.nonce += 1;
                 self.state = State::Writing;
                 Next::Ping(self.nonce)
@@ -83,6 +105,11 @@ impl<W> Pings<W> {
             State::Written(at) if now >= at + self.timeout => Next::Dead,
             State::Written(at) => Next::Wait(Some(at + self.timeout)),
         }
+    }
+
+    /// Whether this interval may pass without a ping.
+    fn may_rest(&self) -> bool {
+        self.nonce > 0 && self.skipped + 1 < self.rest && self.this.is_empty()
     }
 
     /// The ping is written, at `now`.
@@ -148,39 +175,91 @@ mod tests {
         let (mut pings, clock) = pings();
         for nonce in 1..10 {
             let at = clock.at((u32::try_from(nonce).unwrap() - 1) * 5);
-            assert_eq!(pings.poll(at), Next::Ping(nonce));
+            assert_eq!(pings.poll(at, unused), Next::Ping(nonce));
             pings.on_written(at);
-            assert_eq!(pings.poll(at), Next::Wait(Some(at + SECOND * 3)));
+            assert_eq!(pings.poll(at, unused), Next::Wait(Some(at + SECOND * 3)));
             let (rtt, waited) = pings.on_pong(at + SECOND, nonce).unwrap();
             assert_eq!((rtt, waited), (SECOND, vec![]));
             let due = at + SECOND * 5;
-            assert_eq!(pings.poll(at + SECOND * 2), Next::Wait(Some(due)));
+            assert_eq!(pings.poll(at + SECOND * 2, unused), Next::Wait(Some(due)));
         }
+    }
+
+    /// No test below but one asks.
+    fn unused() -> bool {
+        unreachable!("a link that is always tested is not asked whether it was used")
+    }
+
+    #[test]
+    fn a_link_that_is_not_used_is_pinged_at_every_third_interval_and_one_in_use_at_each() {
+        let (pings, clock) = pings();
+        let mut pings = pings.resting(3);
+        assert_eq!(
+            pings.poll(clock.at(0), || false),
+            Next::Ping(1),
+            "the first"
+        );
+        let mut nonce = 1;
+        let mut pinged = Vec::new();
+        for second in 1..=100 {
+            let now = clock.at(second);
+            if let State::Writing = pings.state {
+                pings.on_written(now - SECOND);
+                pings.on_pong(now - SECOND, nonce).unwrap();
+            }
+            // It is used in the seconds from 31 to 44.
+            if let Next::Ping(next) = pings.poll(now, || (35..=45).contains(&second)) {
+                nonce = next;
+                pinged.push(second);
+            }
+        }
+        assert_eq!(pinged, [15, 30, 35, 40, 45, 60, 75, 90]);
+    }
+
+    #[test]
+    fn who_asks_is_answered_at_once_on_a_link_that_rests() {
+        let (pings, clock) = pings();
+        let mut pings = pings.resting(3);
+        pings.poll(clock.at(0), || false);
+        pings.on_written(clock.at(0));
+        pings.on_pong(clock.at(0), 1).unwrap();
+        assert_eq!(
+            pings.poll(clock.at(5), || false),
+            Next::Wait(Some(clock.at(10)))
+        );
+        pings.ask("now");
+        assert_eq!(pings.poll(clock.at(6), || false), Next::Ping(2));
     }
 
     #[test]
     fn a_link_without_a_pong_is_dead_after_the_timeout_and_not_before() {
         let (mut pings, clock) = pings();
-        pings.poll(clock.at(0));
+        pings.poll(clock.at(0), unused);
         pings.on_written(clock.at(0));
         let just_before = clock.at(3) - Duration::from_nanos(1);
-        assert_eq!(pings.poll(just_before), Next::Wait(Some(clock.at(3))));
-        assert_eq!(pings.poll(clock.at(3)), Next::Dead);
+        assert_eq!(
+            pings.poll(just_before, unused),
+            Next::Wait(Some(clock.at(3)))
+        );
+        assert_eq!(pings.poll(clock.at(3), unused), Next::Dead);
     }
 
     #[test]
     fn a_ping_that_cannot_be_written_does_not_run_against_the_timeout() {
         let (mut pings, clock) = pings();
-        assert_eq!(pings.poll(clock.at(0)), Next::Ping(1));
-        assert_eq!(pings.poll(clock.at(1000)), Next::Wait(None));
+        assert_eq!(pings.poll(clock.at(0), unused), Next::Ping(1));
+        assert_eq!(pings.poll(clock.at(1000), unused), Next::Wait(None));
         pings.on_written(clock.at(1000));
-        assert_eq!(pings.poll(clock.at(1002)), Next::Wait(Some(clock.at(1003))));
+        assert_eq!(
+            pings.poll(clock.at(1002), unused),
+            Next::Wait(Some(clock.at(1003)))
+        );
     }
 
     #[test]
     fn who_asks_is_answered_by_a_ping_written_after_the_question() {
         let (mut pings, clock) = pings();
-        pings.poll(clock.at(0));
+        pings.poll(clock.at(0), unused);
         pings.ask("while it waits to be written");
         pings.on_written(clock.at(0));
         pings.ask("after it was written");
@@ -188,22 +267,25 @@ mod tests {
             pings.on_pong(clock.at(1), 1),
             Ok((SECOND, vec!["while it waits to be written"]))
         );
-        assert_eq!(pings.poll(clock.at(1)), Next::Ping(2), "at once");
+        assert_eq!(pings.poll(clock.at(1), unused), Next::Ping(2), "at once");
         pings.on_written(clock.at(1));
         assert_eq!(
             pings.on_pong(clock.at(2), 2),
             Ok((SECOND, vec!["after it was written"]))
         );
-        assert_eq!(pings.poll(clock.at(2)), Next::Wait(Some(clock.at(6))));
+        assert_eq!(
+            pings.poll(clock.at(2), unused),
+            Next::Wait(Some(clock.at(6)))
+        );
         pings.ask("while nothing is out");
-        assert_eq!(pings.poll(clock.at(3)), Next::Ping(3), "at once");
+        assert_eq!(pings.poll(clock.at(3), unused), Next::Ping(3), "at once");
     }
 
     #[test]
     fn a_pong_that_answers_no_ping_is_told() {
         let (mut pings, clock) = pings();
         assert_eq!(pings.on_pong(clock.at(0), 0), Err(Unasked));
-        pings.poll(clock.at(0));
+        pings.poll(clock.at(0), unused);
         assert_eq!(pings.on_pong(clock.at(0), 1), Err(Unasked), "not written");
         pings.on_written(clock.at(0));
         assert_eq!(pings.on_pong(clock.at(0), 2), Err(Unasked));

@@ -4,7 +4,7 @@
 //! client                        broker
 //!   ── Connect ──────────────────▶
 //!   ◀───────── Connected | Failed ──
-//!   ── Ping ─────────────────────▶      every `ping_interval`, and when somebody asks
+//!   ── Ping ─────────────────────▶      every `ping_interval`, where nothing is sent every third, and when somebody asks
 //!   ◀──────────────────────── Pong ──
 //!   ◀────────────────────── GoAway ──   at most once, before the broker closes
 //! ```
@@ -119,8 +119,9 @@ impl Session {
     /// Pings until the link is lost, and tells why it is.
     pub(super) async fn run(mut self, mut pings: Pings<Waiting>, mut desk: Desk) -> Cause {
         let mut unwritten = BytesMut::new();
+        let mut frames = self.stream_frames();
         loop {
-            let due = match pings.poll(time::now()) {
+            let due = match pings.poll(time::now(), || self.stream_frames() != frames) {
                 Next::Dead => return Cause::NoPong(pings.timeout()),
                 Next::Wait(due) => due,
                 Next::Ping(nonce) => {
@@ -140,6 +141,7 @@ impl Session {
                             return Cause::Nonsense("a pong that answers no ping".into());
                         };
                         metrics::ping(rtt);
+                        frames = self.stream_frames();
                         desk.pulse.send_modify(|pulse| pulse.beat(now, rtt));
                         for asked in waiting {
                             // Who does not wait any more is not told.
@@ -166,6 +168,12 @@ impl Session {
                 () = sleep_until(due) => {}
             }
         }
+    }
+
+    /// How many pieces of streams went either way, ever.
+    fn stream_frames(&self) -> u64 {
+        let stats = self.connection.stats();
+        stats.frame_tx.stream + stats.frame_rx.stream
     }
 
     /// Why there is no packet that belongs here.

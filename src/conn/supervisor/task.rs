@@ -64,6 +64,8 @@ struct Failed {
 
 /// The task that owns the connection.
 pub(super) struct Task {
+    /// One interval in so many brings a ping while nothing is sent.
+    rest: u32,
     config: Config,
     targets: Vec<Target>,
     dialer: Dialer,
@@ -91,10 +93,15 @@ impl Task {
     ) -> Result<Self, TlsError> {
         let tls = quic::client_config(config.tls.to_rustls()?)?;
         let mut settings = config.settings.clone();
+        // Who only reads waits for what the broker sends, and a producer that sends nothing waits for nothing.
+        let rest = match producer {
+            Some(_) => config.resting(),
+            None => 1,
+        };
         // While flow control holds a ping back, this shows whether the broker lives.
         settings
             .keep_alive
-            .get_or_insert(config.ping_interval.mul_f32(1.5));
+            .get_or_insert((config.ping_interval * rest).mul_f32(1.5));
         let sockets = Arc::new(Sockets::new(
             Arc::clone(&config.network),
             settings.clone(),
@@ -115,6 +122,7 @@ impl Task {
                 producer,
             },
             backoff: Backoff::new(config.reconnect_backoff),
+            rest,
             config,
             publish,
             stop,
@@ -154,7 +162,8 @@ impl Task {
                 Err(error) => return error,
             };
             let began = time::now();
-            let pings = Pings::new(self.config.ping_interval, self.config.ping_timeout, began);
+            let pings = Pings::new(self.config.ping_interval, self.config.ping_timeout, began)
+                .resting(self.rest);
             tracing::info!(server = link.server, address = %link.remote_address(), number = link.number, "connected");
             metrics::connected();
             self.publish.send_replace(LinkState::Up(Arc::clone(&link)));

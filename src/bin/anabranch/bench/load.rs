@@ -33,8 +33,12 @@ const CALLS: usize = 32 << 10;
 const LOOK: u64 = 64;
 /// Latency is taken of one message in so many, at most.
 const STRIDE: u64 = 16;
-/// And of about so many in a run, at most.
-const SAMPLES: u64 = 1 << 13;
+/// And of about so many in a run, at most. A sample is a task, which allocates: few, where allocations are counted.
+const SAMPLES: u64 = if cfg!(feature = "count-allocations") {
+    1 << 7
+} else {
+    1 << 13
+};
 
 /// Times in nanoseconds, to three digits.
 pub(super) type Times = Histogram<u64>;
