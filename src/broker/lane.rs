@@ -4,7 +4,6 @@
 //! frames ─▶ check ─▶ committer ─▶ store
 //!             └─ refusals ─┐        │
 //! answers ◀─ one write ◀─ channel ◀─┘
-//!                 └◀─ those that were there at once
 //! ```
 //!
 //! The reader hands a batch to the committer and reads on: many batches of one stream are on their way to the
@@ -16,20 +15,14 @@
 //! behind. Its client takes another stream for that, once it knows; so no batch is stored behind a refused one that
 //! its producer could still have wanted to come first.
 
-use std::{
-    collections::VecDeque,
-    future,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
-};
+use std::sync::Arc;
 
-use futures_util::future::try_join;
 use quinn::WriteError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
-    commit, failure,
-    group::{self, Answered, FirstRefused, Job},
+    commit::{self, FirstRefused, Job},
+    failure,
     outgoing::{GATHER, Outgoing},
     shared::Peer,
     stream::{End, Incoming, misplaced},
@@ -52,7 +45,6 @@ pub(super) async fn run(
     };
     let limits = &peer.shared.config.limits;
     let (answers, answered) = mpsc::channel(limits.stream_batches);
-    let at_once = AtOnce::default();
     let mut lane = Lane {
         peer,
         producer,
@@ -63,13 +55,11 @@ pub(super) async fn run(
         topic: None,
         place: 0,
         refused: Arc::new(FirstRefused::new()),
-        at_once: &at_once,
     };
     let reading = async move { Ok::<_, WriteError>(lane.read(incoming, first).await) };
-    let writing = write(outgoing, answered, &at_once);
-    // Reading over, the writer goes on until the last batch is answered. Writing failed, nothing more is read. The
-    // writer is polled behind the reader, whose answers at once it finds without being woken.
-    let (end, ()) = try_join(reading, writing).await?;
+    let writing = write(outgoing, answered);
+    // Reading over, the writer goes on until the last batch is answered. Writing failed, nothing more is read.
+    let (end, ()) = tokio::try_join!(reading, writing)?;
     Ok(end)
 }
 
@@ -83,28 +73,6 @@ struct Lane<'a> {
     /// How many batches came before the next.
     place: u64,
     refused: Arc<FirstRefused>,
-    at_once: &'a AtOnce,
-}
-
-/// Answers that were there at once, each older than all in the channel.
-#[derive(Debug, Default)]
-struct AtOnce(Mutex<VecDeque<Answered>>);
-
-impl AtOnce {
-    fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    fn push(&self, answer: Answered) {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.push_back(answer);
-    }
-
-    fn pop(&self) -> Option<Packet> {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (packet, _place) = answers.pop_front()?.into_parts();
-        Some(packet)
-    }
 }
 
 impl Lane<'_> {
@@ -132,7 +100,7 @@ impl Lane<'_> {
         self.place += 1;
         let answer = self.answer_place().await?;
         if self.refused.is_before(place) {
-            answer.send(group::behind(produce.request));
+            answer.send(commit::behind(produce.request));
             return Ok(());
         }
         let buffered = [
@@ -156,10 +124,7 @@ impl Lane<'_> {
                     buffered,
                 };
                 let submitted = self.peer.shared.committer.submit(job).await;
-                if let Some(answer) = submitted.map_err(|commit::Ended| closing())? {
-                    self.hand_over(answer);
-                }
-                Ok(())
+                submitted.map_err(|commit::Ended| closing())
             }
             Err(failure) => {
                 tracing::debug!(code = ?failure.code, reason = %failure.detail, "batch refused");
@@ -170,17 +135,6 @@ impl Lane<'_> {
                 self.refused.note(place);
                 Ok(())
             }
-        }
-    }
-
-    /// Gives the writer an answer that was there at once: past the channel, where all before it are written. A channel
-    /// would wake this very task.
-    fn hand_over(&self, answer: Answered) {
-        let before = self.answers.max_capacity() - self.answers.capacity() - 1;
-        if answer.is_stored() && before == self.at_once.len() {
-            self.at_once.push(answer);
-        } else {
-            answer.send();
         }
     }
 
@@ -253,7 +207,7 @@ pub(super) fn unopened(error: &OpenError) -> Failure {
     match error {
         OpenError::Unknown => failure(FailureCode::UnknownTopic, error),
         OpenError::Limit(_) => failure(FailureCode::Limit, error),
-        OpenError::Store(error) => group::failure(error),
+        OpenError::Store(error) => commit::failure(error),
     }
 }
 
@@ -261,22 +215,15 @@ pub(super) fn unopened(error: &OpenError) -> Failure {
 async fn write(
     outgoing: &mut Outgoing,
     mut answered: mpsc::Receiver<Packet>,
-    at_once: &AtOnce,
 ) -> Result<(), WriteError> {
-    loop {
-        let first = future::poll_fn(|cx| match at_once.pop() {
-            Some(packet) => Poll::Ready(Some(packet)),
-            None => answered.poll_recv(cx),
-        });
-        let Some(first) = first.await else {
-            return Ok(());
-        };
+    while let Some(first) = answered.recv().await {
         outgoing.put(&first);
         while outgoing.len() < GATHER
-            && let Some(next) = at_once.pop().or_else(|| answered.try_recv().ok())
+            && let Ok(next) = answered.try_recv()
         {
             outgoing.put(&next);
         }
         outgoing.flush().await?;
     }
+    Ok(())
 }

@@ -54,7 +54,6 @@ mod auth;
 mod builder;
 mod commit;
 mod config;
-mod group;
 mod lane;
 mod outgoing;
 mod retention;

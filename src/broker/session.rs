@@ -16,7 +16,7 @@ use tokio_util::codec::FramedRead;
 use super::{
     Config, Permissions,
     accept::Places,
-    failure, group,
+    commit, failure,
     outgoing::Outgoing,
     sessions::{Overtaken, Seat},
     shared::{Peer, Shared},
@@ -203,7 +203,7 @@ fn authenticate(
 
 fn enrolment(error: StoreError) -> Refusal {
     tracing::warn!(%error, "a producer may not go on");
-    let failure = group::failure(&error);
+    let failure = commit::failure(&error);
     match failure.code {
         // The code says it all.
         FailureCode::Fenced => Refusal(CloseCode::Fenced, String::new()),

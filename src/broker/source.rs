@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    group,
+    commit,
     outgoing::GATHER,
     store::{Store, StoreError, StoredBatch},
     topics::Topic,
@@ -85,7 +85,7 @@ impl Source {
             self.reading = None;
             let read = read.map_err(|error| {
                 tracing::error!(topic = %self.topic.name(), %next, %error, "reading failed");
-                group::failure(&error)
+                commit::failure(&error)
             })?;
             // Nothing, although the end is further on: retention took it. The next message is worth another look.
             if read.is_empty() && self.end.changed().await.is_err() {

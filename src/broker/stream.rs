@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use quinn::WriteError;
 use tokio_util::codec::FramedRead;
 
-use super::{failure, group, lane, outgoing::Outgoing, shared::Peer, subscription};
+use super::{commit, failure, lane, outgoing::Outgoing, shared::Peer, subscription};
 use crate::{
     RequestId, TopicName,
     conn::CloseCode,
@@ -157,7 +157,7 @@ async fn recall(peer: &Peer, from: RequestId) -> Result<Vec<StoredEarlier>, Fail
     };
     let store = &peer.shared.store;
     let recalled = store.recall(producer, from, Packet::MAX_RECALLED).await;
-    let recalled = recalled.map_err(|error| group::failure(&error))?;
+    let recalled = recalled.map_err(|error| commit::failure(&error))?;
     let stored = recalled.into_iter().map(|(request, at)| StoredEarlier {
         request,
         base: at.base,
@@ -171,5 +171,5 @@ async fn list(peer: &Peer, after: Option<TopicName>) -> Result<Packet, Failure> 
     let page = topics.list(after, |name| peer.permissions.may_see(name));
     page.await
         .map(Packet::Topics)
-        .map_err(|error| group::failure(&error))
+        .map_err(|error| commit::failure(&error))
 }

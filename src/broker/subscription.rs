@@ -17,7 +17,7 @@ use quinn::WriteError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    failure, group,
+    commit, failure,
     lane::unopened,
     outgoing::Outgoing,
     shared::Peer,
@@ -76,7 +76,7 @@ impl Standing {
             return Err(failure(FailureCode::Forbidden, detail));
         }
         let store = &peer.shared.store;
-        let stored = |error: StoreError| group::failure(&error);
+        let stored = |error: StoreError| commit::failure(&error);
         let opened = peer.shared.topics.open(&wanted.topic).await;
         let topic = opened.map_err(|error| unopened(&error))?;
         let info = store.topic(topic.name()).await.map_err(stored)?;
@@ -240,7 +240,7 @@ impl Positioning {
             // A position never goes back: what lies before it has been acknowledged once.
             if next > self.position {
                 let set = self.store.set_position(self.topic.name(), name, next).await;
-                set.map_err(|error| group::failure(&error))?;
+                set.map_err(|error| commit::failure(&error))?;
                 self.position = next;
             }
             stored.send_replace(next);
