@@ -5,6 +5,9 @@
 //! enter in the order of the calls, however late a waiting task is polled. The releaser passes admitted items on, one
 //! releaser at a time, and until it has done so a call that comes later waits behind them.
 //!
+//! Who waits is let in when there is room for more than a few: to wake a task for each batch that is answered, and have it
+//! wait again a moment later, would cost more than its message.
+//!
 //! Leaving is possible at any time: a place that is dropped takes its item along, or learns that it was admitted.
 
 use std::{
@@ -40,6 +43,10 @@ pub(crate) const MAX_MESSAGES: u32 = (1 << (64 - BYTES)) - 1;
 /// The most bytes a budget can hold.
 pub(crate) const MAX_BYTES: u64 = (1 << BYTES) - 1;
 
+/// A release lets in who waits once this part of the limit is free, 4 MiB of 64: whoever enters then waits in the queue for
+/// fifteen times as much to go out before.
+const LUMP: u32 = 16;
+
 /// Nobody enters any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -58,6 +65,8 @@ const fn unpack(word: u64) -> Cost {
 #[derive(Debug)]
 pub(crate) struct Budget<T> {
     limit: Cost,
+    /// As long as more is taken, a release lets nobody in: others will follow it.
+    low: Cost,
     /// What is taken now.
     used: AtomicU64,
     /// How many wait or are being passed on, and [`CLOSED`], so that the fast path need not look into the room. Written
@@ -102,6 +111,10 @@ impl<T> Budget<T> {
     pub(crate) fn new(limit: Cost) -> Self {
         Self {
             limit,
+            low: Cost {
+                messages: limit.messages - limit.messages / LUMP,
+                bytes: limit.bytes - limit.bytes / u64::from(LUMP),
+            },
             used: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             room: Mutex::new(Room {
@@ -174,7 +187,10 @@ impl<T> Budget<T> {
 
     /// Gives `cost` back, and passes on the items that there is room for now, in their order.
     pub(crate) fn release(&self, cost: Cost, pass_on: impl FnMut(T)) {
-        self.used.fetch_sub(pack(cost), Ordering::SeqCst);
+        let left = unpack(self.used.fetch_sub(pack(cost), Ordering::SeqCst) - pack(cost));
+        if left.messages > self.low.messages || left.bytes > self.low.bytes {
+            return;
+        }
         // Either this sees who waits, or who waits sees this: both have a fence between their write and their look.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
@@ -338,6 +354,29 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_is_let_in_when_there_is_room_for_more_than_a_few() {
+        let b = budget(MAX_MESSAGES, 16 * 10);
+        for _ in 0..160 {
+            assert!(b.try_take(Cost::one(1)));
+        }
+        for item in 0..20 {
+            waiting(b.enter(Cost::one(1), item));
+        }
+        let mut admitted = Vec::new();
+        for _ in 0..9 {
+            b.release(Cost::one(1), |item| admitted.push(item));
+        }
+        assert_eq!(admitted, [0; 0]);
+        b.release(Cost::one(1), |item| admitted.push(item));
+        assert_eq!(admitted, (0..10).collect::<Vec<_>>());
+        // The last release of all lets in whoever is left.
+        for _ in 0..160 {
+            b.release(Cost::one(1), |item| admitted.push(item));
+        }
+        assert_eq!((admitted.len(), b.waiting()), (20, 0));
+    }
+
+    #[test]
     fn who_leaves_the_front_lets_in_those_behind() {
         let b = budget(10, 100);
         assert!(b.try_take(Cost::one(60)));
@@ -441,7 +480,10 @@ mod tests {
                 prop_assert!(held.len() <= 5 && bytes <= 100);
                 prop_assert_eq!(b.waiting(), queue.len());
                 if let Some((_, bytes_front, _)) = queue.front() {
-                    prop_assert!(held.len() == 5 || bytes + bytes_front > 100, "the front could enter");
+                    prop_assert!(
+                        held.len() == 5 || bytes + bytes_front > 100 || bytes > b.low.bytes,
+                        "the front could enter"
+                    );
                 }
             }
         }
