@@ -111,9 +111,10 @@ impl Adaptive {
 
     /// Reads every meter; the verdict is that of the trial.
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
-        // What waits for the congestion window does not wait for a lane.
+        // What waits for the congestion window does not wait for a lane, nor does what waits for a processor.
         let full = self.is_full(now, load);
-        self.loss.on_look(now, load, full && is_waiting(load));
+        let no_stall = full && is_waiting(load) || is_busy(load);
+        self.loss.on_look(now, load, no_stall);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
@@ -484,6 +485,13 @@ fn most_of_rate(load: &Load) -> usize {
         }
         _ => usize::MAX,
     }
+}
+
+/// On a local network round trips take longer than the network by more than the noise of tasks: both ends' processors are
+/// late, or a socket's buffer is full. Losses there are that buffer's, and a stall of one round trip more is not what is
+/// waited for.
+fn is_busy(load: &Load) -> bool {
+    load.min_rtt < NOISE && load.rtt > load.min_rtt + NOISE
 }
 
 /// What is queued now will not have left within a round trip, or on a local network within the noise of its tasks.

@@ -303,6 +303,32 @@ fn back_at_the_minimum_it_forgets_what_a_lane_could_do() {
 }
 
 #[test]
+fn what_is_lost_while_processors_are_late_opens_nothing() {
+    let opened = |min_rtt: Duration, rtt: Duration| {
+        let mut policy = policy();
+        let mut load = Load {
+            min_rtt,
+            rtt,
+            queued_messages: 0,
+            queued_bytes: 0,
+            ..pressed()
+        };
+        let mut now = origin();
+        (0..100).any(|look| {
+            now += rtt;
+            load.packets_sent += 100;
+            // A loss belongs to the reading before it.
+            load.packets_lost += u64::from(look > 2);
+            policy.decide(now, &load).reason == Reason::Loss
+        })
+    };
+    let local = Duration::from_micros(50);
+    assert!(!opened(local, 2 * NOISE), "a socket's buffer was full");
+    assert!(opened(local, local * 2), "a network that loses");
+    assert!(opened(RTT, RTT + 2 * NOISE), "a queue on the way");
+}
+
+#[test]
 fn on_a_local_network_lanes_are_those_whose_windows_the_rate_fills_within_the_noise() {
     let local = Load {
         min_rtt: Duration::from_micros(50),

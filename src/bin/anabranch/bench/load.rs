@@ -37,7 +37,7 @@ const STRIDE: u64 = 16;
 const SAMPLES: u64 = if cfg!(feature = "count-allocations") {
     1 << 7
 } else {
-    1 << 13
+    1 << 11
 };
 
 /// Times in nanoseconds, to three digits.
