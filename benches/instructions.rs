@@ -48,7 +48,7 @@ const PIECES: [Piece; 7] = [
         },
         rounds: 20_000,
         messages: 1,
-        bound: 1040.0,
+        bound: 900.0,
     },
     Piece {
         name: "check",
@@ -99,7 +99,7 @@ const PIECES: [Piece; 7] = [
         },
         rounds: 3,
         messages: 10_000,
-        bound: 3700.0,
+        bound: 3400.0,
     },
 ];
 
