@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// No test below but one asks.
+    /// For links that do not rest.
     fn unused() -> bool {
         unreachable!("a link that is always tested is not asked whether it was used")
     }
@@ -207,7 +207,7 @@ mod tests {
                 pings.on_written(now - SECOND);
                 pings.on_pong(now - SECOND, nonce).unwrap();
             }
-            // It is used in the seconds from 31 to 44.
+            // It is in use from the 35th to the 45th second.
             if let Next::Ping(next) = pings.poll(now, || (35..=45).contains(&second)) {
                 nonce = next;
                 pinged.push(second);

@@ -4,7 +4,8 @@
 //! client                        broker
 //!   ── Connect ──────────────────▶
 //!   ◀───────── Connected | Failed ──
-//!   ── Ping ─────────────────────▶      every `ping_interval`, where nothing is sent every third, and when somebody asks
+//!   ── Ping ─────────────────────▶      every `ping_interval`, and when somebody asks; while a producer sends
+//!                                       nothing, every third
 //!   ◀──────────────────────── Pong ──
 //!   ◀────────────────────── GoAway ──   at most once, before the broker closes
 //! ```

@@ -113,8 +113,8 @@ impl Adaptive {
     fn look(&mut self, now: Instant, load: &Load) -> Verdict {
         // What waits for the congestion window does not wait for a lane, nor does what waits for a processor.
         let full = self.is_full(now, load);
-        let no_stall = full && is_waiting(load) || is_busy(load);
-        self.loss.on_look(now, load, no_stall);
+        let otherwise = full && is_waiting(load) || is_busy(load);
+        self.loss.on_look(now, load, otherwise);
         let verdict = self.trials.on_look(now, load);
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
@@ -479,7 +479,7 @@ fn room(load: &Load) -> usize {
 fn most_of_rate(load: &Load) -> usize {
     let held = load.broker_hold.unwrap_or_default();
     match load.ack_rate {
-        Some(rate) if load.min_rtt < NOISE && held < NOISE => {
+        Some(rate) if is_local(load) && held < NOISE => {
             let time = NOISE.max(held.saturating_mul(GATHERING)).as_secs_f64();
             whole((rate * time / load.lane_window.max(1) as f64).ceil()).max(1)
         }
@@ -487,11 +487,16 @@ fn most_of_rate(load: &Load) -> usize {
     }
 }
 
+/// Both ends' tasks take longer than the network between them.
+fn is_local(load: &Load) -> bool {
+    load.min_rtt < NOISE
+}
+
 /// On a local network round trips take longer than the network by more than the noise of tasks: both ends' processors are
 /// late, or a socket's buffer is full. Losses there are that buffer's, and a stall of one round trip more is not what is
 /// waited for.
 fn is_busy(load: &Load) -> bool {
-    load.min_rtt < NOISE && load.rtt > load.min_rtt + NOISE
+    is_local(load) && load.rtt > load.min_rtt + NOISE
 }
 
 /// What is queued now will not have left within a round trip, or on a local network within the noise of its tasks.

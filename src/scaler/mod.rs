@@ -54,7 +54,8 @@
 //! **On a local network**, with a least round trip and a broker's hold below 5 ms each, time is spent in the tasks of both ends. They are
 //! milliseconds apart when processors are short, every lane is full now and then, and more lanes make smaller batches of the
 //! same messages. So there are never more than the rate fills within 5 ms, or four
-//! times the hold if that is longer: a store that syncs makes more of larger groups.
+//! times the hold if that is longer: a store that syncs makes more of larger groups. And while round trips take 5 ms longer than
+//! the network, losses do not count: they are a socket's whose process is late.
 //!
 //! **A window in slow start** is full at every moment, and yet no limit: it doubles each round trip, until the lanes are what
 //! holds it. As a lane takes a round trip to open, they are opened for the window of the next one, `⌈2 · in flight / window⌉`,

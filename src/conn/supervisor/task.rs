@@ -64,9 +64,9 @@ struct Failed {
 
 /// The task that owns the connection.
 pub(super) struct Task {
+    config: Config,
     /// One interval in so many brings a ping while nothing is sent.
     rest: u32,
-    config: Config,
     targets: Vec<Target>,
     dialer: Dialer,
     connect: Connect,
@@ -93,7 +93,8 @@ impl Task {
     ) -> Result<Self, TlsError> {
         let tls = quic::client_config(config.tls.to_rustls()?)?;
         let mut settings = config.settings.clone();
-        // Who only reads waits for what the broker sends, and a producer that sends nothing waits for nothing.
+        // Who only reads waits for what the broker sends. A producer that sends nothing waits for nothing, but for an
+        // answer that takes longer than an interval.
         let rest = match producer {
             Some(_) => config.resting(),
             None => 1,

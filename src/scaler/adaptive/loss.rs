@@ -65,7 +65,7 @@ pub(super) struct LossTerm {
     /// Where the interval before the first of them begins.
     since: f64,
     level: usize,
-    /// Messages waited for the congestion window at some moment since the last reading, and between the two before.
+    /// Messages waited for something else than a lane at some moment since the last reading, and between the two before.
     waits: bool,
     waited: bool,
 }
@@ -98,10 +98,10 @@ impl LossTerm {
 
     /// Reads the connection's totals. Does nothing within a round trip of the last reading.
     ///
-    /// What is sent while messages wait for the congestion window does not count, lost or not: these do not wait for a
-    /// stalled lane. A loss shows a round trip after it happened, and then fills the window by making it smaller: so it
+    /// What is sent while messages wait `otherwise` does not count, lost or not: for the congestion window, or a processor, and
+    /// so not for a stalled lane. A loss shows a round trip after it happened, and then fills the window by making it smaller: so it
     /// is the reading before that tells.
-    pub(super) fn on_look(&mut self, now: Instant, load: &Load, waits_for_window: bool) {
+    pub(super) fn on_look(&mut self, now: Instant, load: &Load, otherwise: bool) {
         /// Shorter than this, on a local network, the packets are too few to count.
         const LEAST: Duration = Duration::from_millis(5);
         let totals = Totals {
@@ -119,7 +119,7 @@ impl LossTerm {
             self.last = Some(totals);
             return;
         }
-        self.waits |= waits_for_window;
+        self.waits |= otherwise;
         let time = now.saturating_duration_since(last.at);
         if time < load.rtt.max(LEAST) {
             return;
@@ -127,7 +127,7 @@ impl LossTerm {
         self.last = Some(totals);
         let sent = (totals.sent - last.sent) as f64;
         let waited = std::mem::replace(&mut self.waited, self.waits);
-        self.waits = waits_for_window;
+        self.waits = otherwise;
         if !waited {
             let round_trips = time.as_secs_f64() / load.rtt.as_secs_f64().max(1e-6);
             self.count(now, sent, totals.lost - last.lost, load.rtt, round_trips);
