@@ -48,6 +48,11 @@
 mod config;
 mod ids;
 pub mod metrics;
+#[cfg_attr(
+    not(feature = "producer"),
+    allow(dead_code, reason = "the half for clients")
+)]
+mod news;
 #[cfg(feature = "producer")]
 mod sync;
 mod tasks;

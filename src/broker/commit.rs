@@ -166,8 +166,7 @@ impl Committing {
 
     /// Takes what is there, up to the size of a group. What lies behind a refused batch is answered at once.
     fn gather(&mut self, first: (Job, OwnedSemaphorePermit)) -> (Vec<Append>, Vec<Waiting>) {
-        let wall = u64::try_from(time::wall().as_millis()).unwrap_or(u64::MAX);
-        self.last = self.last.max(Timestamp(wall));
+        self.last = self.last.max(time::timestamp());
         let (mut group, mut waiting) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);

@@ -10,13 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{
-    core::Core,
-    feed::Feed,
-    lane::Lane,
-    parking::MAX_LANES,
-    road::{self, Road},
-};
+use super::{core::Core, feed::Feed, lane::Lane, parking::MAX_LANES, road::Road};
 use crate::{
     conn::Link,
     metrics::producer as metrics,
@@ -99,7 +93,7 @@ impl Autoscale {
             tokio::select! { biased;
                 () = stopped.cancelled() => return,
                 () = self.core.scaler_door.notified() => {}
-                () = road::news(&mut links) => {}
+                () = links.changed() => {}
                 () = wake => {}
             }
         }
@@ -216,6 +210,7 @@ impl Autoscale {
         load.mtu = path.mtu;
         load.bytes_in_flight = path.in_flight;
         load.app_limited = path.app_limited;
+        load.send_blocked = self.road.is_blocked();
         load.packets_sent = stats.path.sent_packets;
         load.packets_lost = stats.path.lost_packets;
         load.congestion_events = stats.path.congestion_events;

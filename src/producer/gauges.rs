@@ -124,9 +124,14 @@ impl Gauges {
         if lane >= ORDERED || bytes <= UNREMARKABLE {
             return false;
         }
-        let lanes = self.streaming.load(Ordering::Relaxed) as u64;
+        let lanes = self.streams() as u64;
         let all = self.shared_bytes.load(Ordering::Relaxed);
         lanes > 1 && bytes.saturating_mul(lanes) > all.saturating_mul(2)
+    }
+
+    /// The streams of the lanes that can be scaled.
+    pub(crate) fn streams(&self) -> usize {
+        self.streaming.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_streaming(&self, lane: usize, streaming: bool) {

@@ -44,7 +44,7 @@ impl Handle {
 
     /// Waits until there is a connection, or there will be none.
     pub(super) async fn connected(&self) -> Result<Arc<Link>, Arc<ConnectError>> {
-        conn::up(&mut self.road.links()).await
+        conn::up(&mut self.road.links().to_watch()).await
     }
 
     /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in

@@ -32,8 +32,9 @@ use crate::{RequestId, conn::Link, pool::PooledStream, time, wire};
 
 /// How long a lane waits before it asks the pool again after it got no stream.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
-/// The most bytes of one piece: a few packets.
-const SEGMENT: usize = 8 * 1024;
+/// The fewest and the most bytes of one piece: about a packet, and a few.
+const LEAST_SEGMENT: u64 = 1024;
+const MOST_SEGMENT: u64 = 8 * 1024;
 /// The most frames of one write.
 const FRAMES: usize = 8;
 /// What is new waits behind all else: probes, questions, and what is sent again, which have quinn's default of 0.
@@ -140,7 +141,7 @@ impl Lane {
             }
             let more = self.fill();
             tokio::select! { biased;
-                () = road::news(&mut links), if !more => {}
+                () = links.changed(), if !more => {}
                 () = self.wait(), if !more => {}
                 else => tokio::task::yield_now().await,
             }
@@ -200,13 +201,13 @@ impl Lane {
     async fn work(&mut self, writer: &mut quinn::SendStream, link: &Link) -> End {
         let since = time::now();
         loop {
-            let mut chunks = self.next_frames();
+            let mut chunks = self.next_frames(segment(link.path().cwnd));
             if !chunks.is_empty() {
-                let _turn = self.road.turn(link).await;
+                let turn = self.road.turn(link, self.core.gauges.streams()).await;
                 // A stream takes its place in quinn's line with the priority of that moment, and again with each packet
                 // that is lost. A lost one that had to wait behind two windows of new messages would be as late as they.
                 let _ = writer.set_priority(NEW);
-                let written = writer.write_all_chunks(&mut chunks).await;
+                let written = turn.write(writer, &mut chunks).await;
                 let _ = writer.set_priority(SENT_BEFORE);
                 if written.is_err() {
                     return End::Broken("the stream takes no more");
@@ -233,8 +234,8 @@ impl Lane {
         }
     }
 
-    /// The next registered requests that this stream has not seen, as heads and batches.
-    fn next_frames(&mut self) -> Vec<Bytes> {
+    /// The next registered requests that this stream has not seen, as heads and batches in pieces of so many bytes.
+    fn next_frames(&mut self, segment: usize) -> Vec<Bytes> {
         let mut chunks = Vec::new();
         if self.written == self.mine.len() {
             return chunks;
@@ -261,7 +262,7 @@ impl Lane {
                     &request.topic,
                     request.batch.len(),
                 ));
-                push_segments(&mut chunks, request.batch.clone());
+                push_segments(&mut chunks, request.batch.clone(), segment);
             }
         }
         drop(inflight);
@@ -358,10 +359,16 @@ impl Lane {
 }
 
 /// quinn counts a piece of a write against its send window until all of the piece is acknowledged. A batch in one piece,
-/// as large as the congestion window, would keep the pipe empty while its last packet is on its way.
-fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes) {
-    while batch.len() > SEGMENT {
-        chunks.push(batch.split_to(SEGMENT));
+/// as large as the congestion window, would keep the pipe empty while its last packet is on its way; and so would many
+/// lanes with a piece each that is a good part of it.
+fn segment(cwnd: u64) -> usize {
+    let bytes = (cwnd / 8).clamp(LEAST_SEGMENT, MOST_SEGMENT);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes, segment: usize) {
+    while batch.len() > segment {
+        chunks.push(batch.split_to(segment));
     }
     chunks.push(batch);
 }

@@ -219,7 +219,7 @@ impl Producer {
     /// The state of the connection, to look at or to await.
     #[must_use]
     pub fn link(&self) -> tokio::sync::watch::Receiver<LinkState> {
-        self.inner.road.links()
+        self.inner.road.links().to_watch()
     }
 }
 

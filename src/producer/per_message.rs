@@ -162,7 +162,7 @@ impl PerMessage {
                 let mut links = self.road.links();
                 match road::look(&mut links) {
                     Some(link) => drop(self.attempt(id, &link).await),
-                    None => road::news(&mut links).await,
+                    None => links.changed().await,
                 }
             });
             let ended = tokio::time::timeout_at(deadline.into(), &mut attempt).await;
@@ -201,8 +201,8 @@ impl PerMessage {
             [head, request.batch.clone()]
         };
         {
-            let _turn = self.road.turn(link).await;
-            writer.write_all_chunks(&mut frame).await.ok()?;
+            let turn = self.road.turn(link, usize::MAX).await;
+            turn.write(&mut writer, &mut frame).await.ok()?;
             writer.finish().ok()?;
         }
         let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));

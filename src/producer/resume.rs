@@ -13,13 +13,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use tokio::sync::watch;
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::{Fate, SendError, SendErrorKind, core::Core, road::Road};
 use crate::{
     RequestId,
     conn::{CloseCode, Link, LinkState},
+    news::Teller,
     time,
     wire::{FailureCode, Packet, PacketCodec, Stored, StoredEarlier},
 };
@@ -31,11 +31,11 @@ const MAX_FRAME: usize = 64 * 1024;
 
 /// Follows the connection: the broker's limits count from the moment they are known, what it has stored gets its
 /// outcome, and a refusal for good ends the producer with that reason.
-pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: watch::Sender<u64>) {
+pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: Teller<u64>) {
     let mut links = road.links();
     let stopped = road.stopped();
     loop {
-        let state = links.borrow_and_update().clone();
+        let state = links.hear().clone();
         match state {
             LinkState::Up(link) => {
                 core.limit(link.connected());
@@ -45,7 +45,7 @@ pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: watch::Sender<u
                     // Nothing more will come of it.
                     _ = link.connection().closed() => {}
                 }
-                resumed.send_replace(link.number());
+                resumed.tell(link.number());
             }
             LinkState::Closed(error) => {
                 let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
@@ -57,7 +57,7 @@ pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: watch::Sender<u
         }
         tokio::select! { biased;
             () = stopped.cancelled() => return,
-            changed = links.changed() => if changed.is_err() { return },
+            () = links.changed() => {}
         }
     }
 }

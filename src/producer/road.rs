@@ -5,21 +5,21 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::sync::{SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     streams::{StreamError, Streams},
-    turn::Turn,
+    turn::{Turn, Writing},
 };
 use crate::{
     conn::{Link, LinkState},
+    news::Listener,
     pool::{PoolError, PooledStream, StreamPool},
 };
 
 /// The connection that stands now.
-pub(crate) fn standing(links: &watch::Receiver<LinkState>) -> Option<Arc<Link>> {
-    match &*links.borrow() {
+pub(crate) fn standing(links: &Listener<LinkState>) -> Option<Arc<Link>> {
+    match &*links.get() {
         LinkState::Up(link) => Some(Arc::clone(link)),
         LinkState::Connecting { .. } | LinkState::Down { .. } | LinkState::Closed(_) => None,
     }
@@ -27,25 +27,17 @@ pub(crate) fn standing(links: &watch::Receiver<LinkState>) -> Option<Arc<Link>> 
 
 /// As [`standing`], and from now on `links` tells of what comes after this look. A fresh clone tells of what was
 /// before it, so that who waits for the next change without a look would wait for nothing.
-pub(crate) fn look(links: &mut watch::Receiver<LinkState>) -> Option<Arc<Link>> {
-    links.mark_unchanged();
+pub(crate) fn look(links: &mut Listener<LinkState>) -> Option<Arc<Link>> {
+    drop(links.hear());
     standing(links)
-}
-
-/// Waits until something about the connection has changed. Once nothing can change any more, it waits for good: who
-/// waits here is ended with its producer.
-pub(crate) async fn news(links: &mut watch::Receiver<LinkState>) {
-    if links.changed().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// Shared by all lanes of one producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Road {
-    links: watch::Receiver<LinkState>,
+    links: Listener<LinkState>,
     /// The number of the last connection on which the broker was asked what it has stored. Written by `resume.rs`.
-    resumed: watch::Receiver<u64>,
+    resumed: Listener<u64>,
     pool: StreamPool<Streams>,
     turn: Arc<Turn>,
     /// Roads, of `send` and of `send_async`, that have no stream at all and wait for one.
@@ -65,8 +57,8 @@ impl Drop for InNeed {
 
 impl Road {
     pub(crate) fn new(
-        links: watch::Receiver<LinkState>,
-        resumed: watch::Receiver<u64>,
+        links: Listener<LinkState>,
+        resumed: Listener<u64>,
         pool: StreamPool<Streams>,
         stopped: CancellationToken,
     ) -> Self {
@@ -86,7 +78,7 @@ impl Road {
     }
 
     /// To await changes of the connection.
-    pub(crate) fn links(&self) -> watch::Receiver<LinkState> {
+    pub(crate) fn links(&self) -> Listener<LinkState> {
         self.links.clone()
     }
 
@@ -95,7 +87,7 @@ impl Road {
     pub(crate) async fn resumed(&self, link: &Link) -> bool {
         let mut resumed = self.resumed.clone();
         tokio::select! { biased;
-            known = resumed.wait_for(|number| *number >= link.number()) => known.is_ok(),
+            () = resumed.until(|&number| number >= link.number()) => true,
             _ = link.connection().closed() => false,
         }
     }
@@ -120,9 +112,14 @@ impl Road {
         &self.pool
     }
 
-    /// The turn to write on `link`.
-    pub(crate) async fn turn(&self, link: &Link) -> Option<SemaphorePermit<'_>> {
-        self.turn.take(link).await
+    /// The turn to write on `link`, of which there are so many `streams`.
+    pub(crate) async fn turn(&self, link: &Link, streams: usize) -> Writing<'_> {
+        self.turn.take(link, streams).await
+    }
+
+    /// Whether QUIC takes no more from any lane at this moment.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.turn.is_blocked()
     }
 
     /// The sign that the producer ends.

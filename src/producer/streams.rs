@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use tokio::sync::watch;
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::road::standing;
 use crate::{
     conn::{CloseCode, Link, LinkState, OpenError},
+    news::Listener,
     pool::{ManageStream, Retired},
     wire::{Packet, PacketCodec},
 };
@@ -64,11 +64,11 @@ pub(crate) enum StreamError {
 /// Opens streams on whatever connection stands.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    links: watch::Receiver<LinkState>,
+    links: Listener<LinkState>,
 }
 
 impl Streams {
-    pub(crate) const fn new(links: watch::Receiver<LinkState>) -> Self {
+    pub(crate) const fn new(links: Listener<LinkState>) -> Self {
         Self { links }
     }
 }

@@ -5,8 +5,14 @@
 //! window follows the congestion window, and one lane at a time writes, in the order in which they asked: quinn
 //! wakes blocked writers last in first out, and with a single writer there is no order to get wrong.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    task::Poll,
+};
 
+use bytes::Bytes;
+use quinn::{SendStream, WriteError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::conn::Link;
@@ -14,7 +20,10 @@ use crate::conn::Link;
 /// Bytes in QUIC's hands, in congestion windows: one in flight, one ready to follow.
 const WINDOWS: u64 = 2;
 /// Never less than this, so that a first write is not cut into packets.
-const LEAST: u64 = 64 * 1024;
+const LEAST: u64 = 16 * 1024;
+/// Nor less than this by the number of streams. What came and lies behind a lost packet of its stream counts as unanswered in
+/// quinn: all that is behind it with one stream, and a part of it with more.
+const BEHIND_A_LOSS: u64 = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -22,7 +31,19 @@ pub(crate) struct Turn {
     /// The send window that was set last, and on which connection.
     window: AtomicU64,
     link: AtomicU64,
+    /// Who has the turn waits for QUIC, which takes no more.
+    blocked: AtomicBool,
 }
+
+/// The turn, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Writing<'a> {
+    blocked: &'a AtomicBool,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+/// Says that QUIC takes no more, while it lives.
+struct Blocked<'a>(&'a AtomicBool);
 
 impl Turn {
     pub(crate) fn new() -> Self {
@@ -30,26 +51,90 @@ impl Turn {
             writers: Semaphore::new(1),
             window: AtomicU64::new(0),
             link: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
         }
     }
 
-    /// Waits for the turn to write on `link`. It is held until the permit is dropped.
+    /// Waits for the turn to write on `link`, of which there are so many `streams`. It is held until the permit is dropped.
     ///
     /// Cancel safe: who gives up leaves the line.
-    pub(crate) async fn take(&self, link: &Link) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn take(&self, link: &Link, streams: usize) -> Writing<'_> {
+        // It is never closed.
         let permit = self.writers.acquire().await.ok();
-        self.follow(link);
-        permit
+        self.follow(link, streams);
+        Writing {
+            blocked: &self.blocked,
+            _permit: permit,
+        }
+    }
+
+    /// Whether QUIC takes no more from any lane at this moment.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// Sets the send window anew where the congestion window has moved by an eighth.
-    fn follow(&self, link: &Link) {
-        let wanted = link.path().cwnd.saturating_mul(WINDOWS).max(LEAST);
+    fn follow(&self, link: &Link, streams: usize) {
+        let wanted = send_window(link.path().cwnd, streams);
         let set = self.window.load(Ordering::Relaxed);
         let same_link = self.link.swap(link.number(), Ordering::Relaxed) == link.number();
         if !same_link || wanted.abs_diff(set) > set / 8 {
             self.window.store(wanted, Ordering::Relaxed);
             link.connection().set_send_window(wanted);
         }
+    }
+}
+
+impl Writing<'_> {
+    /// Hands `chunks` to QUIC, when it takes them.
+    ///
+    /// Not cancel safe: what was dropped half-way is half written.
+    pub(crate) async fn write(
+        &self,
+        stream: &mut SendStream,
+        chunks: &mut [Bytes],
+    ) -> Result<(), WriteError> {
+        let mut write = pin!(stream.write_all_chunks(chunks));
+        if let Poll::Ready(written) = futures_util::poll!(write.as_mut()) {
+            return written;
+        }
+        let _blocked = Blocked::new(self.blocked);
+        write.await
+    }
+}
+
+impl<'a> Blocked<'a> {
+    fn new(blocked: &'a AtomicBool) -> Self {
+        blocked.store(true, Ordering::Relaxed);
+        Self(blocked)
+    }
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The send window for a congestion window.
+///
+/// What quinn has and has not sent goes out stream by stream, and not in the order in which it was written: the more of it there
+/// is beyond the congestion window, the later comes what was written last to a stream whose turn is late.
+fn send_window(cwnd: u64, streams: usize) -> u64 {
+    let least = BEHIND_A_LOSS / (streams.max(1) as u64);
+    cwnd.saturating_mul(WINDOWS).max(least).max(LEAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_may_have_more_than_a_small_window_holds_and_many_no_more_than_two_windows() {
+        assert_eq!(send_window(12_000, 1), 64 * 1024);
+        assert_eq!(send_window(12_000, 2), 32 * 1024);
+        assert_eq!(send_window(12_000, 64), 24_000);
+        assert_eq!(send_window(3_000, 64), 16 * 1024);
+        assert_eq!(send_window(1_000_000, 1), 2_000_000);
     }
 }

@@ -58,6 +58,8 @@ pub struct Adaptive {
     need: Need,
     trials: Trials,
     /// When the congestion window was last seen full.
+    filled_at: Option<Instant>,
+    /// When QUIC was last seen to take no more, for that or another reason.
     full_at: Option<Instant>,
     /// Since when the path has filled the lanes at every look.
     path_full_since: Option<Instant>,
@@ -100,6 +102,7 @@ impl Adaptive {
             need: Need::new(&config),
             trials: Trials::new(&config),
             config,
+            filled_at: None,
             full_at: None,
             path_full_since: None,
             seen: 0,
@@ -166,10 +169,14 @@ impl Adaptive {
         }
     }
 
-    /// The congestion window was full within the last round trip.
+    /// QUIC took no more within the last round trip: another lane would have waited as well.
     fn is_full(&self, now: Instant, load: &Load) -> bool {
-        self.full_at
-            .is_some_and(|at| now.saturating_duration_since(at) < load.rtt.max(LEAST))
+        was_within_a_round_trip(self.full_at, now, load)
+    }
+
+    /// The congestion window was full within the last round trip.
+    fn is_filled(&self, now: Instant, load: &Load) -> bool {
+        was_within_a_round_trip(self.filled_at, now, load)
     }
 
     /// The lanes that losses are worth: with nothing on its way there is nobody to stall.
@@ -221,7 +228,7 @@ impl Adaptive {
         // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
         let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
         let more = usize::try_from(more).unwrap_or(usize::MAX);
-        if full || is_path_full(load) {
+        if self.is_filled(now, load) || is_path_full(load) {
             let lanes = foreseen(load).min(streams.saturating_add(more));
             if lanes > streams {
                 return Ok(Wish {
@@ -361,6 +368,9 @@ impl Adaptive {
 impl ScalePolicy for Adaptive {
     fn decide(&mut self, now: Instant, load: &Load) -> Decision {
         if is_pipe_full(load) {
+            self.filled_at = Some(now);
+        }
+        if is_pipe_full(load) || load.send_blocked {
             self.full_at = Some(now);
         }
         self.path_full_since = match is_path_full(load) {
@@ -381,6 +391,10 @@ impl ScalePolicy for Adaptive {
     fn backlog_threshold(&self, streams: usize) -> usize {
         self.config.backlog_threshold.saturating_mul(streams.max(1))
     }
+}
+
+fn was_within_a_round_trip(at: Option<Instant>, now: Instant, load: &Load) -> bool {
+    at.is_some_and(|at| now.saturating_duration_since(at) < load.rtt.max(LEAST))
 }
 
 /// QUIC has sent all that the congestion window lets through, and has more.

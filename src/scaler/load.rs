@@ -74,6 +74,9 @@ pub struct Load {
     pub bytes_in_flight: u64,
     /// QUIC had nothing left to send when it last could: the window above is an old one, never filled since.
     pub app_limited: bool,
+    /// A lane waits for QUIC to take what it has: the send window is full, which follows the congestion window. It may be so
+    /// with less than that window in flight, for what came and lies behind a lost packet counts until that has come too.
+    pub send_blocked: bool,
     /// Packets sent on this connection.
     pub packets_sent: u64,
     /// Packets of it that were declared lost.

@@ -27,7 +27,8 @@
 //! ```text
 //! BelowThreshold  queued >= backlog_threshold · n messages, or n windows of bytes, or something is buried
 //!                 and the queue would last, or its head has waited, longer than max(rtt, 5 ms)
-//! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send
+//! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send; and no lane waited
+//!                 for QUIC to take what it has
 //! SpareCapacity   every lane is full: window, stall, late answers or flow control; on a local network also
 //!                 n < ⌈rate · 5 ms / window⌉
 //! MaxStreams      n < max_streams

@@ -104,7 +104,8 @@ struct Onward {
 /// One direction of the network.
 ///
 /// It has dice of its own, one set for each kind of fault: the same seed loses the same packets whatever the
-/// jitter is.
+/// jitter is. And each millisecond has dice of its own for losses: what is sent then meets the same fate, however many packets
+/// came before it.
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
@@ -252,7 +253,7 @@ impl Link {
             });
         };
 
-        let lost = self.is_lost();
+        let lost = self.is_lost(now);
         let mut travel = self.config.delay + self.jitter();
         let held_back = self.config.reorder.filter(|reorder| {
             let held = self.reorder_dice.f64() < reorder.share;
@@ -310,8 +311,8 @@ impl Link {
         moved
     }
 
-    fn is_lost(&mut self) -> bool {
-        let by_dice = self.loss.as_mut().is_some_and(LossProcess::on_packet);
+    fn is_lost(&mut self, now: Instant) -> bool {
+        let by_dice = self.loss.as_mut().is_some_and(|loss| loss.on_packet(now));
         let by_order = self.lose_next > 0;
         self.lose_next -= u64::from(by_order);
         by_dice || by_order
@@ -333,7 +334,7 @@ impl Link {
     /// A process that is already at work keeps its place in its dice.
     fn set_loss(&mut self, loss: Option<Loss>) {
         if self.loss.as_ref().map(LossProcess::loss) != loss {
-            self.loss = loss.map(|loss| LossProcess::new(loss, self.loss_dice.fork()));
+            self.loss = loss.map(|loss| LossProcess::new(loss, self.loss_dice.u64(..)));
         }
         self.config.loss = loss;
     }

@@ -36,11 +36,10 @@ pub const LIMIT: Duration = Duration::from_hours(1);
 /// packets on their way that is true of `spawn_blocking` too. So a simulated program does its work in tasks.
 ///
 /// Where code under test draws dice of its own, the run repeats only as far as they do: seed quinn's with
-/// `EndpointConfig::rng_seed`, give it certificates with Ed25519 keys (the signatures of others vary in length), and
-/// messages times of their own (`Message::event_time`: the wall clock's take more or fewer bytes). Tokio draws dice
-/// for `tokio::select!` without `biased`, and for the order in which it wakes several who wait for the same
-/// `tokio::sync::watch`, such as the lanes of one producer: built with `RUSTFLAGS="--cfg tokio_unstable"`, these are
-/// seeded too.
+/// `EndpointConfig::rng_seed`, and give it certificates with Ed25519 keys (the signatures of others vary in length). Tokio
+/// draws dice for `tokio::select!` without `biased`, and for the order in which it wakes several who wait for the same
+/// `tokio::sync::watch`: built with `RUSTFLAGS="--cfg tokio_unstable"`, these are seeded too. What producers and brokers of
+/// this crate write as the time of a message is the simulated time, as if 2026 had begun with the run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,6 +88,7 @@ pub fn run_within<T>(limit: Duration, seed: u64, scenario: impl AsyncFnOnce(Netw
     let outcome = runtime.block_on(async {
         let clock = Clock::default();
         on_exit.pace.get_or_init(|| Pace::new(clock.clone()));
+        let _calendar = time::simulated::Calendar::new(time::now());
         time::timeout(limit, scenario(Network::new(seed, clock))).await
     });
     outcome.unwrap_or_else(|_| panic!("the scenario is not over after {limit:?} of virtual time"))

@@ -38,19 +38,24 @@ fn every_message_is_stored_and_acknowledged_once_the_run_is_over() {
 
 #[test]
 fn the_same_seed_gives_the_same_figures_and_another_gives_others() {
-    let figures = |seed: &str| {
-        let fields = [
-            ("loss", "2%"),
-            ("load", "1mbit"),
-            ("pattern", "poisson"),
-            ("duration", "1s"),
-            ("seed", seed),
-        ];
-        let outcome = adaptive(&fields);
-        (outcome.delivery_ms, outcome.packets, outcome.decisions)
-    };
-    assert_eq!(figures("1"), figures("1"));
-    assert_ne!(figures("1").0, figures("2").0);
+    for strategy in ["adaptive", "16", "64", "per-message"] {
+        let figures = |seed: &str| {
+            let fields = [
+                ("loss", "2%"),
+                ("load", "2mbit"),
+                ("pattern", "poisson"),
+                ("duration", "3s"),
+                ("seed", seed),
+            ];
+            let outcome = run(&scenario(&fields), strategy.parse().unwrap()).unwrap();
+            (outcome.delivery_ms, outcome.packets, outcome.decisions)
+        };
+        let first = figures("1");
+        for _ in 0..4 {
+            assert_eq!(figures("1"), first, "{strategy}");
+        }
+        assert_ne!(figures("2").0, first.0, "{strategy}");
+    }
 }
 
 #[test]

@@ -31,7 +31,12 @@ use super::{
     tls::TlsError,
 };
 use crate::config::{ConfigError, Problems};
-use crate::{tasks::Tasks, time, wire::Identity};
+use crate::{
+    news::{self, Listener},
+    tasks::Tasks,
+    time,
+    wire::Identity,
+};
 
 /// How the connection stands.
 #[derive(Debug, Clone)]
@@ -74,7 +79,7 @@ pub enum StartError {
 /// A handle to the task that owns the connection. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Supervisor {
-    state: watch::Receiver<LinkState>,
+    state: Listener<LinkState>,
     sockets: Arc<Sockets>,
     stop: CancellationToken,
 }
@@ -110,7 +115,7 @@ impl Supervisor {
             );
         }
         problems.into_result()?;
-        let (publish, state) = watch::channel(LinkState::Connecting {
+        let (publish, state) = news::channel(LinkState::Connecting {
             attempt: 1,
             last_error: None,
         });
@@ -128,6 +133,12 @@ impl Supervisor {
     /// The state, and a way to await the next one. It closes with the task, whose last word is [`LinkState::Closed`].
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.to_watch()
+    }
+
+    /// The same, for those whose order must not be left to dice.
+    #[cfg(feature = "producer")]
+    pub(crate) fn news(&self) -> Listener<LinkState> {
         self.state.clone()
     }
 

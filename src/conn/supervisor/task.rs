@@ -21,6 +21,7 @@ use crate::{
         tls::TlsError,
     },
     metrics::connection as metrics,
+    news::Teller,
     time,
     wire::{Connect, Identity},
 };
@@ -71,7 +72,7 @@ pub(super) struct Task {
     dialer: Dialer,
     connect: Connect,
     backoff: Backoff,
-    publish: watch::Sender<LinkState>,
+    publish: Teller<LinkState>,
     stop: CancellationToken,
     /// The server to try first.
     begin_with: usize,
@@ -88,7 +89,7 @@ impl Task {
     pub(super) fn new(
         config: Config,
         producer: Option<Identity>,
-        publish: watch::Sender<LinkState>,
+        publish: Teller<LinkState>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
         let tls = quic::client_config(config.tls.to_rustls()?)?;
@@ -144,7 +145,7 @@ impl Task {
         } else {
             tracing::warn!(%error, "there will be no connection any more");
         }
-        self.publish.send_replace(LinkState::Closed(error));
+        self.publish.tell(LinkState::Closed(error));
     }
 
     /// Keeps a connection until there is a reason to have none, and returns it.
@@ -167,7 +168,7 @@ impl Task {
                 .resting(self.rest);
             tracing::info!(server = link.server, address = %link.remote_address(), number = link.number, "connected");
             metrics::connected();
-            self.publish.send_replace(LinkState::Up(Arc::clone(&link)));
+            self.publish.tell(LinkState::Up(Arc::clone(&link)));
 
             let cause = tokio::select! {
                 biased;
@@ -317,7 +318,7 @@ impl Task {
     }
 
     fn announce(&self, phase: &Phase, attempt: u32, last_error: Option<Arc<ConnectError>>) {
-        self.publish.send_replace(match phase {
+        self.publish.tell(match phase {
             Phase::First { .. } => LinkState::Connecting {
                 attempt,
                 last_error,

@@ -96,7 +96,7 @@ async fn live(core: &Core, spool: &Spool, road: &Road, tasks: &Tasks) {
         let ended = tokio::select! { biased;
             ended = session(core, spool, tasks, &mut settled) => ended,
             // The producer's own connection says whether there is a broker to be reached.
-            _ = links.wait_for(|link| !matches!(link, LinkState::Up(_))) => Ok(()),
+            () = links.until(|link| !matches!(link, LinkState::Up(_))) => Ok(()),
         };
         if let Err(error) = ended {
             spool.on_stalled(&error);

@@ -238,7 +238,7 @@ async fn follow(core: Arc<Core>, spool: Arc<Spool>, road: Road) {
         spool.on_link(&core, up);
         tokio::select! { biased;
             () = stopped.cancelled() => return,
-            changed = links.changed() => if changed.is_err() { return },
+            () = links.changed() => {}
         }
     }
 }

@@ -25,6 +25,7 @@ struct Scene {
     /// Share of the congestion window in flight.
     network: f64,
     app_limited: bool,
+    send_blocked: bool,
     /// Bytes a second that come back, for each lane and for all of them at most.
     lane_rate: f64,
     most_rate: f64,
@@ -46,6 +47,7 @@ fn scene() -> impl Strategy<Value = Scene> {
         prop_oneof![2 => Just(1.0), 1 => 0.0..1.0],
         prop_oneof![2 => 0.0..0.8, 1 => 0.8..1.2],
         any::<bool>(),
+        prop_oneof![3 => Just(false), 1 => Just(true)],
     );
     let rates = (1e3..1e7, 1e3..1e8);
     let packets = (
@@ -66,6 +68,7 @@ fn scene() -> impl Strategy<Value = Scene> {
             busy: lanes.0,
             network: lanes.1,
             app_limited: lanes.2,
+            send_blocked: lanes.3,
             lane_rate: rates.0,
             most_rate: rates.1,
             packets: packets.0,
@@ -155,6 +158,7 @@ fn show(load: &mut Load, scene: &Scene, now: Instant) {
     load.in_flight_bytes = (windows as f64 * scene.busy) as u64;
     load.bytes_in_flight = (load.cwnd as f64 * scene.network) as u64;
     load.app_limited = scene.app_limited;
+    load.send_blocked = scene.send_blocked;
     load.peer_streams_left = scene.peer;
     load.broker_hold = scene.hold.map(Duration::from_millis);
     let rate = (scene.lane_rate * load.lanes as f64).min(scene.most_rate);

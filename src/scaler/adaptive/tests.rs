@@ -36,7 +36,7 @@ fn each_veto_alone_keeps_a_lane_from_being_opened() {
     use Reason::*;
     assert_eq!(decide(&pressed()), (Action::open(4), Backlog));
     type Change = fn(&mut Load);
-    let vetoes: [(Reason, Change); 10] = [
+    let vetoes: [(Reason, Change); 11] = [
         (BelowThreshold, |l| l.queued_messages = 4 * 64 - 1),
         (BelowThreshold, |l| {
             (l.oldest_wait, l.ack_rate) = (RTT, Some(1e9))
@@ -46,6 +46,7 @@ fn each_veto_alone_keeps_a_lane_from_being_opened() {
         }),
         (PipeFull, |l| l.bytes_in_flight = l.cwnd / 10 * 9 + 10),
         (PipeFull, |l| (l.cwnd, l.bytes_in_flight) = (2400, 1200)),
+        (PipeFull, |l| l.send_blocked = true),
         (PeerLimit, |l| l.peer_streams_left = 0),
         (MaxStreams, |l| {
             (l.lanes, l.lanes_busy, l.in_flight_bytes) = (MAX, MAX, 100 * WINDOW)
@@ -193,6 +194,18 @@ fn a_full_pipe_is_remembered_for_a_round_trip() {
         Reason::PipeFull
     );
     assert_eq!(policy.decide(origin() + RTT, &load).reason, Reason::Backlog);
+}
+
+#[test]
+fn while_quic_takes_no_more_no_lane_is_opened_however_little_is_in_flight() {
+    let mut policy = policy();
+    let mut load = pressed();
+    load.send_blocked = true;
+    let mut reason = |after, load: &Load| policy.decide(origin() + after, load).reason;
+    assert_eq!(reason(Duration::ZERO, &load), Reason::PipeFull);
+    load.send_blocked = false;
+    assert_eq!(reason(RTT / 2, &load), Reason::PipeFull);
+    assert_eq!(reason(RTT, &load), Reason::Backlog);
 }
 
 #[test]
