@@ -14,7 +14,8 @@ pub struct LogConfig {
     /// still in memory and do not need it.
     pub cache_bytes: u64,
     /// Memory in which batches are gathered before they move from the journal to their place, in bytes. Default: 32 MiB.
-    /// Three times this is used at most. Larger ones gained nothing measurable.
+    /// Three times this is used at most. A log of less than 64 GiB makes do with less, 8 MiB at least where this is more: what
+    /// moves at a time is what a write waits for that comes meanwhile. Larger ones gained nothing measurable.
     pub memtable_bytes: u64,
     /// So many bytes of the disk are left free. Default: 256 MiB. With less, appends are refused with
     /// [`StoreError::Refuses`](super::super::StoreError::Refuses), while trims and positions are still written: without this a store that has

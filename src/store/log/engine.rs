@@ -18,7 +18,12 @@
 //! - Compaction is set off by flushes alone. In an idle store nothing gives trimmed space back:
 //!   [`Engine::reclaim`] does.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fjall::{
@@ -34,6 +39,15 @@ use super::{
 
 /// As `LogConfig::memtable_bytes`, for rows: small, because a row is soon overwritten or deleted.
 const ROWS_MEMTABLE: u64 = 8 << 20;
+
+/// A log of batches begins with a memtable of so many bytes.
+///
+/// A flush keeps the disk busy at a stretch, and a commit that comes meanwhile waits for it: 20 to 30 ms with 32 MiB, where
+/// it takes half a millisecond alone. A memtable is a value file in the end, and each flush writes the list of them all.
+const FIRST_MEMTABLE: u64 = 8 << 20;
+
+/// So the memtable grows with the log, to a value file in so many or the configured size, whichever is less.
+const FILES: u64 = 2048;
 
 /// Journals that have been filled are kept until what they hold is in tables; from this many bytes on, what
 /// keeps the oldest alive is flushed. It is what a reopening has to read at most, beside the active journal.
@@ -92,8 +106,9 @@ pub(super) struct Engine {
     pub(super) batches: Keyspace,
     pub(super) rows: Keyspace,
     mode: PersistMode,
-    /// How much of `batches` is gathered in memory.
-    memtable: u64,
+    /// How much of `batches` is gathered in memory, now and at most.
+    memtable: AtomicU64,
+    most_memtable: u64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -129,13 +144,22 @@ impl Engine {
             Fsync::Always => PersistMode::SyncData,
             Fsync::Never => PersistMode::Buffer,
         };
-        Ok(Self {
+        let engine = Self {
             db,
             batches,
             rows,
             mode,
-            memtable: config.memtable_bytes,
-        })
+            memtable: AtomicU64::new(0),
+            most_memtable: config.memtable_bytes,
+        };
+        engine.fit_memtable();
+        Ok(engine)
+    }
+
+    /// Sets the memtable's size by that of the log.
+    fn fit_memtable(&self) {
+        let fit = memtable_for(self.batches.disk_space(), self.most_memtable);
+        self.memtable.store(fit, Ordering::Relaxed);
     }
 
     /// An empty group of writes.
@@ -149,8 +173,8 @@ impl Engine {
     /// Sees to it that the next commit finds room in memory; waits where flushes or compactions are behind.
     fn make_room(&self) -> Result<(), CommitError> {
         for (keyspace, size) in [
-            (&self.batches, self.memtable),
-            (&self.rows, self.memtable.min(ROWS_MEMTABLE)),
+            (&self.batches, self.memtable.load(Ordering::Relaxed)),
+            (&self.rows, self.most_memtable.min(ROWS_MEMTABLE)),
         ] {
             if keyspace.tree.active_memtable().size() < size {
                 continue;
@@ -170,6 +194,7 @@ impl Engine {
                 }
             }
             keyspace.rotate_memtable().map_err(not_written)?;
+            self.fit_memtable();
         }
         Ok(())
     }
@@ -230,6 +255,11 @@ impl Engine {
             .persist(PersistMode::SyncAll)
             .map_err(|e| CommitError::Unknown(sentence(&e)))
     }
+}
+
+/// The memtable for a log of so many bytes on disk.
+fn memtable_for(stored: u64, most: u64) -> u64 {
+    (stored / FILES).max(FIRST_MEMTABLE).min(most)
 }
 
 fn plain() -> KeyspaceCreateOptions {
@@ -297,5 +327,20 @@ pub(super) fn sentence(error: &Error) -> String {
         Error::Io(e) => e.to_string(),
         Error::Storage(fjall::LsmError::Io(e)) => e.to_string(),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memtable_grows_with_its_log_and_no_further_than_it_may() {
+        let most = 32 << 20;
+        assert_eq!(memtable_for(0, most), 8 << 20);
+        assert_eq!(memtable_for(16 << 30, most), 8 << 20);
+        assert_eq!(memtable_for(32 << 30, most), 16 << 20);
+        assert_eq!(memtable_for(1 << 40, most), most);
+        assert_eq!(memtable_for(1 << 40, 1 << 20), 1 << 20);
     }
 }
