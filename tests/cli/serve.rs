@@ -35,6 +35,31 @@ fn the_lines_that_serve_prints_work_as_they_stand() {
 }
 
 #[test]
+fn a_store_in_memory_holds_what_it_was_given_and_refuses_more_in_words() {
+    let small = Serve::with(&["--store", "memory", "--memory", "16KiB"]);
+    let lines = b"1234567890123456789012345678901\n".repeat(2000);
+    let ended = run_with(&mut small.produce(&[]), &lines).expect_code(1);
+    assert!(ended.stderr.contains("it is full"), "{}", ended.stderr);
+    assert!(small.stored() < 2000);
+
+    let large = Serve::with(&["--store", "memory", "--memory", "1MiB"]);
+    run_with(&mut large.produce(&[]), &lines).expect_code(0);
+    assert_eq!(large.stored(), 2000);
+}
+
+#[test]
+fn a_limit_of_memory_is_not_taken_for_one_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = anabranch(["serve", "--memory", "1GiB", "--data"]);
+    let ended = run(serve.arg(folder.path().join("data"))).expect_code(1);
+    assert!(
+        ended.sentence().contains("--store memory"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn metrics_tell_what_is_stored_under_their_names() {
     // The broker takes the port that this gives back.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

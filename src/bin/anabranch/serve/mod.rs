@@ -18,7 +18,7 @@ use std::{
 use anabranch::{
     broker::{
         Broker, Retention, ShutdownError, Tokens,
-        store::{LogConfig, LogStore, MemoryStore, Store},
+        store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
     conn::{quic::Settings, reset::ResetKey},
     metrics,
@@ -63,6 +63,10 @@ pub(crate) struct Args {
     /// Where messages are kept.
     #[arg(long, env = "ANABRANCH_STORE", value_enum, default_value_t)]
     store: StoreKind,
+
+    /// With --store memory: the most that it holds, 256MiB where this is not said. More is refused, unless retention makes room.
+    #[arg(long, env = "ANABRANCH_MEMORY", value_name = "SIZE", value_parser = units::size)]
+    memory: Option<u64>,
 
     /// The certificate chain to show to clients: a PEM file.
     #[arg(long, env = "ANABRANCH_CERT", value_name = "FILE", requires = "key")]
@@ -133,13 +137,22 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
+    if args.memory.is_some() && args.store == StoreKind::Log {
+        anyhow::bail!(
+            "--memory is for --store memory: the log is on disk, and --max-bytes keeps it small"
+        );
+    }
     // Before the certificates: a folder that another broker has is not touched.
     let store: Arc<dyn Store> = match args.store {
         StoreKind::Log => {
             let folder = args.data.join(LOG);
             Arc::new(LogStore::open(folder, LogConfig::default()).await?)
         }
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
+        StoreKind::Memory => {
+            let mut config = MemoryConfig::default();
+            config.max_bytes = args.memory.unwrap_or(config.max_bytes);
+            Arc::new(MemoryStore::new(config))
+        }
     };
     let identity = Identity::find(&args, listen.ip())?;
 
