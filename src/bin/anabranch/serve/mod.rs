@@ -131,17 +131,17 @@ enum StoreKind {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.memory.is_some() && args.store == StoreKind::Log {
+        anyhow::bail!(
+            "--memory is for --store memory: the log is on disk, and --max-bytes keeps it small"
+        );
+    }
     let stop = signals::watch(|| progress::say("ended at once; what was acknowledged is stored"))?;
     if let Some(address) = args.metrics {
         serve_metrics(address)?;
     }
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
-    if args.memory.is_some() && args.store == StoreKind::Log {
-        anyhow::bail!(
-            "--memory is for --store memory: the log is on disk, and --max-bytes keeps it small"
-        );
-    }
     // Before the certificates: a folder that another broker has is not touched.
     let store: Arc<dyn Store> = match args.store {
         StoreKind::Log => {
