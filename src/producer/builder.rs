@@ -11,9 +11,9 @@ use super::{
     core::Core,
     deadlines,
     feed::Feed,
-    handle::Handle,
     lane::Lane,
     per_message::PerMessage,
+    producer::ProducerInner,
     resume,
     road::Road,
     streams::Streams,
@@ -281,8 +281,8 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     if let Some(spool) = &core.spool {
         spool.start(&core, &road, &tasks);
     }
-    let handle = Handle::start(core, road, tasks, supervisor, lanes);
-    Ok(Producer::from_handle(handle))
+    let inner = ProducerInner::start(core, road, tasks, supervisor, lanes);
+    Ok(Producer::from_inner(inner))
 }
 
 /// Who the broker is told we are.

@@ -1,0 +1,294 @@
+//! `Producer`, and what all of its clones share.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, watch};
+
+#[cfg(feature = "spool")]
+use super::spool;
+use super::{
+    Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, Send, SendAsync, SendError,
+    SendErrorKind, Undelivered, core::Core, intake::Way, road::Road, sink::SinkState,
+};
+use crate::{
+    TopicName,
+    conn::{self, ConnectError, Link, LinkState, Supervisor},
+    tasks::Tasks,
+    time,
+};
+
+/// How long a producer that closes may take to write to its spool what is in memory for it.
+#[cfg(feature = "spool")]
+const SPOOL_GRACE: Duration = Duration::from_secs(1);
+
+/// Sends messages to a broker. Clones are handles of the same producer.
+///
+/// | call | order | returns when |
+/// |---|---|---|
+/// | [`send`](Self::send) | of the calls, for this producer | the broker has accepted it |
+/// | [`send_async`](Self::send_async) | none without a key; with one, of the calls for that key | there was room for it |
+/// | [`try_send_async`](Self::try_send_async) | the same | at once |
+/// | [`flush`](Self::flush) | | everything accepted before has its outcome |
+///
+/// # Drop
+/// When the last handle goes, everything ends at once: what has no outcome is counted, warned of, and told to the
+/// receipts. [`close`](Self::close) drains first.
+pub struct Producer {
+    pub(super) inner: Arc<ProducerInner>,
+    pub(super) sink: SinkState,
+}
+
+impl Producer {
+    /// Begins to set options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn from_inner(inner: ProducerInner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            sink: SinkState::default(),
+        }
+    }
+
+    /// Sends in order: messages of this call are stored in the order in which it was called, on a stream of their own.
+    ///
+    /// The message is taken in when this is called. Calls may overlap: a caller who does not await each one before the
+    /// next has a pipeline.
+    ///
+    /// # Errors
+    /// See [`Send`].
+    ///
+    /// # Cancel safety
+    /// See [`Send`].
+    pub fn send(&self, message: impl Into<Message>) -> Send<'_> {
+        Send::new(&self.inner.core, message.into())
+    }
+
+    /// Sends on any lane, and resolves to a receipt once there was room for the message. Messages with the same key
+    /// keep the order of the calls.
+    ///
+    /// # Errors
+    /// See [`SendAsync`].
+    ///
+    /// # Cancel safety
+    /// See [`SendAsync`].
+    pub fn send_async(&self, message: impl Into<Message>) -> SendAsync<'_> {
+        SendAsync::new(&self.inner.core, message.into(), Way::Lanes)
+    }
+
+    /// As [`send_async`](Self::send_async), and never waits.
+    ///
+    /// # Errors
+    /// [`SendErrorKind::Full`] where there is no room at once, [`SendErrorKind::TooLarge`],
+    /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The message comes back in the error.
+    pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
+        self.inner.core.enter_now(message.into(), Way::Lanes)
+    }
+
+    /// Waits until everything accepted before this call has its outcome, at most `deadline`.
+    ///
+    /// # Errors
+    /// [`FlushError`] with the number of messages that have none yet. They stay with the producer.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
+        let core = &self.inner.core;
+        let flushed = time::timeout(deadline, core.eras.flush()).await;
+        flushed.map_err(|_| FlushError { open: core.open() })
+    }
+
+    /// Takes no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
+    /// Other handles of this producer find it closed.
+    ///
+    /// # Errors
+    /// [`CloseError`] hands back every message that had no outcome, with what is known of it. Their receipts say
+    /// the same. What is in the spool on disk stays there and is counted; one second more may pass while what is in
+    /// memory for it is written.
+    ///
+    /// # Cancel safety
+    /// Dropped while it drains, it leaves the producer closed to new messages; the last handle's drop does the rest.
+    pub async fn close(self, deadline: Duration) -> Result<(), CloseError> {
+        let (undelivered, spooled) = self.inner.close(deadline).await;
+        match undelivered.is_empty() && spooled == 0 {
+            true => Ok(()),
+            false => Err(CloseError {
+                undelivered,
+                spooled,
+            }),
+        }
+    }
+
+    /// Waits until there is a connection.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn connected(&self) -> Result<(), Arc<ConnectError>> {
+        self.inner.connected().await.map(drop)
+    }
+
+    /// The topic of messages that name none.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.inner.core.topic
+    }
+
+    /// How many lanes there are and have been, and why.
+    #[must_use]
+    pub fn lanes(&self) -> Lanes {
+        self.inner.lanes.borrow().clone()
+    }
+
+    /// The same, to be awaited: it changes with every look of the scaler.
+    #[must_use]
+    pub fn watch_lanes(&self) -> watch::Receiver<Lanes> {
+        self.inner.lanes.clone()
+    }
+
+    /// What the producer holds at this moment.
+    #[must_use]
+    pub fn load(&self) -> Held {
+        let core = &self.inner.core;
+        let (in_flight_messages, in_flight_bytes) = core.gauges.in_flight();
+        Held {
+            queued_messages: core.queue.len() + core.ordered.len(),
+            queued_bytes: core.queue.bytes(),
+            in_flight_messages,
+            in_flight_bytes,
+            waiting: core.budget.waiting(),
+            retried: core.retried(),
+        }
+    }
+
+    /// How it stands with the spool, to look at or to await; `None` where there is none.
+    #[cfg(feature = "spool")]
+    #[must_use]
+    pub fn spool(&self) -> Option<watch::Receiver<spool::State>> {
+        self.inner.core.spool.as_ref().map(|spool| spool.state())
+    }
+
+    /// The state of the connection, to look at or to await.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<LinkState> {
+        self.inner.road.links().to_watch()
+    }
+}
+
+impl Clone for Producer {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            sink: SinkState::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("topic", self.topic())
+            .field("load", &self.load())
+            .field("lanes", &self.lanes().open)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a producer holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Held {
+    /// Messages that no lane has taken yet.
+    pub queued_messages: usize,
+    /// About how many bytes they will be in batches, those of `send` not counted.
+    pub queued_bytes: u64,
+    /// Messages in batches without an answer.
+    pub in_flight_messages: usize,
+    /// The bytes of these batches.
+    pub in_flight_bytes: u64,
+    /// Calls that wait for room.
+    pub waiting: usize,
+    /// Batches sent again so far.
+    pub retried: u64,
+}
+
+/// What all clones of a producer share.
+#[derive(Debug)]
+pub(super) struct ProducerInner {
+    pub(super) core: Arc<Core>,
+    pub(super) road: Road,
+    pub(super) lanes: watch::Receiver<Lanes>,
+    tasks: Tasks,
+    /// Taken by the close; empty afterwards.
+    supervisor: Mutex<Option<Supervisor>>,
+}
+
+impl ProducerInner {
+    pub(super) fn start(
+        core: Arc<Core>,
+        road: Road,
+        tasks: Tasks,
+        supervisor: Supervisor,
+        lanes: watch::Receiver<Lanes>,
+    ) -> Self {
+        Self {
+            core,
+            road,
+            lanes,
+            tasks,
+            supervisor: Mutex::new(Some(supervisor)),
+        }
+    }
+
+    /// Waits until there is a connection, or there will be none.
+    pub(super) async fn connected(&self) -> Result<Arc<Link>, Arc<ConnectError>> {
+        conn::up(&mut self.road.links().to_watch()).await
+    }
+
+    /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in
+    /// the spool.
+    pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {
+        let until = time::now() + deadline;
+        self.core.close_entrance();
+        let _ = time::timeout(deadline, self.core.eras.flush()).await;
+        let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.core.spool {
+            spool.settle(SPOOL_GRACE).await;
+        }
+        let left = self.core.end(&closed);
+        self.tasks.stop();
+        self.road.pool().clone().close().await;
+        let supervisor = self.supervisor.lock().await.take();
+        if let Some(supervisor) = supervisor {
+            supervisor
+                .close(until.saturating_duration_since(time::now()))
+                .await;
+        }
+        self.tasks.join().await;
+        #[cfg(feature = "spool")]
+        if let Some(spool) = &self.core.spool {
+            return (left, spool.close().await);
+        }
+        (left, 0)
+    }
+}
+
+/// A producer that was dropped and not closed: everything ends at once, and what had no outcome is counted.
+impl Drop for ProducerInner {
+    fn drop(&mut self) {
+        let dropped = SendError::new(SendErrorKind::Closed, Fate::NotStored);
+        let left = self.core.end(&dropped).len();
+        if left > 0 {
+            tracing::warn!(
+                messages = left,
+                "a producer was dropped and not closed: these messages had no outcome"
+            );
+            crate::metrics::producer::dropped(left as u64);
+        }
+        self.tasks.stop();
+    }
+}
