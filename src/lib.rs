@@ -52,7 +52,7 @@ pub mod metrics;
     not(feature = "producer"),
     allow(dead_code, reason = "the half for clients")
 )]
-mod news;
+mod ordered_watch;
 #[cfg(feature = "producer")]
 mod sync;
 mod tasks;

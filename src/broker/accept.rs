@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{session, shared::Shared};
-use crate::conn::admission::Busy;
+use crate::conn::admission::ActiveCounts;
 
 /// Accepts until the broker is told to stop, and refuses from when it is told to drain. `false`: the socket has
 /// failed.
@@ -28,7 +28,7 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool 
             incoming.refuse();
             continue;
         }
-        let busy = Busy {
+        let busy = ActiveCounts {
             handshakes: Arc::strong_count(&handshakes) - 1,
             connections: Arc::strong_count(&connections) - 1,
         };

@@ -18,11 +18,11 @@ use super::{
 use crate::{
     config::{ConfigError, Problems},
     conn::{
-        Congestion, ResetKey, ServerTls, TlsError,
+        Congestion, ServerTls, StatelessResetKey, TlsError,
         admission::Admission,
         dev_certs::{DevCerts, DevCertsError},
-        network::{Network, Udp},
-        quic::{self, Settings},
+        network::{NetworkProvider, Udp},
+        quic::{self, TransportConfig},
     },
     tasks::Tasks,
 };
@@ -36,7 +36,7 @@ pub struct Builder {
     config: Config,
     certificate: Option<Certificate>,
     store: Option<Arc<dyn Store>>,
-    network: Arc<dyn Network>,
+    network: Arc<dyn NetworkProvider>,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Builder {
     }
 
     /// The numbers of QUIC.
-    pub fn transport(mut self, settings: Settings) -> Self {
+    pub fn transport(mut self, settings: TransportConfig) -> Self {
         self.config.transport = settings;
         self
     }
@@ -118,8 +118,8 @@ impl Builder {
     }
 
     /// By what a broker that was killed and started again tells its clients so, which otherwise find out by their
-    /// ping timeout. To be kept beside the store; see [`ResetKey::in_file`].
-    pub fn reset_key(mut self, key: ResetKey) -> Self {
+    /// ping timeout. To be kept beside the store; see [`StatelessResetKey::in_file`].
+    pub fn reset_key(mut self, key: StatelessResetKey) -> Self {
         self.config.transport.reset_key = Some(key);
         self
     }
@@ -143,7 +143,7 @@ impl Builder {
     }
 
     /// Where packets go, in place of the operating system's UDP: a simulated network, for instance.
-    pub fn network(mut self, network: Arc<dyn Network>) -> Self {
+    pub fn network(mut self, network: Arc<dyn NetworkProvider>) -> Self {
         self.network = network;
         self
     }

@@ -8,7 +8,7 @@ use std::{
 use super::Tokens;
 use crate::{
     config::{ConfigError, Problems},
-    conn::{admission::Admission, quic::Settings},
+    conn::{admission::Admission, quic::TransportConfig},
 };
 
 /// Everything a broker can be told but its TLS and its store.
@@ -17,9 +17,9 @@ use crate::{
 pub struct Config {
     /// The UDP address to listen at. Default `127.0.0.1:4433`: this machine alone. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`Settings::server`]. Clients are
+    /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`TransportConfig::server`]. Clients are
     /// told `stream_receive_window`.
-    pub transport: Settings,
+    pub transport: TransportConfig,
     /// Connections, handshakes under way, and how long a client may take until its session stands.
     pub admission: Admission,
     /// The tokens that are accepted. None: no token is asked for, and whoever TLS lets in may do everything. With
@@ -43,7 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
-            transport: Settings::server(),
+            transport: TransportConfig::server(),
             admission: Admission::default(),
             tokens: None,
             limits: Limits::default(),
@@ -298,7 +298,7 @@ mod tests {
         let config = Config {
             limits,
             retention,
-            transport: Settings::default(),
+            transport: TransportConfig::default(),
             stream_delay: Some(Duration::MAX),
             ..Config::default()
         };

@@ -39,7 +39,7 @@ impl Default for Admission {
 
 /// What a server has on its hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Busy {
+pub struct ActiveCounts {
     /// Handshakes that are under way.
     pub handshakes: usize,
     /// Connections that are open.
@@ -60,7 +60,7 @@ pub enum Verdict {
 impl Admission {
     /// What becomes of an attempt of a client whose address is `validated` or not.
     #[must_use]
-    pub const fn decide(&self, validated: bool, busy: Busy) -> Verdict {
+    pub const fn decide(&self, validated: bool, busy: ActiveCounts) -> Verdict {
         // A retry comes before a refusal: refusing answers to an address that may be a victim's.
         if !validated && busy.handshakes >= self.retry_above {
             Verdict::Retry
@@ -73,8 +73,8 @@ impl Admission {
     }
 
     /// Does to `incoming` what [`Admission::decide`] says. With `Some`, the handshake has begun and counts
-    /// as one of [`Busy::handshakes`] until it is over; see [`handshake`].
-    pub fn admit(&self, incoming: Incoming, busy: Busy) -> Option<Connecting> {
+    /// as one of [`ActiveCounts::handshakes`] until it is over; see [`handshake`].
+    pub fn admit(&self, incoming: Incoming, busy: ActiveCounts) -> Option<Connecting> {
         match self.decide(incoming.remote_address_validated(), busy) {
             Verdict::Accept => incoming
                 .accept()
@@ -189,7 +189,7 @@ mod tests {
             (0, 10, false, Refuse),
         ];
         for (handshakes, connections, validated, verdict) in table {
-            let busy = Busy {
+            let busy = ActiveCounts {
                 handshakes,
                 connections,
             };

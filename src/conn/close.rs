@@ -88,7 +88,7 @@ impl From<CloseCode> for VarInt {
 /// What a `quinn::ConnectionError` says, in the words of this protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Ending {
+pub enum CloseReason {
     /// This end closed the connection.
     Ours,
     /// The peer closed it with a code of the table, and perhaps a sentence.
@@ -114,12 +114,12 @@ pub enum Ending {
     /// The two ends have no version in common, of this protocol (ALPN) or of QUIC.
     Version {
         /// Which end found out.
-        by: End,
+        by: Side,
     },
     /// The TLS handshake failed.
     Tls {
         /// Which end gave up.
-        by: End,
+        by: Side,
         /// The TLS alert that says why (RFC 8446, section 6).
         alert: u8,
         /// What that end's TLS library says; the peer's is empty or short.
@@ -128,7 +128,7 @@ pub enum Ending {
     /// QUIC itself failed: one end broke its rules or ran out of something.
     Transport {
         /// Which end gave up.
-        by: End,
+        by: Side,
         /// What quinn says.
         reason: String,
     },
@@ -136,9 +136,9 @@ pub enum Ending {
 
 /// One of the two ends of a connection, seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Side {
     /// This one.
-    Here,
+    Local,
     /// The other one.
     Peer,
 }
@@ -146,17 +146,17 @@ pub enum End {
 /// The TLS alert `no_application_protocol`: the ends have no version of this protocol in common.
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-impl Ending {
+impl CloseReason {
     /// What `error` says.
     #[must_use]
     pub fn of(error: &ConnectionError) -> Self {
         match error {
-            ConnectionError::VersionMismatch => Self::Version { by: End::Peer },
+            ConnectionError::VersionMismatch => Self::Version { by: Side::Peer },
             ConnectionError::TransportError(e) => {
-                Self::transport(End::Here, e.code, e.reason.clone(), error)
+                Self::transport(Side::Local, e.code, e.reason.clone(), error)
             }
             ConnectionError::ConnectionClosed(close) => {
-                Self::transport(End::Peer, close.error_code, text(&close.reason), error)
+                Self::transport(Side::Peer, close.error_code, text(&close.reason), error)
             }
             ConnectionError::ApplicationClosed(close) => {
                 let number = close.error_code.into_inner();
@@ -170,14 +170,14 @@ impl Ending {
             ConnectionError::TimedOut => Self::Silent,
             ConnectionError::LocallyClosed => Self::Ours,
             ConnectionError::CidsExhausted => Self::Transport {
-                by: End::Here,
+                by: Side::Local,
                 reason: error.to_string(),
             },
         }
     }
 
     fn transport(
-        by: End,
+        by: Side,
         code: TransportErrorCode,
         reason: String,
         error: &ConnectionError,
@@ -186,7 +186,7 @@ impl Ending {
             return Self::Refused;
         }
         // RFC 9000, section 10.2.3: before the handshake is over, this is all that a close with a code of ours says.
-        if code == TransportErrorCode::APPLICATION_ERROR && by == End::Peer {
+        if code == TransportErrorCode::APPLICATION_ERROR && by == Side::Peer {
             let code = CloseCode::Dropped;
             return Self::Closed { code, reason };
         }
@@ -228,8 +228,8 @@ fn text(reason: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn closed(number: u32, reason: &'static [u8]) -> Ending {
-        Ending::of(&ConnectionError::ApplicationClosed(
+    fn closed(number: u32, reason: &'static [u8]) -> CloseReason {
+        CloseReason::of(&ConnectionError::ApplicationClosed(
             quinn::ApplicationClose {
                 error_code: VarInt::from_u32(number),
                 reason: reason.into(),
@@ -237,8 +237,8 @@ mod tests {
         ))
     }
 
-    fn closed_by_quic(code: TransportErrorCode) -> Ending {
-        Ending::of(&ConnectionError::ConnectionClosed(quinn::ConnectionClose {
+    fn closed_by_quic(code: TransportErrorCode) -> CloseReason {
+        CloseReason::of(&ConnectionError::ConnectionClosed(quinn::ConnectionClose {
             error_code: code,
             frame_type: None,
             reason: bytes::Bytes::new(),
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(ending.code(), Some(CloseCode::Fenced));
         assert_eq!(
             ending,
-            Ending::Closed {
+            CloseReason::Closed {
                 code: CloseCode::Fenced,
                 reason: "orders-1 connected again".into()
             }
@@ -273,7 +273,7 @@ mod tests {
     fn a_number_of_a_later_version_is_told_as_it_is() {
         assert_eq!(
             closed(4711, b""),
-            Ending::ClosedUnknown {
+            CloseReason::ClosedUnknown {
                 number: 4711,
                 reason: String::new()
             }
@@ -283,12 +283,12 @@ mod tests {
     #[test]
     fn a_hostile_reason_reaches_no_log_as_it_is() {
         let reason: &'static [u8] = Box::leak(vec![b'\n'; 100_000].into_boxed_slice());
-        let Ending::Closed { reason, .. } = closed(1, reason) else {
+        let CloseReason::Closed { reason, .. } = closed(1, reason) else {
             panic!("a close with a code")
         };
         assert_eq!(reason.len(), 1000);
         assert!(!reason.contains('\n'));
-        let Ending::Closed { reason, .. } = closed(1, b"\xff\x1b[31mred") else {
+        let CloseReason::Closed { reason, .. } = closed(1, b"\xff\x1b[31mred") else {
             panic!("a close with a code")
         };
         assert!(reason.ends_with(" [31mred"), "{reason}");
@@ -298,19 +298,19 @@ mod tests {
     fn tls_alerts_are_told_from_other_transport_errors() {
         assert_eq!(
             closed_by_quic(TransportErrorCode::crypto(116)),
-            Ending::Tls {
-                by: End::Peer,
+            CloseReason::Tls {
+                by: Side::Peer,
                 alert: 116,
                 reason: String::new()
             }
         );
         assert_eq!(
             closed_by_quic(TransportErrorCode::crypto(120)),
-            Ending::Version { by: End::Peer }
+            CloseReason::Version { by: Side::Peer }
         );
         assert_eq!(
             closed_by_quic(TransportErrorCode::CONNECTION_REFUSED),
-            Ending::Refused
+            CloseReason::Refused
         );
         // What is left of a close with a code while the handshake is not over.
         assert_eq!(
@@ -319,7 +319,7 @@ mod tests {
         );
         assert!(matches!(
             closed_by_quic(TransportErrorCode::PROTOCOL_VIOLATION),
-            Ending::Transport { by: End::Peer, .. }
+            CloseReason::Transport { by: Side::Peer, .. }
         ));
     }
 }

@@ -8,8 +8,8 @@ use rustls::pki_types::ServerName;
 use super::{
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
-    network::{Network, Udp},
-    quic::Settings,
+    network::{NetworkProvider, Udp},
+    quic::TransportConfig,
     tls::ClientTls,
 };
 use crate::config::{ConfigError, Problems};
@@ -73,9 +73,9 @@ pub struct Config {
     /// The waits between attempts to reconnect. Default: 100 ms to 10 s.
     pub reconnect_backoff: BackoffConfig,
     /// The numbers of QUIC.
-    pub settings: Settings,
+    pub settings: TransportConfig,
     /// Where packets go. Default: [`Udp`].
-    pub network: Arc<dyn Network>,
+    pub network: Arc<dyn NetworkProvider>,
 }
 
 /// A ping of an idle link costs both ends about 125 µs, most of it to wake up; a thousand idle producers at a ping every
@@ -95,7 +95,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
             reconnect_backoff: BackoffConfig::default(),
-            settings: Settings::default(),
+            settings: TransportConfig::default(),
             network: Arc::new(Udp::default()),
         }
     }
@@ -228,7 +228,7 @@ mod tests {
         );
         Config::to("localhost:4433").check().unwrap();
         Config::to("[::1]:4433").check().unwrap();
-        Settings::server().check().unwrap();
+        TransportConfig::server().check().unwrap();
         Admission::default().check().unwrap();
     }
 
@@ -294,7 +294,7 @@ mod tests {
     fn the_documented_defaults_are_the_real_ones() {
         let config = Config::default();
         let admission = Admission::default();
-        let (client, server) = (Settings::default(), Settings::server());
+        let (client, server) = (TransportConfig::default(), TransportConfig::server());
         let secs = |s| Duration::from_secs(s);
         let real = |condition: bool, file: &str, field: &str, text: &str| {
             assert!(condition, "{field}: {text}");

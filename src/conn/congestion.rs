@@ -7,7 +7,7 @@ use quinn::congestion::{
 };
 use quinn_proto::RttEstimator;
 
-use super::sight::{Gauge, Sight};
+use super::sight::{Gauge, PathMonitor};
 use crate::congestion::ThalwegConfig;
 
 /// Which congestion controller decides how much may be in flight.
@@ -60,11 +60,11 @@ impl Congestion {
 /// Makes controllers of the chosen kind that publish what they see. One for each connection, as its sight is.
 pub(super) struct WatchedFactory {
     chosen: Arc<dyn ControllerFactory + Send + Sync>,
-    sight: Arc<Sight>,
+    sight: Arc<PathMonitor>,
 }
 
 impl WatchedFactory {
-    pub(super) fn new(chosen: &Congestion, sight: Arc<Sight>) -> Self {
+    pub(super) fn new(chosen: &Congestion, sight: Arc<PathMonitor>) -> Self {
         Self {
             chosen: chosen.factory(),
             sight,
@@ -87,7 +87,7 @@ impl ControllerFactory for WatchedFactory {
 /// The chosen controller, which decides everything, and the books that are kept of what it is told.
 pub(super) struct Watched {
     chosen: Box<dyn Controller>,
-    sight: Arc<Sight>,
+    sight: Arc<PathMonitor>,
     gauge: Gauge,
 }
 
@@ -185,9 +185,9 @@ mod tests {
 
     use super::*;
 
-    fn watched(congestion: &Congestion) -> (Arc<Sight>, Box<dyn Controller>) {
+    fn watched(congestion: &Congestion) -> (Arc<PathMonitor>, Box<dyn Controller>) {
         let now = Instant::now();
-        let sight = Arc::new(Sight::new(now));
+        let sight = Arc::new(PathMonitor::new(now));
         let factory = Arc::new(WatchedFactory::new(congestion, Arc::clone(&sight)));
         let controller = factory.build(now, 1200);
         (sight, controller)

@@ -10,12 +10,12 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::Connection;
 
 use super::{
-    close::Ending,
+    close::CloseReason,
     config::Target,
     error::{Cause, ConnectError},
-    network::Network,
-    quic::{self, Settings},
-    sight::Sight,
+    network::NetworkProvider,
+    quic::{self, TransportConfig},
+    sight::PathMonitor,
     sockets::Sockets,
 };
 use crate::time;
@@ -26,14 +26,14 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Opens connections.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    pub(super) network: Arc<dyn Network>,
+    pub(super) network: Arc<dyn NetworkProvider>,
     pub(super) sockets: Arc<Sockets>,
     pub(super) tls: quinn::ClientConfig,
-    pub(super) settings: Settings,
+    pub(super) settings: TransportConfig,
 }
 
 /// A connection whose session is not open yet, and the sight of it.
-pub(super) type Dialed = (Connection, Arc<Sight>);
+pub(super) type Dialed = (Connection, Arc<PathMonitor>);
 
 impl Dialer {
     /// A connection to `target`, on whichever of its addresses answers first.
@@ -97,7 +97,7 @@ impl Dialer {
         name: &str,
         limit: Duration,
     ) -> Result<Dialed, Cause> {
-        let sight = Arc::new(Sight::new(time::now()));
+        let sight = Arc::new(PathMonitor::new(time::now()));
         let config = quic::client_config_for(&self.tls, &self.settings, Arc::clone(&sight));
         let connecting = match self.begin(&config, address, name)? {
             Ok(connecting) => connecting,
@@ -110,7 +110,7 @@ impl Dialer {
         };
         match time::timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok((connection, sight)),
-            Ok(Err(error)) => Err(Cause::Ended(Ending::of(&error))),
+            Ok(Err(error)) => Err(Cause::Ended(CloseReason::of(&error))),
             Err(_) => Err(Cause::TooSlow(limit)),
         }
     }

@@ -7,9 +7,9 @@ use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    close::{CloseCode, Ending},
-    session::{Pulse, Waiting},
-    sight::{PathView, Sight},
+    close::{CloseCode, CloseReason},
+    session::{PingStats, Waiting},
+    sight::{PathMonitor, PathStats},
 };
 use crate::{time, wire::Connected};
 
@@ -17,13 +17,13 @@ use crate::{time, wire::Connected};
 ///
 /// Dropping a link does not close it: the supervisor holds it for as long as it stands.
 #[derive(Debug)]
-pub struct Link {
+pub struct Session {
     pub(super) number: u64,
     pub(super) server: String,
     pub(super) connection: Connection,
     pub(super) connected: Connected,
-    pub(super) sight: Arc<Sight>,
-    pub(super) pulse: watch::Receiver<Pulse>,
+    pub(super) sight: Arc<PathMonitor>,
+    pub(super) pulse: watch::Receiver<PingStats>,
     pub(super) going_away: watch::Receiver<bool>,
     pub(super) checks: mpsc::Sender<Waiting>,
 }
@@ -36,10 +36,10 @@ pub enum OpenError {
     PeerLimit,
     /// The link is lost.
     #[error("the connection is lost")]
-    Lost(Ending),
+    Lost(CloseReason),
 }
 
-impl Link {
+impl Session {
     /// Which link of its supervisor this is, counted from 1.
     #[must_use]
     pub const fn number(&self) -> u64 {
@@ -72,19 +72,19 @@ impl Link {
 
     /// What the congestion controller sees now.
     #[must_use]
-    pub fn path(&self) -> PathView {
+    pub fn path(&self) -> PathStats {
         self.sight.snapshot()
     }
 
-    /// Where [`Link::path`] comes from, for those who look often.
+    /// Where [`Session::path`] comes from, for those who look often.
     #[must_use]
-    pub const fn sight(&self) -> &Arc<Sight> {
+    pub const fn sight(&self) -> &Arc<PathMonitor> {
         &self.sight
     }
 
     /// What the pings found, and a way to await the next one.
     #[must_use]
-    pub fn pulse(&self) -> watch::Receiver<Pulse> {
+    pub fn pulse(&self) -> watch::Receiver<PingStats> {
         self.pulse.clone()
     }
 
@@ -121,7 +121,7 @@ impl Link {
             outcome => return outcome,
         }
         match time::timeout(wait, self.connection.open_bi()).await {
-            Ok(opened) => opened.map_err(|error| OpenError::Lost(Ending::of(&error))),
+            Ok(opened) => opened.map_err(|error| OpenError::Lost(CloseReason::of(&error))),
             Err(_) => Err(OpenError::PeerLimit),
         }
     }
@@ -133,7 +133,7 @@ impl Link {
     /// [`OpenError::PeerLimit`] and [`OpenError::Lost`].
     pub fn try_open_bi(&self) -> Result<(SendStream, RecvStream), OpenError> {
         match self.connection.open_bi().now_or_never() {
-            Some(opened) => opened.map_err(|error| OpenError::Lost(Ending::of(&error))),
+            Some(opened) => opened.map_err(|error| OpenError::Lost(CloseReason::of(&error))),
             None => Err(OpenError::PeerLimit),
         }
     }
@@ -163,7 +163,7 @@ impl Link {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn closed(&self) -> Ending {
-        Ending::of(&self.connection.closed().await)
+    pub async fn closed(&self) -> CloseReason {
+        CloseReason::of(&self.connection.closed().await)
     }
 }

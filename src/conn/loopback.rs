@@ -19,15 +19,15 @@ use rcgen::{
 use tokio::sync::mpsc;
 
 use super::{
-    admission::{Admission, Busy, HandshakeError, handshake},
-    close::{CloseCode, End, Ending},
+    admission::{ActiveCounts, Admission, HandshakeError, handshake},
+    close::{CloseCode, CloseReason, Side},
     config::Config,
     error::{ConnectError, ConnectErrorKind as Kind},
-    network::{Network, Resolving, Udp},
-    quic::{self, Settings},
-    reset::ResetKey,
-    sight::Sight,
-    supervisor::{LinkState, Supervisor},
+    network::{NetworkProvider, Resolving, Udp},
+    quic::{self, TransportConfig},
+    reset::StatelessResetKey,
+    sight::PathMonitor,
+    supervisor::{ConnectionState, Supervisor},
     testing::{Answer, TestBroker, certs, client, soon},
     tls::{self, CertifiedKey, ClientCertificates, ClientTls, Fingerprint, Pem, ServerTls, Trust},
 };
@@ -102,10 +102,10 @@ async fn meet(
     client_tls: ClientTls,
 ) -> (
     Result<(), Arc<ConnectError>>,
-    Result<Connection, Ending>,
+    Result<Connection, CloseReason>,
     SocketAddr,
 ) {
-    let settings = Settings::server();
+    let settings = TransportConfig::server();
     let config = quic::server_config(server, &settings, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
     let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
@@ -118,9 +118,9 @@ async fn meet(
     let serving = tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
             let outcome = match incoming.await {
-                Err(error) => Err(Ending::of(&error)),
+                Err(error) => Err(CloseReason::of(&error)),
                 Ok(connection) => tokio::select! {
-                    error = connection.closed() => Err(Ending::of(&error)),
+                    error = connection.closed() => Err(CloseReason::of(&error)),
                     // The client is content. What matters here is over.
                     Ok(_) = connection.accept_bi() => {
                         connection.close(CloseCode::Unauthorised.into(), b"the test is over");
@@ -131,7 +131,7 @@ async fn meet(
             tell.try_send(outcome).unwrap();
         }
     });
-    let client_saw = soon(supervisor.up()).await;
+    let client_saw = soon(supervisor.wait_connected()).await;
     let server_saw = soon(told.recv()).await.unwrap();
     serving.abort();
     let client_saw = match client_saw.unwrap_err() {
@@ -148,8 +148,8 @@ fn because(error: &ConnectError, address: SocketAddr) -> String {
     rest.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
-fn tls_alert_by(end: End, alert: u8) -> impl Fn(&Ending) -> bool {
-    move |ending| matches!(ending, Ending::Tls { by, alert: a, .. } if *by == end && *a == alert)
+fn tls_alert_by(side: Side, alert: u8) -> impl Fn(&CloseReason) -> bool {
+    move |ending| matches!(ending, CloseReason::Tls { by, alert: a, .. } if *by == side && *a == alert)
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
             "no authority that is trusted here has signed its certificate"
         );
         assert!(
-            tls_alert_by(End::Peer, alert)(&server.unwrap_err()),
+            tls_alert_by(Side::Peer, alert)(&server.unwrap_err()),
             "{alert}"
         );
     }
@@ -192,7 +192,7 @@ async fn a_certificate_that_is_expired_or_not_valid_yet_is_told_with_its_dates()
         let start = format!("its certificate is expired or not valid yet: {words}");
         assert!(text.starts_with(&start), "{text}");
         assert!(
-            tls_alert_by(End::Peer, 45)(&server.unwrap_err()),
+            tls_alert_by(Side::Peer, 45)(&server.unwrap_err()),
             "certificate_expired"
         );
     }
@@ -216,7 +216,7 @@ async fn a_certificate_for_another_name_is_told_with_its_names() {
         "{told}"
     );
     assert!(
-        tls_alert_by(End::Peer, 42)(&server.unwrap_err()),
+        tls_alert_by(Side::Peer, 42)(&server.unwrap_err()),
         "bad_certificate"
     );
 }
@@ -237,7 +237,7 @@ async fn a_pinned_certificate_is_known_by_its_fingerprint_alone() {
     let text = because(&error, address);
     assert_eq!(text, "its certificate is not the one that is pinned");
     assert!(
-        tls_alert_by(End::Peer, 49)(&server.unwrap_err()),
+        tls_alert_by(Side::Peer, 49)(&server.unwrap_err()),
         "access_denied"
     );
 }
@@ -265,7 +265,10 @@ async fn another_version_of_the_protocol_is_told() {
         let error = client.unwrap_err();
         assert_eq!(error.kind(), Kind::Version);
         assert_eq!(because(&error, address), "it does not speak anabranch/1");
-        assert_eq!(server.unwrap_err(), Ending::Version { by: End::Here });
+        assert_eq!(
+            server.unwrap_err(),
+            CloseReason::Version { by: Side::Local }
+        );
     }
 
     // A server that speaks this version and a later one.
@@ -303,7 +306,7 @@ async fn a_client_certificate_that_is_missing_is_asked_for() {
     );
     let ending = server.unwrap_err();
     assert!(
-        tls_alert_by(End::Here, 116)(&ending),
+        tls_alert_by(Side::Local, 116)(&ending),
         "certificate_required: {ending:?}"
     );
 }
@@ -330,7 +333,7 @@ async fn a_client_certificate_of_an_unknown_authority_is_refused_even_where_it_i
         let start = "it does not accept our client certificate (TLS alert 48)";
         assert!(text.starts_with(start), "{text}");
         assert!(
-            tls_alert_by(End::Here, 48)(&server.unwrap_err()),
+            tls_alert_by(Side::Local, 48)(&server.unwrap_err()),
             "unknown_ca"
         );
     }
@@ -349,7 +352,7 @@ async fn a_client_certificate_that_is_expired_is_refused() {
     let (client, server, _) = meet(server, with_certificate(&authority, Some(expired))).await;
     assert_eq!(client.unwrap_err().kind(), Kind::ClientCertificateRefused);
     assert!(
-        tls_alert_by(End::Here, 45)(&server.unwrap_err()),
+        tls_alert_by(Side::Local, 45)(&server.unwrap_err()),
         "certificate_expired"
     );
 }
@@ -386,7 +389,7 @@ async fn a_client_certificate_that_is_accepted_is_known_to_the_server() {
 #[tokio::test]
 async fn a_server_that_refuses_connections_is_busy() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = Settings::server();
+    let settings = TransportConfig::server();
     let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
     let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
@@ -397,10 +400,10 @@ async fn a_server_that_refuses_connections_is_busy() {
         ..Admission::default()
     };
     let incoming = soon(endpoint.accept()).await.unwrap();
-    assert!(full.admit(incoming, Busy::default()).is_none());
+    assert!(full.admit(incoming, ActiveCounts::default()).is_none());
     let mut state = supervisor.state();
     let busy = state.wait_for(|state| {
-        matches!(state, LinkState::Connecting { last_error: Some(error), .. }
+        matches!(state, ConnectionState::Connecting { last_error: Some(error), .. }
             if error.kind() == Kind::Busy)
     });
     drop(soon(busy).await.unwrap());
@@ -409,7 +412,7 @@ async fn a_server_that_refuses_connections_is_busy() {
 #[tokio::test]
 async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_gets_in() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = Settings::server();
+    let settings = TransportConfig::server();
     let strict = Admission {
         retry_above: 0,
         ..Admission::default()
@@ -421,10 +424,10 @@ async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_
     let _supervisor = supervise(client(address.to_string()));
     let first = soon(endpoint.accept()).await.unwrap();
     assert!(!first.remote_address_validated());
-    assert!(strict.admit(first, Busy::default()).is_none());
+    assert!(strict.admit(first, ActiveCounts::default()).is_none());
     let second = soon(endpoint.accept()).await.unwrap();
     assert!(second.remote_address_validated());
-    let connecting = strict.admit(second, Busy::default()).unwrap();
+    let connecting = strict.admit(second, ActiveCounts::default()).unwrap();
     soon(handshake(connecting, strict.handshake_timeout))
         .await
         .unwrap();
@@ -433,7 +436,7 @@ async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_
 #[tokio::test]
 async fn a_client_that_begins_a_handshake_and_goes_silent_is_dropped_in_time() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = Settings::server();
+    let settings = TransportConfig::server();
     let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
     let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
@@ -457,14 +460,14 @@ struct Killable {
 }
 
 impl Killable {
-    fn start(listen: &str, reset_key: Option<ResetKey>) -> Option<Self> {
+    fn start(listen: &str, reset_key: Option<StatelessResetKey>) -> Option<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let entered = runtime.enter();
-        let mut settings = Settings::server();
+        let mut settings = TransportConfig::server();
         settings.reset_key = reset_key;
         let tls = certs().server_tls().to_rustls().unwrap();
         let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
@@ -493,7 +496,7 @@ impl Drop for Killable {
 }
 
 /// The old socket is closed by a thread that nobody waits for.
-async fn start_again(address: SocketAddr, reset_key: Option<ResetKey>) -> Killable {
+async fn start_again(address: SocketAddr, reset_key: Option<StatelessResetKey>) -> Killable {
     soon(async {
         loop {
             match Killable::start(&address.to_string(), reset_key.clone()) {
@@ -507,9 +510,9 @@ async fn start_again(address: SocketAddr, reset_key: Option<ResetKey>) -> Killab
 
 async fn why_down(supervisor: &Supervisor) -> Arc<ConnectError> {
     let mut state = supervisor.state();
-    let down = state.wait_for(|state| matches!(state, LinkState::Down { .. }));
+    let down = state.wait_for(|state| matches!(state, ConnectionState::Reconnecting { .. }));
     match &*soon(down).await.unwrap() {
-        LinkState::Down { last_error, .. } => Arc::clone(last_error),
+        ConnectionState::Reconnecting { last_error, .. } => Arc::clone(last_error),
         other => panic!("{other:?}"),
     }
 }
@@ -524,20 +527,20 @@ async fn a_broker_that_is_killed_and_started_again_is_found_again() {
     config.reconnect_backoff.min = Duration::from_millis(10);
     config.reconnect_backoff.max = Duration::from_millis(50);
     let supervisor = supervise(config);
-    let first = soon(supervisor.up()).await.unwrap();
+    let first = soon(supervisor.wait_connected()).await.unwrap();
     assert_eq!(first.number(), 1);
 
     drop(broker);
     assert_eq!(why_down(&supervisor).await.kind(), Kind::Silent);
     let _again = start_again(address, None).await;
-    let second = soon(supervisor.up()).await.unwrap();
+    let second = soon(supervisor.wait_connected()).await.unwrap();
     assert_eq!(second.number(), 2);
     assert_eq!(second.remote_address(), address);
 }
 
 #[tokio::test]
 async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_once() {
-    let key = Some(ResetKey::from_bytes([7; 32]));
+    let key = Some(StatelessResetKey::from_bytes([7; 32]));
     let broker = Killable::start(LOCALHOST, key.clone()).unwrap();
     let address = broker.address;
     let mut config = client(address.to_string());
@@ -546,7 +549,7 @@ async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_on
     config.ping_interval = Duration::from_secs(400);
     config.ping_timeout = Duration::from_secs(400);
     let supervisor = supervise(config);
-    let link = soon(supervisor.up()).await.unwrap();
+    let link = soon(supervisor.wait_connected()).await.unwrap();
     assert!(soon(link.check()).await.is_some());
 
     drop(broker);
@@ -554,14 +557,14 @@ async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_on
     // Anything that is sent will do.
     assert_eq!(soon(link.check()).await, None);
     assert_eq!(why_down(&supervisor).await.kind(), Kind::Restarted);
-    assert_eq!(soon(supervisor.up()).await.unwrap().number(), 2);
+    assert_eq!(soon(supervisor.wait_connected()).await.unwrap().number(), 2);
 }
 
 #[tokio::test]
 async fn a_client_moves_to_another_port_and_keeps_its_connection() {
     let mut broker = TestBroker::start(LOCALHOST, Answer::Welcome, &Udp::default());
     let supervisor = supervise(client(broker.address.to_string()));
-    let link = soon(supervisor.up()).await.unwrap();
+    let link = soon(supervisor.wait_connected()).await.unwrap();
     let connection = soon(broker.session()).await;
     let before = connection.remote_address();
     supervisor.rebind().unwrap();
@@ -572,14 +575,14 @@ async fn a_client_moves_to_another_port_and_keeps_its_connection() {
         }
     })
     .await;
-    assert_eq!(soon(supervisor.up()).await.unwrap().number(), 1);
+    assert_eq!(soon(supervisor.wait_connected()).await.unwrap().number(), 1);
 }
 
 /// A machine that knows `localhost` under both of its addresses, as not every one does.
 #[derive(Debug)]
 struct TwoLocalhosts(Udp);
 
-impl Network for TwoLocalhosts {
+impl NetworkProvider for TwoLocalhosts {
     fn bind(&self, local: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
         self.0.bind(local)
     }
@@ -603,14 +606,14 @@ async fn localhost_is_reached_whichever_of_its_addresses_the_broker_has() {
         let broker = TestBroker::start(listen, Answer::Welcome, &Udp::default());
         let mut config = client(format!("localhost:{}", broker.address.port()));
         config.network = Arc::new(TwoLocalhosts(Udp::default()));
-        let link = soon(supervise(config).up()).await.unwrap();
+        let link = soon(supervise(config).wait_connected()).await.unwrap();
         assert_eq!(link.remote_address(), broker.address);
     }
 }
 
 #[tokio::test]
 async fn the_sight_of_a_connection_agrees_with_quinn_s_own_figures() {
-    let settings = Settings::server();
+    let settings = TransportConfig::server();
     let tls = certs().server_tls().to_rustls().unwrap();
     let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
     let listen: SocketAddr = LOCALHOST.parse().unwrap();
@@ -627,9 +630,9 @@ async fn the_sight_of_a_connection_agrees_with_quinn_s_own_figures() {
     });
 
     let trust = ClientTls::trusting(certs().trust()).to_rustls().unwrap();
-    let settings = Settings::default();
+    let settings = TransportConfig::default();
     let endpoint = quic::client_endpoint(listen, &settings, &Udp::default()).unwrap();
-    let sight = Arc::new(Sight::new(crate::time::now()));
+    let sight = Arc::new(PathMonitor::new(crate::time::now()));
     let base = quic::client_config(trust).unwrap();
     let config = quic::client_config_for(&base, &settings, Arc::clone(&sight));
     let connecting = endpoint.connect_with(config, address, "localhost").unwrap();

@@ -4,8 +4,8 @@
 //! Config ─▶ Supervisor ─ looks up, dials (one address beside the other) ─▶ QUIC + TLS ─▶ session: Connect, Connected
 //!               ▲                                                                           │
 //!               └── why it ended ◀── pings, GoAway, close codes ◀───────────────────────────┤
-//!               └─▶ LinkState: Connecting | Up(Link) | Down | Closed                        ▼
-//!                              Link ── streams, round trips by ping, sight of the network: cwnd, in flight, losses
+//!               └─▶ ConnectionState: Connecting | Up(Session) | Down | Closed                        ▼
+//!                              Session ── streams, round trips by ping, sight of the network: cwnd, in flight, losses
 //! ```
 //!
 //! Networks drop, brokers restart, certificates expire. Everything above this folder would rather know only two
@@ -57,15 +57,15 @@ mod sockets;
 pub mod supervisor;
 pub mod tls;
 
-pub use close::{CloseCode, Ending};
+pub use close::{CloseCode, CloseReason};
 pub use config::{Config, Token};
 pub use congestion::Congestion;
 pub use error::{ConnectError, ConnectErrorKind};
-pub use link::{Link, OpenError};
-pub use reset::ResetKey;
-pub use session::Pulse;
-pub use sight::{PathView, Sight};
-pub use supervisor::{LinkState, StartError, Supervisor, up};
+pub use link::{OpenError, Session};
+pub use reset::StatelessResetKey;
+pub use session::PingStats;
+pub use sight::{PathMonitor, PathStats};
+pub use supervisor::{ConnectionState, StartError, Supervisor, wait_connected};
 pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 
 #[cfg(test)]

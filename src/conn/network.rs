@@ -1,7 +1,7 @@
 //! Where packets go: real UDP, or whatever somebody puts in its place.
 //!
 //! Everything above this file runs unchanged over a simulated network in virtual time. Both ends take an
-//! `Arc<dyn Network>`; [`Udp`] is the default.
+//! `Arc<dyn NetworkProvider>`; [`Udp`] is the default.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Makes the sockets of an end, and knows the time and the names that go with them.
-pub trait Network: fmt::Debug + Send + Sync + 'static {
+pub trait NetworkProvider: fmt::Debug + Send + Sync + 'static {
     /// A socket at `local`. Port 0 asks for any free port.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Udp {
     }
 }
 
-impl Network for Udp {
+impl NetworkProvider for Udp {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         self.runtime().wrap_udp_socket(self.socket(local)?)
     }

@@ -3,28 +3,27 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
-    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig,
-    VarInt,
+    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 
 use super::{
     admission::Admission,
     congestion::{Congestion, WatchedFactory},
-    network::Network,
-    reset::ResetKey,
-    sight::Sight,
+    network::NetworkProvider,
+    reset::StatelessResetKey,
+    sight::PathMonitor,
     tls::TlsError,
 };
 use crate::config::{ConfigError, Problems};
 
 /// The numbers of the transport, for one end.
 ///
-/// [`Settings::default`] is a client's, [`Settings::server`] a server's. There are no unidirectional streams and
+/// [`TransportConfig::default`] is a client's, [`TransportConfig::server`] a server's. There are no unidirectional streams and
 /// no datagrams: the protocol uses neither.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Settings {
+pub struct TransportConfig {
     /// How many streams the peer may have open at once. Default: 0 for a client, 128 for a server, where it must
     /// leave room for the session and for every lane, subscription and question of a client. Each one costs
     /// the server about 1 kB for the whole life of the connection, used or not.
@@ -61,12 +60,12 @@ pub struct Settings {
     pub fair_streams: bool,
     /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
     /// clients find out by their ping timeout. Without effect for a client.
-    pub reset_key: Option<ResetKey>,
+    pub reset_key: Option<StatelessResetKey>,
     /// Who decides how much may be in flight. Default: [`Congestion::Cubic`].
     pub congestion: Congestion,
 }
 
-impl Default for Settings {
+impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             max_streams: 0,
@@ -96,7 +95,7 @@ const ETHERNET_PAYLOAD: u16 = 1472;
 /// The longest duration that QUIC can state, in milliseconds: 2^62 - 1. Far less is already nonsense.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl Settings {
+impl TransportConfig {
     /// The defaults of a server.
     #[must_use]
     pub fn server() -> Self {
@@ -186,8 +185,8 @@ impl Settings {
     /// quinn's form of these numbers. With a `sight`, the connection publishes what its congestion controller
     /// sees; a sight belongs to one connection.
     #[must_use]
-    pub fn to_quinn(&self, sight: Option<Arc<Sight>>) -> TransportConfig {
-        let mut transport = TransportConfig::default();
+    pub fn to_quinn(&self, sight: Option<Arc<PathMonitor>>) -> quinn::TransportConfig {
+        let mut transport = quinn::TransportConfig::default();
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.mtu_upper_bound);
         let ack_frequency = self.max_ack_delay.map(|delay| {
@@ -239,8 +238,8 @@ pub struct BindError {
 pub fn server_endpoint(
     listen: SocketAddr,
     config: quinn::ServerConfig,
-    settings: &Settings,
-    network: &dyn Network,
+    settings: &TransportConfig,
+    network: &dyn NetworkProvider,
 ) -> Result<Endpoint, BindError> {
     endpoint(listen, Some(config), settings, network)
 }
@@ -254,7 +253,7 @@ pub fn server_endpoint(
 /// Where `tls` cannot do QUIC.
 pub fn server_config(
     tls: Arc<rustls::ServerConfig>,
-    settings: &Settings,
+    settings: &TransportConfig,
     admission: &Admission,
 ) -> Result<quinn::ServerConfig, TlsError> {
     let crypto = QuicServerConfig::try_from(tls).map_err(|_| TlsError::ReadyWithoutInitialSuite)?;
@@ -280,8 +279,8 @@ const INCOMING_BYTES: u64 = 16 << 10;
 /// Where the address cannot be used.
 pub fn client_endpoint(
     local: SocketAddr,
-    settings: &Settings,
-    network: &dyn Network,
+    settings: &TransportConfig,
+    network: &dyn NetworkProvider,
 ) -> Result<Endpoint, BindError> {
     endpoint(local, None, settings, network)
 }
@@ -301,8 +300,8 @@ pub fn client_config(tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConf
 #[must_use]
 pub fn client_config_for(
     base: &quinn::ClientConfig,
-    settings: &Settings,
-    sight: Arc<Sight>,
+    settings: &TransportConfig,
+    sight: Arc<PathMonitor>,
 ) -> quinn::ClientConfig {
     let mut config = base.clone();
     config.transport_config(Arc::new(settings.to_quinn(Some(sight))));
@@ -312,8 +311,8 @@ pub fn client_config_for(
 fn endpoint(
     address: SocketAddr,
     server: Option<quinn::ServerConfig>,
-    settings: &Settings,
-    network: &dyn Network,
+    settings: &TransportConfig,
+    network: &dyn NetworkProvider,
 ) -> Result<Endpoint, BindError> {
     let mut config = EndpointConfig::default();
     config
@@ -337,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_numbers_reach_quinn() {
-        let transport = format!("{:?}", Settings::server().to_quinn(None));
+        let transport = format!("{:?}", TransportConfig::server().to_quinn(None));
         for number in [
             "max_concurrent_bidi_streams: 128",
             "max_concurrent_uni_streams: 0",
@@ -359,10 +358,10 @@ mod tests {
 
     #[test]
     fn no_stream_may_have_more_on_its_way_than_its_losses_leave_gaps_for() {
-        let with = |window| Settings {
+        let with = |window| TransportConfig {
             stream_receive_window: window,
             receive_window: 64 << 20,
-            ..Settings::default()
+            ..TransportConfig::default()
         };
         assert!(with(8 << 20).check().is_ok());
         let error = with((8 << 20) + 1).check().unwrap_err();
@@ -376,7 +375,7 @@ mod tests {
             .build()
             .unwrap();
         let _entered = runtime.enter();
-        let settings = Settings::default();
+        let settings = TransportConfig::default();
         let network = crate::conn::network::Udp::default();
         let bind = |address| client_endpoint(address, &settings, &network);
         let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! How a broker that was killed and started again tells its clients so.
 //!
-//! To the new process, the packets of an old connection are strange. With the same [`ResetKey`] as before it can
+//! To the new process, the packets of an old connection are strange. With the same [`StatelessResetKey`] as before it can
 //! answer them with a stateless reset (RFC 9000, section 10.3), which the client knows for genuine: it reconnects
 //! after one round trip. Without, it answers nothing, and the client waits for pongs until its ping timeout.
 
@@ -18,15 +18,15 @@ use super::tls;
 /// The secret by which resets are told from forgeries. To be kept across restarts, and from everybody else: who has
 /// it can cut connections.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ResetKey([u8; 32]);
+pub struct StatelessResetKey([u8; 32]);
 
-impl fmt::Debug for ResetKey {
+impl fmt::Debug for StatelessResetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResetKey(..)")
+        f.write_str("StatelessResetKey(..)")
     }
 }
 
-impl ResetKey {
+impl StatelessResetKey {
     /// The key that consists of these bytes, which must come from a source that nobody can guess.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -80,7 +80,7 @@ impl ResetKey {
     }
 }
 
-impl HmacKey for ResetKey {
+impl HmacKey for StatelessResetKey {
     fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
         signature_out.copy_from_slice(Self::sign(self, data).as_ref());
     }
@@ -109,27 +109,35 @@ mod tests {
         let mut key = [0; 32];
         key[..20].fill(0x0b);
         let mut signature = [0; 32];
-        HmacKey::sign(&ResetKey(key), b"Hi There", &mut signature);
+        HmacKey::sign(&StatelessResetKey(key), b"Hi There", &mut signature);
         let hex: String = signature.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             hex,
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
         );
-        assert!(ResetKey(key).verify(b"Hi There", &signature).is_ok());
-        assert!(ResetKey(key).verify(b"Hi there", &signature).is_err());
+        assert!(
+            StatelessResetKey(key)
+                .verify(b"Hi There", &signature)
+                .is_ok()
+        );
+        assert!(
+            StatelessResetKey(key)
+                .verify(b"Hi there", &signature)
+                .is_err()
+        );
     }
 
     #[test]
     fn a_key_is_made_once_and_kept_and_never_shows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reset.key");
-        let first = ResetKey::in_file(&path).unwrap();
-        assert_eq!(ResetKey::in_file(&path).unwrap(), first);
-        assert_eq!(format!("{first:?}"), "ResetKey(..)");
+        let first = StatelessResetKey::in_file(&path).unwrap();
+        assert_eq!(StatelessResetKey::in_file(&path).unwrap(), first);
+        assert_eq!(format!("{first:?}"), "StatelessResetKey(..)");
         fs::write(&path, b"short").unwrap();
-        let second = ResetKey::in_file(&path).unwrap();
+        let second = StatelessResetKey::in_file(&path).unwrap();
         assert_ne!(second, first);
-        assert_eq!(ResetKey::in_file(&path).unwrap(), second);
-        assert!(ResetKey::in_file(folder.path().join("no/folder")).is_err());
+        assert_eq!(StatelessResetKey::in_file(&path).unwrap(), second);
+        assert!(StatelessResetKey::in_file(folder.path().join("no/folder")).is_err());
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::{
-    close::{CloseCode, Ending},
+    close::{CloseCode, CloseReason},
     error::Cause,
     ping::{Next, Pings},
 };
@@ -47,7 +47,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The heartbeat of a link, as its pings find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Pulse {
+pub struct PingStats {
     /// How many pings were answered.
     pub pongs: u64,
     /// When the last answer came; `None` before the first.
@@ -58,7 +58,7 @@ pub struct Pulse {
     pub smoothed_rtt: Option<Duration>,
 }
 
-impl Pulse {
+impl PingStats {
     fn beat(&mut self, now: Instant, rtt: Duration) {
         self.pongs += 1;
         self.last_pong = Some(now);
@@ -76,20 +76,20 @@ pub(super) type Waiting = oneshot::Sender<Duration>;
 /// What goes on in a session that others want to know, and what they want to know of it.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub(super) pulse: watch::Sender<Pulse>,
+    pub(super) pulse: watch::Sender<PingStats>,
     pub(super) going_away: watch::Sender<bool>,
     pub(super) checks: mpsc::Receiver<Waiting>,
 }
 
 /// An open session stream.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct SessionStream {
     connection: Connection,
     send: SendStream,
     recv: FramedRead<RecvStream, PacketCodec>,
 }
 
-impl Session {
+impl SessionStream {
     /// Says who we are and waits for the answer. The caller sets the limit of time.
     pub(super) async fn open(
         connection: &Connection,
@@ -196,7 +196,7 @@ impl Session {
 }
 
 fn ended(error: &quinn::ConnectionError) -> Cause {
-    Cause::Ended(Ending::of(error))
+    Cause::Ended(CloseReason::of(error))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -7,10 +7,10 @@
 //! ```text
 //! quinn ── on_sent, on_ack, on_end_acks, on_congestion_event ──▶ Watched ──▶ the chosen controller
 //!                                                                  │
-//!                                                                Gauge ──▶ Sight ◀── snapshot() ── anybody
+//!                                                                Gauge ──▶ PathMonitor ◀── snapshot() ── anybody
 //! ```
 //!
-//! A gauge belongs to one controller, which is one network path; the [`Sight`] belongs to the connection and
+//! A gauge belongs to one controller, which is one network path; the [`PathMonitor`] belongs to the connection and
 //! outlives path changes. Totals are added to the sight and never copied, so they count each byte once whatever
 //! happens to the controllers.
 
@@ -26,7 +26,7 @@ const NEVER: u64 = u64::MAX;
 ///
 /// Each figure is exact; two figures of one snapshot may be one packet apart.
 #[derive(Debug)]
-pub struct Sight {
+pub struct PathMonitor {
     began: Instant,
     cwnd: AtomicU64,
     in_flight: AtomicU64,
@@ -44,12 +44,12 @@ pub struct Sight {
     paths: AtomicU64,
 }
 
-/// What [`Sight::snapshot`] returns: the network as the congestion controller knows it.
+/// What [`PathMonitor::snapshot`] returns: the network as the congestion controller knows it.
 ///
 /// Sizes are bytes of UDP payload, with QUIC's own headers and without those of UDP and IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PathView {
+pub struct PathStats {
     /// The congestion window: how much may be in flight.
     pub cwnd: u64,
     /// What is sent and neither acknowledged nor given up. Exact whenever acknowledgements come in; between
@@ -75,7 +75,7 @@ pub struct PathView {
     pub lost_bytes: u64,
     /// How often packets were given up as lost; several lost at once count once.
     pub loss_events: u64,
-    /// How often the controller was told of congestion: [`PathView::loss_events`], and marks by routers (ECN).
+    /// How often the controller was told of congestion: [`PathStats::loss_events`], and marks by routers (ECN).
     pub congestion_events: u64,
     /// How many of those were persistent congestion: nothing got through for several round trips.
     pub persistent_congestion: u64,
@@ -83,7 +83,7 @@ pub struct PathView {
     pub paths: u64,
 }
 
-impl PathView {
+impl PathStats {
     /// How long the window has been full without a break, at `now`; zero while it is not.
     #[must_use]
     pub fn full_for(&self, now: Instant) -> Duration {
@@ -92,7 +92,7 @@ impl PathView {
     }
 }
 
-impl Sight {
+impl PathMonitor {
     /// A sight of a connection that begins at `now`. Everything is zero until there is a controller.
     #[must_use]
     pub fn new(now: Instant) -> Self {
@@ -117,8 +117,8 @@ impl Sight {
 
     /// The figures now.
     #[must_use]
-    pub fn snapshot(&self) -> PathView {
-        PathView {
+    pub fn snapshot(&self) -> PathStats {
+        PathStats {
             cwnd: self.cwnd.load(Relaxed),
             in_flight: self.in_flight.load(Relaxed),
             full_since: duration(&self.full_since).map(|after| self.began + after),
@@ -168,7 +168,7 @@ pub(super) struct Gauge {
 
 impl Gauge {
     /// The books of a new controller, with what it starts from.
-    pub(super) fn open(sight: &Sight, cwnd: u64, mtu: u64) -> Self {
+    pub(super) fn open(sight: &PathMonitor, cwnd: u64, mtu: u64) -> Self {
         let gauge = Self {
             cwnd,
             mtu,
@@ -193,7 +193,7 @@ impl Gauge {
     }
 
     /// `bytes` were sent.
-    pub(super) fn on_sent(&mut self, sight: &Sight, now: Instant, bytes: u64, cwnd: u64) {
+    pub(super) fn on_sent(&mut self, sight: &PathMonitor, now: Instant, bytes: u64, cwnd: u64) {
         self.cwnd = cwnd;
         self.in_flight = self.in_flight.saturating_add(bytes);
         if self.full_since.is_none() && self.is_full() {
@@ -208,7 +208,7 @@ impl Gauge {
     /// `rtt` and `min_rtt` are quinn's estimates before this batch, `sample` is how long ago this packet was sent.
     pub(super) fn on_ack(
         &mut self,
-        sight: &Sight,
+        sight: &PathMonitor,
         bytes: u64,
         sample: Duration,
         rtt: Duration,
@@ -229,7 +229,7 @@ impl Gauge {
     /// The batch is complete, and exactly `in_flight` is left.
     pub(super) fn on_end_acks(
         &mut self,
-        sight: &Sight,
+        sight: &PathMonitor,
         in_flight: u64,
         app_limited: bool,
         cwnd: u64,
@@ -247,7 +247,13 @@ impl Gauge {
     }
 
     /// `lost` bytes were given up; none where a router marked packets instead of dropping them.
-    pub(super) fn on_congestion(&mut self, sight: &Sight, lost: u64, persistent: bool, cwnd: u64) {
+    pub(super) fn on_congestion(
+        &mut self,
+        sight: &PathMonitor,
+        lost: u64,
+        persistent: bool,
+        cwnd: u64,
+    ) {
         self.cwnd = cwnd;
         self.in_flight = self.in_flight.saturating_sub(lost);
         sight.lost_bytes.fetch_add(lost, Relaxed);
@@ -260,7 +266,7 @@ impl Gauge {
     }
 
     /// The path carries packets of `mtu` bytes.
-    pub(super) fn on_mtu(&mut self, sight: &Sight, mtu: u64, cwnd: u64) {
+    pub(super) fn on_mtu(&mut self, sight: &PathMonitor, mtu: u64, cwnd: u64) {
         self.mtu = mtu;
         self.cwnd = cwnd;
         sight.publish(self);
@@ -305,7 +311,7 @@ mod tests {
     const MTU: u64 = 1200;
 
     struct Path {
-        sight: Sight,
+        sight: PathMonitor,
         gauge: Gauge,
         now: Instant,
         cwnd: u64,
@@ -314,7 +320,7 @@ mod tests {
     impl Path {
         fn new(cwnd: u64) -> Self {
             let now = Instant::now();
-            let sight = Sight::new(now);
+            let sight = PathMonitor::new(now);
             let gauge = Gauge::open(&sight, cwnd, MTU);
             Self {
                 sight,
@@ -343,7 +349,7 @@ mod tests {
             self
         }
 
-        fn view(&self) -> PathView {
+        fn view(&self) -> PathStats {
             self.sight.snapshot()
         }
     }

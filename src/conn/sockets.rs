@@ -8,15 +8,15 @@ use std::{
 use quinn::Endpoint;
 
 use super::{
-    network::{Network, any_local},
-    quic::{self, BindError, Settings},
+    network::{NetworkProvider, any_local},
+    quic::{self, BindError, TransportConfig},
 };
 
 /// A client's endpoints. They outlive connections, and connections move with them ([`Sockets::rebind`]).
 #[derive(Debug)]
 pub(super) struct Sockets {
-    network: Arc<dyn Network>,
-    settings: Settings,
+    network: Arc<dyn NetworkProvider>,
+    settings: TransportConfig,
     local: Option<SocketAddr>,
     open: Mutex<Open>,
 }
@@ -38,8 +38,8 @@ impl Open {
 
 impl Sockets {
     pub(super) fn new(
-        network: Arc<dyn Network>,
-        settings: Settings,
+        network: Arc<dyn NetworkProvider>,
+        settings: TransportConfig,
         local: Option<SocketAddr>,
     ) -> Self {
         Self {

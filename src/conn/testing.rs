@@ -27,8 +27,8 @@ use super::{
     close::CloseCode,
     config::Config,
     dev_certs::DevCerts,
-    network::{Network, Resolving},
-    quic::{self, Settings},
+    network::{NetworkProvider, Resolving},
+    quic::{self, TransportConfig},
     tls::{ClientTls, ServerTls},
 };
 use crate::{
@@ -79,7 +79,7 @@ impl Memory {
 #[derive(Debug, Clone)]
 pub(crate) struct At(pub(crate) Arc<Memory>, pub(crate) &'static str);
 
-impl Network for At {
+impl NetworkProvider for At {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let port = match local.port() {
             0 => self.0.next_port.fetch_add(1, Relaxed),
@@ -258,22 +258,22 @@ impl Drop for TestBroker {
 }
 
 impl TestBroker {
-    pub(crate) fn start(listen: &str, answer: Answer, network: &dyn Network) -> Self {
+    pub(crate) fn start(listen: &str, answer: Answer, network: &dyn NetworkProvider) -> Self {
         Self::with(
             listen,
             answer,
             network,
             &certs().server_tls(),
-            &Settings::server(),
+            &TransportConfig::server(),
         )
     }
 
     pub(crate) fn with(
         listen: &str,
         answer: Answer,
-        network: &dyn Network,
+        network: &dyn NetworkProvider,
         tls: &ServerTls,
-        settings: &Settings,
+        settings: &TransportConfig,
     ) -> Self {
         let tls = tls.to_rustls().unwrap();
         let config = quic::server_config(tls, settings, &Admission::default()).unwrap();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Offset, TopicName,
-    conn::{self, Link, LinkState, backoff::Backoff},
+    conn::{self, ConnectionState, Session, backoff::Backoff},
     metrics::consumer as metrics,
     time,
     wire::{Batch, Delivery, Failure, FailureCode, Packet, Start, Subscribe},
@@ -49,7 +49,7 @@ pub(super) struct Receiving {
     desk: Arc<Desk>,
     confirm: watch::Sender<Offset>,
     queue: mpsc::Sender<Chunk>,
-    link: watch::Receiver<LinkState>,
+    link: watch::Receiver<ConnectionState>,
     credit: Credit,
     /// Of what the application has taken, how much the credit knows.
     counted: u64,
@@ -66,7 +66,7 @@ impl Receiving {
         desk: Arc<Desk>,
         confirm: watch::Sender<Offset>,
         queue: mpsc::Sender<Chunk>,
-        link: watch::Receiver<LinkState>,
+        link: watch::Receiver<ConnectionState>,
     ) -> Self {
         Self {
             credit: Credit::new(config.credit_bytes),
@@ -99,7 +99,7 @@ impl Receiving {
     ) -> ConsumeError {
         let mut backoff = Backoff::new(self.config.connection.reconnect_backoff);
         loop {
-            let link = match conn::up(&mut self.link).await {
+            let link = match conn::wait_connected(&mut self.link).await {
                 Ok(link) => link,
                 Err(error) => return ConsumeError::Connection(error),
             };
@@ -119,13 +119,13 @@ impl Receiving {
 
     /// Waits until the supervisor has noticed that the link of this number is lost.
     async fn next_link(&mut self, lost: u64) {
-        let other = |state: &LinkState| !matches!(state, LinkState::Up(l) if l.number() == lost);
+        let other = |state: &ConnectionState| !matches!(state, ConnectionState::Connected(l) if l.number() == lost);
         // An error means that the supervisor is gone, which the next look will tell.
         let _ = self.link.wait_for(other).await;
     }
 
     /// One subscription from its first packet to its end.
-    async fn serve(&mut self, link: &Link, began: &mut Option<oneshot::Sender<Began>>) -> End {
+    async fn serve(&mut self, link: &Session, began: &mut Option<oneshot::Sender<Began>>) -> End {
         let wait = self.config.connection.handshake_timeout;
         let Ok(opened) = link.open_bi(wait).await else {
             return End::Again;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     TopicName,
-    conn::{Config, Link, OpenError, Supervisor},
+    conn::{Config, OpenError, Session, Supervisor},
     tasks::Tasks,
     time,
     wire::{Packet, TopicInfo},
@@ -31,13 +31,16 @@ pub async fn list_topics(config: Config) -> Result<Vec<TopicInfo>, ConsumeError>
     let tasks = Tasks::new();
     let supervisor = Supervisor::start(config, None, &tasks)
         .map_err(|error| ConsumeError::Start(Arc::new(error)))?;
-    let link = supervisor.up().await.map_err(ConsumeError::Connection)?;
+    let link = supervisor
+        .wait_connected()
+        .await
+        .map_err(ConsumeError::Connection)?;
     let asked = time::timeout(limit, ask(&link)).await;
     supervisor.close(limit).await;
     asked.unwrap_or(Err(ConsumeError::TimedOut(limit)))
 }
 
-async fn ask(link: &Link) -> Result<Vec<TopicInfo>, ConsumeError> {
+async fn ask(link: &Session) -> Result<Vec<TopicInfo>, ConsumeError> {
     let opened = link.open_bi(std::time::Duration::MAX).await;
     let opened = opened.map_err(|error| match error {
         OpenError::PeerLimit => ConsumeError::Protocol("it allows no stream"),

@@ -22,9 +22,9 @@ use quinn::{Connection, Endpoint, RecvStream};
 use super::run::identity;
 use crate::{
     conn::{
-        ClientTls, Congestion, Sight, Trust,
+        ClientTls, Congestion, PathMonitor, Trust,
         admission::Admission,
-        quic::{self, Settings},
+        quic::{self, TransportConfig},
     },
     sim::{self, Change, Direction, Host, LinkConfig, Network, Rate},
     tasks::Tasks,
@@ -103,7 +103,7 @@ async fn drive(network: &Network, trial: &Trial) -> Record {
         .expect("rows have links that can be");
     let tasks = Tasks::new();
     let books: Vec<Shared> = trial.flows.iter().map(|_| Shared::default()).collect();
-    let mut settings = Settings::server();
+    let mut settings = TransportConfig::server();
     // Memory is never the limit.
     settings.stream_receive_window = trial.stream_window;
     settings.receive_window = 1 << 30;
@@ -181,7 +181,7 @@ async fn watch(
 struct Sender {
     network: Network,
     host: IpAddr,
-    settings: Settings,
+    settings: TransportConfig,
     flow: Flow,
     book: Shared,
     tasks: Tasks,
@@ -207,7 +207,7 @@ impl Sender {
             .to_rustls()
             .ok()?;
         let config = quic::client_config(tls).ok()?;
-        let sight = Arc::new(Sight::new(time::now()));
+        let sight = Arc::new(PathMonitor::new(time::now()));
         let config = quic::client_config_for(&config, &self.settings, sight);
         let here = SocketAddr::new(self.host, 0);
         let host = Host::new(&self.network, self.host);
@@ -257,7 +257,7 @@ impl Sender {
     }
 }
 
-fn serve(network: &Network, settings: &Settings, books: &[Shared], tasks: &Tasks) {
+fn serve(network: &Network, settings: &TransportConfig, books: &[Shared], tasks: &Tasks) {
     let host = Host::new(network, SERVER.ip());
     let tls = identity().0.to_rustls().expect("the identity is sound");
     let config = quic::server_config(tls, settings, &Admission::default())

@@ -28,7 +28,7 @@ use crate::{
     broker::{self, Broker},
     conn::{
         ClientTls, ServerTls, Trust,
-        quic::Settings,
+        quic::TransportConfig,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Producer, Receipt},
@@ -196,7 +196,7 @@ impl Run<'_> {
             scenario.store_rate,
             Arc::clone(deliveries),
         );
-        let mut settings = Settings::server();
+        let mut settings = TransportConfig::server();
         if self.strategy == Strategy::PerMessage {
             settings.max_streams = MANY_STREAMS;
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::quantiles::quantile;
 use crate::{
-    conn::LinkState,
+    conn::ConnectionState,
     producer::Producer,
     sim::{Direction, Network},
 };
@@ -94,7 +94,7 @@ impl Sampler {
     fn take(&self, at: f64, producer: &Producer, there: &Direction) {
         let held = producer.load();
         let path = match &*producer.link().borrow() {
-            LinkState::Up(link) => Some(link.path()),
+            ConnectionState::Connected(link) => Some(link.path()),
             _ => None,
         };
         let sample = Sample {

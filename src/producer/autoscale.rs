@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{core::Core, feed::Feed, lane::Lane, parking::MAX_LANES, road::Road};
 use crate::{
-    conn::Link,
+    conn::Session,
     metrics::producer as metrics,
     scaler::{Action, Decision, Load, Reason, ScalePolicy},
     tasks::Tasks,
@@ -197,7 +197,7 @@ impl Autoscale {
         retired
     }
 
-    fn load(&self, now: Instant, link: &Link) -> Load {
+    fn load(&self, now: Instant, link: &Session) -> Load {
         let path = link.path();
         let stats = link.connection().stats();
         let mut load = Load::default();

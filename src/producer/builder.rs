@@ -22,7 +22,7 @@ use crate::{
     TopicName,
     config::{ConfigError, Problems},
     conn::{self, Congestion, ConnectError, Supervisor, TlsError},
-    news,
+    ordered_watch,
     pool::StreamPool,
     scaler::{MAX_STREAMS, ScalePolicy},
     tasks::Tasks,
@@ -240,9 +240,9 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let scaling = strategy.into_scaling(&config.scaler)?;
     let identity = identity(&config);
     let supervisor = Supervisor::start(config.connection.clone(), Some(identity), &tasks)?;
-    let links = supervisor.news();
+    let links = supervisor.ordered_state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
-    let (resumed, asked) = news::channel(0);
+    let (resumed, asked) = ordered_watch::channel(0);
     let road = Road::new(links, asked, pool, tasks.stopped().clone());
     #[cfg(feature = "spool")]
     let core = Core::with_spool(config, topic)?;

@@ -28,7 +28,7 @@ use super::{
     queue::Run,
     road::{self, Road},
 };
-use crate::{RequestId, conn::Link, pool::PooledStream, time, wire};
+use crate::{RequestId, conn::Session, pool::PooledStream, time, wire};
 
 /// How long a lane waits before it asks the pool again after it got no stream.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
@@ -129,7 +129,7 @@ impl Lane {
     }
 
     /// Waits for a connection, and takes messages meanwhile. `None` once retired.
-    async fn await_link(&mut self) -> Option<Arc<Link>> {
+    async fn await_link(&mut self) -> Option<Arc<Session>> {
         self.begin_ride();
         let mut links = self.road.links();
         loop {
@@ -149,7 +149,7 @@ impl Lane {
     }
 
     /// Works on one stream until it breaks or the lane is done.
-    async fn ride(&mut self, link: &Arc<Link>) -> End {
+    async fn ride(&mut self, link: &Arc<Session>) -> End {
         let stream = {
             // Further lanes are worth a stream that is left over, not one that somebody has.
             let _in_need = (!self.feed.is_spare()).then(|| self.road.in_need());
@@ -173,7 +173,7 @@ impl Lane {
                 return End::Broken("no stream");
             }
         };
-        if stream.link_number() != link.number() {
+        if stream.session_number() != link.number() {
             PooledStream::discard(stream);
             return End::Broken("the connection has changed");
         }
@@ -198,7 +198,7 @@ impl Lane {
         end
     }
 
-    async fn work(&mut self, writer: &mut quinn::SendStream, link: &Link) -> End {
+    async fn work(&mut self, writer: &mut quinn::SendStream, link: &Session) -> End {
         let since = time::now();
         loop {
             let mut chunks = self.next_frames(segment(link.path().cwnd));

@@ -21,7 +21,7 @@ use super::{
     road::{self, Road},
     streams::MAX_ANSWER,
 };
-use crate::{RequestId, conn::Link, tasks::Tasks, time, wire, wire::PacketCodec};
+use crate::{RequestId, conn::Session, tasks::Tasks, time, wire, wire::PacketCodec};
 
 /// Ends when nothing more will come of a message that has expired.
 type Overdue<'a> = BoxFuture<'a, ()>;
@@ -186,7 +186,7 @@ impl PerMessage {
     }
 
     /// One try on one connection. `None` where it came to nothing.
-    async fn attempt(&self, id: RequestId, link: &Link) -> Option<()> {
+    async fn attempt(&self, id: RequestId, link: &Session) -> Option<()> {
         if !self.road.resumed(link).await {
             return None;
         }

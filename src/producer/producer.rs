@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     TopicName,
-    conn::{self, ConnectError, Link, LinkState, Supervisor},
+    conn::{self, ConnectError, ConnectionState, Session, Supervisor},
     tasks::Tasks,
     time,
 };
@@ -173,8 +173,8 @@ impl Producer {
 
     /// The state of the connection, to look at or to await.
     #[must_use]
-    pub fn link(&self) -> watch::Receiver<LinkState> {
-        self.inner.road.links().to_watch()
+    pub fn link(&self) -> watch::Receiver<ConnectionState> {
+        self.inner.road.links().as_watch()
     }
 }
 
@@ -244,8 +244,8 @@ impl ProducerInner {
     }
 
     /// Waits until there is a connection, or there will be none.
-    pub(super) async fn connected(&self) -> Result<Arc<Link>, Arc<ConnectError>> {
-        conn::up(&mut self.road.links().to_watch()).await
+    pub(super) async fn connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
+        conn::wait_connected(&mut self.road.links().as_watch()).await
     }
 
     /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in

@@ -18,9 +18,8 @@ use tokio_util::codec::{Encoder, FramedRead};
 use super::{Fate, SendError, SendErrorKind, core::Core, road::Road};
 use crate::{
     RequestId,
-    conn::{CloseCode, Link, LinkState},
-    news::Teller,
-    time,
+    conn::{CloseCode, ConnectionState, Session},
+    ordered_watch, time,
     wire::{FailureCode, Packet, PacketCodec, Stored, StoredEarlier},
 };
 
@@ -31,13 +30,13 @@ const MAX_FRAME: usize = 64 * 1024;
 
 /// Follows the connection: the broker's limits count from the moment they are known, what it has stored gets its
 /// outcome, and a refusal for good ends the producer with that reason.
-pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: Teller<u64>) {
+pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: ordered_watch::Sender<u64>) {
     let mut links = road.links();
     let stopped = road.stopped();
     loop {
-        let state = links.hear().clone();
+        let state = links.borrow_and_update().clone();
         match state {
-            LinkState::Up(link) => {
+            ConnectionState::Connected(link) => {
                 core.limit(link.connected());
                 tokio::select! { biased;
                     () = stopped.cancelled() => return,
@@ -45,15 +44,15 @@ pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: Teller<u64>) {
                     // Nothing more will come of it.
                     _ = link.connection().closed() => {}
                 }
-                resumed.tell(link.number());
+                resumed.send_replace(link.number());
             }
-            LinkState::Closed(error) => {
+            ConnectionState::Closed(error) => {
                 let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
                     .detail(error.to_string());
                 core.end(&gone);
                 return;
             }
-            LinkState::Connecting { .. } | LinkState::Down { .. } => {}
+            ConnectionState::Connecting { .. } | ConnectionState::Reconnecting { .. } => {}
         }
         tokio::select! { biased;
             () = stopped.cancelled() => return,
@@ -62,7 +61,7 @@ pub(super) async fn follow(core: Arc<Core>, road: Road, resumed: Teller<u64>) {
     }
 }
 
-async fn resume(core: &Core, link: &Link) {
+async fn resume(core: &Core, link: &Session) {
     let written = core.written();
     let Some(&oldest) = written.first() else {
         return;
@@ -92,7 +91,7 @@ async fn resume(core: &Core, link: &Link) {
 }
 
 /// Asks what is stored, from `from` on, a page at a time; answers how many batches that gave their outcome.
-async fn recall(core: &Core, link: &Link, mut from: RequestId) -> Option<usize> {
+async fn recall(core: &Core, link: &Session, mut from: RequestId) -> Option<usize> {
     let (mut writer, reader) = link.try_open_bi().ok()?;
     let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_FRAME));
     let mut frame = BytesMut::new();

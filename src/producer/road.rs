@@ -12,32 +12,34 @@ use super::{
     turn::{Turn, Writing},
 };
 use crate::{
-    conn::{Link, LinkState},
-    news::Listener,
+    conn::{ConnectionState, Session},
+    ordered_watch,
     pool::{PoolError, PooledStream, StreamPool},
 };
 
 /// The connection that stands now.
-pub(crate) fn standing(links: &Listener<LinkState>) -> Option<Arc<Link>> {
-    match &*links.get() {
-        LinkState::Up(link) => Some(Arc::clone(link)),
-        LinkState::Connecting { .. } | LinkState::Down { .. } | LinkState::Closed(_) => None,
+pub(crate) fn standing(links: &ordered_watch::Receiver<ConnectionState>) -> Option<Arc<Session>> {
+    match &*links.borrow() {
+        ConnectionState::Connected(link) => Some(Arc::clone(link)),
+        ConnectionState::Connecting { .. }
+        | ConnectionState::Reconnecting { .. }
+        | ConnectionState::Closed(_) => None,
     }
 }
 
 /// As [`standing`], and from now on `links` tells of what comes after this look. A fresh clone tells of what was
 /// before it, so that who waits for the next change without a look would wait for nothing.
-pub(crate) fn look(links: &mut Listener<LinkState>) -> Option<Arc<Link>> {
-    drop(links.hear());
+pub(crate) fn look(links: &mut ordered_watch::Receiver<ConnectionState>) -> Option<Arc<Session>> {
+    drop(links.borrow_and_update());
     standing(links)
 }
 
 /// Shared by all lanes of one producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Road {
-    links: Listener<LinkState>,
+    links: ordered_watch::Receiver<ConnectionState>,
     /// The number of the last connection on which the broker was asked what it has stored. Written by `resume.rs`.
-    resumed: Listener<u64>,
+    resumed: ordered_watch::Receiver<u64>,
     pool: StreamPool<Streams>,
     turn: Arc<Turn>,
     /// Roads, of `send` and of `send_async`, that have no stream at all and wait for one.
@@ -57,8 +59,8 @@ impl Drop for InNeed {
 
 impl Road {
     pub(crate) fn new(
-        links: Listener<LinkState>,
-        resumed: Listener<u64>,
+        links: ordered_watch::Receiver<ConnectionState>,
+        resumed: ordered_watch::Receiver<u64>,
         pool: StreamPool<Streams>,
         stopped: CancellationToken,
     ) -> Self {
@@ -73,21 +75,21 @@ impl Road {
     }
 
     /// The connection that stands now.
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+    pub(crate) fn link(&self) -> Option<Arc<Session>> {
         standing(&self.links)
     }
 
     /// To await changes of the connection.
-    pub(crate) fn links(&self) -> Listener<LinkState> {
+    pub(crate) fn links(&self) -> ordered_watch::Receiver<ConnectionState> {
         self.links.clone()
     }
 
     /// Waits until it is known what the broker has stored of what was written before `link`. False where the
     /// connection is lost meanwhile.
-    pub(crate) async fn resumed(&self, link: &Link) -> bool {
+    pub(crate) async fn resumed(&self, link: &Session) -> bool {
         let mut resumed = self.resumed.clone();
         tokio::select! { biased;
-            () = resumed.until(|&number| number >= link.number()) => true,
+            () = resumed.wait_for(|&number| number >= link.number()) => true,
             _ = link.connection().closed() => false,
         }
     }
@@ -113,7 +115,7 @@ impl Road {
     }
 
     /// The turn to write on `link`, of which there are so many `streams`.
-    pub(crate) async fn turn(&self, link: &Link, streams: usize) -> Writing<'_> {
+    pub(crate) async fn turn(&self, link: &Session, streams: usize) -> Writing<'_> {
         self.turn.take(link, streams).await
     }
 

@@ -8,8 +8,8 @@ use tokio_util::codec::{Encoder, FramedRead};
 
 use super::road::standing;
 use crate::{
-    conn::{CloseCode, Link, LinkState, OpenError},
-    news::Listener,
+    conn::{CloseCode, ConnectionState, OpenError, Session},
+    ordered_watch,
     pool::{ManageStream, Retired},
     wire::{Packet, PacketCodec},
 };
@@ -25,12 +25,12 @@ pub(crate) const MAX_ANSWER: usize = 4096;
 pub(crate) struct LaneStream {
     writer: quinn::SendStream,
     answers: Answers,
-    link: Arc<Link>,
+    link: Arc<Session>,
 }
 
 impl LaneStream {
     /// Which connection it is on.
-    pub(crate) fn link_number(&self) -> u64 {
+    pub(crate) fn session_number(&self) -> u64 {
         self.link.number()
     }
 
@@ -64,11 +64,11 @@ pub(crate) enum StreamError {
 /// Opens streams on whatever connection stands.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    links: Listener<LinkState>,
+    links: ordered_watch::Receiver<ConnectionState>,
 }
 
 impl Streams {
-    pub(crate) const fn new(links: Listener<LinkState>) -> Self {
+    pub(crate) const fn new(links: ordered_watch::Receiver<ConnectionState>) -> Self {
         Self { links }
     }
 }

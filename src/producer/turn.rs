@@ -15,7 +15,7 @@ use bytes::Bytes;
 use quinn::{SendStream, WriteError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::conn::Link;
+use crate::conn::Session;
 
 /// Bytes in QUIC's hands, in congestion windows: one in flight, one ready to follow.
 const WINDOWS: u64 = 2;
@@ -58,7 +58,7 @@ impl Turn {
     /// Waits for the turn to write on `link`, of which there are so many `streams`. It is held until the permit is dropped.
     ///
     /// Cancel safe: who gives up leaves the line.
-    pub(crate) async fn take(&self, link: &Link, streams: usize) -> Writing<'_> {
+    pub(crate) async fn take(&self, link: &Session, streams: usize) -> Writing<'_> {
         // It is never closed.
         let permit = self.writers.acquire().await.ok();
         self.follow(link, streams);
@@ -74,7 +74,7 @@ impl Turn {
     }
 
     /// Sets the send window anew where the congestion window has moved by an eighth.
-    fn follow(&self, link: &Link, streams: usize) {
+    fn follow(&self, link: &Session, streams: usize) {
         let wanted = send_window(link.path().cwnd, streams);
         let set = self.window.load(Ordering::Relaxed);
         let same_link = self.link.swap(link.number(), Ordering::Relaxed) == link.number();

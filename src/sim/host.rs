@@ -10,7 +10,7 @@ use std::{
 use quinn::{AsyncUdpSocket, Runtime};
 
 use super::Network;
-use crate::conn::network::{Network as Sockets, Resolving};
+use crate::conn::network::{NetworkProvider, Resolving};
 
 /// One host of a [`Network`]: a producer or a broker that is given it sends and receives in the simulation.
 ///
@@ -63,7 +63,7 @@ impl Host {
     }
 }
 
-impl Sockets for Host {
+impl NetworkProvider for Host {
     fn bind(&self, mut local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         if local.ip().is_unspecified() {
             local.set_ip(self.address);

@@ -1,7 +1,7 @@
 //! The futures of a producer with a spool, while it spools and while it drains.
 
 use anabranch::{
-    conn::LinkState,
+    conn::ConnectionState,
     producer::{Fate, SendErrorKind, spool},
 };
 
@@ -20,7 +20,7 @@ fn drops(close: bool) {
         world.there.cut();
         world.back.cut();
         let mut link = producer.link();
-        link.wait_for(|link| !matches!(link, LinkState::Up(_)))
+        link.wait_for(|link| !matches!(link, ConnectionState::Connected(_)))
             .await
             .unwrap();
         let calls: Vec<_> = (0..SENT).map(|n| producer.send(n.to_string())).collect();

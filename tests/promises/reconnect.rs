@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anabranch::{
     Message,
-    conn::LinkState,
+    conn::ConnectionState,
     producer::{Fate, SendErrorKind, Strategy},
     sim::{self, LinkConfig, Rate},
     wire::FailureCode,
@@ -59,7 +59,8 @@ fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
             until_stored(&world, sent).await;
             // The client gives its connection up, and tries in vain.
             let mut state = producer.link();
-            let lost = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+            let lost =
+                state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
             lost.await.unwrap();
             assert!(producer.load().in_flight_messages > 0);
 
@@ -88,7 +89,8 @@ fn what_was_written_to_a_broker_that_has_forgotten_it_is_told_as_unknown_and_not
         let stored = producer.send_async("stored").await.unwrap();
         until_stored(&world, 2).await;
         let mut state = producer.link();
-        let down = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+        let down =
+            state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
         down.await.unwrap();
         let waiting = producer.send_async("waiting").await.unwrap();
         // As after a week of silence.
@@ -124,7 +126,7 @@ fn an_outage_longer_than_any_idle_timeout_loses_nothing() {
             world.network.sleep(Duration::from_secs(2)).await;
         }
         let mut state = producer.link();
-        let down = state.wait_for(|s| matches!(s, LinkState::Down { .. }));
+        let down = state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { .. }));
         down.await.unwrap();
         world.there.restore();
         world.back.restore();
@@ -148,7 +150,8 @@ fn what_is_not_stored_is_sent_again_and_the_rest_is_not() {
         world.there.cut();
         let lost = producer.send_async("lost").await.unwrap();
         let mut state = producer.link();
-        let down = state.wait_for(|s| matches!(s, LinkState::Down { attempt: 2.., .. }));
+        let down =
+            state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
         down.await.unwrap();
         world.there.restore();
         world.back.restore();

@@ -14,7 +14,7 @@ use anabranch::{
     },
     conn::{
         self, ClientTls, ServerTls, Trust,
-        quic::Settings,
+        quic::TransportConfig,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Builder},
@@ -60,7 +60,7 @@ pub struct World {
 impl World {
     /// Both ends, over two directions of `link`.
     pub async fn new(network: Network, link: LinkConfig) -> Self {
-        Self::with_streams(network, link, Settings::server().max_streams).await
+        Self::with_streams(network, link, TransportConfig::server().max_streams).await
     }
 
     /// The same, with a broker that permits so many streams.
@@ -80,7 +80,7 @@ impl World {
     }
 
     async fn bind(&self) -> Result<Broker, StartError> {
-        let mut transport = Settings::server();
+        let mut transport = TransportConfig::server();
         transport.max_streams = self.streams;
         Broker::builder()
             .listen(BROKER)

@@ -51,7 +51,7 @@ pub async fn cut(world: &World, producer: &Producer) {
     world.there.cut();
     world.back.cut();
     let mut link = producer.link();
-    link.wait_for(|link| !matches!(link, anabranch::conn::LinkState::Up(_)))
+    link.wait_for(|link| !matches!(link, anabranch::conn::ConnectionState::Connected(_)))
         .await
         .unwrap();
 }

@@ -64,7 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.ping_timeout = args.ping_timeout;
     let supervisor = Supervisor::connect(config)?;
     tokio::select! {
-        up = supervisor.up() => up.map(drop)?,
+        up = supervisor.wait_connected() => up.map(drop)?,
         () = stop.cancelled() => return Ok(ExitCode::FAILURE),
     }
     let mut results = Results::default();
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         for _ in 0..args.count {
             ticks.tick().await;
             // The connection may have been lost since, and be another one.
-            let ping = async { supervisor.up().await.ok()?.check().await };
+            let ping = async { supervisor.wait_connected().await.ok()?.check().await };
             let pong = tokio::time::timeout(args.ping_timeout, ping).await;
             let pong = pong.ok().flatten();
             results.add(pong);

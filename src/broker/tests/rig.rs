@@ -19,10 +19,10 @@ use super::super::{
 use crate::{
     Offset, RequestId, Timestamp, TopicName,
     conn::{
-        ClientTls, CloseCode, Ending,
+        ClientTls, CloseCode, CloseReason,
         dev_certs::DevCerts,
         network::Udp,
-        quic::{self, Settings},
+        quic::{self, TransportConfig},
     },
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Identity, Packet, PacketCodec, Produce, Record,
@@ -106,7 +106,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn dial(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
-        let settings = Settings::default();
+        let settings = TransportConfig::default();
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = quic::client_endpoint(any, &settings, &Udp::default()).unwrap();
         let tls = ClientTls::trusting(certificates().trust())
@@ -156,8 +156,8 @@ impl Client {
 
     /// The code and the sentence that the broker closes with.
     pub(crate) async fn closed(&self) -> (CloseCode, String) {
-        match Ending::of(&soon("the close", self.connection.closed()).await) {
-            Ending::Closed { code, reason } => (code, reason),
+        match CloseReason::of(&soon("the close", self.connection.closed()).await) {
+            CloseReason::Closed { code, reason } => (code, reason),
             other => panic!("ended otherwise: {other:?}"),
         }
     }

@@ -7,7 +7,7 @@ mod kind;
 pub use self::kind::ConnectErrorKind;
 use self::kind::{alert, kind_of_code, kind_of_failure, kind_of_our_alert, kind_of_their_alert};
 use super::{
-    close::{CloseCode, End, Ending},
+    close::{CloseCode, CloseReason, Side},
     quic::BindError,
 };
 use crate::wire::Failure;
@@ -36,7 +36,7 @@ pub(super) enum Cause {
     /// The server answered, and nothing came of the session within this time.
     NoSession(Duration),
     /// The connection ended.
-    Ended(Ending),
+    Ended(CloseReason),
     /// The server answered with a refusal on the session stream.
     Refused(Failure),
     /// The server sent something that is no packet, or not one that belongs there.
@@ -112,28 +112,28 @@ impl ConnectError {
         }
     }
 
-    fn kind_of(&self, ending: &Ending) -> ConnectErrorKind {
+    fn kind_of(&self, ending: &CloseReason) -> ConnectErrorKind {
         use ConnectErrorKind as K;
         match ending {
-            Ending::Ours => K::ClosedHere,
-            Ending::Closed { code, .. } => kind_of_code(*code),
-            Ending::ClosedUnknown { .. } => K::ClosedByPeer,
-            Ending::Silent if self.was_up => K::Silent,
-            Ending::Silent => K::NoAnswer,
-            Ending::Reset => K::Restarted,
-            Ending::Refused => K::Busy,
-            Ending::Version { .. } => K::Version,
-            Ending::Tls {
-                by: End::Here,
+            CloseReason::Ours => K::ClosedHere,
+            CloseReason::Closed { code, .. } => kind_of_code(*code),
+            CloseReason::ClosedUnknown { .. } => K::ClosedByPeer,
+            CloseReason::Silent if self.was_up => K::Silent,
+            CloseReason::Silent => K::NoAnswer,
+            CloseReason::Reset => K::Restarted,
+            CloseReason::Refused => K::Busy,
+            CloseReason::Version { .. } => K::Version,
+            CloseReason::Tls {
+                by: Side::Local,
                 alert,
                 reason,
             } => kind_of_our_alert(*alert, reason),
-            Ending::Tls {
-                by: End::Peer,
+            CloseReason::Tls {
+                by: Side::Peer,
                 alert,
                 ..
             } => kind_of_their_alert(*alert),
-            Ending::Transport { .. } => K::Protocol,
+            CloseReason::Transport { .. } => K::Protocol,
         }
     }
 }
@@ -188,27 +188,27 @@ impl ConnectError {
         }
     }
 
-    fn ended(&self, ending: &Ending, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn ended(&self, ending: &CloseReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ConnectErrorKind as K;
         match ending {
-            Ending::Ours => f.write_str("this end closed it"),
-            Ending::Closed { code, reason } => {
+            CloseReason::Ours => f.write_str("this end closed it"),
+            CloseReason::Closed { code, reason } => {
                 write!(f, "{code}")?;
                 detail(f, reason)
             }
-            Ending::ClosedUnknown { number, reason } => {
+            CloseReason::ClosedUnknown { number, reason } => {
                 write!(f, "it closed with the unknown code {number}")?;
                 detail(f, reason)
             }
-            Ending::Silent if self.was_up => f.write_str("nothing was heard of it any more"),
-            Ending::Silent => f.write_str("nobody answered"),
-            Ending::Reset => f.write_str("it does not know the connection: it was restarted"),
-            Ending::Refused => f.write_str("it takes no connections now"),
-            Ending::Version { .. } => {
+            CloseReason::Silent if self.was_up => f.write_str("nothing was heard of it any more"),
+            CloseReason::Silent => f.write_str("nobody answered"),
+            CloseReason::Reset => f.write_str("it does not know the connection: it was restarted"),
+            CloseReason::Refused => f.write_str("it takes no connections now"),
+            CloseReason::Version { .. } => {
                 write!(f, "it does not speak {}", crate::conn::tls::ALPN)
             }
-            Ending::Tls {
-                by: End::Here,
+            CloseReason::Tls {
+                by: Side::Local,
                 reason,
                 alert,
             } => {
@@ -228,8 +228,8 @@ impl ConnectError {
                 f.write_str(sentence)?;
                 detail(f, &plain(reason))
             }
-            Ending::Tls {
-                by: End::Peer,
+            CloseReason::Tls {
+                by: Side::Peer,
                 reason,
                 alert,
             } => {
@@ -246,7 +246,7 @@ impl ConnectError {
                 write!(f, " (TLS alert {alert})")?;
                 detail(f, reason)
             }
-            Ending::Transport { reason, .. } => {
+            CloseReason::Transport { reason, .. } => {
                 f.write_str("QUIC failed")?;
                 detail(f, reason)
             }
@@ -305,14 +305,14 @@ mod tests {
     use super::*;
     use crate::wire::FailureCode;
 
-    fn ended(ending: Ending) -> ConnectError {
+    fn ended(ending: CloseReason) -> ConnectError {
         ConnectError::connecting("broker.example:4433", None, Cause::Ended(ending))
     }
 
     #[test]
     fn every_close_code_has_a_kind_and_a_sentence_with_the_server_s_words() {
         for code in CloseCode::ALL {
-            let error = ended(Ending::Closed {
+            let error = ended(CloseReason::Closed {
                 code: *code,
                 reason: "disk full".into(),
             });
@@ -337,7 +337,7 @@ mod tests {
             (FailureCode::Protocol, CloseCode::Protocol),
         ] {
             let detail = String::from("because");
-            let closed = ended(Ending::Closed {
+            let closed = ended(CloseReason::Closed {
                 code,
                 reason: detail.clone(),
             });
@@ -367,7 +367,8 @@ mod tests {
             "cannot connect to 192.0.2.7:4433: nobody answered within 5s"
         );
         assert_eq!(
-            ConnectError::lost("192.0.2.7:4433", address, Cause::Ended(Ending::Silent)).to_string(),
+            ConnectError::lost("192.0.2.7:4433", address, Cause::Ended(CloseReason::Silent))
+                .to_string(),
             "lost the connection to 192.0.2.7:4433: nothing was heard of it any more"
         );
     }
@@ -384,8 +385,8 @@ mod tests {
 
     #[test]
     fn the_names_of_a_certificate_are_told_without_the_types_of_a_library() {
-        let error = ended(Ending::Tls {
-            by: End::Here,
+        let error = ended(CloseReason::Tls {
+            by: Side::Local,
             alert: 42,
             reason: "invalid peer certificate: certificate not valid for name \"b\"; certificate is only \
                      valid for DnsName(\"a\"), IpAddress(127.0.0.1) or IpAddress(0::1)"
@@ -400,9 +401,12 @@ mod tests {
 
     #[test]
     fn silence_before_and_after_the_connection_stood_are_two_things() {
-        assert_eq!(ended(Ending::Silent).kind(), ConnectErrorKind::NoAnswer);
+        assert_eq!(
+            ended(CloseReason::Silent).kind(),
+            ConnectErrorKind::NoAnswer
+        );
         let address = "192.0.2.7:4433".parse().unwrap();
-        let lost = ConnectError::lost("x:1", address, Cause::Ended(Ending::Silent));
+        let lost = ConnectError::lost("x:1", address, Cause::Ended(CloseReason::Silent));
         assert_eq!(lost.kind(), ConnectErrorKind::Silent);
     }
 }

@@ -8,7 +8,7 @@
 //!           Closed ◀───────────────┴─────────────┘
 //! ```
 //!
-//! Nobody else reconnects. Everybody else awaits the next [`LinkState`].
+//! Nobody else reconnects. Everybody else awaits the next [`ConnectionState`].
 
 mod task;
 
@@ -22,25 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 use self::task::Task;
 use super::{
-    close::Ending,
+    close::CloseReason,
     config::Config,
     error::{Cause, ConnectError},
-    link::Link,
+    link::Session,
     quic::BindError,
     sockets::Sockets,
     tls::TlsError,
 };
 use crate::config::{ConfigError, Problems};
-use crate::{
-    news::{self, Listener},
-    tasks::Tasks,
-    time,
-    wire::Identity,
-};
+use crate::{ordered_watch, tasks::Tasks, time, wire::Identity};
 
 /// How the connection stands.
 #[derive(Debug, Clone)]
-pub enum LinkState {
+pub enum ConnectionState {
     /// The first connection is being made.
     Connecting {
         /// Which attempt this is, counted from 1. One attempt goes through all servers.
@@ -49,9 +44,9 @@ pub enum LinkState {
         last_error: Option<Arc<ConnectError>>,
     },
     /// It stands.
-    Up(Arc<Link>),
+    Connected(Arc<Session>),
     /// It is lost, and another one is being made.
-    Down {
+    Reconnecting {
         /// Which attempt this is, counted from 1; 0 before the first.
         attempt: u32,
         /// What became of the attempt before, or why the connection was lost.
@@ -79,7 +74,7 @@ pub enum StartError {
 /// A handle to the task that owns the connection. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Supervisor {
-    state: Listener<LinkState>,
+    state: ordered_watch::Receiver<ConnectionState>,
     sockets: Arc<Sockets>,
     stop: CancellationToken,
 }
@@ -89,7 +84,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Wrong options, and files that cannot be used. Everything else is published as [`LinkState`].
+    /// Wrong options, and files that cannot be used. Everything else is published as [`ConnectionState`].
     pub fn connect(config: Config) -> Result<Self, StartError> {
         Self::start(config, None, &Tasks::new())
     }
@@ -98,7 +93,7 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Wrong options, and files that cannot be used. Everything else is published as [`LinkState`].
+    /// Wrong options, and files that cannot be used. Everything else is published as [`ConnectionState`].
     pub(crate) fn start(
         config: Config,
         producer: Option<Identity>,
@@ -115,7 +110,7 @@ impl Supervisor {
             );
         }
         problems.into_result()?;
-        let (publish, state) = news::channel(LinkState::Connecting {
+        let (publish, state) = ordered_watch::channel(ConnectionState::Connecting {
             attempt: 1,
             last_error: None,
         });
@@ -130,15 +125,15 @@ impl Supervisor {
         })
     }
 
-    /// The state, and a way to await the next one. It closes with the task, whose last word is [`LinkState::Closed`].
+    /// The state, and a way to await the next one. It closes with the task, whose last word is [`ConnectionState::Closed`].
     #[must_use]
-    pub fn state(&self) -> watch::Receiver<LinkState> {
-        self.state.to_watch()
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.as_watch()
     }
 
     /// The same, for those whose order must not be left to dice.
     #[cfg(feature = "producer")]
-    pub(crate) fn news(&self) -> Listener<LinkState> {
+    pub(crate) fn ordered_state(&self) -> ordered_watch::Receiver<ConnectionState> {
         self.state.clone()
     }
 
@@ -151,8 +146,8 @@ impl Supervisor {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn up(&self) -> Result<Arc<Link>, Arc<ConnectError>> {
-        up(&mut self.state()).await
+    pub async fn wait_connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
+        wait_connected(&mut self.state()).await
     }
 
     /// Moves to a new local socket, with all that is open, as when the network has changed. Packets on the way are
@@ -177,7 +172,7 @@ impl Supervisor {
         let ended = async {
             // An error means that the task is gone.
             let _ = state
-                .wait_for(|state| matches!(state, LinkState::Closed(_)))
+                .wait_for(|state| matches!(state, ConnectionState::Closed(_)))
                 .await;
             self.sockets.wait_idle().await;
         };
@@ -201,14 +196,21 @@ impl Drop for Supervisor {
 /// # Errors
 ///
 /// Why it never will be.
-pub async fn up(state: &mut watch::Receiver<LinkState>) -> Result<Arc<Link>, Arc<ConnectError>> {
+pub async fn wait_connected(
+    state: &mut watch::Receiver<ConnectionState>,
+) -> Result<Arc<Session>, Arc<ConnectError>> {
     let settled = state
-        .wait_for(|state| matches!(state, LinkState::Up(_) | LinkState::Closed(_)))
+        .wait_for(|state| {
+            matches!(
+                state,
+                ConnectionState::Connected(_) | ConnectionState::Closed(_)
+            )
+        })
         .await;
     match settled.as_deref() {
-        Ok(LinkState::Up(link)) => Ok(Arc::clone(link)),
-        Ok(LinkState::Closed(error)) => Err(Arc::clone(error)),
-        Ok(LinkState::Connecting { .. } | LinkState::Down { .. }) | Err(_) => {
+        Ok(ConnectionState::Connected(link)) => Ok(Arc::clone(link)),
+        Ok(ConnectionState::Closed(error)) => Err(Arc::clone(error)),
+        Ok(ConnectionState::Connecting { .. } | ConnectionState::Reconnecting { .. }) | Err(_) => {
             // The task says `Closed` last, so it was cut off, with its runtime.
             Err(Arc::new(closed_here("the server")))
         }
@@ -216,7 +218,7 @@ pub async fn up(state: &mut watch::Receiver<LinkState>) -> Result<Arc<Link>, Arc
 }
 
 fn closed_here(server: &str) -> ConnectError {
-    ConnectError::connecting(server, None, Cause::Ended(Ending::Ours))
+    ConnectError::connecting(server, None, Cause::Ended(CloseReason::Ours))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkState, closed_here};
+use super::{ConnectionState, closed_here};
 use crate::{
     conn::{
         backoff::Backoff,
@@ -13,16 +13,15 @@ use crate::{
         config::{Config, Target},
         dial::Dialer,
         error::{Cause, ConnectError, ConnectErrorKind},
-        link::Link,
+        link::Session,
         ping::Pings,
         quic,
-        session::{self, Desk, Pulse, Session},
+        session::{self, Desk, PingStats, SessionStream},
         sockets::Sockets,
         tls::TlsError,
     },
     metrics::connection as metrics,
-    news::Teller,
-    time,
+    ordered_watch, time,
     wire::{Connect, Identity},
 };
 
@@ -72,7 +71,7 @@ pub(super) struct Task {
     dialer: Dialer,
     connect: Connect,
     backoff: Backoff,
-    publish: Teller<LinkState>,
+    publish: ordered_watch::Sender<ConnectionState>,
     stop: CancellationToken,
     /// The server to try first.
     begin_with: usize,
@@ -89,7 +88,7 @@ impl Task {
     pub(super) fn new(
         config: Config,
         producer: Option<Identity>,
-        publish: Teller<LinkState>,
+        publish: ordered_watch::Sender<ConnectionState>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
         let tls = quic::client_config(config.tls.to_rustls()?)?;
@@ -145,7 +144,7 @@ impl Task {
         } else {
             tracing::warn!(%error, "there will be no connection any more");
         }
-        self.publish.tell(LinkState::Closed(error));
+        self.publish.send_replace(ConnectionState::Closed(error));
     }
 
     /// Keeps a connection until there is a reason to have none, and returns it.
@@ -168,7 +167,8 @@ impl Task {
                 .resting(self.rest);
             tracing::info!(server = link.server, address = %link.remote_address(), number = link.number, "connected");
             metrics::connected();
-            self.publish.tell(LinkState::Up(Arc::clone(&link)));
+            self.publish
+                .send_replace(ConnectionState::Connected(Arc::clone(&link)));
 
             let cause = tokio::select! {
                 biased;
@@ -199,7 +199,7 @@ impl Task {
     async fn make(
         &mut self,
         phase: &Phase,
-    ) -> Result<(Arc<Link>, Session, Desk), Arc<ConnectError>> {
+    ) -> Result<(Arc<Session>, SessionStream, Desk), Arc<ConnectError>> {
         let mut last_error = None;
         if let Phase::Again { lost, .. } = phase {
             self.announce(phase, 0, None);
@@ -233,7 +233,7 @@ impl Task {
     async fn try_every_server(
         &mut self,
         phase: &Phase,
-    ) -> Result<(Arc<Link>, Session, Desk), Failed> {
+    ) -> Result<(Arc<Session>, SessionStream, Desk), Failed> {
         let count = self.targets.len();
         let mut worst: Option<Failed> = None;
         let first = self.begin_with;
@@ -273,7 +273,7 @@ impl Task {
         &mut self,
         which: usize,
         deadline: Option<Instant>,
-    ) -> Result<(Arc<Link>, Session, Desk), ConnectError> {
+    ) -> Result<(Arc<Session>, SessionStream, Desk), ConnectError> {
         let target = &self.targets[which];
         let server = target.address.to_string();
         let began = time::now();
@@ -283,7 +283,7 @@ impl Task {
         });
         let (connection, sight) = self.dialer.dial(target, limit).await?;
         let left = limit.saturating_sub(time::now().saturating_duration_since(began));
-        let opening = Session::open(&connection, self.connect.clone());
+        let opening = SessionStream::open(&connection, self.connect.clone());
         let opened = match time::timeout(left, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(Cause::NoSession(limit)),
@@ -296,10 +296,10 @@ impl Task {
             identity.id = Some(enrolled.id);
         }
         self.links += 1;
-        let (pulse_out, pulse) = watch::channel(Pulse::default());
+        let (pulse_out, pulse) = watch::channel(PingStats::default());
         let (going_away_out, going_away) = watch::channel(false);
         let (checks, checks_in) = mpsc::channel(CHECKS);
-        let link = Link {
+        let link = Session {
             number: self.links,
             server,
             connection,
@@ -318,12 +318,12 @@ impl Task {
     }
 
     fn announce(&self, phase: &Phase, attempt: u32, last_error: Option<Arc<ConnectError>>) {
-        self.publish.tell(match phase {
-            Phase::First { .. } => LinkState::Connecting {
+        self.publish.send_replace(match phase {
+            Phase::First { .. } => ConnectionState::Connecting {
                 attempt,
                 last_error,
             },
-            Phase::Again { lost, since } => LinkState::Down {
+            Phase::Again { lost, since } => ConnectionState::Reconnecting {
                 attempt,
                 last_error: last_error.unwrap_or_else(|| Arc::clone(lost)),
                 since: *since,

@@ -8,7 +8,7 @@ use crate::{
         close::CloseCode,
         error::ConnectErrorKind as Kind,
         link::OpenError,
-        network::Network,
+        network::NetworkProvider,
         testing::{Answer, At, Memory, TestBroker, client},
     },
     wire::FailureCode,
@@ -60,18 +60,23 @@ fn address(text: &str) -> SocketAddr {
 async fn down(supervisor: &Supervisor) -> Arc<ConnectError> {
     let mut state = supervisor.state();
     let state = state
-        .wait_for(|state| matches!(state, LinkState::Down { .. } | LinkState::Closed(_)))
+        .wait_for(|state| {
+            matches!(
+                state,
+                ConnectionState::Reconnecting { .. } | ConnectionState::Closed(_)
+            )
+        })
         .await;
     match state.as_deref() {
-        Ok(LinkState::Down { last_error, .. } | LinkState::Closed(last_error)) => {
-            Arc::clone(last_error)
-        }
+        Ok(
+            ConnectionState::Reconnecting { last_error, .. } | ConnectionState::Closed(last_error),
+        ) => Arc::clone(last_error),
         other => panic!("{other:?}"),
     }
 }
 
 async fn refused(supervisor: &Supervisor) -> Arc<ConnectError> {
-    supervisor.up().await.unwrap_err()
+    supervisor.wait_connected().await.unwrap_err()
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +91,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
         id: None,
     };
     let supervisor = Supervisor::start(config, Some(who.clone()), &world.tasks).unwrap();
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert_eq!(link.number(), 1);
     assert_eq!((link.server(), link.remote_address()), (A, address(A)));
     assert_eq!(link.connected().max_frame, 1 << 20);
@@ -107,7 +112,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     world.memory.set_deaf(address(A), true);
     down(&supervisor).await;
     world.memory.set_deaf(address(A), false);
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     let (connect, _) = broker.sessions.recv().await.unwrap();
     let id = link.connected().producer.map(|enrolled| enrolled.id);
     assert_eq!(connect.producer, Some(Identity { id, ..who }));
@@ -118,9 +123,12 @@ async fn an_idle_link_lives_for_days() {
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     time::sleep(SECOND * 3600 * 48).await;
-    assert_eq!(supervisor.up().await.unwrap().number(), link.number());
+    assert_eq!(
+        supervisor.wait_connected().await.unwrap().number(),
+        link.number()
+    );
     assert!(link.pulse().borrow().pongs > 48 * 700);
 }
 
@@ -129,7 +137,7 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
 
     world.memory.set_deaf(address(A), true);
@@ -142,11 +150,11 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
         format!("lost the connection to {A}: it did not answer a ping within 5s")
     );
     assert!((SECOND * 9..=SECOND * 11).contains(&took), "{took:?}");
-    assert_eq!(link.closed().await, Ending::Ours);
+    assert_eq!(link.closed().await, CloseReason::Ours);
     assert_eq!(link.check().await, None);
 
     world.memory.set_deaf(address(A), false);
-    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+    assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,10 +162,10 @@ async fn a_broker_whose_session_has_died_is_left_with_the_reason() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Mute);
     let supervisor = world.start(world.config(&[A]));
-    supervisor.up().await.unwrap();
-    let ending = Ending::of(&broker.session().await.closed().await);
+    supervisor.wait_connected().await.unwrap();
+    let ending = CloseReason::of(&broker.session().await.closed().await);
     assert_eq!(ending.code(), Some(CloseCode::Unresponsive));
-    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+    assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +173,7 @@ async fn a_ping_does_not_wait_behind_the_data_of_many_streams() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     world.memory.set_delay(Duration::from_millis(50));
     let mut streams = Vec::new();
@@ -191,7 +199,7 @@ async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
     let mut config = world.config(&[A]);
     config.ping_interval = SECOND * 14;
     let supervisor = world.start(config);
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert!(link.check().await.is_some());
     assert!(link.check().await.is_some());
 
@@ -205,13 +213,13 @@ async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
 async fn a_broker_that_lets_no_ping_through_and_lives_is_not_dead() {
     let world = World::new();
     let network = world.at(A);
-    let mut settings = crate::conn::quic::Settings::server();
+    let mut settings = crate::conn::quic::TransportConfig::server();
     settings.stream_receive_window = 65_536;
     settings.receive_window = 65_536;
     let tls = crate::conn::testing::certs().server_tls();
     let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
 
@@ -222,7 +230,7 @@ async fn a_broker_that_lets_no_ping_through_and_lives_is_not_dead() {
     let pongs = link.pulse().borrow().pongs;
     time::sleep(SECOND * 600).await;
     assert_eq!(link.pulse().borrow().pongs, pongs, "no ping got through");
-    assert_eq!(supervisor.up().await.unwrap().number(), 1);
+    assert_eq!(supervisor.wait_connected().await.unwrap().number(), 1);
 
     // ... and when it reads again, the pings go on.
     let (_send, mut recv) = connection.accept_bi().await.unwrap();
@@ -237,7 +245,7 @@ async fn a_broker_that_goes_and_comes_back_is_found_again() {
     let broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
     for number in 1..4 {
-        let link = supervisor.up().await.unwrap();
+        let link = supervisor.wait_connected().await.unwrap();
         assert_eq!(link.number(), number);
         if number == 1 {
             broker
@@ -264,10 +272,10 @@ async fn the_announcement_that_a_broker_will_close_is_published() {
     let world = World::new();
     let network = world.at(A);
     let tls = crate::conn::testing::certs().server_tls();
-    let settings = crate::conn::quic::Settings::server();
+    let settings = crate::conn::quic::TransportConfig::server();
     let mut broker = TestBroker::with(A, Answer::GoAway, &network, &tls, &settings);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     link.going_away().await;
     assert!(link.is_going_away());
     assert!(link.check().await.is_some(), "and it works to its end");
@@ -296,13 +304,13 @@ async fn a_broker_that_starts_late_is_reached_within_the_connect_timeout() {
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
     let mut state = supervisor.state();
-    let tried_twice = |state: &LinkState| {
-        matches!(state, LinkState::Connecting { attempt: 3, last_error: Some(e) }
+    let tried_twice = |state: &ConnectionState| {
+        matches!(state, ConnectionState::Connecting { attempt: 3, last_error: Some(e) }
             if e.kind() == Kind::NoAnswer)
     };
     state.wait_for(tried_twice).await.unwrap();
     let _broker = world.broker(A, Answer::Welcome);
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,8 +321,8 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     let supervisor = world.start(config);
     let mut state = supervisor.state();
     let failed_as = |kind| {
-        move |state: &LinkState| match state {
-            LinkState::Connecting {
+        move |state: &ConnectionState| match state {
+            ConnectionState::Connecting {
                 last_error: Some(error),
                 ..
             } => error.kind() == kind,
@@ -326,7 +334,7 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
     let _broker = world.broker(A, Answer::Welcome);
     world.memory.name("broker.test", &[address(A)]);
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert_eq!(link.remote_address(), address(A));
 }
 
@@ -349,7 +357,7 @@ async fn a_dead_address_of_a_name_does_not_hold_up_the_one_behind_it() {
     world.memory.name("broker.test", &[address(B), address(A)]);
     let supervisor = world.start(world.config(&["broker.test:4433"]));
     let began = time::now();
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert_eq!(link.remote_address(), address(A));
     assert!(time::now() - began < SECOND / 2);
 }
@@ -359,7 +367,7 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     let world = World::new();
     let mut at_b = world.broker(B, Answer::Welcome);
     let supervisor = world.start(world.config(&[A, B]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert_eq!(link.server(), B);
     at_b.session().await;
 
@@ -367,13 +375,13 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     let mut at_a = world.broker(A, Answer::Welcome);
     link.close(CloseCode::Internal);
     down(&supervisor).await;
-    assert_eq!(supervisor.up().await.unwrap().server(), B);
+    assert_eq!(supervisor.wait_connected().await.unwrap().server(), B);
 
     // One that goes away is the last, even where it still answers.
     let connection = at_b.session().await;
     connection.close(CloseCode::GoingAway.into(), b"");
     down(&supervisor).await;
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     assert_eq!((link.server(), link.number()), (A, 3));
     at_a.session().await;
 }
@@ -422,7 +430,7 @@ async fn a_broker_that_talks_nonsense_is_told_at_once() {
     assert_eq!(error.kind(), Kind::Protocol);
     let text = format!("cannot connect to {A}: it breaks the protocol: Probed on the session");
     assert_eq!(error.to_string(), text);
-    let ending = Ending::of(&broker.session().await.closed().await);
+    let ending = CloseReason::of(&broker.session().await.closed().await);
     assert_eq!(ending.code(), Some(CloseCode::Protocol));
 }
 
@@ -435,7 +443,7 @@ async fn a_session_that_is_reset_is_tried_again_on_another_connection() {
     assert_ne!(first.stable_id(), second.stable_id());
     drop(broker);
     let _broker = world.broker(A, Answer::Welcome);
-    assert!(supervisor.up().await.is_ok());
+    assert!(supervisor.wait_connected().await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -443,7 +451,7 @@ async fn a_broker_that_accepts_and_says_nothing_is_given_up_in_time() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Nothing);
     let supervisor = world.start(world.config(&[A]));
-    let ending = Ending::of(&broker.session().await.closed().await);
+    let ending = CloseReason::of(&broker.session().await.closed().await);
     assert_eq!(ending.code(), Some(CloseCode::HandshakeTimeout));
     let error = refused(&supervisor).await;
     assert_eq!(error.kind(), Kind::NoAnswer);
@@ -469,7 +477,7 @@ async fn one_server_that_refuses_does_not_end_it_while_another_may_come() {
 
     let supervisor = world.start(config);
     let _b = world.broker(B, Answer::Welcome);
-    assert_eq!(supervisor.up().await.unwrap().server(), B);
+    assert_eq!(supervisor.wait_connected().await.unwrap().server(), B);
 }
 
 #[tokio::test(start_paused = true)]
@@ -478,7 +486,7 @@ async fn a_producer_that_is_fenced_does_not_come_back() {
     let mut broker = world.broker(A, Answer::Welcome);
     let _other = world.broker(B, Answer::Welcome);
     let supervisor = world.start(world.config(&[A, B]));
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     connection.close(CloseCode::Fenced.into(), b"orders connected again");
     let error = refused(&{
@@ -500,17 +508,18 @@ async fn a_client_that_was_connected_comes_back_after_hours() {
     let world = World::new();
     let broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     world.memory.set_deaf(address(A), true);
     down(&supervisor).await;
     time::sleep(SECOND * 3600 * 5).await;
-    let LinkState::Down { attempt, since, .. } = supervisor.state().borrow().clone() else {
+    let ConnectionState::Reconnecting { attempt, since, .. } = supervisor.state().borrow().clone()
+    else {
         panic!("it goes on trying")
     };
     assert!(attempt > 1000 && time::now() - since > SECOND * 3600 * 4);
     world.memory.set_deaf(address(A), false);
     let back = time::now();
-    assert_eq!(supervisor.up().await.unwrap().number(), 2);
+    assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
     assert!(time::now() - back <= SECOND * 15, "the longest wait");
     drop(broker);
 }
@@ -520,7 +529,7 @@ async fn a_credential_that_is_taken_away_ends_it_at_the_next_connection() {
     let world = World::new();
     let broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     drop(broker);
     let _strict = world.broker(A, Answer::Close(CloseCode::Unauthorised, ""));
     down(&supervisor).await;
@@ -532,13 +541,13 @@ async fn closing_tells_the_broker_and_ends_the_task() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     let mut state = supervisor.state();
     supervisor.close(SECOND * 5).await;
-    let error = up(&mut state).await.unwrap_err();
+    let error = wait_connected(&mut state).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ClosedHere);
-    let ending = Ending::of(&connection.closed().await);
+    let ending = CloseReason::of(&connection.closed().await);
     assert_eq!(ending.code(), Some(CloseCode::Done));
     world.tasks.join().await;
 }
@@ -548,7 +557,7 @@ async fn closing_toward_a_broker_that_is_gone_takes_no_longer_than_its_limit() {
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    supervisor.up().await.unwrap();
+    supervisor.wait_connected().await.unwrap();
     world.memory.set_deaf(address(A), true);
     let began = time::now();
     supervisor.close(Duration::from_millis(1)).await;
@@ -562,7 +571,7 @@ async fn dropping_the_supervisor_and_stopping_its_tasks_close_the_connection() {
         let world = World::new();
         let mut broker = world.broker(A, Answer::Welcome);
         let supervisor = world.start(world.config(&[A]));
-        supervisor.up().await.unwrap();
+        supervisor.wait_connected().await.unwrap();
         let connection = broker.session().await;
         if stop {
             world.tasks.stop();
@@ -570,7 +579,7 @@ async fn dropping_the_supervisor_and_stopping_its_tasks_close_the_connection() {
             drop(supervisor);
         }
         world.tasks.join().await;
-        let ending = Ending::of(&connection.closed().await);
+        let ending = CloseReason::of(&connection.closed().await);
         assert_eq!(ending.code(), Some(CloseCode::Done));
     }
 }
@@ -583,7 +592,7 @@ async fn closing_in_the_middle_of_an_attempt_does_not_wait_for_it() {
     time::sleep(SECOND).await;
     let began = time::now();
     drop(supervisor);
-    let error = up(&mut state).await.unwrap_err();
+    let error = wait_connected(&mut state).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ClosedHere);
     world.tasks.join().await;
     assert_eq!(time::now(), began);
@@ -593,12 +602,12 @@ async fn closing_in_the_middle_of_an_attempt_does_not_wait_for_it() {
 async fn a_stream_over_the_peer_s_limit_is_refused_at_once_or_after_the_wait() {
     let world = World::new();
     let network = world.at(A);
-    let mut settings = crate::conn::quic::Settings::server();
+    let mut settings = crate::conn::quic::TransportConfig::server();
     settings.max_streams = 3;
     let tls = crate::conn::testing::certs().server_tls();
     let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
 
     let mut first = link.open_bi(Duration::ZERO).await.unwrap();
@@ -634,7 +643,7 @@ async fn a_connection_moves_to_a_new_socket_without_being_lost() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.up().await.unwrap();
+    let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     assert!(link.check().await.is_some());
     let before = connection.remote_address();
@@ -642,7 +651,7 @@ async fn a_connection_moves_to_a_new_socket_without_being_lost() {
     supervisor.rebind().unwrap();
     assert!(link.check().await.is_some());
     assert_ne!(connection.remote_address(), before);
-    assert_eq!(supervisor.up().await.unwrap().number(), 1);
+    assert_eq!(supervisor.wait_connected().await.unwrap().number(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -662,7 +671,7 @@ async fn a_socket_that_cannot_be_had_is_told_at_once() {
     #[derive(Debug)]
     struct NoSockets;
 
-    impl Network for NoSockets {
+    impl NetworkProvider for NoSockets {
         fn bind(&self, _: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
             Err(std::io::ErrorKind::AddrInUse.into())
         }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     broker::tests::rig::{Client, batch, certificates, produce, soon},
-    conn::{self, ClientTls, CloseCode, LinkState},
+    conn::{self, ClientTls, CloseCode, ConnectionState},
     consumer::{Builder, Consumer, Received},
 };
 
@@ -43,10 +43,10 @@ async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<u64> {
 /// Loses the connection, as a link that breaks does, and waits until the supervisor knows.
 async fn cut(consumer: &Consumer) {
     let supervisor = consumer.supervisor.as_ref().unwrap();
-    let link = soon("a link", supervisor.up()).await.unwrap();
+    let link = soon("a link", supervisor.wait_connected()).await.unwrap();
     let mut state = supervisor.state();
     link.close(CloseCode::Internal);
-    let other = |state: &LinkState| !matches!(state, LinkState::Up(l) if Arc::ptr_eq(l, &link));
+    let other = |state: &ConnectionState| !matches!(state, ConnectionState::Connected(l) if Arc::ptr_eq(l, &link));
     drop(soon("the loss", state.wait_for(other)).await.unwrap());
 }
 

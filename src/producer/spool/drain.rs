@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Offset, RequestId,
-    conn::{self, ConnectError, Link, LinkState, OpenError, StartError, Supervisor},
+    conn::{self, ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
     metrics::spool as metrics,
     producer::{
         Fate, SendError, SendErrorKind,
@@ -96,7 +96,7 @@ async fn live(core: &Core, spool: &Spool, road: &Road, tasks: &Tasks) {
         let ended = tokio::select! { biased;
             ended = session(core, spool, tasks, &mut settled) => ended,
             // The producer's own connection says whether there is a broker to be reached.
-            () = links.until(|link| !matches!(link, LinkState::Up(_))) => Ok(()),
+            () = links.wait_for(|link| !matches!(link, ConnectionState::Connected(_))) => Ok(()),
         };
         if let Err(error) = ended {
             spool.on_stalled(&error);
@@ -115,7 +115,7 @@ async fn session(
     let identity = spool.log.identity().await?;
     let supervisor = Supervisor::start(core.config.connection.clone(), Some(identity), tasks)?;
     let mut links = supervisor.state();
-    let link = conn::up(&mut links).await?;
+    let link = conn::wait_connected(&mut links).await?;
     let end = ride(core, spool, &link, settled).await;
     supervisor.close(GOODBYE).await;
     end
@@ -125,7 +125,7 @@ async fn session(
 async fn ride(
     core: &Core,
     spool: &Spool,
-    link: &Link,
+    link: &Session,
     settled: &mut Settled,
 ) -> Result<(), DrainError> {
     let opened = link.open_bi(STREAM).await;

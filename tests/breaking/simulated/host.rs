@@ -13,7 +13,7 @@ use std::{
 };
 
 use anabranch::{
-    conn::network::{Network, Resolving},
+    conn::network::{NetworkProvider, Resolving},
     sim::{self, Socket},
 };
 use quinn::{
@@ -57,7 +57,7 @@ impl Host {
     }
 }
 
-impl Network for Host {
+impl NetworkProvider for Host {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = SocketAddr::new(self.address, local.port());
         let socket = self.network.socket(local)?;

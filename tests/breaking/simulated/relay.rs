@@ -10,7 +10,7 @@ use std::{
 use anabranch::conn::{
     ClientTls, ServerTls,
     admission::Admission,
-    quic::{self, Settings},
+    quic::{self, TransportConfig},
 };
 use bytes::Bytes;
 use fastrand::Rng;
@@ -44,12 +44,12 @@ impl Relay {
         shown: &ServerTls,
         trusted: &ClientTls,
     ) -> Self {
-        let settings = Settings::server();
+        let settings = TransportConfig::server();
         let tls = shown.to_rustls().unwrap();
         let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
         let front = quic::server_endpoint(listen, config, &settings, host).unwrap();
         let back = SocketAddr::new(listen.ip(), 0);
-        let mut back = quic::client_endpoint(back, &Settings::default(), host).unwrap();
+        let mut back = quic::client_endpoint(back, &TransportConfig::default(), host).unwrap();
         let config = quic::client_config(trusted.to_rustls().unwrap()).unwrap();
         back.set_default_client_config(config);
         let relay = Self {

@@ -6,11 +6,11 @@
 use std::{sync::Arc, time::Duration, time::Instant};
 
 use anabranch::conn::{
-    ClientTls, Congestion, Sight,
+    ClientTls, Congestion, PathMonitor,
     admission::Admission,
     dev_certs::DevCerts,
     network::Udp,
-    quic::{self, Settings},
+    quic::{self, TransportConfig},
 };
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -48,7 +48,7 @@ impl Raw {
     /// Where that does not come about.
     pub(super) async fn start(certs: &DevCerts, congestion: Congestion) -> anyhow::Result<Self> {
         let here = ([127, 0, 0, 1], 0).into();
-        let mut settings = Settings::server();
+        let mut settings = TransportConfig::server();
         settings.congestion = congestion.clone();
         let tls = certs.server_tls().to_rustls()?;
         let config = quic::server_config(tls, &settings, &Admission::default())?;
@@ -63,13 +63,16 @@ impl Raw {
             }
         });
 
-        let mut settings = Settings::default();
+        let mut settings = TransportConfig::default();
         settings.keep_alive = Some(KEEP_ALIVE);
         settings.congestion = congestion;
         let tls = ClientTls::trusting(certs.trust()).to_rustls()?;
         let config = quic::client_config(tls)?;
-        let config =
-            quic::client_config_for(&config, &settings, Arc::new(Sight::new(Instant::now())));
+        let config = quic::client_config_for(
+            &config,
+            &settings,
+            Arc::new(PathMonitor::new(Instant::now())),
+        );
         let client = quic::client_endpoint(here, &settings, &Udp::default())?;
         let connection = client.connect_with(config, address, "localhost")?.await?;
         Ok(Self {

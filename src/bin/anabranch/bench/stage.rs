@@ -8,7 +8,7 @@ use anabranch::{
         Broker, Retention,
         store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
-    conn::{self, ClientTls, dev_certs::DevCerts, quic::Settings},
+    conn::{self, ClientTls, dev_certs::DevCerts, quic::TransportConfig},
     producer,
 };
 
@@ -102,7 +102,7 @@ async fn serve(
         }
     };
     let store = Arc::new(Watched::new(store));
-    let mut settings = Settings::server();
+    let mut settings = TransportConfig::server();
     settings.congestion = args.congestion.into();
     let broker = Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())

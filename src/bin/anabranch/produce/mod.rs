@@ -17,7 +17,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Ins
 
 use anabranch::{
     Producer, TopicName,
-    conn::LinkState,
+    conn::ConnectionState,
     producer::{self, spool},
 };
 use bytes::Bytes;
@@ -260,10 +260,10 @@ async fn empty_spool(producer: &Producer) {
     loop {
         let is_empty = spool.borrow_and_update().phase == spool::Phase::Memory;
         let is_hopeless = match &*link.borrow_and_update() {
-            LinkState::Up(_) => false,
-            LinkState::Connecting { last_error, .. } => last_error.is_some(),
-            LinkState::Down { attempt, .. } => *attempt > 1,
-            LinkState::Closed(_) => true,
+            ConnectionState::Connected(_) => false,
+            ConnectionState::Connecting { last_error, .. } => last_error.is_some(),
+            ConnectionState::Reconnecting { attempt, .. } => *attempt > 1,
+            ConnectionState::Closed(_) => true,
         };
         if is_empty || is_hopeless {
             return;
@@ -282,7 +282,7 @@ fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
     Live::begin(move || {
         let (held, lanes) = (producer.load(), producer.lanes().open);
         let connected = match &*link.borrow() {
-            LinkState::Up(_) => "",
+            ConnectionState::Connected(_) => "",
             _ => "  no connection, trying again",
         };
         let delivered = tally.delivered();

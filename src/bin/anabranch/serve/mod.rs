@@ -20,7 +20,7 @@ use anabranch::{
         Broker, Retention, ShutdownError, Tokens,
         store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
-    conn::{quic::Settings, reset::ResetKey},
+    conn::{quic::TransportConfig, reset::StatelessResetKey},
     metrics,
 };
 use anyhow::Context;
@@ -159,7 +159,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut retention = Retention::default();
     retention.max_age = args.max_age;
     retention.max_bytes = args.max_bytes;
-    let mut settings = Settings::server();
+    let mut settings = TransportConfig::server();
     settings.congestion = args.congestion.into();
     let mut builder = Broker::builder()
         .listen(listen)
@@ -206,10 +206,10 @@ fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn reset_key(data: &Path) -> anyhow::Result<ResetKey> {
+fn reset_key(data: &Path) -> anyhow::Result<StatelessResetKey> {
     let path = data.join(RESET_KEY);
     std::fs::create_dir_all(data)
-        .and_then(|()| ResetKey::in_file(&path))
+        .and_then(|()| StatelessResetKey::in_file(&path))
         .with_context(|| format!("the key {} cannot be made or read", path.display()))
 }
 

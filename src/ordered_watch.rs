@@ -9,45 +9,45 @@ use tokio::sync::{Notify, watch};
 
 /// Who tells.
 #[derive(Debug)]
-pub(crate) struct Teller<T> {
+pub(crate) struct Sender<T> {
     value: watch::Sender<T>,
     bell: Arc<Notify>,
 }
 
 /// Who listens. A clone has heard what this one has.
 #[derive(Debug)]
-pub(crate) struct Listener<T> {
+pub(crate) struct Receiver<T> {
     value: watch::Receiver<T>,
     bell: Arc<Notify>,
 }
 
 /// A value and who listens to it, who has heard of the first one.
-pub(crate) fn channel<T>(first: T) -> (Teller<T>, Listener<T>) {
+pub(crate) fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
     let (told, value) = watch::channel(first);
     let bell = Arc::new(Notify::new());
-    let teller = Teller {
+    let teller = Sender {
         value: told,
         bell: Arc::clone(&bell),
     };
-    (teller, Listener { value, bell })
+    (teller, Receiver { value, bell })
 }
 
-impl<T> Teller<T> {
+impl<T> Sender<T> {
     /// Puts `value` in the place of the one before.
-    pub(crate) fn tell(&self, value: T) {
+    pub(crate) fn send_replace(&self, value: T) {
         self.value.send_replace(value);
         self.bell.notify_waiters();
     }
 }
 
-impl<T> Listener<T> {
+impl<T> Receiver<T> {
     /// The value as it is. It may not be held across an await.
-    pub(crate) fn get(&self) -> watch::Ref<'_, T> {
+    pub(crate) fn borrow(&self) -> watch::Ref<'_, T> {
         self.value.borrow()
     }
 
-    /// As [`get`](Self::get), and has heard of it.
-    pub(crate) fn hear(&mut self) -> watch::Ref<'_, T> {
+    /// As [`borrow`](Self::borrow), and has heard of it.
+    pub(crate) fn borrow_and_update(&mut self) -> watch::Ref<'_, T> {
         self.value.borrow_and_update()
     }
 
@@ -68,19 +68,19 @@ impl<T> Listener<T> {
     }
 
     /// Waits until `is_so` holds of the value.
-    pub(crate) async fn until(&mut self, is_so: impl Fn(&T) -> bool) {
-        while !is_so(&self.hear()) {
+    pub(crate) async fn wait_for(&mut self, is_so: impl Fn(&T) -> bool) {
+        while !is_so(&self.borrow_and_update()) {
             self.changed().await;
         }
     }
 
     /// The same, for those outside.
-    pub(crate) fn to_watch(&self) -> watch::Receiver<T> {
+    pub(crate) fn as_watch(&self) -> watch::Receiver<T> {
         self.value.clone()
     }
 }
 
-impl<T> Clone for Listener<T> {
+impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         Self {
             value: self.value.clone(),
@@ -107,12 +107,12 @@ mod tests {
             for i in 0..16 {
                 let (mut listener, woken) = (listener.clone(), Arc::clone(&woken));
                 tasks.spawn(async move {
-                    listener.until(|&value| value == told).await;
+                    listener.wait_for(|&value| value == told).await;
                     woken.lock().unwrap().push(i);
                 });
             }
             tokio::task::yield_now().await;
-            teller.tell(told);
+            teller.send_replace(told);
             tokio::task::yield_now().await;
             assert_eq!(*woken.lock().unwrap(), (0..16).collect::<Vec<_>>());
         }
@@ -121,11 +121,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_before_the_wait_is_heard_once() {
         let (teller, mut listener) = channel(0);
-        teller.tell(1);
+        teller.send_replace(1);
         listener.changed().await;
-        assert_eq!(*listener.get(), 1);
+        assert_eq!(*listener.borrow(), 1);
         assert_eq!(listener.changed().now_or_never(), None);
-        teller.tell(2);
+        teller.send_replace(2);
         drop(teller);
         assert_eq!(listener.changed().now_or_never(), Some(()), "the last word");
         assert_eq!(listener.changed().now_or_never(), None);
