@@ -13,8 +13,8 @@ use anabranch::{
     broker::Retention,
     conn::{ClientTls, dev_certs::DevCerts},
     store::{
-        Append, Appended, Check, Fsync, LogConfig, LogStore, MemoryConfig, MemoryStore, Store,
-        Trim, Window,
+        Append, Appended, DedupCheck, DedupWindow, Fsync, LogConfig, LogStore, MemoryConfig,
+        MemoryStore, Store, Trim,
     },
     wire::{Batch, BatchBuilder, Identity, Record},
 };
@@ -96,7 +96,7 @@ pub fn read(batch: &Bytes) -> usize {
 
 /// Looks up, enters and forgets requests, with 64 of them open.
 pub fn dedupe(requests: u64) -> usize {
-    let mut window = Window::new(RequestId(1));
+    let mut window = DedupWindow::new(RequestId(1));
     let mut forgotten = 0;
     for n in 1..=requests {
         let appended = Appended {
@@ -104,7 +104,7 @@ pub fn dedupe(requests: u64) -> usize {
             time: Timestamp(n),
             repeat: false,
         };
-        assert!(matches!(window.check(RequestId(n)), Check::New));
+        assert!(matches!(window.check(RequestId(n)), DedupCheck::New));
         window.insert(RequestId(n), appended);
         forgotten += window.advance(RequestId(n.saturating_sub(64))).len();
     }
@@ -147,7 +147,10 @@ impl Appending {
             instance: 1,
             id: None,
         };
-        let producer = runtime.block_on(store.enrol(&identity)).unwrap().id;
+        let producer = runtime
+            .block_on(store.register_producer(&identity))
+            .unwrap()
+            .id;
         Self {
             runtime,
             store,

@@ -78,7 +78,7 @@ impl FirstRefused {
 
 /// What a batch behind a refused one is told.
 pub(super) fn behind(request: RequestId) -> Packet {
-    let failure = failure(&StoreError::Behind);
+    let failure = failure(&StoreError::AfterRejected);
     Packet::Refused(Refused { request, failure })
 }
 
@@ -268,7 +268,7 @@ pub(super) fn failure(error: &StoreError) -> Failure {
         StoreError::Failed(_) | StoreError::Corrupt(_) => FailureCode::StoreFailed,
         StoreError::Limit(_) => FailureCode::Limit,
         StoreError::UnknownTopic => FailureCode::UnknownTopic,
-        StoreError::Behind => FailureCode::Behind,
+        StoreError::AfterRejected => FailureCode::Behind,
     };
     super::failure(code, error)
 }

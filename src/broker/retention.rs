@@ -42,7 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 async fn keep_connected(shared: &Shared) {
     for identity in shared.sessions.identities() {
         // One that is known already needs no write. Where it is fenced, its session is about to end.
-        if let Err(error) = shared.store.enrol(&identity).await {
+        if let Err(error) = shared.store.register_producer(&identity).await {
             tracing::debug!(name = identity.name, %error, "a connected producer is not known");
         }
     }

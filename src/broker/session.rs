@@ -144,7 +144,11 @@ async fn establish(
             return Err(Refusal(CloseCode::Unauthorised, sentence));
         }
         Some(identity) => {
-            let enrolled = shared.store.enrol(identity).await.map_err(enrolment)?;
+            let enrolled = shared
+                .store
+                .register_producer(identity)
+                .await
+                .map_err(enrolment)?;
             let seat = shared.sessions.enter(identity, enrolled.id).await;
             (Some(enrolled), Some(seat.map_err(enrolment)?))
         }

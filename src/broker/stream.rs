@@ -156,7 +156,9 @@ async fn recall(peer: &Peer, from: RequestId) -> Result<Vec<StoredEarlier>, Fail
         ));
     };
     let store = &peer.shared.store;
-    let recalled = store.recall(producer, from, Packet::MAX_RECALLED).await;
+    let recalled = store
+        .stored_requests(producer, from, Packet::MAX_RECALLED)
+        .await;
     let recalled = recalled.map_err(|error| commit::failure(&error))?;
     let stored = recalled.into_iter().map(|(request, at)| StoredEarlier {
         request,

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use crate::{
     TopicName,
-    broker::store::{Append, Appended, Layer, MemoryStore, Store, StoreError, Trim},
+    broker::store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, Trim},
     sim::{Network, Rate},
     wire::Batch,
 };
@@ -103,7 +103,7 @@ impl Tap {
     }
 }
 
-impl Layer for Tap {
+impl DelegateStore for Tap {
     fn inner(&self) -> &dyn Store {
         &self.inner
     }

@@ -1,8 +1,8 @@
-//! A store in memory: for tests, for tryouts, and for topics whose loss is no loss.
+//! A store in memory, for tests, for trying things out, and for topics whose loss does not matter.
 //!
-//! One lock over everything, held for the moment of a call and never while waiting. Batches stand in a deque a
-//! topic, so an append is a push and a read a binary search. The bytes of all batches are bounded: a full
-//! store refuses, and takes batches again when a trim has made room. It never drops a batch by itself.
+//! One lock covers everything. It is held for the duration of a call and never while waiting. Each topic has a deque of
+//! batches, so an append is a push and a read a binary search. The size of all batches is bounded: a full store refuses
+//! batches and takes them again after a trim has made room. It never drops a batch by itself.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,23 +15,25 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
     Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
-    books::{Books, Enrolment, Producer, Topic, TopicId, first_producer, known, millis},
-    plan::{Plan, plan},
-    window::Window,
+    catalog::{
+        Catalog, Producer, ProducerRegistration, Topic, TopicId, first_producer, known, millis,
+    },
+    dedup_window::DedupWindow,
+    plan::{AppendPlan, plan},
 };
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName, time,
     wire::{Enrolled, Identity, TopicInfo},
 };
 
-/// What a [`MemoryStore`] may use.
+/// The limits of a [`MemoryStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryConfig {
-    /// The most bytes of batches in all topics together. Default: 256 MiB. A batch that would go beyond is
+    /// The maximum size of the batches in all topics together, in bytes. Default: 256 MiB. A batch that would exceed it is
     /// refused with [`StoreError::Refuses`].
     pub max_bytes: u64,
-    /// The most topics, producers, positions and dedupe entries.
+    /// The maximum numbers of topics, producers, positions and dedup entries.
     pub limits: Limits,
 }
 
@@ -46,7 +48,7 @@ impl Default for MemoryConfig {
 
 /// A bounded [`Store`] in memory. See the [module's front page](super).
 ///
-/// What it holds is gone when it is dropped or closed.
+/// Its content is lost when it is dropped or closed.
 #[derive(Debug)]
 pub struct MemoryStore {
     held: Mutex<Held>,
@@ -56,7 +58,7 @@ pub struct MemoryStore {
 struct Held {
     max_bytes: u64,
     bytes: u64,
-    books: Books,
+    catalog: Catalog,
     batches: HashMap<TopicId, VecDeque<StoredBatch>>,
     closed: bool,
 }
@@ -68,14 +70,14 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new(config: MemoryConfig) -> Self {
         Self {
             held: Mutex::new(Held {
                 max_bytes: config.max_bytes,
                 bytes: 0,
-                books: Books::new(config.limits, first_producer(time::wall())),
+                catalog: Catalog::new(config.limits, first_producer(time::wall())),
                 batches: HashMap::new(),
                 closed: false,
             }),
@@ -83,7 +85,7 @@ impl MemoryStore {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Nothing in here panics half way through a change.
+        // No change can be interrupted by a panic.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,13 +105,13 @@ fn closed() -> StoreError {
 impl Held {
     fn append(&mut self, group: &[Append]) -> Vec<Result<Appended, StoreError>> {
         let room = self.max_bytes.saturating_sub(self.bytes);
-        let plan = plan(&self.books, group, room);
+        let plan = plan(&self.catalog, group, room);
         self.take(group, &plan);
-        plan.enter(&mut self.books);
+        plan.apply(&mut self.catalog);
         plan.answers()
     }
 
-    fn take(&mut self, group: &[Append], plan: &Plan) {
+    fn take(&mut self, group: &[Append], plan: &AppendPlan) {
         for placed in &plan.placed {
             let append = &group[placed.index];
             self.bytes += u64::from(placed.len);
@@ -118,14 +120,14 @@ impl Held {
                 base: placed.base,
                 count: append.count,
                 time: append.time,
-                // A copy: what came in is a slice of a larger receive buffer, which `max_bytes` does not see.
+                // A copy: the batch is a slice of a larger receive buffer, which `max_bytes` does not count.
                 batch: Bytes::copy_from_slice(&append.batch),
             });
         }
     }
 
     fn topic(&self, name: &TopicName) -> Result<Topic, StoreError> {
-        self.books.topic(name).ok_or(StoreError::UnknownTopic)
+        self.catalog.topic(name).ok_or(StoreError::UnknownTopic)
     }
 
     fn read(
@@ -150,7 +152,7 @@ impl Held {
 
     fn trim(&mut self, name: &TopicName, trim: Trim) -> Result<u64, StoreError> {
         let mut topic = self.topic(name)?;
-        let trim = trim.with_least_position(self.books.least_position(topic.id));
+        let trim = trim.with_least_position(self.catalog.least_position(topic.id));
         let before = topic.bytes;
         if let Some(batches) = self.batches.get_mut(&topic.id) {
             while let Some(oldest) = batches.front() {
@@ -165,24 +167,28 @@ impl Held {
                 batches.shrink_to(batches.len() * 2);
             }
         }
-        self.books.set_topic(name, topic);
+        self.catalog.set_topic(name, topic);
         self.bytes -= before - topic.bytes;
         Ok(before - topic.bytes)
     }
 
-    fn enrol(&mut self, identity: &Identity, now: Timestamp) -> Result<Enrolled, StoreError> {
-        match self.books.enrolment(identity)? {
-            Enrolment::Known(id) => {
-                self.books.heard(id, now);
+    fn register_producer(
+        &mut self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Enrolled, StoreError> {
+        match self.catalog.registration(identity)? {
+            ProducerRegistration::Known(id) => {
+                self.catalog.heard(id, now);
                 Ok(known(id))
             }
-            Enrolment::New { enrolled, .. } => {
+            ProducerRegistration::New { enrolled, .. } => {
                 let producer = Producer {
                     identity: identity.clone(),
                     seen: now,
-                    window: Window::default(),
+                    window: DedupWindow::default(),
                 };
-                self.books.enrol(enrolled.id, producer);
+                self.catalog.register_producer(enrolled.id, producer);
                 Ok(enrolled)
             }
         }
@@ -190,17 +196,24 @@ impl Held {
 }
 
 impl Store for MemoryStore {
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        async move { self.open()?.enrol(identity, millis(time::wall())) }.boxed()
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        async move {
+            self.open()?
+                .register_producer(identity, millis(time::wall()))
+        }
+        .boxed()
     }
 
-    fn recall(
+    fn stored_requests(
         &self,
         producer: ProducerId,
         from: RequestId,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        async move { self.open()?.books.recall(producer, from, limit) }.boxed()
+        async move { self.open()?.catalog.stored_requests(producer, from, limit) }.boxed()
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
@@ -226,7 +239,7 @@ impl Store for MemoryStore {
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        async move { Ok(self.open()?.books.info(topic)) }.boxed()
+        async move { Ok(self.open()?.catalog.info(topic)) }.boxed()
     }
 
     fn topics(
@@ -234,15 +247,15 @@ impl Store for MemoryStore {
         after: Option<TopicName>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        async move { Ok(self.open()?.books.infos(after.as_ref(), limit)) }.boxed()
+        async move { Ok(self.open()?.catalog.infos(after.as_ref(), limit)) }.boxed()
     }
 
     fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             let mut held = self.open()?;
-            if held.books.topic(topic).is_none() {
-                let new = held.books.new_topic(0)?;
-                held.books.set_topic(topic, new);
+            if held.catalog.topic(topic).is_none() {
+                let new = held.catalog.new_topic(0)?;
+                held.catalog.set_topic(topic, new);
             }
             Ok(())
         }
@@ -264,8 +277,8 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
             let held = self.open()?;
-            let topic = held.books.topic(topic);
-            Ok(topic.and_then(|topic| held.books.position(topic.id, name)))
+            let topic = held.catalog.topic(topic);
+            Ok(topic.and_then(|topic| held.catalog.position(topic.id, name)))
         }
         .boxed()
     }
@@ -279,8 +292,8 @@ impl Store for MemoryStore {
         async move {
             let mut held = self.open()?;
             let topic = held.topic(topic)?;
-            held.books.check_position(topic.id, name, 0)?;
-            held.books.set_position(topic.id, name.to_owned(), next);
+            held.catalog.check_position(topic.id, name, 0)?;
+            held.catalog.set_position(topic.id, name.to_owned(), next);
             Ok(())
         }
         .boxed()
@@ -292,8 +305,8 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
             let held = self.open()?;
-            let topic = held.books.topic(topic);
-            Ok(topic.and_then(|topic| held.books.least_position(topic.id)))
+            let topic = held.catalog.topic(topic);
+            Ok(topic.and_then(|topic| held.catalog.least_position(topic.id)))
         }
         .boxed()
     }
@@ -302,10 +315,10 @@ impl Store for MemoryStore {
         async move {
             let mut held = self.open()?;
             let silent = held
-                .books
+                .catalog
                 .silent_since(millis(time::wall().saturating_sub(age)));
             for id in &silent {
-                held.books.forget(*id);
+                held.catalog.forget(*id);
             }
             Ok(silent.len() as u64)
         }

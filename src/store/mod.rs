@@ -1,25 +1,25 @@
-//! Where topics live.
+//! Stores for topics.
 //!
-//! A [`Store`] keeps batches by topic and offset, what each producer has had stored, and the positions of
-//! named readers. It is the broker's only memory: everything a broker must know after a crash is in here.
+//! A [`Store`] keeps batches by topic and offset, the requests each producer has had stored, and the committed
+//! positions of named consumers. It is the only state of a broker that survives a crash.
 //!
 //! ```text
-//!                    books ── plan ── window       pure: topics, producers and positions, what a group of
-//!                      │        │                  batches comes to, what was stored and may be asked again
-//!              ┌───────┴────────┴───────┐
-//!        MemoryStore                LogStore       the shells: a deque a topic, or fjall on disk
+//!                catalog ── plan ── dedup_window     sans-I/O: topics, producers and positions; the outcome of a group
+//!                   │         │                      of batches; the requests that may be repeated
+//!           ┌───────┴─────────┴───────┐
+//!      MemoryStore                LogStore           drivers: a deque for each topic, or a log on disk
 //! ```
 //!
-//! Both plan a group of batches in the same pure way, write it in one piece, and only then change what they
-//! know. [`MemoryStore`] forgets everything when it is dropped; [`LogStore`] answers an append when the disk
-//! has it. Users can bring their own [`Store`], or a [`Layer`] around one of these.
+//! Both stores plan a group of batches with the same code, write it in one piece, and change their catalog only
+//! afterwards. [`MemoryStore`] forgets everything when it is dropped. [`LogStore`] answers an append when the group is
+//! on disk. An application can implement [`Store`] itself, or wrap one of these with [`DelegateStore`].
 
-mod books;
-mod layer;
+mod catalog;
+mod dedup_window;
+mod delegate;
 mod log;
 mod memory;
 mod plan;
-mod window;
 
 #[cfg(test)]
 mod tests;
@@ -34,79 +34,80 @@ use crate::{
     wire::{Enrolled, Identity, TopicInfo},
 };
 
-pub use layer::Layer;
+pub use dedup_window::{DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW};
+pub use delegate::DelegateStore;
 pub use log::{Fsync, LogConfig, LogStore, OpenError};
 pub use memory::{MemoryConfig, MemoryStore};
-pub use window::{Change, Check, Draft, MAX_WINDOW, Window};
 
 /// A batch to append.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Who sends it.
+    /// The producer that sends it.
     pub producer: ProducerId,
-    /// Its number at that producer: a number that is in the dedupe window already is answered, not stored again.
+    /// The number of the request at that producer. A request that is already in the dedup window is answered and not
+    /// stored again.
     pub request: RequestId,
-    /// Every request before this one has its outcome at the producer: the store may forget them.
+    /// The producer has the outcome of every request before this one. The store may forget those requests.
     pub answered_below: RequestId,
-    /// Where it goes. A topic that does not exist is made.
+    /// The topic it is appended to. A topic that does not exist is created.
     pub topic: TopicName,
-    /// How many messages it holds, at least one.
+    /// The number of messages in it, at least one.
     pub count: u32,
-    /// The encoded batch, checked.
+    /// The encoded batch. Its checksum has been verified.
     pub batch: Bytes,
-    /// The broker's time, kept with the batch.
+    /// The broker's time, which is stored with the batch.
     pub time: Timestamp,
 }
 
-/// Where a batch stands.
+/// The place at which a batch was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// The offset of its first message.
     pub base: Offset,
-    /// When it was stored. For a repeat: when it was stored the first time.
+    /// The time at which it was stored; for a repeat, the time at which it was stored first.
     pub time: Timestamp,
-    /// It was there already.
+    /// Whether the request had been stored before.
     pub repeat: bool,
 }
 
-/// A batch that was read.
+/// A batch read from a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBatch {
     /// The offset of its first message.
     pub base: Offset,
-    /// How many messages it holds.
+    /// The number of messages in it.
     pub count: u32,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub time: Timestamp,
-    /// The encoded batch as it came in.
+    /// The encoded batch, byte for byte as it was appended.
     pub batch: Bytes,
 }
 
 impl StoredBatch {
-    /// The offset behind its last message.
+    /// Returns the offset that follows its last message.
     #[must_use]
     pub fn end(&self) -> Offset {
         Offset(self.base.0.saturating_add(u64::from(self.count)))
     }
 }
 
-/// What may be dropped from a topic. Whole batches go, oldest first, and never the topic's last batch's offsets:
-/// offsets are never used again.
+/// Limits of what a topic keeps. Whole batches are deleted, oldest first. Offsets are never used again, not even those of
+/// a topic that was trimmed empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Trim {
-    /// Batches stored before this time may go.
+    /// Batches stored before this time are deleted.
     pub older_than: Option<Timestamp>,
-    /// The oldest batches go until at most so many bytes are left.
+    /// The oldest batches are deleted until the topic has at most this number of bytes.
     pub max_bytes: Option<u64>,
-    /// Nothing at or behind this offset may go.
+    /// A batch is kept if it has a message at or after this offset.
     pub keep_from: Option<Offset>,
-    /// Nothing may go that a named reader of the topic is not done with: its position is looked up in the same step,
-    /// so that no reader's first position comes in between.
+    /// A batch is kept if it has a message at or after the least committed position of the topic. The positions are looked
+    /// up in the same step, so that a position committed meanwhile is not overlooked.
     pub keep_unread: bool,
 }
 
 impl Trim {
-    /// The same trim where the least position of the topic's named readers is this.
+    /// Returns the trim with `keep_unread` resolved: `least` is the least committed position of the topic.
     #[must_use]
     pub fn with_least_position(mut self, least: Option<Offset>) -> Self {
         if self.keep_unread {
@@ -118,8 +119,8 @@ impl Trim {
         self
     }
 
-    /// Whether the oldest batch of a topic may go: `left` is what the topic's batches come to with it, `time`
-    /// when it was stored, `end` the offset behind its last message.
+    /// Returns whether the oldest batch of a topic is to be deleted. `left` is the size of all batches of the topic, this one
+    /// included; `time` is when the batch was stored and `end` the offset that follows it.
     #[must_use]
     pub fn takes(&self, left: u64, time: Timestamp, end: Offset) -> bool {
         let needed = self.keep_from.is_some_and(|keep| end > keep);
@@ -129,19 +130,19 @@ impl Trim {
     }
 }
 
-/// How much a store keeps books of. Reaching a limit refuses what would go beyond it, with
-/// [`StoreError::Limit`]; nothing that is there is dropped for it.
+/// Limits of the state that a store keeps in memory. What would exceed a limit is refused with [`StoreError::Limit`];
+/// nothing that is stored is dropped for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most topics. Default: 100 000, about 20 MB of memory.
+    /// The maximum number of topics. Default: 100 000, about 20 MB of memory.
     pub topics: usize,
-    /// The most producers that are neither fenced nor forgotten. Default: 100 000, about 30 MB of memory.
+    /// The maximum number of producers that are neither fenced nor forgotten. Default: 100 000, about 30 MB of memory.
     pub producers: usize,
-    /// The most named positions in all topics together. Default: 100 000, about 20 MB of memory.
+    /// The maximum number of committed positions in all topics together. Default: 100 000, about 20 MB of memory.
     pub positions: usize,
-    /// The most entries in the dedupe windows of all producers together: batches stored whose answers the
-    /// producers have not confirmed. Default: 4 194 304, about 250 MB of memory.
+    /// The maximum number of entries in the dedup windows of all producers together: batches that are stored and whose
+    /// answers the producers have not confirmed. Default: 4 194 304, about 250 MB of memory.
     pub dedupe_entries: usize,
 }
 
@@ -156,79 +157,81 @@ impl Default for Limits {
     }
 }
 
-/// Whether a store takes writes.
+/// The readiness of a store for writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreState {
-    /// It does.
+    /// Writes are taken.
     Ready,
-    /// It does not, for the reason given in a sentence; reads go on. A store leaves this state by itself: an
-    /// append that comes later may be taken again.
+    /// Writes are refused, for the reason given in a sentence. Reads go on. The store leaves this state by itself: a later
+    /// append may succeed.
     Refusing(String),
-    /// It has been closed.
+    /// The store has been closed.
     Closed,
 }
 
-/// Why the store did not do what was asked.
+/// An operation of a store that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A later incarnation of the same producer name has been enrolled, or the producer has been forgotten.
+    /// A later producer with the same name has been registered, or the producer has been forgotten.
     #[error("a later producer of the same name has taken over")]
     Fenced,
-    /// The request lies before the producer's own low-water mark, or too far ahead of it.
+    /// The request is below the producer's low-water mark, or too far above it.
     #[error("the request lies outside the producer's window")]
     OutOfWindow,
-    /// The store takes no writes at present (full, read-only); nothing of this was stored.
+    /// The store takes no writes at present, for example because the disk is full. Nothing of the operation was stored.
     #[error("the store takes no writes: {0}")]
     Refuses(String),
-    /// Writing failed in a way that leaves open whether this was stored.
+    /// A write failed and may or may not be on disk.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// What was read does not match its checksum or is not well formed.
+    /// The bytes that were read do not match their checksum, or are not well formed.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
-    /// A limit (topics, producers, positions) is reached.
+    /// A limit of [`Limits`] is reached.
     #[error("limit reached: {0}")]
     Limit(&'static str),
-    /// A batch before it in its group, of the same producer, was refused: this one was not looked at.
-    #[error("a batch before it was refused")]
-    Behind,
-    /// There is no such topic.
+    /// An earlier batch of the same producer in the group was refused, so this one was not considered.
+    #[error("an earlier batch of the same producer was refused")]
+    AfterRejected,
+    /// The topic does not exist.
     #[error("there is no such topic")]
     UnknownTopic,
 }
 
-/// Topics, dedupe windows and positions, on disk or in memory or elsewhere.
+/// Storage for topics, dedup windows and committed positions.
 ///
-/// Calls may come from many tasks at once, with one exception: [`Store::append`] is called by one committer, one
-/// call at a time, so the order of its groups is the order of the topics.
+/// Methods may be called from many tasks at once, except [`Store::append`]: a single committer calls it, one call at a
+/// time, and the order of its groups is the order of the topics.
 ///
 /// # Cancel safety
-/// A call whose future is dropped may be carried out or not, but never by half. An append that may have been
-/// carried out can be made again: it is answered as a repeat.
+/// If the future of a call is dropped, the call is carried out completely or not at all. An append that may have been
+/// carried out can be repeated: it is answered as a repeat.
 pub trait Store: Send + Sync + fmt::Debug + 'static {
-    /// Makes `identity` known and gives its producer id: the same for the same name and instance, a greater one
-    /// otherwise, and then every lesser id of that name is fenced for good.
+    /// Registers a producer and returns its id. The same name and instance get the same id; another instance of a name gets
+    /// a greater id, and every lesser id of that name is fenced for good.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] where `identity` shows an id less than the one that stands: it was overtaken. That is
-    /// known for as long as a producer of that name is, see [`Store::forget_producers`].
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>>;
+    /// [`StoreError::Fenced`] if `identity` brings an id that is less than the current one of its name. That is known for as
+    /// long as a producer of that name is, see [`Store::forget_producers`].
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>>;
 
-    /// Appends a group of batches in order, in one atomic write with their dedupe entries, and returns when it is as durable as
-    /// this store makes it. One answer a batch, in order.
+    /// Appends a group of batches in order, in one atomic write with their dedup entries. Returns when the group is as
+    /// durable as this store makes it, with one answer for each batch, in order.
     ///
-    /// Where a batch is refused, the batches of the same producer behind it in the group are refused too, with
-    /// [`StoreError::Behind`] unless there is more to say: none of them may be stored before its producer knows.
-    /// Repeats are answered all the same.
+    /// If a batch is refused, later batches of the same producer in the group are refused too, with
+    /// [`StoreError::AfterRejected`] unless there is a more specific error: none of them may be stored before the producer
+    /// knows. Repeats are answered all the same.
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>>;
 
-    /// What is stored of a producer's requests at or behind `from`, in the order of their ids, at most `limit`.
+    /// Returns the stored requests of a producer from `from` on, in the order of their ids, at most `limit`.
     ///
-    /// A store that cannot say answers with none. Nothing is lost by it: the requests come again, and are answered as
-    /// repeats.
-    fn recall(
+    /// A store that does not know returns none. Nothing is lost by that: the requests are sent again and answered as repeats.
+    fn stored_requests(
         &self,
         producer: ProducerId,
         from: RequestId,
@@ -238,8 +241,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Reads batches in order, beginning with the one that holds `from` (or the oldest behind it), until
-    /// `max_bytes` are reached, but at least one if there is one. Empty at the end of the topic.
+    /// Reads batches in order until `max_bytes` are reached, but at least one if there is one. The first batch is the one
+    /// that contains `from`, or the oldest one after it. Returns none at the end of the topic.
     fn read<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -247,37 +250,37 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>>;
 
-    /// One topic, if it exists.
+    /// Returns a topic, if it exists.
     fn topic<'a>(
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>>;
 
-    /// Topics by name, behind `after`, at most `limit`.
+    /// Lists topics by name, those that follow `after`, at most `limit`.
     fn topics(
         &self,
         after: Option<TopicName>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>>;
 
-    /// Makes a topic if it does not exist.
+    /// Creates a topic if it does not exist.
     fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Drops what `trim` allows; answers how many bytes went. Appends go on meanwhile.
+    /// Deletes batches of a topic and returns their size in bytes. Appends go on meanwhile.
     fn trim<'a>(
         &'a self,
         topic: &'a TopicName,
         trim: Trim,
     ) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// The position of a named reader.
+    /// Returns the committed position of a named consumer.
     fn position<'a>(
         &'a self,
         topic: &'a TopicName,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>>;
 
-    /// Sets the position of a named reader: the first offset it is not done with.
+    /// Commits the position of a named consumer: the first offset that it has not processed.
     fn set_position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -285,20 +288,20 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         next: Offset,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The least position of all named readers of a topic.
+    /// Returns the least committed position of a topic.
     fn least_position<'a>(
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>>;
 
-    /// Forgets producers that were not heard of for `age`.
+    /// Forgets producers that have been silent for `age`, and returns their number.
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Whether the store takes writes. Does not wait, and does not touch the disk.
+    /// Returns whether the store takes writes. Does not wait and does not touch the disk.
     fn state(&self) -> StoreState {
         StoreState::Ready
     }
 
-    /// Makes everything durable and lets go of the files. Later calls fail.
+    /// Makes everything durable and closes the files. Later calls fail.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -1,71 +1,71 @@
-//! Pure: what a group of batches comes to, before any of it is written.
+//! Sans-I/O: the outcome of a group of batches, before any of it is written.
 //!
-//! [`plan`] gives every batch of a group its place or its refusal, from the books as they stand and from the
-//! batches before it in the group. It changes nothing. The store writes what the plan says in one piece, and
-//! only then makes the plan's changes to the books ([`Plan::enter`]): a write that failed has moved nothing.
+//! [`plan`] gives each batch of a group its offset or its refusal, from the catalog and the earlier batches of the group. It
+//! changes nothing. The store writes what the plan says in one piece and applies the plan to the catalog afterwards
+//! ([`AppendPlan::apply`]), so a write that failed has changed nothing.
 //!
 //! ```text
-//! books + group ─ plan ─▶ placed batches, topic and producer rows ─ write ─▶ enter ─▶ answers
-//!                                                                      └─ failed ─▶ answers: Refuses or Failed
+//! catalog + group ─ plan ─▶ placed batches, topics, producers ─ write ─▶ apply ─▶ answers
+//!                                                                 └─ failed ─▶ answers: Refuses or Failed
 //! ```
 
 use std::{collections::HashMap, mem};
 
 use super::{
     Append, Appended, StoreError,
-    books::{Books, Topic, TopicId},
-    window::{Change, Check, Draft},
+    catalog::{Catalog, Topic, TopicId},
+    dedup_window::{DedupCheck, DedupDelta, DedupTxn},
 };
 use crate::{Offset, ProducerId, Timestamp, TopicName};
 
-/// What a group comes to.
+/// The outcome of a group, not yet written.
 #[derive(Debug)]
-pub(super) struct Plan {
-    verdicts: Vec<Verdict>,
+pub(super) struct AppendPlan {
+    dispositions: Vec<Disposition>,
     /// The batches to write, in the order of the group.
     pub(super) placed: Vec<Placed>,
-    /// Every topic that changes, as it stands afterwards.
+    /// Every topic that changes, with its new state.
     pub(super) topics: Vec<(TopicName, Topic)>,
     /// Every producer that changes.
     pub(super) producers: Vec<ProducerChange>,
 }
 
-/// One batch that is to be written.
+/// A batch to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Placed {
-    /// Its place in the group.
+    /// Its index in the group.
     pub(super) index: usize,
     pub(super) topic: TopicId,
     pub(super) base: Offset,
     pub(super) len: u32,
 }
 
-/// What becomes of a producer.
+/// The change of a producer.
 #[derive(Debug)]
 pub(super) struct ProducerChange {
     pub(super) id: ProducerId,
     pub(super) seen: Timestamp,
-    pub(super) window: Change,
+    pub(super) window: DedupDelta,
 }
 
 #[derive(Debug)]
-enum Verdict {
-    /// It is one of those to be written.
+enum Disposition {
+    /// It is to be written.
     Stored(Appended),
-    /// It stands in this group already, and shares that one's fate.
+    /// It repeats a request of this group, and shares the outcome of that one.
     RepeatInGroup(Appended),
-    /// It was stored earlier.
+    /// It was stored by an earlier group.
     Known(Appended),
     Refused(StoreError),
 }
 
-/// Plans a group, given how many bytes of batches there is room for.
-pub(super) fn plan(books: &Books, group: &[Append], room: u64) -> Plan {
-    let mut draft = Drafts {
-        books,
+/// Plans a group. `room` is the number of bytes of batches that may be stored.
+pub(super) fn plan(catalog: &Catalog, group: &[Append], room: u64) -> AppendPlan {
+    let mut draft = PlanBuilder {
+        catalog,
         room,
         full: false,
-        entries_left: books.entries_left(),
+        entries_left: catalog.entries_left(),
         topics: Vec::new(),
         topic_at: HashMap::new(),
         made: 0,
@@ -73,11 +73,11 @@ pub(super) fn plan(books: &Books, group: &[Append], room: u64) -> Plan {
         window_at: HashMap::new(),
         placed: Vec::new(),
     };
-    let verdicts = group.iter().enumerate();
-    let verdicts = verdicts.map(|(index, append)| draft.place(index, append));
-    let verdicts = verdicts.collect();
-    Plan {
-        verdicts,
+    let dispositions = group.iter().enumerate();
+    let dispositions = dispositions.map(|(index, append)| draft.place(index, append));
+    let dispositions = dispositions.collect();
+    AppendPlan {
+        dispositions,
         placed: draft.placed,
         topics: draft.topics,
         producers: draft
@@ -93,31 +93,31 @@ pub(super) fn plan(books: &Books, group: &[Append], room: u64) -> Plan {
     }
 }
 
-impl Plan {
-    /// Whether there is nothing to write.
+impl AppendPlan {
+    /// Returns whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.placed.is_empty()
     }
 
-    /// Makes the changes that have been written.
-    pub(super) fn enter(&self, books: &mut Books) {
+    /// Applies the changes, after they have been written.
+    pub(super) fn apply(&self, catalog: &mut Catalog) {
         for (name, topic) in &self.topics {
-            books.set_topic(name, *topic);
+            catalog.set_topic(name, *topic);
         }
         for change in &self.producers {
-            books.window(change.id, |window| window.apply(&change.window));
-            books.heard(change.id, change.seen);
+            catalog.window(change.id, |window| window.apply(&change.window));
+            catalog.heard(change.id, change.seen);
         }
     }
 
-    /// The answers of a group that was written.
+    /// Returns the answers of a group that was written.
     pub(super) fn answers(self) -> Vec<Result<Appended, StoreError>> {
         self.answer(|_, appended| Ok(appended))
     }
 
-    /// The answers of a group that was not written, or nobody knows: `why`, by its place in the group, to
-    /// each batch that should have been. A batch that was stored earlier is answered all the same.
-    pub(super) fn answers_without(
+    /// Returns the answers of a group that was not written, or whose write may have failed. `why` gives the error of each
+    /// batch that was to be written, by its index. A batch that was stored earlier is answered as a repeat.
+    pub(super) fn answers_for_failure(
         self,
         why: impl Fn(usize) -> StoreError,
     ) -> Vec<Result<Appended, StoreError>> {
@@ -128,60 +128,60 @@ impl Plan {
         self,
         written: impl Fn(usize, Appended) -> Result<Appended, StoreError>,
     ) -> Vec<Result<Appended, StoreError>> {
-        let verdicts = self.verdicts.into_iter().enumerate();
-        let answers = verdicts.map(|(index, verdict)| match verdict {
-            Verdict::Stored(appended) | Verdict::RepeatInGroup(appended) => {
+        let dispositions = self.dispositions.into_iter().enumerate();
+        let answers = dispositions.map(|(index, disposition)| match disposition {
+            Disposition::Stored(appended) | Disposition::RepeatInGroup(appended) => {
                 written(index, appended)
             }
-            Verdict::Known(appended) => Ok(appended),
-            Verdict::Refused(error) => Err(error),
+            Disposition::Known(appended) => Ok(appended),
+            Disposition::Refused(error) => Err(error),
         });
         answers.collect()
     }
 }
 
-/// The group so far.
-struct Drafts<'a> {
-    books: &'a Books,
+/// The part of a group that has been planned.
+struct PlanBuilder<'a> {
+    catalog: &'a Catalog,
     room: u64,
-    /// A batch was refused for want of room; so are all behind it, or batches would overtake each other.
+    /// A batch was refused for lack of room. All later ones are refused too, because batches must not overtake each other.
     full: bool,
     entries_left: usize,
     topics: Vec<(TopicName, Topic)>,
     topic_at: HashMap<TopicName, usize>,
-    /// How many of the topics are new.
+    /// The number of new topics among them.
     made: usize,
-    windows: Vec<DraftedWindow<'a>>,
+    windows: Vec<ProducerDraft<'a>>,
     window_at: HashMap<ProducerId, usize>,
     placed: Vec<Placed>,
 }
 
-struct DraftedWindow<'a> {
+struct ProducerDraft<'a> {
     id: ProducerId,
-    window: Draft<'a>,
+    window: DedupTxn<'a>,
     seen: Timestamp,
-    /// Entries that fell out and were not yet made use of.
+    /// Entries that fell out of the window and have not been reused by new ones.
     freed: usize,
-    /// A batch of this producer was refused, and so are all behind it: they must not overtake it.
+    /// A batch of this producer was refused. All later ones are refused too: they must not overtake it.
     refused: bool,
-    /// Something of this producer is to be written. Without that its window stays as it is: a mark that
-    /// moved in memory alone would leave entries behind on disk.
+    /// A batch of this producer is to be written. Otherwise its window stays as it is: a low-water mark that moved in
+    /// memory alone would differ from the one on disk.
     stores: bool,
 }
 
-impl<'a> Drafts<'a> {
-    fn place(&mut self, index: usize, append: &Append) -> Verdict {
+impl<'a> PlanBuilder<'a> {
+    fn place(&mut self, index: usize, append: &Append) -> Disposition {
         match self.try_place(index, append) {
-            Ok(verdict) => verdict,
-            Err(error) => Verdict::Refused(error),
+            Ok(disposition) => disposition,
+            Err(error) => Disposition::Refused(error),
         }
     }
 
-    fn try_place(&mut self, index: usize, append: &Append) -> Result<Verdict, StoreError> {
+    fn try_place(&mut self, index: usize, append: &Append) -> Result<Disposition, StoreError> {
         let at = self.window_of(append.producer).ok_or(StoreError::Fenced)?;
-        let verdict = self.try_place_in(at, index, append);
-        self.windows[at].refused |= verdict.is_err();
-        verdict
+        let disposition = self.try_place_in(at, index, append);
+        self.windows[at].refused |= disposition.is_err();
+        disposition
     }
 
     fn try_place_in(
@@ -189,17 +189,17 @@ impl<'a> Drafts<'a> {
         at: usize,
         index: usize,
         append: &Append,
-    ) -> Result<Verdict, StoreError> {
+    ) -> Result<Disposition, StoreError> {
         let drafted = &mut self.windows[at];
         drafted.freed += drafted.window.advance(append.answered_below);
         match drafted.window.check(append.request) {
-            Check::OutOfWindow => return Err(StoreError::OutOfWindow),
-            Check::Repeat(first) if drafted.window.has_drafted(append.request) => {
-                return Ok(Verdict::RepeatInGroup(first));
+            DedupCheck::OutOfWindow => return Err(StoreError::OutOfWindow),
+            DedupCheck::Repeat(first) if drafted.window.has_drafted(append.request) => {
+                return Ok(Disposition::RepeatInGroup(first));
             }
-            Check::Repeat(first) => return Ok(Verdict::Known(first)),
-            Check::New if drafted.refused => return Err(StoreError::Behind),
-            Check::New => {}
+            DedupCheck::Repeat(first) => return Ok(Disposition::Known(first)),
+            DedupCheck::New if drafted.refused => return Err(StoreError::AfterRejected),
+            DedupCheck::New => {}
         }
         if append.count == 0 {
             return Err(StoreError::Corrupt("a batch of no messages".to_owned()));
@@ -232,7 +232,7 @@ impl<'a> Drafts<'a> {
         drafted.window.insert(append.request, appended);
         drafted.stores = true;
         drafted.seen = drafted.seen.max(append.time);
-        Ok(Verdict::Stored(appended))
+        Ok(Disposition::Stored(appended))
     }
 
     fn check_room(&mut self, len: u32) -> Result<(), StoreError> {
@@ -247,11 +247,11 @@ impl<'a> Drafts<'a> {
         if let Some(at) = self.window_at.get(&id) {
             return Some(*at);
         }
-        let producer = self.books.producer(id)?;
+        let producer = self.catalog.producer(id)?;
         let at = self.windows.len();
-        self.windows.push(DraftedWindow {
+        self.windows.push(ProducerDraft {
             id,
-            window: Draft::of(&producer.window),
+            window: DedupTxn::of(&producer.window),
             seen: producer.seen,
             freed: 0,
             refused: false,
@@ -265,10 +265,10 @@ impl<'a> Drafts<'a> {
         let at = match self.topic_at.get(name) {
             Some(at) => *at,
             None => {
-                let topic = match self.books.topic(name) {
+                let topic = match self.catalog.topic(name) {
                     Some(topic) => topic,
                     None => {
-                        let topic = self.books.new_topic(self.made)?;
+                        let topic = self.catalog.new_topic(self.made)?;
                         self.made += 1;
                         topic
                     }
@@ -288,9 +288,9 @@ mod tests {
     use super::{
         super::{
             Limits,
-            books::Producer,
+            catalog::Producer,
+            dedup_window::DedupWindow,
             tests::{batch, identity, topic},
-            window::Window,
         },
         *,
     };
@@ -299,37 +299,37 @@ mod tests {
     const P: ProducerId = ProducerId(1);
     const Q: ProducerId = ProducerId(2);
 
-    fn books() -> Books {
-        let mut books = Books::new(Limits::default(), 1);
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::new(Limits::default(), 1);
         for (id, name) in [(P, "p"), (Q, "q")] {
             let producer = Producer {
                 identity: identity(name, 1),
                 seen: Timestamp(0),
-                window: Window::default(),
+                window: DedupWindow::default(),
             };
-            books.enrol(id, producer);
+            catalog.register_producer(id, producer);
         }
-        books
+        catalog
     }
 
-    fn written(books: &mut Books, group: &[Append]) -> Vec<Result<Appended, StoreError>> {
-        let plan = plan(books, group, u64::MAX);
-        plan.enter(books);
+    fn written(catalog: &mut Catalog, group: &[Append]) -> Vec<Result<Appended, StoreError>> {
+        let plan = plan(catalog, group, u64::MAX);
+        plan.apply(catalog);
         plan.answers()
     }
 
     #[test]
     fn a_plan_that_is_not_entered_has_changed_nothing() {
-        let mut books = books();
-        written(&mut books, &[batch(P, 1, "a", 2)]);
+        let mut catalog = catalog();
+        written(&mut catalog, &[batch(P, 1, "a", 2)]);
         let group = [
             batch(P, 2, "a", 3),
             batch(P, 1, "a", 2),
             batch(P, 3, "b", 1),
         ];
-        let failed = plan(&books, &group, u64::MAX);
+        let failed = plan(&catalog, &group, u64::MAX);
         assert_eq!(failed.placed.len(), 2);
-        let answers = failed.answers_without(|_| StoreError::Failed(String::new()));
+        let answers = failed.answers_for_failure(|_| StoreError::Failed(String::new()));
         assert!(matches!(answers[0], Err(StoreError::Failed(_))));
         assert!(
             matches!(answers[1], Ok(Appended { repeat: true, .. })),
@@ -337,9 +337,9 @@ mod tests {
         );
         assert!(matches!(answers[2], Err(StoreError::Failed(_))));
 
-        assert_eq!(books.topic(&topic("a")).unwrap().next, Offset(2));
-        assert_eq!(books.topic(&topic("b")), None);
-        let answers = written(&mut books, &group);
+        assert_eq!(catalog.topic(&topic("a")).unwrap().next, Offset(2));
+        assert_eq!(catalog.topic(&topic("b")), None);
+        let answers = written(&mut catalog, &group);
         let first = answers[0].as_ref().unwrap();
         assert_eq!((first.base, first.repeat), (Offset(2), false));
     }
@@ -347,15 +347,15 @@ mod tests {
     #[test]
     fn a_repeat_shares_the_fate_of_the_batch_in_its_own_group() {
         let group = [batch(P, 1, "a", 1), batch(P, 1, "a", 1)];
-        let plan = plan(&books(), &group, u64::MAX);
+        let plan = plan(&catalog(), &group, u64::MAX);
         assert_eq!(plan.placed.len(), 1);
-        let answers = plan.answers_without(|_| StoreError::Failed(String::new()));
+        let answers = plan.answers_for_failure(|_| StoreError::Failed(String::new()));
         assert!(answers.iter().all(Result::is_err));
     }
 
     #[test]
     fn once_a_batch_finds_no_room_none_behind_it_is_placed() {
-        let books = books();
+        let catalog = catalog();
         let group = [
             batch(P, 1, "long-name", 1),
             batch(P, 2, "longer-name", 1),
@@ -363,7 +363,7 @@ mod tests {
         ];
         let [first, second, _] = &group;
         let room = first.batch.len() + second.batch.len() - 1;
-        let plan = plan(&books, &group, room.try_into().unwrap());
+        let plan = plan(&catalog, &group, room.try_into().unwrap());
         assert_eq!(plan.placed.len(), 1);
         assert_eq!(
             plan.topics.len(),
@@ -374,16 +374,16 @@ mod tests {
 
     #[test]
     fn a_producer_of_which_nothing_is_stored_keeps_its_window() {
-        let mut books = books();
-        written(&mut books, &[batch(P, 1, "a", 1)]);
+        let mut catalog = catalog();
+        written(&mut catalog, &[batch(P, 1, "a", 1)]);
         let asks = Append {
             answered_below: RequestId(9),
             ..batch(P, 3, "a", 1)
         };
         let group = [asks, batch(Q, 1, "a", 1)];
-        let answers = written(&mut books, &group);
+        let answers = written(&mut catalog, &group);
         assert!(matches!(answers[0], Err(StoreError::OutOfWindow)));
-        assert_eq!(books.producer(P).unwrap().window.low(), RequestId(0));
-        assert_eq!(books.producer(P).unwrap().window.len(), 1);
+        assert_eq!(catalog.producer(P).unwrap().window.low(), RequestId(0));
+        assert_eq!(catalog.producer(P).unwrap().window.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What every store promises, each promise once and kept by both.
+//! The promises of every store, each tested once for both.
 
 mod model;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::ProducerId;
 
-/// A batch as a producer encodes it, as far as a store looks: a checksum and what it covers.
+/// Returns a batch as far as a store looks into it: a checksum and the bytes it covers.
 pub(super) fn encoded(content: &[u8]) -> Bytes {
     let mut batch = crc32fast::hash(content).to_le_bytes().to_vec();
     batch.extend_from_slice(content);
@@ -18,7 +18,7 @@ pub(super) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
-/// A producer that comes for the first time.
+/// Returns the identity of a producer that comes for the first time.
 pub(super) fn identity(name: &str, instance: u64) -> Identity {
     Identity {
         name: name.to_owned(),
@@ -27,7 +27,7 @@ pub(super) fn identity(name: &str, instance: u64) -> Identity {
     }
 }
 
-/// The same when it comes again.
+/// Returns the identity of a producer that comes back with its id.
 pub(super) fn with_id(name: &str, instance: u64, id: ProducerId) -> Identity {
     let id = Some(id);
     Identity {
@@ -36,15 +36,15 @@ pub(super) fn with_id(name: &str, instance: u64, id: ProducerId) -> Identity {
     }
 }
 
-pub(super) async fn enrol(store: &dyn Store, identity: Identity) -> ProducerId {
-    store.enrol(&identity).await.unwrap().id
+pub(super) async fn register(store: &dyn Store, identity: Identity) -> ProducerId {
+    store.register_producer(&identity).await.unwrap().id
 }
 
 pub(super) async fn producer(store: &dyn Store, name: &str) -> ProducerId {
-    enrol(store, identity(name, 1)).await
+    register(store, identity(name, 1)).await
 }
 
-/// A batch of `count` messages; what differs from this a test says by setting the field.
+/// Returns a batch of `count` messages. A test sets the fields in which its batch differs.
 pub(super) fn batch(producer: ProducerId, request: u64, name: &str, count: u32) -> Append {
     Append {
         producer,
@@ -67,7 +67,7 @@ pub(super) async fn base(store: &dyn Store, one: Append) -> u64 {
     append(store, one).await.unwrap().base.0
 }
 
-/// Where the batches of a topic begin, read from `from` on.
+/// Returns the first offset of each batch of a topic, read from `from` on.
 pub(super) async fn bases(store: &dyn Store, name: &str, from: u64) -> Vec<u64> {
     let read = store.read(&topic(name), Offset(from), usize::MAX).await;
     read.unwrap().iter().map(|batch| batch.base.0).collect()
@@ -189,17 +189,17 @@ async fn a_request_outside_the_window_is_not_stored(store: &dyn Store) {
         ..batch(p, 5, "a", 1)
     };
     base(store, moves).await;
-    for request in [1, 4, 5 + MAX_WINDOW, u64::MAX] {
+    for request in [1, 4, 5 + MAX_DEDUP_WINDOW, u64::MAX] {
         let answer = append(store, batch(p, request, "a", 1)).await;
         assert!(matches!(answer, Err(StoreError::OutOfWindow)), "{request}");
     }
-    assert_eq!(base(store, batch(p, 4 + MAX_WINDOW, "a", 1)).await, 2);
+    assert_eq!(base(store, batch(p, 4 + MAX_DEDUP_WINDOW, "a", 1)).await, 2);
 }
 
 async fn a_later_producer_of_the_same_name_fences_the_earlier(store: &dyn Store) {
     let early = producer(store, "p").await;
     base(store, batch(early, 1, "a", 1)).await;
-    let late = enrol(store, identity("p", 2)).await;
+    let late = register(store, identity("p", 2)).await;
     assert!(early < late);
 
     for request in [1, 2] {
@@ -212,11 +212,11 @@ async fn a_later_producer_of_the_same_name_fences_the_earlier(store: &dyn Store)
         "a window of its own"
     );
 
-    // However often it comes back, it was overtaken.
+    // It stays fenced however often it comes back.
     for _ in 0..2 {
-        let back = store.enrol(&with_id("p", 1, early)).await;
+        let back = store.register_producer(&with_id("p", 1, early)).await;
         assert!(matches!(back, Err(StoreError::Fenced)));
-        assert_eq!(enrol(store, with_id("p", 2, late)).await, late);
+        assert_eq!(register(store, with_id("p", 2, late)).await, late);
     }
     assert!(append(store, batch(late, 1, "a", 1)).await.unwrap().repeat);
 }
@@ -224,36 +224,42 @@ async fn a_later_producer_of_the_same_name_fences_the_earlier(store: &dyn Store)
 async fn a_producer_that_did_not_hear_its_id_gets_it_again(store: &dyn Store) {
     let id = producer(store, "p").await;
     assert_eq!(producer(store, "p").await, id);
-    // Overtaken before it heard of it, it has sent nothing, and begins now.
-    let other = enrol(store, identity("p", 2)).await;
+    // It was fenced before it got its id, so it has sent nothing and is registered as a new producer.
+    let other = register(store, identity("p", 2)).await;
     let again = producer(store, "p").await;
     assert!(id < other && other < again);
-    let back = store.enrol(&with_id("p", 2, other)).await;
+    let back = store.register_producer(&with_id("p", 2, other)).await;
     assert!(matches!(back, Err(StoreError::Fenced)));
 }
 
 async fn the_order_of_two_producers_outlives_the_memory_of_both(store: &dyn Store) {
     let early = producer(store, "p").await;
-    let late = enrol(store, identity("p", 2)).await;
+    let late = register(store, identity("p", 2)).await;
     store.forget_producers(Duration::ZERO).await.unwrap();
 
-    // Nobody remembers that it was fenced; it is told that its requests are not remembered either.
-    let back = store.enrol(&with_id("p", 1, early)).await.unwrap();
+    // That it was fenced is forgotten, and the answer says that its requests are forgotten too.
+    let back = store
+        .register_producer(&with_id("p", 1, early))
+        .await
+        .unwrap();
     assert_eq!((back.id, back.forgotten), (early, true));
-    // But the later one is the later one still.
-    let back = store.enrol(&with_id("p", 2, late)).await.unwrap();
+    // The later producer is still the later one.
+    let back = store
+        .register_producer(&with_id("p", 2, late))
+        .await
+        .unwrap();
     assert_eq!((back.id, back.forgotten), (late, true));
-    let back = store.enrol(&with_id("p", 1, early)).await;
+    let back = store.register_producer(&with_id("p", 1, early)).await;
     assert!(matches!(back, Err(StoreError::Fenced)));
 }
 
 async fn an_id_that_another_name_has_or_nobody_was_given_counts_as_none(store: &dyn Store) {
     let p = producer(store, "p").await;
-    let q = enrol(store, with_id("q", 7, p)).await;
+    let q = register(store, with_id("q", 7, p)).await;
     assert!(q > p, "an id of its own");
-    let r = enrol(store, with_id("r", 8, ProducerId(u64::MAX))).await;
+    let r = register(store, with_id("r", 8, ProducerId(u64::MAX))).await;
     assert_eq!(r, q.next());
-    let later = enrol(store, identity("r", 9)).await;
+    let later = register(store, identity("r", 9)).await;
     assert_eq!(later, r.next(), "nobody can put a name out of reach");
 }
 
@@ -264,14 +270,17 @@ async fn a_producer_learns_what_is_stored_of_its_requests(store: &dyn Store) {
     }
     base(store, batch(q, 3, "a", 1)).await;
     let recall = async |from, limit| {
-        let recalled = store.recall(p, RequestId(from), limit).await.unwrap();
+        let recalled = store
+            .stored_requests(p, RequestId(from), limit)
+            .await
+            .unwrap();
         let places = recalled.into_iter().map(|(id, at)| (id.0, at.base.0));
         places.collect::<Vec<_>>()
     };
     assert_eq!(recall(0, 9).await, [(1, 0), (2, 2), (4, 4), (9, 6)]);
     assert_eq!(recall(2, 2).await, [(2, 2), (4, 4)]);
     assert_eq!(recall(10, 9).await, []);
-    let fenced = store.recall(ProducerId(0), RequestId(0), 1).await;
+    let fenced = store.stored_requests(ProducerId(0), RequestId(0), 1).await;
     assert!(matches!(fenced, Err(StoreError::Fenced)));
 }
 
@@ -279,7 +288,7 @@ async fn a_producer_that_comes_back_keeps_its_id_and_its_window(store: &dyn Stor
     let id = producer(store, "p").await;
     base(store, batch(id, 1, "a", 1)).await;
     assert_ne!(producer(store, "q").await, id);
-    let back = store.enrol(&with_id("p", 1, id)).await.unwrap();
+    let back = store.register_producer(&with_id("p", 1, id)).await.unwrap();
     assert_eq!((back.id, back.forgotten), (id, false));
     assert!(append(store, batch(id, 1, "a", 1)).await.unwrap().repeat);
 }
@@ -376,7 +385,7 @@ async fn what_is_read_is_what_was_appended(store: &dyn Store) {
     assert_eq!(info(store, "a").await.bytes, 305_010 + 16);
 }
 
-/// Six batches of two messages and 100 bytes each, stored at 1000, 1001 and so on.
+/// Appends six batches of two messages and 100 bytes each, stored at 1000, 1001 and so on.
 async fn six_batches(store: &dyn Store) -> TopicName {
     let p = producer(store, "p").await;
     for request in 0..6 {
@@ -429,12 +438,12 @@ async fn a_trim_keeps_what_a_reader_still_needs(store: &dyn Store) {
     };
     assert_eq!(store.trim(&name, all_before(0)).await.unwrap(), 0);
     assert_eq!(store.trim(&name, all_before(1)).await.unwrap(), 0);
-    // The batch of 4 and 5 is needed as long as 5 is.
+    // The batch of 4 and 5 is kept as long as 5 is needed.
     assert_eq!(store.trim(&name, all_before(5)).await.unwrap(), 200);
     assert_eq!(bases(store, "a", 0).await, [4, 6, 8, 10]);
     assert_eq!(store.trim(&name, all_before(6)).await.unwrap(), 100);
 
-    // The readers it knows by itself, and the one that is furthest behind counts.
+    // The least committed position counts.
     store.set_position(&name, "r", Offset(10)).await.unwrap();
     store.set_position(&name, "s", Offset(8)).await.unwrap();
     let unread = |offset| Trim {
@@ -541,7 +550,7 @@ async fn a_closed_store_fails_every_call(store: &dyn Store) {
     assert_eq!(store.state(), StoreState::Closed);
     let answer = append(store, batch(p, 2, "a", 1)).await;
     assert!(matches!(answer, Err(StoreError::Refuses(_))), "{answer:?}");
-    assert!(store.enrol(&identity("p", 1)).await.is_err());
+    assert!(store.register_producer(&identity("p", 1)).await.is_err());
     assert!(store.read(&a, Offset(0), 1).await.is_err());
     assert!(store.topic(&a).await.is_err());
     assert!(store.topics(None, 1).await.is_err());
@@ -553,13 +562,13 @@ async fn a_closed_store_fails_every_call(store: &dyn Store) {
     assert!(store.forget_producers(Duration::ZERO).await.is_err());
 }
 
-/// Every limit, with a store made to have limits of two.
+/// Reaches every limit of a store whose limits are two.
 async fn limits_refuse_what_goes_beyond(store: &dyn Store) {
     let (p, q) = (producer(store, "p").await, producer(store, "q").await);
-    let third = store.enrol(&identity("r", 1)).await;
+    let third = store.register_producer(&identity("r", 1)).await;
     assert!(matches!(third, Err(StoreError::Limit(_))));
     assert_eq!(producer(store, "p").await, p, "who is known may come back");
-    let p2 = enrol(store, identity("p", 2)).await;
+    let p2 = register(store, identity("p", 2)).await;
     assert_ne!(p2, p, "who takes a name over takes its place");
 
     let (a, b) = (topic("a"), topic("b"));
@@ -577,7 +586,7 @@ async fn limits_refuse_what_goes_beyond(store: &dyn Store) {
     assert!(matches!(third, Err(StoreError::Limit(_))));
     store.set_position(&b, "x", Offset(1)).await.unwrap();
 
-    // One entry is there; two more would be three.
+    // One entry exists; two more would be three.
     let beyond = vec![batch(q, 3, "a", 1), batch(p2, 3, "a", 1)];
     let answers = store.append(beyond).await;
     assert!(answers[0].is_ok());

@@ -10,7 +10,7 @@ use std::{
 
 use anabranch::{
     Message, Offset, Receipt,
-    broker::store::{Append, Appended, Layer, MemoryStore, Store, StoreError},
+    broker::store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError},
     producer::{Fate, SendError, Strategy},
     sim::{self, LinkConfig, Rate},
     wire::Batch,
@@ -88,7 +88,7 @@ impl Moody {
     }
 }
 
-impl Layer for Moody {
+impl DelegateStore for Moody {
     fn inner(&self) -> &dyn Store {
         &self.inner
     }

@@ -223,7 +223,7 @@ async fn what_was_delivered_may_be_acknowledged_before_its_producer_is_told() {
     // In the store, and the committer has not come to saying so.
     let other = producer("other", 1).producer.unwrap();
     let append = Append {
-        producer: store.enrol(&other).await.unwrap().id,
+        producer: store.register_producer(&other).await.unwrap().id,
         request: RequestId(1),
         answered_below: RequestId(0),
         topic: topic("t"),

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
-    super::store::{Append, Appended, Layer, Store, StoreError, StoredBatch},
+    super::store::{Append, Appended, DelegateStore, Store, StoreError, StoredBatch},
     rig::{memory, soon},
 };
 use crate::{
@@ -93,16 +93,19 @@ impl Odd {
     }
 }
 
-impl Layer for Odd {
+impl DelegateStore for Odd {
     fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         if identity.id.is_some() {
             self.heard.send_replace(Some(identity.clone()));
         }
-        self.inner.enrol(identity)
+        self.inner.register_producer(identity)
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {

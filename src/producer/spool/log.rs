@@ -124,7 +124,7 @@ impl Log {
             instance: fastrand::u64(..),
             id: None,
         };
-        let enrolled = self.store.enrol(&writer).await;
+        let enrolled = self.store.register_producer(&writer).await;
         enrolled.map(|enrolled| enrolled.id).map_err(not_written)
     }
 
@@ -268,7 +268,11 @@ impl Log {
             instance: identity.instance,
             id: None,
         };
-        let enrolled = self.store.enrol(&founder).await.map_err(not_written)?;
+        let enrolled = self
+            .store
+            .register_producer(&founder)
+            .await
+            .map_err(not_written)?;
         let append = Append {
             producer: enrolled.id,
             request: RequestId(0),

@@ -1,19 +1,19 @@
-//! Reading the books back from an opened database.
+//! Reading the catalog back from an opened database.
 
 use fjall::{Guard, Keyspace};
 
 use super::{
     super::{
         Limits,
-        books::{Books, Producer, TopicId, first_producer},
-        window::Window,
+        catalog::{Catalog, Producer, TopicId, first_producer},
+        dedup_window::DedupWindow,
     },
     engine::{CommitError, Durable, Engine, sentence},
     rows::{self, BatchKey, Malformed, tag},
 };
 use crate::{Offset, time};
 
-/// Why the books could not be read.
+/// Why the catalog could not be read.
 #[derive(Debug)]
 pub(super) enum LoadError {
     /// The database could not be read, or not be written.
@@ -53,46 +53,46 @@ impl From<CommitError> for LoadError {
 /// Entries of producers that are no more, or below their low-water mark, are deleted this many at a time.
 const SWEEP: usize = 4096;
 
-/// The books as the rows tell them.
-pub(super) fn load(engine: &Engine, limits: &Limits) -> Result<Books, LoadError> {
-    let mut books = Books::new(limits.clone(), first_producer(time::wall()));
+/// The catalog as the rows tell them.
+pub(super) fn load(engine: &Engine, limits: &Limits) -> Result<Catalog, LoadError> {
+    let mut catalog = Catalog::new(limits.clone(), first_producer(time::wall()));
     if let Some(numbers) = engine.rows.get(rows::meta_key())? {
-        books.restore_producer_numbers(rows::decode_meta(&numbers)?);
+        catalog.restore_producer_numbers(rows::decode_meta(&numbers)?);
     }
     each(&engine.rows, tag::TOPIC, |key, value| {
         let (name, mut topic) = rows::decode_topic(key, value)?;
         // Rows and batches are written in one piece, so this changes nothing; but an offset given twice
         // would be the worst that can happen here.
         topic.next = topic.next.max(end_of_batches(engine, topic.id)?);
-        books.set_topic(&name, topic);
+        catalog.set_topic(&name, topic);
         Ok(())
     })?;
     each(&engine.rows, tag::PRODUCER, |key, value| {
         let (id, identity, low, seen) = rows::decode_producer(key, value)?;
-        let window = Window::new(low);
+        let window = DedupWindow::new(low);
         let producer = Producer {
             identity,
             seen,
             window,
         };
-        books.enrol(id, producer);
+        catalog.register_producer(id, producer);
         Ok(())
     })?;
-    load_windows(engine, &mut books)?;
+    load_windows(engine, &mut catalog)?;
     each(&engine.rows, tag::POSITION, |key, value| {
         let (topic, name, next) = rows::decode_position(key, value)?;
-        books.set_position(topic, name, next);
+        catalog.set_position(topic, name, next);
         Ok(())
     })?;
-    Ok(books)
+    Ok(catalog)
 }
 
-fn load_windows(engine: &Engine, books: &mut Books) -> Result<(), LoadError> {
+fn load_windows(engine: &Engine, catalog: &mut Catalog) -> Result<(), LoadError> {
     let mut stale = Vec::new();
     each(&engine.rows, tag::DEDUPE, |key, value| {
         let (id, request, stored) = rows::decode_dedupe(key, value)?;
         let mut kept = false;
-        books.window(id, |window| kept = window.insert(request, stored));
+        catalog.window(id, |window| kept = window.insert(request, stored));
         if !kept {
             stale.push(key.to_vec());
         }

@@ -2,23 +2,23 @@
 //!
 //! ```text
 //! append ─▶ turn ─▶ plan ─▶ one write: batches, topic rows, dedupe entries ─▶ journal, fdatasync ─▶ enter ─▶ answers
-//!            one writer at a time          deletions of entries that fell out       the books
-//! read ─▶ books: is there such a topic, how far does it go ─▶ keys and values ─▶ checksum ─▶ batches
+//!            one writer at a time          deletions of entries that fell out       the catalog
+//! read ─▶ catalog: is there such a topic, how far does it go ─▶ keys and values ─▶ checksum ─▶ batches
 //! ```
 //!
 //! - `folder`: who may have the data folder, and what it is. `rows`: the rows and their bytes.
 //! - `engine`: fjall and how it is used. `journal`: its end after a power cut.
-//! - `shared`: the files and the books. `load`: the books from the rows. `read`: batches, checked.
+//! - `shared`: the files and the catalog. `load`: the catalog from the rows. `read`: batches, checked.
 //! - `turn`: the right to write. `writer`: everything that writes. `positions`: written together.
 //!
 //! # When the disk fails
 //!
 //! A write that fails leaves open whether it is on disk, and neither the memory nor the database is to be
-//! trusted about it. The answer is [`StoreError::Failed`], the books stay as they were before, and the store
+//! trusted about it. The answer is [`StoreError::Failed`], the catalog stay as they were before, and the store
 //! refuses every write from then on, while reads go on. After [`LogConfig::retry_after`] the next write first
 //! tries whether the disk takes a probe; then it opens the database again, writes everything that stood in the
 //! journal alone to tables (what could be read back after a failed sync may have been in the system's cache
-//! and nowhere else), and reads the books from it. Only then is it known what was stored, and only then are
+//! and nowhere else), and reads the catalog from it. Only then is it known what was stored, and only then are
 //! writes taken again. A producer that sends its batch once more gets the right answer in either case; while
 //! the store refuses, a batch of the write that failed is answered `Failed` again and not `Refuses`, which
 //! would say that it is not stored.
@@ -29,7 +29,7 @@
 //! # Locks
 //!
 //! In this order, and none held across an await: `turn` (one writer; held while the disk writes), `disk` (read
-//! while in use, written to close and reopen), `known` (the books, held for moments).
+//! while in use, written to close and reopen), `known` (the catalog, held for moments).
 
 mod config;
 mod engine;
@@ -59,7 +59,7 @@ use self::{
     positions::{NewPosition, PositionWriter},
     shared::{Health, Shared},
 };
-use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, books::millis};
+use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, catalog::millis};
 use crate::{
     Offset, ProducerId, RequestId, TopicName, time,
     wire::{Enrolled, Identity, TopicInfo},
@@ -138,21 +138,24 @@ impl LogStore {
 }
 
 impl Store for LogStore {
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         let (identity, now, wall) = (identity.clone(), time::now(), millis(time::wall()));
-        self.on_disk(move |shared| shared.enrol(&identity, now, wall))
+        self.on_disk(move |shared| shared.register_producer(&identity, now, wall))
             .boxed()
     }
 
-    fn recall(
+    fn stored_requests(
         &self,
         producer: ProducerId,
         from: RequestId,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
         async move {
-            let known = self.shared.open_books()?;
-            known.books.recall(producer, from, limit)
+            let known = self.shared.open_catalog()?;
+            known.catalog.stored_requests(producer, from, limit)
         }
         .boxed()
     }
@@ -186,7 +189,7 @@ impl Store for LogStore {
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        async move { Ok(self.shared.open_books()?.books.info(topic)) }.boxed()
+        async move { Ok(self.shared.open_catalog()?.catalog.info(topic)) }.boxed()
     }
 
     fn topics(
@@ -195,8 +198,8 @@ impl Store for LogStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
         async move {
-            let known = self.shared.open_books()?;
-            Ok(known.books.infos(after.as_ref(), limit))
+            let known = self.shared.open_catalog()?;
+            Ok(known.catalog.infos(after.as_ref(), limit))
         }
         .boxed()
     }
@@ -239,9 +242,9 @@ impl Store for LogStore {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
-            let known = self.shared.open_books()?;
-            let topic = known.books.topic(topic);
-            Ok(topic.and_then(|topic| known.books.position(topic.id, name)))
+            let known = self.shared.open_catalog()?;
+            let topic = known.catalog.topic(topic);
+            Ok(topic.and_then(|topic| known.catalog.position(topic.id, name)))
         }
         .boxed()
     }
@@ -275,9 +278,9 @@ impl Store for LogStore {
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
-            let known = self.shared.open_books()?;
-            let topic = known.books.topic(topic);
-            Ok(topic.and_then(|topic| known.books.least_position(topic.id)))
+            let known = self.shared.open_catalog()?;
+            let topic = known.catalog.topic(topic);
+            Ok(topic.and_then(|topic| known.catalog.least_position(topic.id)))
         }
         .boxed()
     }
@@ -285,7 +288,7 @@ impl Store for LogStore {
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
             let before = millis(time::wall().saturating_sub(age));
-            let silent = self.shared.open_books()?.books.silent_since(before);
+            let silent = self.shared.open_catalog()?.catalog.silent_since(before);
             let count = silent.len() as u64;
             for id in silent {
                 let now = time::now();

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     super::{
         StoreError,
-        books::{Books, TopicId},
+        catalog::{Catalog, TopicId},
     },
     engine::{Durable, Group},
     rows,
@@ -131,9 +131,9 @@ impl Shared {
                 group.put(rows::position_row(*topic, name, *next));
             }
         };
-        let enter = |books: &mut Books| {
+        let enter = |catalog: &mut Catalog| {
             for ((topic, name), next) in &last {
-                books.set_position(*topic, (*name).to_owned(), *next);
+                catalog.set_position(*topic, (*name).to_owned(), *next);
             }
         };
         let written = turn.write(Durable::AsConfigured, fill, enter);
@@ -145,11 +145,11 @@ impl Shared {
 
     /// Whether a position may be set, given how many others of its round may.
     fn check(&self, position: &NewPosition, others: usize) -> Result<TopicId, StoreError> {
-        let books = &self.known().books;
-        let topic = books
+        let catalog = &self.known().catalog;
+        let topic = catalog
             .topic(&position.topic)
             .ok_or(StoreError::UnknownTopic)?;
-        books.check_position(topic.id, &position.name, others)?;
+        catalog.check_position(topic.id, &position.name, others)?;
         Ok(topic.id)
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fjall::{Guard, LsmError, Slice};
 
 use super::{
-    super::{StoreError, StoredBatch, books::TopicId},
+    super::{StoreError, StoredBatch, catalog::TopicId},
     engine::{Engine, sentence},
     rows::{BatchKey, Malformed},
 };

@@ -2,7 +2,7 @@
 //!
 //! Two keyspaces. In `batches` the key says everything about a batch but its content, so that trimming and
 //! finding one's place read keys alone, and the value is the batch as it came. In `rows` stands what the
-//! [books](super::super::books) hold. Numbers are big-endian, so that keys sort as what they mean.
+//! [catalog](super::super::catalog) hold. Numbers are big-endian, so that keys sort as what they mean.
 //!
 //! ```text
 //! batches   topic u32 │ base u64 │ time u64 │ count u32 │ length u32      -> the encoded batch
@@ -16,7 +16,7 @@
 
 use super::super::{
     Appended,
-    books::{Topic, TopicId},
+    catalog::{Topic, TopicId},
 };
 use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName, wire::Identity};
 

@@ -1,4 +1,4 @@
-//! What the calls on a log store share: the files, the books, and how it stands with them.
+//! What the calls on a log store share: the files, the catalog, and how it stands with them.
 
 use std::{
     path::PathBuf,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::{StoreError, StoredBatch, books::Books},
+    super::{StoreError, StoredBatch, catalog::Catalog},
     Fsync, LogConfig, OpenError,
     engine::{self, Engine},
     folder::Folder,
@@ -51,7 +51,7 @@ impl Disk {
 /// What is known without looking at the disk.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) books: Books,
+    pub(super) catalog: Catalog,
     pub(super) health: Health,
     /// Why there was no room for the last append that needed any; `None` where there was.
     pub(super) no_room: Option<String>,
@@ -77,10 +77,10 @@ impl Shared {
     pub(super) fn open(path: PathBuf, config: LogConfig) -> Result<Self, OpenError> {
         let folder = Folder::take(path)?;
         let engine = open_engine(&folder, &config)?;
-        let books = load::load(&engine, &config.limits)
+        let catalog = load::load(&engine, &config.limits)
             .map_err(|e| OpenError::damaged(folder.path(), e.into_why()))?;
         // What an earlier process trimmed and gave no space back for.
-        let kept: u64 = books.topics().map(|(_, topic)| topic.bytes).sum();
+        let kept: u64 = catalog.topics().map(|(_, topic)| topic.bytes).sum();
         let trimmed = engine.batches.disk_space().saturating_sub(kept);
         Ok(Self {
             config,
@@ -90,7 +90,7 @@ impl Shared {
                 folder: Some(folder),
             }),
             known: Mutex::new(Known {
-                books,
+                catalog,
                 health: Health::Ready,
                 no_room: None,
                 in_doubt: Vec::new(),
@@ -109,8 +109,8 @@ impl Shared {
         self.disk.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The books, where the store is not closed.
-    pub(super) fn open_books(&self) -> Result<MutexGuard<'_, Known>, StoreError> {
+    /// The catalog, where the store is not closed.
+    pub(super) fn open_catalog(&self) -> Result<MutexGuard<'_, Known>, StoreError> {
         let known = self.known();
         match known.health {
             Health::Closed => Err(closed()),
@@ -124,7 +124,7 @@ impl Shared {
         from: Offset,
         max_bytes: usize,
     ) -> Result<Vec<StoredBatch>, StoreError> {
-        let topic = self.open_books()?.books.topic(name);
+        let topic = self.open_catalog()?.catalog.topic(name);
         let topic = topic.ok_or(StoreError::UnknownTopic)?;
         if from >= topic.next {
             return Ok(Vec::new());
@@ -141,7 +141,7 @@ impl Shared {
         name: &TopicName,
         offset: Offset,
     ) -> Result<Offset, StoreError> {
-        let topic = self.open_books()?.books.topic(name);
+        let topic = self.open_catalog()?.catalog.topic(name);
         let topic = topic.ok_or(StoreError::UnknownTopic)?;
         self.disk()
             .engine()?

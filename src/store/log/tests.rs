@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     super::tests::{
-        append, base, bases, batch, encoded, enrol, identity, info, producer, topic, with_id,
+        append, base, bases, batch, encoded, identity, info, producer, register, topic, with_id,
     },
     *,
 };
@@ -114,9 +114,9 @@ async fn what_was_answered_is_there_after_a_crash_without_any_close() {
 async fn repeats_windows_fences_and_positions_survive_a_reopening() {
     let folder = folder();
     let store = open(folder.path()).await;
-    let fenced = enrol(&store, identity("p", 1)).await;
+    let fenced = register(&store, identity("p", 1)).await;
     base(&store, batch(fenced, 1, "a", 1)).await;
-    let p = enrol(&store, identity("p", 2)).await;
+    let p = register(&store, identity("p", 2)).await;
     let first = append(&store, batch(p, 5, "a", 3)).await.unwrap();
     let moves = Append {
         answered_below: RequestId(5),
@@ -139,13 +139,13 @@ async fn repeats_windows_fences_and_positions_survive_a_reopening() {
     assert!(matches!(low, Err(StoreError::OutOfWindow)));
     let late = append(&store, batch(fenced, 2, "a", 1)).await;
     assert!(matches!(late, Err(StoreError::Fenced)));
-    let back = store.enrol(&with_id("p", 1, fenced)).await;
+    let back = store.register_producer(&with_id("p", 1, fenced)).await;
     assert!(matches!(back, Err(StoreError::Fenced)));
-    assert_eq!(enrol(&store, with_id("p", 2, p)).await, p);
-    let recalled = store.recall(p, RequestId(0), 9).await.unwrap();
+    assert_eq!(register(&store, with_id("p", 2, p)).await, p);
+    let recalled = store.stored_requests(p, RequestId(0), 9).await.unwrap();
     let recalled: Vec<_> = recalled.iter().map(|(id, at)| (id.0, at.base)).collect();
     assert_eq!(recalled, [(5, first.base), (6, Offset(first.base.0 + 3))]);
-    let next = enrol(&store, identity("q", 1)).await;
+    let next = register(&store, identity("q", 1)).await;
     assert!(next > p, "no id is given twice");
     let position = store.position(&topic("a"), "r").await.unwrap();
     assert_eq!(position, Some(Offset(3)));
@@ -217,7 +217,7 @@ async fn confirmed_requests_leave_nothing_behind_on_disk() {
         rows.prefix([rows::tag::DEDUPE]).count()
     };
     assert_eq!(entries(), 1);
-    store.enrol(&identity("p", 2)).await.unwrap();
+    store.register_producer(&identity("p", 2)).await.unwrap();
     assert_eq!(entries(), 0, "a fenced producer's window goes with it");
 }
 

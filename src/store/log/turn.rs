@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{StoreError, books::Books},
+    super::{StoreError, catalog::Catalog},
     engine::{CommitError, Durable, Group},
     load::{self, LoadError},
     shared::{Health, Shared, open_engine},
@@ -47,7 +47,7 @@ impl Turn<'_> {
         &self,
         durable: Durable,
         fill: impl FnOnce(&mut Group<'_>),
-        enter: impl FnOnce(&mut Books),
+        enter: impl FnOnce(&mut Catalog),
     ) -> Result<(), CommitError> {
         let disk = self.shared.disk();
         let engine = disk.engine();
@@ -56,7 +56,7 @@ impl Turn<'_> {
         fill(&mut group);
         match group.commit(durable) {
             Ok(()) => {
-                enter(&mut self.shared.known().books);
+                enter(&mut self.shared.known().catalog);
                 Ok(())
             }
             Err(error) => {
@@ -102,10 +102,10 @@ impl Turn<'_> {
         // From here on readers have it, whatever becomes of the rest.
         let engine = disk.engine.insert(engine);
         engine.settle().map_err(CommitError::into_why)?;
-        let books = load::load(engine, &self.shared.config.limits);
-        let books = books.map_err(LoadError::into_why)?;
+        let catalog = load::load(engine, &self.shared.config.limits);
+        let catalog = catalog.map_err(LoadError::into_why)?;
         let mut known = self.shared.known();
-        known.books = books;
+        known.catalog = catalog;
         known.health = Health::Ready;
         known.in_doubt.clear();
         tracing::info!("the store takes writes again");

@@ -5,9 +5,9 @@ use std::{sync::PoisonError, time::Instant};
 use super::{
     super::{
         Append, Appended, StoreError, Trim,
-        books::{Books, Enrolment, Producer, known},
-        plan::{Plan, plan},
-        window::Window,
+        catalog::{Catalog, Producer, ProducerRegistration, known},
+        dedup_window::DedupWindow,
+        plan::{AppendPlan, plan},
     },
     engine::{CommitError, Durable, Engine, Group},
     folder::Folder,
@@ -45,8 +45,8 @@ impl Shared {
             if matches!(known.health, Health::Closed) {
                 return group.iter().map(|_| Err(closed())).collect();
             }
-            let plan = plan(&known.books, group, u64::MAX);
-            let rows = producer_rows(&known.books, &plan);
+            let plan = plan(&known.catalog, group, u64::MAX);
+            let rows = producer_rows(&known.catalog, &plan);
             (plan, rows)
         };
         if plan.is_empty() {
@@ -59,20 +59,25 @@ impl Shared {
         let fill = |writes: &mut Group<'_>| fill(writes, group, &plan, rows);
         let placed = plan.placed.iter().map(|placed| &group[placed.index]);
         self.known().in_doubt = placed.map(|a| (a.producer, a.request)).collect();
-        let written = turn.write(Durable::AsConfigured, fill, |books| plan.enter(books));
+        let written = turn.write(Durable::AsConfigured, fill, |catalog| plan.apply(catalog));
         if !matches!(written, Err(CommitError::Unknown(_))) {
             self.known().in_doubt.clear();
         }
         match written {
             Ok(()) => plan.answers(),
-            Err(error) => plan.answers_without(|_| store_error(&error)),
+            Err(error) => plan.answers_for_failure(|_| store_error(&error)),
         }
     }
 
     /// Refuses what of a group is not stored. Of what may be stored it does not say that it is not.
-    fn refuse(&self, group: &[Append], plan: Plan, why: &str) -> Vec<Result<Appended, StoreError>> {
+    fn refuse(
+        &self,
+        group: &[Append],
+        plan: AppendPlan,
+        why: &str,
+    ) -> Vec<Result<Appended, StoreError>> {
         let in_doubt = &self.known().in_doubt;
-        plan.answers_without(|index| {
+        plan.answers_for_failure(|index| {
             let append = &group[index];
             if in_doubt.contains(&(append.producer, append.request)) {
                 StoreError::Failed(why.to_owned())
@@ -104,7 +109,7 @@ impl Shared {
         no_room.map_or(Ok(()), Err)
     }
 
-    pub(super) fn enrol(
+    pub(super) fn register_producer(
         &self,
         identity: &Identity,
         now: Instant,
@@ -116,17 +121,17 @@ impl Shared {
         }
         let turn = self.turn_or_refuse(now)?;
         let (enrolled, stale, (first, next)) = {
-            let books = &self.known().books;
-            match books.enrolment(identity)? {
-                Enrolment::Known(id) => return Ok(known(id)),
-                Enrolment::New { enrolled, fenced } => {
-                    let stale = fenced.map(|id| traces(books, id));
-                    (enrolled, stale, books.producer_numbers())
+            let catalog = &self.known().catalog;
+            match catalog.registration(identity)? {
+                ProducerRegistration::Known(id) => return Ok(known(id)),
+                ProducerRegistration::New { enrolled, fenced } => {
+                    let stale = fenced.map(|id| traces(catalog, id));
+                    (enrolled, stale, catalog.producer_numbers())
                 }
             }
         };
         let id = enrolled.id;
-        let window = Window::default();
+        let window = DedupWindow::default();
         let row = rows::producer_row(id, identity, window.low(), wall);
         let fill = |group: &mut Group<'_>| {
             group.put(rows::meta_row(first, next.max(id.0.saturating_add(1))));
@@ -140,8 +145,8 @@ impl Shared {
             seen: wall,
             window,
         };
-        turn.write(Durable::AsConfigured, fill, |books| {
-            books.enrol(id, producer)
+        turn.write(Durable::AsConfigured, fill, |catalog| {
+            catalog.register_producer(id, producer)
         })
         .map_err(|e| store_error(&e))?;
         Ok(enrolled)
@@ -152,28 +157,28 @@ impl Shared {
         identity: &Identity,
         wall: Timestamp,
     ) -> Result<Option<ProducerId>, StoreError> {
-        let books = &mut self.open_books()?.books;
-        match books.enrolment(identity)? {
-            Enrolment::Known(id) => {
-                books.heard(id, wall);
+        let catalog = &mut self.open_catalog()?.catalog;
+        match catalog.registration(identity)? {
+            ProducerRegistration::Known(id) => {
+                catalog.heard(id, wall);
                 Ok(Some(id))
             }
-            Enrolment::New { .. } => Ok(None),
+            ProducerRegistration::New { .. } => Ok(None),
         }
     }
 
     pub(super) fn create_topic(&self, name: &TopicName, now: Instant) -> Result<(), StoreError> {
         let turn = self.turn_or_refuse(now)?;
         let topic = {
-            let books = &self.known().books;
-            if books.topic(name).is_some() {
+            let catalog = &self.known().catalog;
+            if catalog.topic(name).is_some() {
                 return Ok(());
             }
-            books.new_topic(0)?
+            catalog.new_topic(0)?
         };
         let fill = |group: &mut Group<'_>| group.put(rows::topic_row(name, &topic));
-        turn.write(Durable::AsConfigured, fill, |books| {
-            books.set_topic(name, topic)
+        turn.write(Durable::AsConfigured, fill, |catalog| {
+            catalog.set_topic(name, topic)
         })
         .map_err(|e| store_error(&e))
     }
@@ -187,9 +192,9 @@ impl Shared {
     ) -> Result<u64, StoreError> {
         let turn = self.turn_or_refuse(now)?;
         let (mut topic, trim) = {
-            let books = &self.known().books;
-            let topic = books.topic(name).ok_or(StoreError::UnknownTopic)?;
-            let least = books.least_position(topic.id);
+            let catalog = &self.known().catalog;
+            let topic = catalog.topic(name).ok_or(StoreError::UnknownTopic)?;
+            let least = catalog.least_position(topic.id);
             (topic, trim.with_least_position(least))
         };
         let before = topic.bytes;
@@ -214,8 +219,8 @@ impl Shared {
             group.put(rows::topic_row(name, &topic));
         };
         // Not synced: a trim that a power cut undoes is made again.
-        turn.write(Durable::Later, fill, |books| {
-            books.set_topic(name, topic);
+        turn.write(Durable::Later, fill, |catalog| {
+            catalog.set_topic(name, topic);
         })
         .map_err(|e| store_error(&e))?;
         let went = before - topic.bytes;
@@ -226,8 +231,8 @@ impl Shared {
     /// Whether so much has been trimmed that its space should be given back. It answers yes once.
     pub(super) fn take_reclaiming(&self) -> bool {
         let mut known = self.known();
-        let kept = |books: &Books| books.topics().map(|(_, topic)| topic.bytes).sum::<u64>();
-        let due = known.trimmed >= RECLAIM_FROM && known.trimmed >= kept(&known.books) / 4;
+        let kept = |catalog: &Catalog| catalog.topics().map(|(_, topic)| topic.bytes).sum::<u64>();
+        let due = known.trimmed >= RECLAIM_FROM && known.trimmed >= kept(&known.catalog) / 4;
         if due {
             known.trimmed = 0;
         }
@@ -243,9 +248,9 @@ impl Shared {
 
     pub(super) fn forget(&self, id: ProducerId, now: Instant) -> Result<(), StoreError> {
         let turn = self.turn_or_refuse(now)?;
-        let stale = traces(&self.known().books, id);
+        let stale = traces(&self.known().catalog, id);
         let fill = |group: &mut Group<'_>| stale.into_iter().for_each(|key| group.delete(key));
-        turn.write(Durable::Later, fill, |books| books.forget(id))
+        turn.write(Durable::Later, fill, |catalog| catalog.forget(id))
             .map_err(|e| store_error(&e))
     }
 
@@ -261,16 +266,16 @@ impl Shared {
 }
 
 /// The rows of the producers that a plan changes, as they stand afterwards.
-fn producer_rows(books: &Books, plan: &Plan) -> Vec<rows::Row> {
+fn producer_rows(catalog: &Catalog, plan: &AppendPlan) -> Vec<rows::Row> {
     let changed = plan.producers.iter().filter_map(|change| {
-        let producer = books.producer(change.id)?;
+        let producer = catalog.producer(change.id)?;
         let (low, seen) = (change.window.low, change.seen);
         Some(rows::producer_row(change.id, &producer.identity, low, seen))
     });
     changed.collect()
 }
 
-fn fill(writes: &mut Group<'_>, group: &[Append], plan: &Plan, producers: Vec<rows::Row>) {
+fn fill(writes: &mut Group<'_>, group: &[Append], plan: &AppendPlan, producers: Vec<rows::Row>) {
     for placed in &plan.placed {
         let append = &group[placed.index];
         let key = rows::BatchKey {
@@ -297,8 +302,8 @@ fn fill(writes: &mut Group<'_>, group: &[Append], plan: &Plan, producers: Vec<ro
 }
 
 /// The keys of everything that is known of a producer.
-fn traces(books: &Books, id: ProducerId) -> Vec<Vec<u8>> {
-    let producer = books.producer(id).into_iter();
+fn traces(catalog: &Catalog, id: ProducerId) -> Vec<Vec<u8>> {
+    let producer = catalog.producer(id).into_iter();
     let requests = producer.flat_map(|p| p.window.requests());
     let mut keys: Vec<_> = requests.map(|r| rows::dedupe_key(id, r)).collect();
     keys.push(rows::producer_key(id));

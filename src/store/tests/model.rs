@@ -1,4 +1,4 @@
-//! Any history against the plainest store there is: lists, searched from the front.
+//! Any history, compared with the simplest store: lists that are searched from the front.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,10 +13,10 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Enrol {
+    Register {
         name: usize,
         instance: u64,
-        /// It shows the id that it was given.
+        /// Whether it brings the id that it was given.
         shows: bool,
     },
     Append(Vec<Sent>),
@@ -40,7 +40,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 struct Sent {
-    /// Which of the ids given so far, so that fenced producers send too.
+    /// An index into the ids given so far, so that fenced producers send too.
     producer: usize,
     request: u64,
     answered_below: u64,
@@ -82,7 +82,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     });
     let step = prop_oneof![
         2 => (0..2usize, 0..3u64, any::<bool>())
-            .prop_map(|(name, instance, shows)| Step::Enrol { name, instance, shows }),
+            .prop_map(|(name, instance, shows)| Step::Register { name, instance, shows }),
         8 => prop::collection::vec(sent, 1..5).prop_map(Step::Append),
         2 => (0..3usize, trim).prop_map(|(topic, trim)| Step::Trim { topic, trim }),
         3 => (0..3usize, 0..30u64, 0..150usize)
@@ -92,7 +92,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ];
-    let enrolled = Just(Step::Enrol {
+    let enrolled = Just(Step::Register {
         name: 0,
         instance: 0,
         shows: false,
@@ -105,11 +105,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 #[derive(Default)]
 struct Model {
-    /// In the order in which they came.
+    /// All producer ids, in the order in which they were given.
     ids: Vec<ProducerId>,
-    /// By name: the id and instance that are not fenced.
+    /// The id and instance of each name that is not fenced.
     live: HashMap<usize, (ProducerId, u64)>,
-    /// By name and instance: the last id it was given.
+    /// The last id given to each name and instance.
     given: HashMap<(usize, u64), ProducerId>,
     lows: HashMap<ProducerId, u64>,
     stored: HashMap<(ProducerId, u64), Appended>,
@@ -124,7 +124,7 @@ impl Model {
         self.live.values().any(|(live, _)| *live == id)
     }
 
-    /// What a batch is to be answered; `None` is a refusal, after which nothing new of its producer is stored in
+    /// Returns the expected answer of a batch. `None` is a refusal, after which nothing new of its producer is stored in
     /// the group.
     fn append(
         &mut self,
@@ -225,7 +225,7 @@ fn content(sent: &Sent, time: Timestamp) -> Bytes {
     encoded(&vec![time.0.to_le_bytes()[0]; sent.len])
 }
 
-/// The store under test, and what is needed to open it again.
+/// The store under test, with its folder if it has one.
 enum World {
     Memory(Box<MemoryStore>),
     Log(LogStore, tempfile::TempDir),
@@ -247,7 +247,7 @@ impl World {
     async fn reopen(self, crash: bool) -> Self {
         match self {
             Self::Memory(_) => self,
-            // What the system has at this moment is what a killed process leaves behind.
+            // A copy of the folder is what a killed process leaves behind.
             Self::Log(_, folder) if crash => Self::log(copy_of(folder.path())).await,
             Self::Log(store, folder) => {
                 store.close().await.unwrap();
@@ -260,7 +260,7 @@ impl World {
 async fn step(world: World, model: &mut Model, step: Step) -> World {
     let store = world.store();
     match step {
-        Step::Enrol {
+        Step::Register {
             name,
             instance,
             shows,
@@ -269,7 +269,7 @@ async fn step(world: World, model: &mut Model, step: Step) -> World {
             who.id = shows
                 .then(|| model.given.get(&(name, instance)).copied())
                 .flatten();
-            let told = store.enrol(&who).await;
+            let told = store.register_producer(&who).await;
             let live = model.live.get(&name).copied();
             match live.filter(|(_, was)| *was == instance) {
                 Some((known, _)) => assert_eq!(told.unwrap().id, known),
@@ -303,7 +303,7 @@ async fn step(world: World, model: &mut Model, step: Step) -> World {
                     time,
                 });
             }
-            // A producer of which nothing was stored keeps its low-water mark: nothing was written.
+            // A producer of which nothing was stored keeps its low-water mark.
             for (id, low) in &mut model.lows {
                 let of_group = expected.iter().zip(&appends);
                 let stored = of_group

@@ -15,7 +15,7 @@ use std::{
 
 use anabranch::{
     Offset, ProducerId, RequestId, TopicName,
-    store::{Append, Appended, Layer, MemoryStore, Store, StoreError, StoreState},
+    store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, StoreState},
     wire::{Enrolled, Identity},
 };
 use fastrand::Rng;
@@ -119,7 +119,7 @@ impl Disk {
         };
         for (_, write) in kept {
             match write {
-                Write::Enrol(identity) => drop(self.held.enrol(&identity).await),
+                Write::Enrol(identity) => drop(self.held.register_producer(&identity).await),
                 Write::Append(group) => drop(self.keep(group).await),
                 Write::Position(topic, name, next) => {
                     let _ = self.held.set_position(&topic, &name, next).await;
@@ -210,15 +210,18 @@ impl Mounted {
     }
 }
 
-impl Layer for Mounted {
+impl DelegateStore for Mounted {
     fn inner(&self) -> &dyn Store {
         &self.disk.held
     }
 
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
         async move {
             self.sync(Write::Enrol(identity.clone())).await?;
-            self.disk.held.enrol(identity).await
+            self.disk.held.register_producer(identity).await
         }
         .boxed()
     }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use anabranch::store::{Append, Appended, Layer, Store, StoreError};
+use anabranch::store::{Append, Appended, DelegateStore, Store, StoreError};
 use futures_util::future::BoxFuture;
 
 /// Passes everything on.
@@ -32,7 +32,7 @@ impl Watched {
     }
 }
 
-impl Layer for Watched {
+impl DelegateStore for Watched {
     fn inner(&self) -> &dyn Store {
         &*self.inner
     }

@@ -1,43 +1,43 @@
-//! Pure: what a store knows without looking: topics, producers and positions.
+//! Sans-I/O: the state that a store keeps in memory: topics, producers and committed positions.
 //!
-//! Both stores keep their books in memory. The log store writes each change down before it makes it here, and
-//! reads the books back when it opens. Batches are not in the books; only where they begin and end is.
+//! Both stores keep a catalog. The log store writes each change to disk before it applies it here, and rebuilds the
+//! catalog when it opens. Batches are not part of it; the first and the next offset of each topic are.
 
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
-use super::{Appended, Limits, StoreError, window::Window};
+use super::{Appended, Limits, StoreError, dedup_window::DedupWindow};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
     wire::{Enrolled, Identity, TopicInfo},
 };
 
-/// A time since the Unix epoch, in the milliseconds that stores keep.
+/// Converts a time since the Unix epoch to the milliseconds that stores keep.
 pub(super) fn millis(time: Duration) -> Timestamp {
     Timestamp(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Where the numbers of producers begin in a store that is new at `wall`: behind those of every store before it. So
-/// the numbers that producers bring from a store that is gone still tell the later from the earlier.
+/// Returns the first producer id of a store that is created at `wall`. It is greater than every id of an earlier store, so
+/// that ids which producers bring from a store that no longer exists still order them.
 pub(super) fn first_producer(wall: Duration) -> u64 {
     u64::try_from(wall.as_micros()).unwrap_or(1).max(1)
 }
 
-/// The number of a topic in its store: given once, never again.
+/// The number of a topic in its store. It is never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct TopicId(pub(super) u32);
 
-/// Where a topic begins and ends.
+/// The offsets and the size of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Topic {
     pub(super) id: TopicId,
-    /// The oldest offset kept; equal to `next` where nothing is.
+    /// The oldest offset kept. It equals `next` if the topic is empty.
     pub(super) first: Offset,
-    /// The offset the next message gets.
+    /// The offset of the next message.
     pub(super) next: Offset,
-    /// The bytes of the batches kept.
+    /// The size of the batches kept, in bytes.
     pub(super) bytes: u64,
 }
 
@@ -65,48 +65,48 @@ impl Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Producer {
     pub(super) identity: Identity,
-    /// When it was last heard of.
+    /// The time of its last request.
     pub(super) seen: Timestamp,
-    pub(super) window: Window,
+    pub(super) window: DedupWindow,
 }
 
-/// What is to be done with a producer that says who it is.
+/// The way in which a producer is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Enrolment {
-    /// It has come back.
+pub(super) enum ProducerRegistration {
+    /// The producer has come back and keeps its id.
     Known(ProducerId),
-    /// It is new, or takes the name over from `fenced`.
+    /// The producer is new, or takes the name over from `fenced`.
     New {
         enrolled: Enrolled,
         fenced: Option<ProducerId>,
     },
 }
 
-/// What a producer is told that has come back.
+/// Returns the answer to a producer that has come back.
 pub(super) const fn known(id: ProducerId) -> Enrolled {
     let forgotten = false;
     Enrolled { id, forgotten }
 }
 
-/// Topics, producers and positions.
+/// The topics, producers and committed positions of a store.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Catalog {
     pub(super) limits: Limits,
     topics: BTreeMap<TopicName, Topic>,
     producers: HashMap<ProducerId, Producer>,
-    /// The one producer of each name that is not fenced.
+    /// The current producer of each name, the only one that is not fenced.
     names: HashMap<String, ProducerId>,
     positions: BTreeMap<(TopicId, String), Offset>,
     next_topic: u32,
-    /// The first number that this store can have given to a producer.
+    /// The first producer id of this store.
     first_producer: u64,
     next_producer: u64,
-    /// Entries in all windows together.
+    /// The number of entries in all dedup windows together.
     entries: usize,
 }
 
-impl Books {
-    /// Empty, with numbers of producers that begin at `first_producer`.
+impl Catalog {
+    /// Returns an empty catalog whose producer ids begin at `first_producer`.
     pub(super) fn new(limits: Limits, first_producer: u64) -> Self {
         Self {
             limits,
@@ -135,7 +135,7 @@ impl Books {
         self.topics.get(name).map(|topic| topic.info(name))
     }
 
-    /// Topics behind `after`, by name.
+    /// Returns the topics that follow `after`, by name.
     pub(super) fn infos(&self, after: Option<&TopicName>, limit: usize) -> Vec<TopicInfo> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
@@ -146,7 +146,7 @@ impl Books {
             .collect()
     }
 
-    /// The topic that comes to be when `made` topics were made before it.
+    /// Returns the topic to be created after `made` others that are not in the catalog yet.
     pub(super) fn new_topic(&self, made: usize) -> Result<Topic, StoreError> {
         let id = u32::try_from(made)
             .ok()
@@ -159,7 +159,7 @@ impl Books {
         }
     }
 
-    /// Notes how a topic stands, new or not.
+    /// Adds or replaces a topic.
     pub(super) fn set_topic(&mut self, name: &TopicName, topic: Topic) {
         self.next_topic = self.next_topic.max(topic.id.0.saturating_add(1));
         match self.topics.get_mut(name) {
@@ -176,29 +176,34 @@ impl Books {
         self.producers.get(&id)
     }
 
-    /// How many window entries there is still room for.
+    /// Returns how many dedup entries may still be added.
     pub(super) fn entries_left(&self) -> usize {
         self.limits.dedupe_entries.saturating_sub(self.entries)
     }
 
-    /// What enrolling `identity` means.
+    /// Decides how `identity` is registered. Changes nothing.
     ///
-    /// Of two producers of one name, the one with the greater id is the later. Who shows no id comes for the first
-    /// time and gets one greater than all before; an id that this store cannot have given counts as none.
-    pub(super) fn enrolment(&self, identity: &Identity) -> Result<Enrolment, StoreError> {
+    /// Of two producers of one name, the one with the greater id is the later. A producer without an id is new and gets one
+    /// greater than all ids before it. An id that this store cannot have given is ignored.
+    pub(super) fn registration(
+        &self,
+        identity: &Identity,
+    ) -> Result<ProducerRegistration, StoreError> {
         let shown = identity.id.filter(|id| id.0 < self.next_producer);
         let standing = self.names.get(&identity.name).copied();
         match standing {
-            Some(id) if self.is_instance(id, identity.instance) => return Ok(Enrolment::Known(id)),
+            Some(id) if self.is_instance(id, identity.instance) => {
+                return Ok(ProducerRegistration::Known(id));
+            }
             Some(id) if shown.is_some_and(|shown| shown <= id) => return Err(StoreError::Fenced),
             None if self.producers.len() >= self.limits.producers => {
                 return Err(StoreError::Limit("producers"));
             }
             Some(_) | None => {}
         }
-        // It is not this one's where a producer of another name has it.
+        // An id that belongs to a producer of another name is not its own.
         let own = shown.filter(|shown| !self.producers.contains_key(shown));
-        Ok(Enrolment::New {
+        Ok(ProducerRegistration::New {
             enrolled: Enrolled {
                 id: own.unwrap_or(ProducerId(self.next_producer)),
                 forgotten: own.is_some_and(|id| id.0 >= self.first_producer),
@@ -212,8 +217,8 @@ impl Books {
         producer.is_some_and(|p| p.identity.instance == instance)
     }
 
-    /// What is stored of a producer's requests from `from` on.
-    pub(super) fn recall(
+    /// Returns the stored requests of a producer from `from` on.
+    pub(super) fn stored_requests(
         &self,
         id: ProducerId,
         from: RequestId,
@@ -223,8 +228,8 @@ impl Books {
         Ok(producer.window.since(from).take(limit).collect())
     }
 
-    /// Adds a producer, and drops the one that had its name before.
-    pub(super) fn enrol(&mut self, id: ProducerId, producer: Producer) {
+    /// Adds a producer and drops the one that had its name before.
+    pub(super) fn register_producer(&mut self, id: ProducerId, producer: Producer) {
         self.next_producer = self.next_producer.max(id.0.saturating_add(1));
         let earlier = self.names.insert(producer.identity.name.clone(), id);
         if let Some(earlier) = earlier.filter(|earlier| *earlier != id) {
@@ -234,15 +239,15 @@ impl Books {
         self.producers.insert(id, producer);
     }
 
-    /// Notes that a producer was heard of.
+    /// Records the time of a request of a producer.
     pub(super) fn heard(&mut self, id: ProducerId, now: Timestamp) {
         if let Some(producer) = self.producers.get_mut(&id) {
             producer.seen = producer.seen.max(now);
         }
     }
 
-    /// Changes a producer's window, keeping count.
-    pub(super) fn window(&mut self, id: ProducerId, change: impl FnOnce(&mut Window)) {
+    /// Changes a producer's dedup window and keeps the count of entries.
+    pub(super) fn window(&mut self, id: ProducerId, change: impl FnOnce(&mut DedupWindow)) {
         if let Some(producer) = self.producers.get_mut(&id) {
             let before = producer.window.len();
             change(&mut producer.window);
@@ -250,7 +255,7 @@ impl Books {
         }
     }
 
-    /// The producers not heard of after `time`.
+    /// Returns the producers without a request after `time`.
     pub(super) fn silent_since(&self, time: Timestamp) -> Vec<ProducerId> {
         let silent = self.producers.iter().filter(|(_, p)| p.seen <= time);
         silent.map(|(id, _)| *id).collect()
@@ -275,7 +280,7 @@ impl Books {
         self.positions.get(&(topic, name.to_owned())).copied()
     }
 
-    /// Whether a position of this name may be kept, beside so many others that are being set.
+    /// Checks whether a position of this name may be kept together with `others` that are being committed.
     pub(super) fn check_position(
         &self,
         topic: TopicId,
@@ -304,12 +309,12 @@ impl Books {
 
     // ---- ids
 
-    /// The first number that this store can have given, and the one it gives next.
+    /// Returns the first producer id of this store and the next one.
     pub(super) fn producer_numbers(&self) -> (u64, u64) {
         (self.first_producer, self.next_producer)
     }
 
-    /// Takes up the numbers where they were left.
+    /// Restores the numbers that [`Catalog::producer_numbers`] returned.
     pub(super) fn restore_producer_numbers(&mut self, (first, next): (u64, u64)) {
         (self.first_producer, self.next_producer) = (first, next);
     }

@@ -1,45 +1,44 @@
-//! Pure: what a producer has had stored, for as long as it may ask again.
+//! Sans-I/O: the requests of one producer that are stored and may be sent again.
 //!
-//! A producer that got no answer sends the same request again. The window answers it from memory instead of
-//! letting it be stored twice. It reaches from the producer's own low-water mark, below which every request
-//! has its outcome, over [`MAX_WINDOW`] request ids, so it cannot grow past that many entries whatever the
-//! producer does.
+//! A producer that got no answer sends the same request again. The dedup window answers it from memory, so that it is not
+//! stored twice. The window begins at the producer's low-water mark, below which every request has its outcome, and covers
+//! [`MAX_DEDUP_WINDOW`] request ids. It cannot have more entries than that, whatever the producer does.
 //!
 //! ```text
-//!   forgotten │ low ......................... low + MAX_WINDOW │ too far ahead
-//!  OutOfWindow│      New, or Repeat(where it stands)           │ OutOfWindow
+//!   forgotten │ low ................... low + MAX_DEDUP_WINDOW │ too far ahead
+//!  OutOfWindow│      New, or Repeat(the first answer)          │ OutOfWindow
 //! ```
 //!
-//! Changes are drafted first and made later, when what they stand for has been written: see [`Draft`].
+//! A change is collected in a [`DedupTxn`] and applied after the batches it belongs to have been written.
 
 use std::collections::BTreeMap;
 
 use super::Appended;
 use crate::RequestId;
 
-/// How many request ids, from the low-water mark on, a window covers.
-pub const MAX_WINDOW: u64 = 65_536;
+/// The number of request ids that a window covers, from its low-water mark on.
+pub const MAX_DEDUP_WINDOW: u64 = 65_536;
 
-/// What a window says of a request.
+/// The state of a request in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
-    /// It has not been stored.
+pub enum DedupCheck {
+    /// The request has not been stored.
     New,
-    /// It has been stored, here.
+    /// The request has been stored, with this answer.
     Repeat(Appended),
-    /// It lies below the low-water mark or too far above it: nobody can say.
+    /// The request is below the low-water mark or too far above it, so its state is unknown.
     OutOfWindow,
 }
 
-/// The requests of one producer that were stored and may come again.
+/// The requests of one producer that are stored and may be sent again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Window {
+pub struct DedupWindow {
     low: RequestId,
     stored: BTreeMap<RequestId, Appended>,
 }
 
-impl Window {
-    /// An empty window that begins at `low`.
+impl DedupWindow {
+    /// Returns an empty window that begins at `low`.
     #[must_use]
     pub fn new(low: RequestId) -> Self {
         Self {
@@ -48,43 +47,43 @@ impl Window {
         }
     }
 
-    /// The first request that is not forgotten.
+    /// Returns the low-water mark: the first request that is not forgotten.
     #[must_use]
     pub fn low(&self) -> RequestId {
         self.low
     }
 
-    /// How many entries it holds, at most [`MAX_WINDOW`].
+    /// Returns the number of entries, at most [`MAX_DEDUP_WINDOW`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// Whether it holds no entry.
+    /// Returns whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.stored.is_empty()
     }
 
-    /// The requests it holds, in order.
+    /// Returns the stored requests in order.
     pub fn requests(&self) -> impl Iterator<Item = RequestId> + '_ {
         self.stored.keys().copied()
     }
 
-    /// The requests it holds from `from` on, in order, and where they stand.
+    /// Returns the stored requests from `from` on, in order, with their answers.
     pub fn since(&self, from: RequestId) -> impl Iterator<Item = (RequestId, Appended)> + '_ {
         self.stored
             .range(from..)
             .map(|(request, at)| (*request, *at))
     }
 
-    /// What is known of `request`.
+    /// Returns the state of `request`.
     #[must_use]
-    pub fn check(&self, request: RequestId) -> Check {
-        Draft::of(self).check(request)
+    pub fn check(&self, request: RequestId) -> DedupCheck {
+        DedupTxn::of(self).check(request)
     }
 
-    /// Notes that `request` was stored. Requests outside the window are not noted, and answer `false`.
+    /// Adds `request`. Returns `false`, and adds nothing, if it is outside the window.
     pub fn insert(&mut self, request: RequestId, appended: Appended) -> bool {
         let inside = covers(self.low, request);
         if inside {
@@ -93,7 +92,7 @@ impl Window {
         inside
     }
 
-    /// Moves the low-water mark up to `low`, never down, and answers the entries that fell below it.
+    /// Raises the low-water mark to `low` and returns the requests that fell below it. The mark is never lowered.
     pub fn advance(&mut self, low: RequestId) -> Vec<RequestId> {
         if low <= self.low {
             return Vec::new();
@@ -104,8 +103,8 @@ impl Window {
         dropped.into_keys().collect()
     }
 
-    /// Makes a drafted change.
-    pub fn apply(&mut self, change: &Change) {
+    /// Applies a change.
+    pub fn apply(&mut self, change: &DedupDelta) {
         self.advance(change.low);
         for (request, appended) in &change.added {
             self.insert(*request, *appended);
@@ -113,21 +112,21 @@ impl Window {
     }
 }
 
-/// A window as it would be, over one that stays as it is.
+/// A change of a window that is being collected. The window itself stays as it is.
 ///
-/// A group of batches is checked against the draft, so that a request that stands in the group twice is a
-/// repeat of itself, while the window does not move before the group is written.
+/// The batches of a group are checked against the transaction, so that the second of two equal requests in a group is a
+/// repeat, while the window does not change before the group is written.
 #[derive(Debug)]
-pub struct Draft<'a> {
-    window: &'a Window,
+pub struct DedupTxn<'a> {
+    window: &'a DedupWindow,
     low: RequestId,
     added: BTreeMap<RequestId, Appended>,
 }
 
-impl<'a> Draft<'a> {
-    /// No change yet.
+impl<'a> DedupTxn<'a> {
+    /// Returns a transaction without changes.
     #[must_use]
-    pub fn of(window: &'a Window) -> Self {
+    pub fn of(window: &'a DedupWindow) -> Self {
         Self {
             window,
             low: window.low,
@@ -135,7 +134,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// As [`Window::advance`], but answers only how many entries fall out.
+    /// Raises the low-water mark as [`DedupWindow::advance`] does, and returns the number of entries that fall out.
     pub fn advance(&mut self, low: RequestId) -> usize {
         if low <= self.low {
             return 0;
@@ -146,38 +145,38 @@ impl<'a> Draft<'a> {
         stored + added
     }
 
-    /// As [`Window::check`], with what was drafted.
+    /// Returns the state of `request`, with the changes made so far.
     #[must_use]
-    pub fn check(&self, request: RequestId) -> Check {
+    pub fn check(&self, request: RequestId) -> DedupCheck {
         if !covers(self.low, request) {
-            return Check::OutOfWindow;
+            return DedupCheck::OutOfWindow;
         }
         let stored = self.added.get(&request);
         match stored.or_else(|| self.window.stored.get(&request)) {
-            Some(appended) => Check::Repeat(*appended),
-            None => Check::New,
+            Some(appended) => DedupCheck::Repeat(*appended),
+            None => DedupCheck::New,
         }
     }
 
-    /// As [`Window::insert`].
+    /// Adds `request`, as [`DedupWindow::insert`] does.
     pub fn insert(&mut self, request: RequestId, appended: Appended) {
         if covers(self.low, request) {
             self.added.insert(request, again(appended));
         }
     }
 
-    /// Whether `request` was inserted into this draft.
+    /// Returns whether `request` was added by this transaction.
     #[must_use]
     pub fn has_drafted(&self, request: RequestId) -> bool {
         self.added.contains_key(&request)
     }
 
-    /// The change, to be written and then made.
+    /// Returns the change, to be written and then applied.
     #[must_use]
-    pub fn finish(mut self) -> Change {
+    pub fn finish(mut self) -> DedupDelta {
         let added = self.added.split_off(&self.low);
         let dropped = self.window.stored.range(..self.low);
-        Change {
+        DedupDelta {
             low: self.low,
             dropped: dropped.map(|(request, _)| *request).collect(),
             added: added.into_iter().collect(),
@@ -185,14 +184,14 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What is to become of a window.
+/// A change of a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The low-water mark from now on.
+pub struct DedupDelta {
+    /// The new low-water mark.
     pub low: RequestId,
-    /// Entries that fall below it.
+    /// The entries that fall below it.
     pub dropped: Vec<RequestId>,
-    /// Entries that are new.
+    /// The new entries.
     pub added: Vec<(RequestId, Appended)>,
 }
 
@@ -200,7 +199,7 @@ fn covers(low: RequestId, request: RequestId) -> bool {
     request
         .0
         .checked_sub(low.0)
-        .is_some_and(|ahead| ahead < MAX_WINDOW)
+        .is_some_and(|ahead| ahead < MAX_DEDUP_WINDOW)
 }
 
 fn again(appended: Appended) -> Appended {
@@ -227,8 +226,8 @@ mod tests {
         }
     }
 
-    fn repeat_of(base: u64) -> Check {
-        Check::Repeat(Appended {
+    fn repeat_of(base: u64) -> DedupCheck {
+        DedupCheck::Repeat(Appended {
             repeat: true,
             ..at(base)
         })
@@ -236,21 +235,21 @@ mod tests {
 
     #[test]
     fn a_request_is_new_once_and_a_repeat_with_the_first_answer_from_then_on() {
-        let mut window = Window::default();
-        assert_eq!(window.check(RequestId(3)), Check::New);
+        let mut window = DedupWindow::default();
+        assert_eq!(window.check(RequestId(3)), DedupCheck::New);
         assert!(window.insert(RequestId(3), at(70)));
         assert_eq!(window.check(RequestId(3)), repeat_of(70));
-        assert_eq!(window.check(RequestId(2)), Check::New);
+        assert_eq!(window.check(RequestId(2)), DedupCheck::New);
     }
 
     #[test]
     fn below_the_low_water_mark_nobody_can_say() {
-        let mut window = Window::default();
+        let mut window = DedupWindow::default();
         window.insert(RequestId(3), at(70));
         window.insert(RequestId(5), at(80));
         assert_eq!(window.advance(RequestId(5)), [RequestId(3)]);
-        assert_eq!(window.check(RequestId(3)), Check::OutOfWindow);
-        assert_eq!(window.check(RequestId(4)), Check::OutOfWindow);
+        assert_eq!(window.check(RequestId(3)), DedupCheck::OutOfWindow);
+        assert_eq!(window.check(RequestId(4)), DedupCheck::OutOfWindow);
         assert_eq!(window.check(RequestId(5)), repeat_of(80));
         assert_eq!(
             window.advance(RequestId(4)),
@@ -262,35 +261,41 @@ mod tests {
 
     #[test]
     fn the_window_ends_max_window_ids_ahead_of_the_mark() {
-        let mut window = Window::new(RequestId(10));
-        assert_eq!(window.check(RequestId(10 + MAX_WINDOW - 1)), Check::New);
-        assert_eq!(window.check(RequestId(10 + MAX_WINDOW)), Check::OutOfWindow);
-        assert!(!window.insert(RequestId(10 + MAX_WINDOW), at(1)));
+        let mut window = DedupWindow::new(RequestId(10));
+        assert_eq!(
+            window.check(RequestId(10 + MAX_DEDUP_WINDOW - 1)),
+            DedupCheck::New
+        );
+        assert_eq!(
+            window.check(RequestId(10 + MAX_DEDUP_WINDOW)),
+            DedupCheck::OutOfWindow
+        );
+        assert!(!window.insert(RequestId(10 + MAX_DEDUP_WINDOW), at(1)));
         assert!(!window.insert(RequestId(u64::MAX), at(1)));
         assert!(window.is_empty());
     }
 
     #[test]
     fn a_draft_sees_its_own_entries_and_leaves_the_window_alone_until_it_is_applied() {
-        let mut window = Window::default();
+        let mut window = DedupWindow::default();
         window.insert(RequestId(1), at(10));
         let before = window.clone();
 
-        let mut draft = Draft::of(&window);
+        let mut draft = DedupTxn::of(&window);
         draft.insert(RequestId(2), at(20));
         assert_eq!(draft.check(RequestId(2)), repeat_of(20));
         draft.advance(RequestId(2));
-        assert_eq!(draft.check(RequestId(1)), Check::OutOfWindow);
+        assert_eq!(draft.check(RequestId(1)), DedupCheck::OutOfWindow);
         let change = draft.finish();
         assert_eq!(window, before);
 
         assert_eq!(change.dropped, [RequestId(1)]);
         window.apply(&change);
-        assert_eq!(window.check(RequestId(1)), Check::OutOfWindow);
+        assert_eq!(window.check(RequestId(1)), DedupCheck::OutOfWindow);
         assert_eq!(window.check(RequestId(2)), repeat_of(20));
     }
 
-    /// The plainest window there is: it remembers everything and asks the rules each time.
+    /// The simplest window: it remembers every request and applies the rules each time.
     #[derive(Default)]
     struct Model {
         low: u64,
@@ -298,13 +303,13 @@ mod tests {
     }
 
     impl Model {
-        fn check(&self, request: u64) -> Check {
-            if request < self.low || request - self.low >= MAX_WINDOW {
-                return Check::OutOfWindow;
+        fn check(&self, request: u64) -> DedupCheck {
+            if request < self.low || request - self.low >= MAX_DEDUP_WINDOW {
+                return DedupCheck::OutOfWindow;
             }
             self.ever
                 .get(&request)
-                .map_or(Check::New, |b| repeat_of(*b))
+                .map_or(DedupCheck::New, |b| repeat_of(*b))
         }
     }
 
@@ -316,10 +321,10 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        // Ids near both ends of the window, so that the edges are met.
+        // Ids near both ends of the window, so that the edges are tested.
         let id = prop_oneof![
             6 => 0..40u64,
-            1 => MAX_WINDOW - 20..MAX_WINDOW + 40,
+            1 => MAX_DEDUP_WINDOW - 20..MAX_DEDUP_WINDOW + 40,
             1 => Just(u64::MAX)
         ];
         let step = prop_oneof![
@@ -335,12 +340,12 @@ mod tests {
 
         #[test]
         fn any_history_of_groups_answers_as_a_window_that_never_forgets(steps in steps()) {
-            let mut window = Window::default();
+            let mut window = DedupWindow::default();
             let (mut model, mut next) = (Model::default(), 0);
             let mut rest = steps.as_slice();
             while !rest.is_empty() {
-                // One group: against the draft, and on a copy of the model that counts if it was written.
-                let mut draft = Draft::of(&window);
+                // One group: against the transaction, and against a copy of the model that counts if the group is written.
+                let mut draft = DedupTxn::of(&window);
                 let mut ahead = Model { low: model.low, ever: model.ever.clone() };
                 let (mut written, mut fell, mut inserted) = (true, 0, 0);
                 while let Some((step, behind)) = rest.split_first() {
@@ -351,7 +356,7 @@ mod tests {
                             ahead.low = ahead.low.max(*low);
                             let said = draft.check(RequestId(*request));
                             prop_assert_eq!(said, ahead.check(*request));
-                            if said == Check::New {
+                            if said == DedupCheck::New {
                                 draft.insert(RequestId(*request), at(next));
                                 inserted += 1;
                                 ahead.ever.insert(*request, next);
@@ -377,7 +382,7 @@ mod tests {
                     prop_assert_eq!(window.len() + fell, before + inserted, "the count adds up");
                     model = ahead;
                 }
-                for request in (0..45).chain(MAX_WINDOW - 25..MAX_WINDOW + 45) {
+                for request in (0..45).chain(MAX_DEDUP_WINDOW - 25..MAX_DEDUP_WINDOW + 45) {
                     prop_assert_eq!(window.check(RequestId(request)), model.check(request));
                 }
                 prop_assert!(window.requests().all(|r| r >= window.low()));

@@ -1,9 +1,9 @@
-//! A store around another: what it does differently, and the rest passed on.
+//! A store that wraps another and passes on what it does not implement itself.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 //!
-//! use anabranch::store::{Append, Appended, Layer, MemoryStore, Store, StoreError};
+//! use anabranch::store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError};
 //! use futures_util::future::BoxFuture;
 //!
 //! /// Counts the groups that are appended.
@@ -13,7 +13,7 @@
 //!     groups: AtomicU64,
 //! }
 //!
-//! impl Layer for Counted {
+//! impl DelegateStore for Counted {
 //!     fn inner(&self) -> &dyn Store {
 //!         &self.inner
 //!     }
@@ -35,33 +35,36 @@ use crate::{
     wire::{Enrolled, Identity, TopicInfo},
 };
 
-/// A [`Store`] that stands around another. Every method passes the call on unless it is written anew; each means what
-/// the method of that name means there.
-pub trait Layer: Send + Sync + fmt::Debug + 'static {
-    /// The store that the calls go to.
+/// A [`Store`] that wraps another. Every method calls the one of the same name of the inner store unless it is
+/// implemented.
+pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
+    /// Returns the inner store.
     fn inner(&self) -> &dyn Store;
 
-    /// As [`Store::enrol`].
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        self.inner().enrol(identity)
+    /// See [`Store::register_producer`].
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        self.inner().register_producer(identity)
     }
 
-    /// As [`Store::append`].
+    /// See [`Store::append`].
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
         self.inner().append(group)
     }
 
-    /// As [`Store::recall`].
-    fn recall(
+    /// See [`Store::stored_requests`].
+    fn stored_requests(
         &self,
         producer: ProducerId,
         from: RequestId,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        self.inner().recall(producer, from, limit)
+        self.inner().stored_requests(producer, from, limit)
     }
 
-    /// As [`Store::read`].
+    /// See [`Store::read`].
     fn read<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -71,7 +74,7 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().read(topic, from, max_bytes)
     }
 
-    /// As [`Store::topic`].
+    /// See [`Store::topic`].
     fn topic<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -79,7 +82,7 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().topic(topic)
     }
 
-    /// As [`Store::topics`].
+    /// See [`Store::topics`].
     fn topics(
         &self,
         after: Option<TopicName>,
@@ -88,12 +91,12 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().topics(after, limit)
     }
 
-    /// As [`Store::create_topic`].
+    /// See [`Store::create_topic`].
     fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
         self.inner().create_topic(topic)
     }
 
-    /// As [`Store::trim`].
+    /// See [`Store::trim`].
     fn trim<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -102,7 +105,7 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().trim(topic, trim)
     }
 
-    /// As [`Store::position`].
+    /// See [`Store::position`].
     fn position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -111,7 +114,7 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().position(topic, name)
     }
 
-    /// As [`Store::set_position`].
+    /// See [`Store::set_position`].
     fn set_position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -121,7 +124,7 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().set_position(topic, name, next)
     }
 
-    /// As [`Store::least_position`].
+    /// See [`Store::least_position`].
     fn least_position<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -129,38 +132,41 @@ pub trait Layer: Send + Sync + fmt::Debug + 'static {
         self.inner().least_position(topic)
     }
 
-    /// As [`Store::forget_producers`].
+    /// See [`Store::forget_producers`].
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner().forget_producers(age)
     }
 
-    /// As [`Store::state`].
+    /// See [`Store::state`].
     fn state(&self) -> StoreState {
         self.inner().state()
     }
 
-    /// As [`Store::close`].
+    /// See [`Store::close`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner().close()
     }
 }
 
-impl<L: Layer> Store for L {
-    fn enrol<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
-        Layer::enrol(self, identity)
+impl<L: DelegateStore> Store for L {
+    fn register_producer<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        DelegateStore::register_producer(self, identity)
     }
 
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
-        Layer::append(self, group)
+        DelegateStore::append(self, group)
     }
 
-    fn recall(
+    fn stored_requests(
         &self,
         producer: ProducerId,
         from: RequestId,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
-        Layer::recall(self, producer, from, limit)
+        DelegateStore::stored_requests(self, producer, from, limit)
     }
 
     fn read<'a>(
@@ -169,14 +175,14 @@ impl<L: Layer> Store for L {
         from: Offset,
         max_bytes: usize,
     ) -> BoxFuture<'a, Result<Vec<StoredBatch>, StoreError>> {
-        Layer::read(self, topic, from, max_bytes)
+        DelegateStore::read(self, topic, from, max_bytes)
     }
 
     fn topic<'a>(
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        Layer::topic(self, topic)
+        DelegateStore::topic(self, topic)
     }
 
     fn topics(
@@ -184,11 +190,11 @@ impl<L: Layer> Store for L {
         after: Option<TopicName>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
-        Layer::topics(self, after, limit)
+        DelegateStore::topics(self, after, limit)
     }
 
     fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        Layer::create_topic(self, topic)
+        DelegateStore::create_topic(self, topic)
     }
 
     fn trim<'a>(
@@ -196,7 +202,7 @@ impl<L: Layer> Store for L {
         topic: &'a TopicName,
         trim: Trim,
     ) -> BoxFuture<'a, Result<u64, StoreError>> {
-        Layer::trim(self, topic, trim)
+        DelegateStore::trim(self, topic, trim)
     }
 
     fn position<'a>(
@@ -204,7 +210,7 @@ impl<L: Layer> Store for L {
         topic: &'a TopicName,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        Layer::position(self, topic, name)
+        DelegateStore::position(self, topic, name)
     }
 
     fn set_position<'a>(
@@ -213,25 +219,25 @@ impl<L: Layer> Store for L {
         name: &'a str,
         next: Offset,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Layer::set_position(self, topic, name, next)
+        DelegateStore::set_position(self, topic, name, next)
     }
 
     fn least_position<'a>(
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
-        Layer::least_position(self, topic)
+        DelegateStore::least_position(self, topic)
     }
 
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Layer::forget_producers(self, age)
+        DelegateStore::forget_producers(self, age)
     }
 
     fn state(&self) -> StoreState {
-        Layer::state(self)
+        DelegateStore::state(self)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Layer::close(self)
+        DelegateStore::close(self)
     }
 }
