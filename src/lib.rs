@@ -26,6 +26,7 @@
 //! | [`store`] | where topics live: in memory, or a log on disk |
 //! | [`consumer`] | reading: credit, named positions, resuming |
 //! | [`metrics`] | every metric, what it means, and what a high value says |
+//! | [`units`] | durations, sizes, rates and ratios as text |
 //! | `sim` | a simulated network in virtual time (feature `sim`) |
 //! | `lab` | the laboratory: what lanes are worth on a given link (feature `sim`) |
 //!
@@ -58,6 +59,7 @@ mod sync;
 mod tasks;
 mod time;
 mod topic;
+pub mod units;
 
 #[cfg(feature = "broker")]
 pub mod broker;
