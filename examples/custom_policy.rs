@@ -22,7 +22,7 @@ struct PerThousand {
 
 impl ScalePolicy for PerThousand {
     fn decide(&mut self, _now: Instant, load: &Load) -> Decision {
-        let open = load.streams();
+        let open = load.total_lanes();
         let wanted = (load.queued_messages / 1000).clamp(1, self.most);
         let (action, reason) = match (wanted.checked_sub(open), open.checked_sub(wanted)) {
             (Some(n), _) if n > 0 => (Action::open(n), Reason::Backlog),
@@ -37,8 +37,8 @@ impl ScalePolicy for PerThousand {
         }
     }
 
-    fn backlog_threshold(&self, streams: usize) -> usize {
-        1000 * NonZeroUsize::new(streams).map_or(1, NonZeroUsize::get)
+    fn backlog_threshold(&self, lanes: usize) -> usize {
+        1000 * NonZeroUsize::new(lanes).map_or(1, NonZeroUsize::get)
     }
 }
 

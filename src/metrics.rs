@@ -106,7 +106,7 @@ metrics! {
     SPOOL_LOST = "anabranch_producer_spool_lost_total", Counter, Count, ["error"],
         "Messages of the spool that are damaged, or that the broker refused for good. High: look at the label and the log.";
     STREAMS = "anabranch_pool_streams", Gauge, Count, ["state"],
-        "Streams of the pool that are idle, out and opening, when the scaler last looked.";
+        "Streams of the pool that are idle, in use and opening, when the scaler last looked.";
     RTT = "anabranch_connection_rtt_seconds", Gauge, Seconds, [],
         "Smoothed round trip time of the connection, when the scaler last looked.";
     CWND = "anabranch_connection_cwnd_bytes", Gauge, Bytes, [],
@@ -227,7 +227,7 @@ pub(crate) mod producer {
         gauge!(CWND).set(float(load.cwnd));
         gauge!(LOST).set(float(load.packets_lost));
         gauge!(STREAMS, "state" => "idle").set(float(pool.idle as u64));
-        gauge!(STREAMS, "state" => "out").set(float(pool.out as u64));
+        gauge!(STREAMS, "state" => "in_use").set(float(pool.in_use as u64));
         gauge!(STREAMS, "state" => "opening").set(float(pool.opening as u64));
     }
 }

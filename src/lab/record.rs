@@ -76,7 +76,7 @@ impl Recorder {
             at,
             action: decision.action,
             reason: decision.reason,
-            lanes: load.streams(),
+            lanes: load.total_lanes(),
             queued: load.queued_messages,
         });
     }
@@ -100,7 +100,7 @@ impl ScalePolicy for Recorded {
         decision
     }
 
-    fn backlog_threshold(&self, streams: usize) -> usize {
-        self.policy.backlog_threshold(streams)
+    fn backlog_threshold(&self, lanes: usize) -> usize {
+        self.policy.backlog_threshold(lanes)
     }
 }

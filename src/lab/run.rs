@@ -231,9 +231,9 @@ impl Run<'_> {
         config.buffer_bytes = scenario.buffer;
         // A run is over before anything is too late.
         config.delivery_timeout = Duration::from_hours(2);
-        config.scaler.stream_window = scenario.lane_window;
+        config.scaler.lane_window = scenario.lane_window;
         config.scaler.backlog_threshold = scenario.backlog_threshold;
-        config.scaler.max_streams = scenario.max_streams;
+        config.scaler.max_lanes = scenario.max_lanes;
         config.scaler.idle_timeout = scenario.idle_timeout;
         let strategy = match self.strategy {
             Strategy::Adaptive => {

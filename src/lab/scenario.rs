@@ -102,7 +102,7 @@ pub struct Scenario {
     /// How many messages must be queued for each lane. Default: the scaler's.
     pub backlog_threshold: usize,
     /// The most lanes of the adaptive strategy. Default: the scaler's.
-    pub max_streams: usize,
+    pub max_lanes: usize,
     /// The scaler's idle timeout. Default: the scaler's.
     pub idle_timeout: Duration,
     /// How many bytes the producer may hold. Default: the producer's.
@@ -144,9 +144,9 @@ impl Default for Scenario {
             store_rate: None,
             peer_streams: None,
             peer_window: None,
-            lane_window: scaler.stream_window,
+            lane_window: scaler.lane_window,
             backlog_threshold: scaler.backlog_threshold,
-            max_streams: scaler.max_streams,
+            max_lanes: scaler.max_lanes,
             idle_timeout: scaler.idle_timeout,
             buffer: producer.buffer_bytes,
             lose_at: Vec::new(),
@@ -234,7 +234,7 @@ impl Scenario {
             "peer-window" => self.peer_window = Some(number_of(text::size(value)?)?),
             "lane-window" => self.lane_window = text::size(value)?,
             "backlog-threshold" => self.backlog_threshold = number(value)?,
-            "max-streams" => self.max_streams = number(value)?,
+            "max-lanes" => self.max_lanes = number(value)?,
             "idle-timeout" => self.idle_timeout = text::duration(value)?,
             "buffer" => self.buffer = text::size(value)?,
             "lose-at" => {
@@ -299,7 +299,7 @@ impl Scenario {
         both(false, "backlog-threshold", &|s| {
             s.backlog_threshold.to_string()
         });
-        both(false, "max-streams", &|s| s.max_streams.to_string());
+        both(false, "max-lanes", &|s| s.max_lanes.to_string());
         both(false, "idle-timeout", &|s| {
             text::show_duration(s.idle_timeout)
         });
@@ -503,7 +503,7 @@ mod tests {
             ("peer-window", "1250000B"),
             ("lane-window", "1MiB"),
             ("backlog-threshold", "32"),
-            ("max-streams", "8"),
+            ("max-lanes", "8"),
             ("idle-timeout", "500ms"),
             ("buffer", "1MiB"),
             ("lose-at", "1s,2s"),

@@ -2,14 +2,14 @@
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
 
-use crate::scaler::MAX_STREAMS;
+use crate::scaler::MAX_LANES;
 
 /// How many streams a run's producer uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// As many as the scaler's law says.
     Adaptive,
-    /// Always so many, at most [`MAX_STREAMS`].
+    /// Always so many, at most [`MAX_LANES`].
     Static(NonZeroUsize),
     /// A stream for each message.
     PerMessage,
@@ -44,11 +44,11 @@ impl FromStr for Strategy {
             _ => text
                 .parse()
                 .ok()
-                .filter(|lanes: &NonZeroUsize| lanes.get() <= MAX_STREAMS)
+                .filter(|lanes: &NonZeroUsize| lanes.get() <= MAX_LANES)
                 .map(Self::Static)
                 .ok_or_else(|| {
                     format!(
-                        "{text:?} is no strategy: adaptive, per-message, or a number of streams up to {MAX_STREAMS}"
+                        "{text:?} is no strategy: adaptive, per-message, or a number of lanes up to {MAX_LANES}"
                     )
                 }),
         }

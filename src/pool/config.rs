@@ -62,7 +62,7 @@ pub struct Config {
     ///
     /// A lane that holds its stream for minutes does not feel the round trip. Callers who take turns on few
     /// streams do: each turn then lasts a round trip longer, unless the last proof is trusted for a while.
-    pub trust: Duration,
+    pub probe_validity: Duration,
 
     /// How long a stream above [`min`](Self::min) stays without being used. Default 10 s, more than zero;
     /// `None` keeps it.
@@ -91,7 +91,7 @@ impl Default for Config {
             checkout_timeout: Duration::from_secs(5),
             check_interval: Some(Duration::from_secs(30)),
             max_idle: Duration::from_secs(10),
-            trust: Duration::ZERO,
+            probe_validity: Duration::ZERO,
             idle_timeout: Some(Duration::from_secs(10)),
             max_age: None,
             open_retry: Duration::from_millis(100),
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(config.checkout_timeout, Duration::from_secs(5));
         assert_eq!(config.check_interval, Some(Duration::from_secs(30)));
         assert_eq!(config.max_idle, Duration::from_secs(10));
-        assert_eq!(config.trust, Duration::ZERO);
+        assert_eq!(config.probe_validity, Duration::ZERO);
         assert_eq!(config.idle_timeout, Some(Duration::from_secs(10)));
         assert_eq!(config.max_age, None);
         assert_eq!(config.open_retry, Duration::from_millis(100));

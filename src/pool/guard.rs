@@ -12,7 +12,7 @@ use super::{
     manage::ManageStream,
     shared::Shared,
     slot::Slot,
-    status::{Retired, StreamId},
+    status::{EvictReason, StreamId},
 };
 
 /// A stream of the pool, for as long as this is held. Reads and writes go through `Deref` and `DerefMut`.
@@ -93,7 +93,7 @@ impl<M: ManageStream> PooledStream<M> {
     pub fn discard(mut this: Self) {
         if let Some(slot) = this.slot.take() {
             this.shared
-                .change(|books, _| books.retire(slot, Retired::Discarded));
+                .change(|books, _| books.retire(slot, EvictReason::Discarded));
         }
     }
 
@@ -124,9 +124,9 @@ impl<M: ManageStream> Drop for PooledStream<M> {
             return;
         };
         let bad = if self.mid_frame || thread::panicking() {
-            Some(Retired::Dirty)
+            Some(EvictReason::Dirty)
         } else if self.waited.is_some() && self.shared.manager.is_broken(&slot.stream) {
-            Some(Retired::Broken)
+            Some(EvictReason::Broken)
         } else {
             None
         };

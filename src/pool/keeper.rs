@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
     slot::{Permit, Trial},
     slots::{Failure, Work},
-    status::Retired,
+    status::EvictReason,
 };
 use crate::time;
 
@@ -85,14 +85,14 @@ async fn open<M: ManageStream>(mut opening: Opening<M>) {
     match probe(&shared, stream).await {
         Ok(()) => opening.succeed(),
         Err(Flaw::Stopped) => {
-            opening.fail(Failure::Unproved(Retired::Closed), PoolError::Closed);
+            opening.fail(Failure::Unproved(EvictReason::Closed), PoolError::Closed);
         }
         Err(Flaw::Late) => {
-            let failure = Failure::Unproved(Retired::ProbeTimedOut);
+            let failure = Failure::Unproved(EvictReason::ProbeTimedOut);
             opening.fail(failure, PoolError::ProbeTimedOut);
         }
         Err(Flaw::Failed(error)) => {
-            let failure = Failure::Unproved(Retired::ProbeFailed);
+            let failure = Failure::Unproved(EvictReason::ProbeFailed);
             opening.fail(failure, PoolError::Probe(error));
         }
     }
@@ -105,15 +105,15 @@ async fn test<M: ManageStream>(mut testing: Testing<M>) {
         return;
     };
     if shared.manager.is_broken(trial.stream()) {
-        return testing.fail(Retired::Broken);
+        return testing.fail(EvictReason::Broken);
     }
     match probe(&shared, trial.stream()).await {
         Ok(()) => testing.succeed(),
-        Err(Flaw::Stopped) => testing.fail(Retired::Closed),
-        Err(Flaw::Late) => testing.fail(Retired::ProbeTimedOut),
+        Err(Flaw::Stopped) => testing.fail(EvictReason::Closed),
+        Err(Flaw::Late) => testing.fail(EvictReason::ProbeTimedOut),
         Err(Flaw::Failed(error)) => {
             debug!(stream = %trial.id(), error = &error as &dyn std::error::Error, "probe failed");
-            testing.fail(Retired::ProbeFailed);
+            testing.fail(EvictReason::ProbeFailed);
         }
     }
 }
@@ -202,7 +202,7 @@ impl<M: ManageStream> Opening<M> {
 impl<M: ManageStream> Drop for Opening<M> {
     fn drop(&mut self) {
         let failure = match self.stream {
-            Some(_) => Failure::Unproved(Retired::ProbeFailed),
+            Some(_) => Failure::Unproved(EvictReason::ProbeFailed),
             None => Failure::NotOpened,
         };
         self.end(failure, PoolError::Aborted);
@@ -229,11 +229,11 @@ impl<M: ManageStream> Testing<M> {
         }
     }
 
-    fn fail(mut self, why: Retired) {
+    fn fail(mut self, why: EvictReason) {
         self.end(why);
     }
 
-    fn end(&mut self, why: Retired) {
+    fn end(&mut self, why: EvictReason) {
         if let Some(trial) = self.trial.take() {
             debug!(stream = %trial.id(), reason = %why, "stream failed its test");
             self.shared.change(|books, _| books.on_failed(trial, why));
@@ -243,6 +243,6 @@ impl<M: ManageStream> Testing<M> {
 
 impl<M: ManageStream> Drop for Testing<M> {
     fn drop(&mut self) {
-        self.end(Retired::ProbeFailed);
+        self.end(EvictReason::ProbeFailed);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::status::Retired;
+use super::status::EvictReason;
 
 /// Opens, tests and discards the streams of one pool.
 ///
@@ -46,7 +46,7 @@ pub trait ManageStream: Send + Sync + 'static {
 
     /// Throws the stream away: resets both directions, never finishes them, because a finished stream looks
     /// to the peer like one that said everything. Must not block or panic; it is called from `Drop`.
-    fn discard(&self, stream: Self::Stream, why: Retired);
+    fn discard(&self, stream: Self::Stream, why: EvictReason);
 
     /// Whether `error`, which [`open`](Self::open) returned, says that the peer permits no further stream at
     /// present. The pool then treats the number it has as its limit for a while: callers wait for a stream to

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   get() ─▶ line ───────────── Slots: the books ─────────────▶ PooledStream (guard)
-//!            first come,   idle · out · returning · testing           │ Drop
+//!            first come,   idle · in use · returning · testing           │ Drop
 //!            first served  opening · min · max · why each left        ▼
 //!                                ▲         │                   is_broken, then returning
 //!                                │         ▼
@@ -37,7 +37,7 @@
 //! the callers themselves, one small entry for each that is waiting.
 //!
 //! ```
-//! use anabranch::pool::{Config, ManageStream, PooledStream, Retired, StreamPool};
+//! use anabranch::pool::{Config, EvictReason, ManageStream, PooledStream, StreamPool};
 //!
 //! /// Streams that need no network.
 //! struct Memory;
@@ -55,7 +55,7 @@
 //!     fn is_broken(&self, _stream: &Vec<u8>) -> bool {
 //!         false
 //!     }
-//!     fn discard(&self, stream: Vec<u8>, _why: Retired) {
+//!     fn discard(&self, stream: Vec<u8>, _why: EvictReason) {
 //!         drop(stream) // over QUIC: reset it and stop it
 //!     }
 //! }
@@ -98,5 +98,5 @@ pub use config::Config;
 pub use error::{PoolError, PoolErrorKind, TryGetError};
 pub use guard::PooledStream;
 pub use manage::ManageStream;
-pub use status::{Counts, Retired, Status, StreamId};
+pub use status::{Counts, EvictReason, Status, StreamId};
 pub use stream_pool::StreamPool;

@@ -17,7 +17,7 @@ use super::{
     guard::PooledStream,
     manage::ManageStream,
     slots::{Action, Slots, Work},
-    status::{Retired, Status},
+    status::{EvictReason, Status},
 };
 use crate::{tasks::Tasks, time};
 
@@ -139,7 +139,7 @@ impl<M: ManageStream> Shared<M> {
                     if self.manager.is_broken(&guard) {
                         let slot = guard.into_slot();
                         self.record(&mut todo, |books, _| {
-                            books.retire(slot, Retired::Broken);
+                            books.retire(slot, EvictReason::Broken);
                             // A caller who goes away at this very moment is found gone at the next hand.
                             if !waiting.waiter.is_closed() {
                                 books.rejoin(waiting);

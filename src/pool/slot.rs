@@ -54,7 +54,7 @@ impl<S> Slot<S> {
     /// Whether it may go back without a probe.
     pub(super) fn is_trusted(&self, config: &Config, now: Instant) -> bool {
         let unproved_for = now.saturating_duration_since(self.proved);
-        !config.trust.is_zero() && unproved_for <= config.trust
+        !config.probe_validity.is_zero() && unproved_for <= config.probe_validity
     }
 
     pub(super) fn is_aged(&self, config: &Config, now: Instant) -> bool {

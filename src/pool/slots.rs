@@ -28,7 +28,7 @@ use super::{
     config::Config,
     pace::Pace,
     slot::{Permit, Slot, Trial},
-    status::{Counts, Retired, Status, StreamId},
+    status::{Counts, EvictReason, Status, StreamId},
 };
 
 /// A caller's place in the line, in the order of asking.
@@ -46,7 +46,7 @@ pub(super) struct Waiting<W> {
 #[derive(Debug)]
 pub(super) enum Action<S, W> {
     /// Throw the stream away, then call [`Slots::on_discarded`].
-    Discard(S, Retired),
+    Discard(S, EvictReason),
     /// Test the stream cheaply, then give it to the waiter.
     Hand(Waiting<W>, Slot<S>),
     /// Tell the waiter that the pool is closed.
@@ -70,7 +70,7 @@ pub(super) enum Failure {
     /// No stream came of it.
     NotOpened,
     /// A stream came of it and was thrown away before it entered.
-    Unproved(Retired),
+    Unproved(EvictReason),
 }
 
 /// What [`Slots::next_work`] chose.
@@ -90,11 +90,11 @@ pub(super) struct Slots<S, W> {
     /// Given back, or idle for too long when someone asked; to be probed before anything else.
     returned: VecDeque<Slot<S>>,
     /// Counted out already, not yet handed to the manager.
-    leaving: VecDeque<(S, Retired)>,
+    leaving: VecDeque<(S, EvictReason)>,
     /// With the manager to be discarded. They take room until they are gone, so that `max` holds for the peer too.
     discarding: usize,
     line: BTreeMap<Ticket, W>,
-    out: usize,
+    in_use: usize,
     opening: usize,
     /// Trials under way of streams that were given back.
     proving: usize,
@@ -117,7 +117,7 @@ impl<S, W> Slots<S, W> {
             leaving: VecDeque::new(),
             discarding: 0,
             line: BTreeMap::new(),
-            out: 0,
+            in_use: 0,
             opening: 0,
             proving: 0,
             testing: 0,
@@ -218,7 +218,7 @@ impl<S, W> Slots<S, W> {
     }
 
     /// A stream did not pass its test and leaves.
-    pub(super) fn on_failed(&mut self, trial: Trial<S>, why: Retired) {
+    pub(super) fn on_failed(&mut self, trial: Trial<S>, why: EvictReason) {
         let slot = self.end_trial(trial);
         self.dismiss(slot, why);
     }
@@ -226,12 +226,12 @@ impl<S, W> Slots<S, W> {
     /// A holder gave the stream back clean. It is probed before it is idle, unless its last proof is recent
     /// enough to be trusted.
     pub(super) fn on_returned(&mut self, mut slot: Slot<S>, now: Instant) {
-        self.out -= 1;
+        self.in_use -= 1;
         slot.since = now;
         if self.closed {
-            self.dismiss(slot, Retired::Closed);
+            self.dismiss(slot, EvictReason::Closed);
         } else if slot.is_aged(&self.config, now) {
-            self.dismiss(slot, Retired::Aged);
+            self.dismiss(slot, EvictReason::Aged);
         } else if slot.is_trusted(&self.config, now) {
             self.settle(slot);
         } else {
@@ -241,7 +241,7 @@ impl<S, W> Slots<S, W> {
 
     /// The stream was handed out and never reached its caller: as it was before.
     pub(super) fn on_unused(&mut self, slot: Slot<S>) {
-        self.out -= 1;
+        self.in_use -= 1;
         self.settle(slot);
     }
 
@@ -257,8 +257,8 @@ impl<S, W> Slots<S, W> {
     }
 
     /// A stream in somebody's hands leaves.
-    pub(super) fn retire(&mut self, slot: Slot<S>, why: Retired) {
-        self.out -= 1;
+    pub(super) fn retire(&mut self, slot: Slot<S>, why: EvictReason) {
+        self.in_use -= 1;
         self.dismiss(slot, why);
     }
 
@@ -271,7 +271,7 @@ impl<S, W> Slots<S, W> {
     pub(super) fn close(&mut self) {
         self.closed = true;
         while let Some(slot) = self.idle.pop_front().or_else(|| self.returned.pop_front()) {
-            self.dismiss(slot, Retired::Closed);
+            self.dismiss(slot, EvictReason::Closed);
         }
     }
 
@@ -354,7 +354,7 @@ impl<S, W> Slots<S, W> {
     pub(super) fn status(&self) -> Status {
         Status {
             idle: self.idle.len(),
-            out: self.out,
+            in_use: self.in_use,
             returning: self.returned.len() + self.proving,
             testing: self.testing,
             opening: self.opening,
@@ -376,7 +376,7 @@ impl<S, W> Slots<S, W> {
             + self.proving
             + self.testing
             + self.opening
-            + self.out
+            + self.in_use
     }
 
     /// Whether one more stream may exist.
@@ -435,9 +435,9 @@ impl<S, W> Slots<S, W> {
                 && self.total() > self.config.min
                 && slot.is_idled_out(&self.config, now);
             let why = if slot.is_aged(&self.config, now) {
-                Retired::Aged
+                EvictReason::Aged
             } else if unneeded {
-                Retired::Idle
+                EvictReason::Idle
             } else {
                 at += 1;
                 continue;
@@ -453,7 +453,7 @@ impl<S, W> Slots<S, W> {
         let ready = |slot: &Slot<S>| slot.is_ready(&self.config, now);
         let at = self.idle.iter().rposition(ready)?;
         let slot = self.idle.remove(at)?;
-        self.out += 1;
+        self.in_use += 1;
         Some(slot)
     }
 
@@ -468,13 +468,13 @@ impl<S, W> Slots<S, W> {
     /// Puts a stream among the idle ones, in the order of last use.
     fn settle(&mut self, slot: Slot<S>) {
         if self.closed {
-            return self.dismiss(slot, Retired::Closed);
+            return self.dismiss(slot, EvictReason::Closed);
         }
         let at = self.idle.partition_point(|other| other.since <= slot.since);
         self.idle.insert(at, slot);
     }
 
-    fn dismiss(&mut self, slot: Slot<S>, why: Retired) {
+    fn dismiss(&mut self, slot: Slot<S>, why: EvictReason) {
         self.counts.retire(why);
         self.leaving.push_back((slot.stream, why));
     }

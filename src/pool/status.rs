@@ -15,7 +15,7 @@ impl fmt::Display for StreamId {
 /// Why a stream left the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Retired {
+pub enum EvictReason {
     /// [`is_broken`](super::ManageStream::is_broken) said so.
     Broken,
     /// A probe came back with an error.
@@ -34,7 +34,7 @@ pub enum Retired {
     Closed,
 }
 
-impl Retired {
+impl EvictReason {
     /// Every reason, in the order of declaration.
     pub const ALL: [Self; 8] = [
         Self::Broken,
@@ -63,7 +63,7 @@ impl Retired {
     }
 }
 
-impl fmt::Display for Retired {
+impl fmt::Display for EvictReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -88,13 +88,13 @@ pub struct Counts {
     pub checkout_wait: Duration,
     /// Callers who left the line before they were served: their future was dropped or their time was up.
     pub gave_up: u64,
-    retired: [u64; Retired::ALL.len()],
+    retired: [u64; EvictReason::ALL.len()],
 }
 
 impl Counts {
     /// Streams that left for this reason.
     #[must_use]
-    pub const fn retired(&self, why: Retired) -> u64 {
+    pub const fn retired(&self, why: EvictReason) -> u64 {
         self.retired[why as usize]
     }
 
@@ -104,7 +104,7 @@ impl Counts {
         self.retired.iter().sum()
     }
 
-    pub(super) const fn retire(&mut self, why: Retired) {
+    pub(super) const fn retire(&mut self, why: EvictReason) {
         self.retired[why as usize] += 1;
     }
 }
@@ -116,7 +116,7 @@ pub struct Status {
     /// Streams ready to be handed out, or to be probed first if they lay for long.
     pub idle: usize,
     /// Streams in the hands of callers.
-    pub out: usize,
+    pub in_use: usize,
     /// Streams that came back and are being tested before they are idle again.
     pub returning: usize,
     /// Idle streams that are being probed.
@@ -139,10 +139,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// Streams that exist: idle, out, returning and testing.
+    /// Streams that exist: idle, in use, returning and testing.
     #[must_use]
     pub const fn streams(&self) -> usize {
-        self.idle + self.out + self.returning + self.testing
+        self.idle + self.in_use + self.returning + self.testing
     }
 }
 
@@ -153,18 +153,20 @@ mod tests {
     #[test]
     fn every_reason_is_counted_in_a_place_of_its_own_under_a_name_of_its_own() {
         let mut counts = Counts::default();
-        for (n, why) in Retired::ALL.into_iter().enumerate() {
+        for (n, why) in EvictReason::ALL.into_iter().enumerate() {
             assert_eq!(why as usize, n);
             for _ in 0..=n {
                 counts.retire(why);
             }
         }
-        for (n, why) in Retired::ALL.into_iter().enumerate() {
+        for (n, why) in EvictReason::ALL.into_iter().enumerate() {
             assert_eq!(counts.retired(why), n as u64 + 1);
         }
         assert_eq!(counts.retired_total(), 36);
-        let names: std::collections::BTreeSet<_> =
-            Retired::ALL.into_iter().map(Retired::name).collect();
-        assert_eq!(names.len(), Retired::ALL.len());
+        let names: std::collections::BTreeSet<_> = EvictReason::ALL
+            .into_iter()
+            .map(EvictReason::name)
+            .collect();
+        assert_eq!(names.len(), EvictReason::ALL.len());
     }
 }

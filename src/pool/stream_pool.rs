@@ -12,7 +12,7 @@ use super::{
     manage::ManageStream,
     shared::{Outcome, Shared},
     slots::Ticket,
-    status::{Retired, Status},
+    status::{EvictReason, Status},
 };
 use crate::{config::ConfigError, time};
 
@@ -58,7 +58,7 @@ impl<M: ManageStream> StreamPool<M> {
     ///
     /// Callers are served in the order of asking, with a stream or with an error, and no later one overtakes.
     /// What is handed out passed [`is_broken`](ManageStream::is_broken) just now and answered a probe: when it
-    /// was opened, when it was last given back (see [`Config::trust`]), or just now if it lay for longer than
+    /// was opened, when it was last given back (see [`Config::probe_validity`]), or just now if it lay for longer than
     /// [`Config::max_idle`].
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl<M: ManageStream> StreamPool<M> {
                 return Ok(stream.deliver(time::now().saturating_duration_since(asked)));
             }
             let slot = stream.into_slot();
-            shared.change(|books, _| books.retire(slot, Retired::Broken));
+            shared.change(|books, _| books.retire(slot, EvictReason::Broken));
         }
         match shared.is_closed() {
             true => Err(TryGetError::Closed),

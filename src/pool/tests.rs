@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Config, ManageStream, PoolError, PooledStream, Retired, Status, StreamPool};
+use super::{Config, EvictReason, ManageStream, PoolError, PooledStream, Status, StreamPool};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ enum Event {
     Opened(u32),
     /// The stream answered a probe.
     Proved(u32),
-    Discarded(u32, Retired),
+    Discarded(u32, EvictReason),
 }
 
 /// The other end, and the record of what happened to it.
@@ -139,7 +139,7 @@ impl Peer {
         log.iter().filter(|e| **e == Event::Proved(n)).count()
     }
 
-    fn fate_of(&self, n: u32) -> Option<Retired> {
+    fn fate_of(&self, n: u32) -> Option<EvictReason> {
         self.look().log.iter().find_map(|event| match event {
             Event::Discarded(stream, why) if *stream == n => Some(*why),
             _ => None,
@@ -194,7 +194,7 @@ impl ManageStream for Peer {
         self.look().broken.contains(&stream.n)
     }
 
-    fn discard(&self, mut stream: Wire, why: Retired) {
+    fn discard(&self, mut stream: Wire, why: EvictReason) {
         stream.discarded = true;
         let mut record = self.look();
         assert!(record.live.remove(&stream.n), "discarded twice");
@@ -213,7 +213,7 @@ fn modes() -> [Config; 2] {
         min: 0,
         check_interval: None,
         idle_timeout: None,
-        trust: Duration::ZERO,
+        probe_validity: Duration::ZERO,
         ..config
     })
 }

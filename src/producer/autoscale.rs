@@ -112,8 +112,8 @@ impl Autoscale {
         let load = self.load(now, &link);
         let decision = self.policy.decide(now, &load);
         self.carry_out(&load, decision);
-        let streams = self.staying().count();
-        let threshold = self.policy.backlog_threshold(streams);
+        let lanes = self.staying().count();
+        let threshold = self.policy.backlog_threshold(lanes);
         // Of a backlog that is there already, nobody need tell.
         let edge = match load.queued_messages < threshold {
             true => threshold,
@@ -123,7 +123,7 @@ impl Autoscale {
         self.core
             .scaler_quiet
             .store(load.is_quiet(), Ordering::SeqCst);
-        metrics::looked(&load, streams, &self.road.pool().status());
+        metrics::looked(&load, lanes, &self.road.pool().status());
         self.publish(Some(decision.reason));
         decision.wake_after
     }
@@ -216,7 +216,7 @@ impl Autoscale {
         load.congestion_events = stats.path.congestion_events;
         self.core.gauges.answers().fill(now, &mut load);
         // A lane that has room for less than half a chunk takes none.
-        let window = self.core.config.scaler.stream_window;
+        let window = self.core.config.scaler.lane_window;
         let least = self.core.least_room().min(window / 2);
         load.lane_window = window - least;
         // The peer's limit shows when it is met: the pool then says so, and tries again after a while.
@@ -233,7 +233,7 @@ impl Autoscale {
         for lane in self.staying() {
             let gauge = self.core.gauges.lane(lane.index);
             if !gauge.has_stream() {
-                load.opening += 1;
+                load.lanes_opening += 1;
                 continue;
             }
             load.lanes += 1;

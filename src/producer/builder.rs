@@ -24,7 +24,7 @@ use crate::{
     conn::{self, Congestion, ConnectError, Supervisor, TlsError},
     ordered_watch,
     pool::StreamPool,
-    scaler::{MAX_STREAMS, ScalePolicy},
+    scaler::{MAX_LANES, ScalePolicy},
     tasks::Tasks,
     wire::Identity,
 };
@@ -198,16 +198,16 @@ impl Builder {
             problems.expect(false, "topic", &topic, error.to_string());
         }
         let most = match &strategy {
-            Strategy::Adaptive => config.scaler.max_streams,
+            Strategy::Adaptive => config.scaler.max_lanes,
             Strategy::Fixed(n) => n.get(),
-            Strategy::Custom(_) => MAX_STREAMS,
+            Strategy::Custom(_) => MAX_LANES,
             Strategy::PerMessage(_) => 1,
         };
         problems.expect(
-            most <= MAX_STREAMS,
+            most <= MAX_LANES,
             "strategy",
             &strategy,
-            format!("must have at most {MAX_STREAMS} lanes"),
+            format!("must have at most {MAX_LANES} lanes"),
         );
         problems.part(config.check());
         problems.into_result()?;

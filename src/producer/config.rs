@@ -28,7 +28,7 @@ pub enum Strategy {
     /// options of [`Config::scaler`].
     #[default]
     Adaptive,
-    /// Always so many, at most [`scaler::MAX_STREAMS`].
+    /// Always so many, at most [`scaler::MAX_LANES`].
     Fixed(NonZeroUsize),
     /// A stream for each message: the naive way, kept for comparison. At most so many are open at a time; the
     /// broker's own limit is respected too.

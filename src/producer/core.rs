@@ -205,7 +205,7 @@ impl Core {
     /// With less room than this in its window a lane waits: it takes whole chunks, and comes as near to its window as they do.
     pub(crate) fn least_room(&self) -> u64 {
         let chunk = self.chunk_bytes.load(Ordering::Relaxed) as u64;
-        (chunk / 2).clamp(1, self.config.scaler.stream_window.max(1))
+        (chunk / 2).clamp(1, self.config.scaler.lane_window.max(1))
     }
 
     /// Every message is a chunk of its own from now on.
@@ -336,6 +336,6 @@ fn nanos(time: Duration) -> u64 {
 
 /// How large a chunk may become where it should have `wanted` bytes: a lane has several in its window.
 fn chunk_bytes(config: &Config, wanted: u64) -> usize {
-    let most = (config.scaler.stream_window / CHUNKS_OF_WINDOW).max(config.run_bytes);
+    let most = (config.scaler.lane_window / CHUNKS_OF_WINDOW).max(config.run_bytes);
     usize::try_from(wanted.min(most)).unwrap_or(usize::MAX)
 }

@@ -274,7 +274,7 @@ impl Lane {
     fn fill(&mut self) -> bool {
         self.prune();
         let gauge = self.core.gauges.lane(self.feed.index());
-        let room = gauge.room(self.core.config.scaler.stream_window);
+        let room = gauge.room(self.core.config.scaler.lane_window);
         let overladen = self.core.gauges.is_overladen(self.feed.index());
         let full = room < self.core.least_room() || !self.core.has_room();
         gauge.set_full(full || overladen);

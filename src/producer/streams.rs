@@ -10,7 +10,7 @@ use super::road::standing;
 use crate::{
     conn::{CloseCode, ConnectionState, OpenError, Session},
     ordered_watch,
-    pool::{ManageStream, Retired},
+    pool::{EvictReason, ManageStream},
     wire::{Packet, PacketCodec},
 };
 
@@ -103,7 +103,7 @@ impl ManageStream for Streams {
             || standing(&self.links).is_none_or(|link| link.number() != stream.link.number())
     }
 
-    fn discard(&self, stream: LaneStream, _why: Retired) {
+    fn discard(&self, stream: LaneStream, _why: EvictReason) {
         stream.reset();
     }
 

@@ -22,7 +22,7 @@ use self::{
     need::Need,
     trial::{Trials, Verdict},
 };
-use super::{Action, Config, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use super::{Action, Config, Decision, Load, MAX_LANES, Reason, ScalePolicy};
 use crate::config::ConfigError;
 
 /// The part of the congestion window from which on it counts as full. The last tenth comes and goes with
@@ -122,14 +122,15 @@ impl Adaptive {
         if let Verdict::Enough { lane_rate } | Verdict::Gain { lane_rate, .. } = verdict {
             self.need.on_lane_rate(now, lane_rate);
         }
-        let streams = load.streams();
-        if streams <= self.config.min_streams {
+        let streams = load.total_lanes();
+        if streams <= self.config.min_lanes {
             self.need.forget_lane_rate();
         }
         self.need.on_look(now, load, full);
-        self.need.hold(now, used_by_path(load).min(load.streams()));
+        self.need
+            .hold(now, used_by_path(load).min(load.total_lanes()));
         let waits_for_lanes = self.is_deep(load) && !full;
-        let pressed = load.opening > 0 || self.trials.is_running() || waits_for_lanes;
+        let pressed = load.lanes_opening > 0 || self.trials.is_running() || waits_for_lanes;
         let grown = streams > std::mem::replace(&mut self.seen, streams);
         let held = if pressed || grown {
             streams
@@ -141,18 +142,18 @@ impl Adaptive {
     }
 
     fn act(&mut self, now: Instant, load: &Load, verdict: Verdict) -> (Action, Reason) {
-        let streams = load.streams();
-        if streams < self.config.min_streams {
-            let missing = self.config.min_streams - streams;
+        let streams = load.total_lanes();
+        if streams < self.config.min_lanes {
+            let missing = self.config.min_lanes - streams;
             return self.open(now, load, missing, Reason::Minimum);
         }
-        if streams > self.config.max_streams {
-            let spare = streams - self.config.max_streams;
-            return (Action::retire(spare), Reason::MaxStreams);
+        if streams > self.config.max_lanes {
+            let spare = streams - self.config.max_lanes;
+            return (Action::retire(spare), Reason::MaxLanes);
         }
         if let Some(helpful) = helpful(verdict, load) {
             let kept = helpful
-                .max(self.config.min_streams)
+                .max(self.config.min_lanes)
                 .max(self.against_loss(load));
             return match streams.saturating_sub(kept) {
                 0 => (Action::Hold, self.no_gain(now, Reason::Ceiling)),
@@ -163,7 +164,7 @@ impl Adaptive {
             Ok(wish) => self.grant(now, load, &wish),
             Err(reason) => match self.spare(now, load) {
                 0 => (Action::Hold, reason),
-                spare if reason == Reason::PipeFull => (Action::retire(spare), reason),
+                spare if reason == Reason::CongestionLimited => (Action::retire(spare), reason),
                 spare => (Action::retire(spare), Reason::Idle),
             },
         }
@@ -186,12 +187,12 @@ impl Adaptive {
         } else {
             self.loss.lanes()
         };
-        lanes.min(self.config.max_streams)
+        lanes.min(self.config.max_lanes)
     }
 
     /// Would more lanes help? Otherwise the reason why not.
     fn wish(&self, now: Instant, load: &Load) -> Result<Wish, Reason> {
-        let streams = load.streams();
+        let streams = load.total_lanes();
         let waits = is_waiting(load);
         let full = self.is_full(now, load);
         let against_loss = self.against_loss(load);
@@ -223,7 +224,7 @@ impl Adaptive {
             };
         }
         if streams >= most_of_rate(load) {
-            return Err(Reason::SpareCapacity);
+            return Err(Reason::LanesNotFull);
         }
         // Little's law: the lanes there are hold what they can, the others are to hold what is queued.
         let more = load.queued_bytes.div_ceil(load.lane_window.max(1)).max(1);
@@ -239,10 +240,10 @@ impl Adaptive {
             }
         }
         if full {
-            return Err(Reason::PipeFull);
+            return Err(Reason::CongestionLimited);
         }
         if !are_lanes_full(load) {
-            return Err(Reason::SpareCapacity);
+            return Err(Reason::LanesNotFull);
         }
         let more = if late { streams } else { more };
         Ok(Wish {
@@ -254,10 +255,10 @@ impl Adaptive {
 
     /// Opens what is wished for, as far as the options, the peer, the last trial and the last opening allow.
     fn grant(&mut self, now: Instant, load: &Load, wish: &Wish) -> (Action, Reason) {
-        let streams = load.streams();
-        let mut most = self.config.max_streams;
+        let streams = load.total_lanes();
+        let mut most = self.config.max_lanes;
         if streams >= most {
-            return (Action::Hold, Reason::MaxStreams);
+            return (Action::Hold, Reason::MaxLanes);
         }
         if wish.trial == Some(Pace::Stepwise)
             && let Some(ceiling) = self.trials.ceiling(now)
@@ -271,7 +272,7 @@ impl Adaptive {
             return (Action::Hold, Reason::PeerLimit);
         }
         let waits = self.trials.is_running() && wish.trial == Some(Pace::Stepwise);
-        if load.opening > 0 || waits {
+        if load.lanes_opening > 0 || waits {
             return (Action::Hold, Reason::Cooldown);
         }
         let more = wish.lanes.min(most).saturating_sub(streams).min(streams);
@@ -303,11 +304,11 @@ impl Adaptive {
         let resting = self.last_retire.is_some_and(|at| {
             now.saturating_duration_since(at) < self.config.idle_timeout / RETIREMENTS
         });
-        if resting || load.opening > 0 {
+        if resting || load.lanes_opening > 0 {
             return 0;
         }
-        let kept = self.need.peak(now).max(self.config.min_streams);
-        load.streams().saturating_sub(kept)
+        let kept = self.need.peak(now).max(self.config.min_lanes);
+        load.total_lanes().saturating_sub(kept)
     }
 
     /// Remembers what was decided.
@@ -324,18 +325,18 @@ impl Adaptive {
 
     /// When to look again, also where nobody enqueues.
     fn wake_after(&self, now: Instant, load: &Load, action: Action) -> Option<Duration> {
-        let streams = load.streams();
+        let streams = load.total_lanes();
         if load.queued_messages > 0 {
             return Some((load.rtt / 2).max(LEAST));
         }
         if !load.is_quiet()
-            || load.opening > 0
+            || load.lanes_opening > 0
             || self.trials.is_running()
             || action != Action::Hold
         {
             return Some(load.rtt.max(UNHURRIED));
         }
-        match streams.cmp(&self.config.min_streams) {
+        match streams.cmp(&self.config.min_lanes) {
             Ordering::Less => Some(load.rtt.max(RETRY)),
             Ordering::Equal => None,
             Ordering::Greater => {
@@ -351,9 +352,9 @@ impl Adaptive {
 
     /// A threshold of messages, or a window of bytes, is queued for each lane.
     fn is_deep(&self, load: &Load) -> bool {
-        let streams = load.streams().max(1);
-        let window = load.lane_window.saturating_mul(streams as u64);
-        load.queued_messages >= self.backlog_threshold(streams)
+        let lanes = load.total_lanes().max(1);
+        let window = load.lane_window.saturating_mul(lanes as u64);
+        load.queued_messages >= self.backlog_threshold(lanes)
             || (load.queued_bytes >= window && load.queued_messages > 0)
     }
 
@@ -388,8 +389,8 @@ impl ScalePolicy for Adaptive {
         }
     }
 
-    fn backlog_threshold(&self, streams: usize) -> usize {
-        self.config.backlog_threshold.saturating_mul(streams.max(1))
+    fn backlog_threshold(&self, lanes: usize) -> usize {
+        self.config.backlog_threshold.saturating_mul(lanes.max(1))
     }
 }
 
@@ -481,7 +482,7 @@ fn is_queue_standing(load: &Load) -> bool {
 /// the network, and there is room for many lanes.
 fn room(load: &Load) -> usize {
     if load.bytes_in_flight == 0 || is_near_window(load) {
-        return MAX_STREAMS;
+        return MAX_LANES;
     }
     let room = load.lanes as f64 * load.cwnd as f64 / load.bytes_in_flight as f64;
     whole(room.ceil()).max(load.lanes + 1)

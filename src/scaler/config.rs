@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::config::{ConfigError, Problems};
 
 /// The most lanes any policy can have: the set of lanes to be woken is one 64-bit word.
-pub const MAX_STREAMS: usize = 64;
+pub const MAX_LANES: usize = 64;
 
 /// How far the adaptive policy may go, and how easily it moves.
 ///
@@ -13,28 +13,28 @@ pub const MAX_STREAMS: usize = 64;
 /// use anabranch::scaler::Config;
 ///
 /// let mut config = Config::default();
-/// config.max_streams = 64;
+/// config.max_lanes = 64;
 /// assert!(config.check().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Streams kept when nothing happens. Default 1; at least 1, at most [`max_streams`](Self::max_streams).
+    /// Streams kept when nothing happens. Default 1; at least 1, at most [`max_lanes`](Self::max_lanes).
     ///
     /// More answer the first moments of a burst faster and cost the broker a task each.
-    pub min_streams: usize,
+    pub min_lanes: usize,
 
-    /// Streams that are never passed. Default 64; at least [`min_streams`](Self::min_streams), at most
-    /// [`MAX_STREAMS`].
+    /// Streams that are never passed. Default 64; at least [`min_lanes`](Self::min_lanes), at most
+    /// [`MAX_LANES`].
     ///
     /// Where packets are lost and the congestion controller bears it, each packet of a round trip is worth a lane of
     /// its own: at 100 Mbit/s, 50 ms, 1 % loss and half the link's rate, 16 lanes leave the 90th percentile at twice the
     /// floor, and 64 reach it. Lanes that do not help are not opened.
-    pub max_streams: usize,
+    pub max_lanes: usize,
 
     /// Messages queued for each open stream before another is considered. Default 64, at least 1.
     ///
-    /// Fewer react to shorter bursts. One lane's [window](Self::stream_window) of queued bytes counts as
+    /// Fewer react to shorter bursts. One lane's [window](Self::lane_window) of queued bytes counts as
     /// much, so that large messages need not be many.
     pub backlog_threshold: usize,
 
@@ -43,7 +43,7 @@ pub struct Config {
     /// A lane at its window is full. A smaller window shows sooner that a broker works through each stream
     /// one batch at a time; a larger one fills a long fat link with fewer streams. Stay below the peer's
     /// flow-control window for a stream (1.25 MB by default), which otherwise fills first.
-    pub stream_window: u64,
+    pub lane_window: u64,
 
     /// How long a stream must have been unwanted before it is retired. Default 10 s, 100 ms to 1 hour.
     ///
@@ -61,10 +61,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            min_streams: 1,
-            max_streams: MAX_STREAMS,
+            min_lanes: 1,
+            max_lanes: MAX_LANES,
             backlog_threshold: 64,
-            stream_window: 256 * 1024,
+            lane_window: 256 * 1024,
             idle_timeout: Duration::from_secs(10),
             min_gain: 0.10,
         }
@@ -86,22 +86,22 @@ impl Config {
             problems.expect(holds, field, value, rule);
         };
         rule(
-            self.min_streams >= 1,
-            "scaler.min_streams",
-            &self.min_streams,
+            self.min_lanes >= 1,
+            "scaler.min_lanes",
+            &self.min_lanes,
             "must be at least 1".into(),
         );
         rule(
-            self.max_streams >= self.min_streams,
-            "scaler.max_streams",
-            &self.max_streams,
-            format!("must be at least scaler.min_streams ({})", self.min_streams),
+            self.max_lanes >= self.min_lanes,
+            "scaler.max_lanes",
+            &self.max_lanes,
+            format!("must be at least scaler.min_lanes ({})", self.min_lanes),
         );
         rule(
-            self.max_streams <= MAX_STREAMS,
-            "scaler.max_streams",
-            &self.max_streams,
-            format!("must be at most {MAX_STREAMS}"),
+            self.max_lanes <= MAX_LANES,
+            "scaler.max_lanes",
+            &self.max_lanes,
+            format!("must be at most {MAX_LANES}"),
         );
         rule(
             self.backlog_threshold >= 1,
@@ -110,9 +110,9 @@ impl Config {
             "must be at least 1".into(),
         );
         rule(
-            self.stream_window >= LEAST_WINDOW,
-            "scaler.stream_window",
-            &self.stream_window,
+            self.lane_window >= LEAST_WINDOW,
+            "scaler.lane_window",
+            &self.lane_window,
             format!("must be at least {LEAST_WINDOW}"),
         );
         rule(
@@ -138,10 +138,10 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_real_ones() {
         let config = Config::default();
-        assert_eq!(config.min_streams, 1);
-        assert_eq!(config.max_streams, MAX_STREAMS);
+        assert_eq!(config.min_lanes, 1);
+        assert_eq!(config.max_lanes, MAX_LANES);
         assert_eq!(config.backlog_threshold, 64);
-        assert_eq!(config.stream_window, 262_144);
+        assert_eq!(config.lane_window, 262_144);
         assert_eq!(config.idle_timeout, Duration::from_secs(10));
         assert!((config.min_gain - 0.10).abs() < f64::EPSILON);
         assert_eq!(config.check(), Ok(()));
@@ -150,26 +150,26 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once_with_field_value_and_rule() {
         let config = Config {
-            min_streams: 100,
-            max_streams: 99,
+            min_lanes: 100,
+            max_lanes: 99,
             backlog_threshold: 0,
-            stream_window: 1,
+            lane_window: 1,
             idle_timeout: Duration::MAX,
             min_gain: f64::NAN,
         };
         let error = config.check().unwrap_err();
         assert_eq!(error.problems().len(), 6, "{error}");
         assert!(error.to_string().starts_with(
-            "scaler.max_streams = 99: must be at least scaler.min_streams (100); \
-             scaler.max_streams = 99: must be at most 64; scaler.backlog_threshold = 0"
+            "scaler.max_lanes = 99: must be at least scaler.min_lanes (100); \
+             scaler.max_lanes = 99: must be at most 64; scaler.backlog_threshold = 0"
         ));
         let none = Config {
-            min_streams: 0,
+            min_lanes: 0,
             ..Config::default()
         };
         assert_eq!(
             none.check().unwrap_err().to_string(),
-            "scaler.min_streams = 0: must be at least 1"
+            "scaler.min_lanes = 0: must be at least 1"
         );
     }
 }

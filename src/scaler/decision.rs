@@ -15,7 +15,7 @@ use super::Load;
 /// [`Adaptive`](super::Adaptive) for the default and [`Fixed`](super::Fixed) for the shortest.
 ///
 /// The producer carries an answer out as far as it can and clamps it to
-/// [`MAX_STREAMS`](super::MAX_STREAMS); the next [`Load`] tells what came of it.
+/// [`MAX_LANES`](super::MAX_LANES); the next [`Load`] tells what came of it.
 pub trait ScalePolicy: Send + fmt::Debug {
     /// Looks at `load` and decides. `now` never goes backwards.
     ///
@@ -30,9 +30,9 @@ pub trait ScalePolicy: Send + fmt::Debug {
 
     /// How many messages must be queued, with `streams` lanes open or opening, for the producer to call
     /// [`decide`](Self::decide) at once. By default 64 a lane, and at least 64.
-    fn backlog_threshold(&self, streams: usize) -> usize {
+    fn backlog_threshold(&self, lanes: usize) -> usize {
         const A_LANE: usize = 64;
-        A_LANE.saturating_mul(streams.max(1))
+        A_LANE.saturating_mul(lanes.max(1))
     }
 }
 
@@ -97,14 +97,14 @@ pub enum Reason {
     /// Held: the queue is short, or will be empty within a round trip.
     BelowThreshold,
     /// Held: messages wait, though not every lane is full. A lane is not what is missing.
-    SpareCapacity,
+    LanesNotFull,
     /// Held: the congestion window is full, and all lanes share it. Retired: it has been for an idle timeout, and does not
     /// fill as many.
-    PipeFull,
+    CongestionLimited,
     /// Held: the peer permits no further stream.
     PeerLimit,
     /// Held, or retired: as many lanes as the options allow.
-    MaxStreams,
+    MaxLanes,
     /// Held: the last opening is too recent, or is still being judged.
     Cooldown,
 }
@@ -120,10 +120,10 @@ impl Reason {
         Self::BrokerSlow,
         Self::Ceiling,
         Self::BelowThreshold,
-        Self::SpareCapacity,
-        Self::PipeFull,
+        Self::LanesNotFull,
+        Self::CongestionLimited,
         Self::PeerLimit,
-        Self::MaxStreams,
+        Self::MaxLanes,
         Self::Cooldown,
     ];
 
@@ -139,10 +139,10 @@ impl Reason {
             Self::BrokerSlow => "broker_slow",
             Self::Ceiling => "ceiling",
             Self::BelowThreshold => "below_threshold",
-            Self::SpareCapacity => "spare_capacity",
-            Self::PipeFull => "pipe_full",
+            Self::LanesNotFull => "lanes_not_full",
+            Self::CongestionLimited => "congestion_limited",
             Self::PeerLimit => "peer_limit",
-            Self::MaxStreams => "max_streams",
+            Self::MaxLanes => "max_lanes",
             Self::Cooldown => "cooldown",
         }
     }

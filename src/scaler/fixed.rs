@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Action, Decision, Load, MAX_STREAMS, Reason, ScalePolicy};
+use super::{Action, Decision, Load, MAX_LANES, Reason, ScalePolicy};
 
 /// How soon an opening that did not come about is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
@@ -17,7 +17,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 pub struct Fixed(NonZeroUsize);
 
 impl Fixed {
-    /// Keeps `lanes` lanes, or [`MAX_STREAMS`] where that is fewer.
+    /// Keeps `lanes` lanes, or [`MAX_LANES`] where that is fewer.
     #[must_use]
     pub const fn new(lanes: NonZeroUsize) -> Self {
         Self(lanes)
@@ -26,10 +26,14 @@ impl Fixed {
 
 impl ScalePolicy for Fixed {
     fn decide(&mut self, _now: Instant, load: &Load) -> Decision {
-        let missing = self.0.get().min(MAX_STREAMS).saturating_sub(load.streams());
-        let short = missing > 0 || load.opening > 0;
+        let missing = self
+            .0
+            .get()
+            .min(MAX_LANES)
+            .saturating_sub(load.total_lanes());
+        let short = missing > 0 || load.lanes_opening > 0;
         let (action, reason) = match missing.min(load.peer_streams_left) {
-            _ if missing == 0 => (Action::Hold, Reason::MaxStreams),
+            _ if missing == 0 => (Action::Hold, Reason::MaxLanes),
             0 => (Action::Hold, Reason::PeerLimit),
             n => (Action::open(n), Reason::Minimum),
         };
@@ -40,7 +44,7 @@ impl ScalePolicy for Fixed {
         }
     }
 
-    fn backlog_threshold(&self, _streams: usize) -> usize {
+    fn backlog_threshold(&self, _lanes: usize) -> usize {
         usize::MAX
     }
 }

@@ -33,7 +33,7 @@ pub struct Load {
     pub lanes: usize,
     /// Lanes that were asked for and are not ready yet, counted from the decision that asked. One whose
     /// opening fails leaves this count.
-    pub opening: usize,
+    pub lanes_opening: usize,
     /// Lanes that another batch would wait on: the window is full, the lane is stalled, its answers take more than twice
     /// a [`round`](Self::round), or the stream's flow control blocks. A lane that only waits for its turn at the shared congestion window
     /// is not busy: another lane would wait for the same turn.
@@ -88,8 +88,8 @@ pub struct Load {
 impl Load {
     /// Lanes that are open or on their way.
     #[must_use]
-    pub fn streams(&self) -> usize {
-        self.lanes.saturating_add(self.opening)
+    pub fn total_lanes(&self) -> usize {
+        self.lanes.saturating_add(self.lanes_opening)
     }
 
     /// Nothing is queued and nothing is unanswered.

@@ -27,11 +27,11 @@
 //! ```text
 //! BelowThreshold  queued >= backlog_threshold · n messages, or n windows of bytes, or something is buried
 //!                 and the queue would last, or its head has waited, longer than max(rtt, 5 ms)
-//! PipeFull        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send; and no lane waited
+//! CongestionLimited        within the last rtt, bytes in flight < 0.9 cwnd, or QUIC had nothing more to send; and no lane waited
 //!                 for QUIC to take what it has
-//! SpareCapacity   every lane is full: window, stall, late answers or flow control; on a local network also
+//! LanesNotFull   every lane is full: window, stall, late answers or flow control; on a local network also
 //!                 n < ⌈rate · 5 ms / window⌉
-//! MaxStreams      n < max_streams
+//! MaxLanes      n < max_lanes
 //! Ceiling, BrokerSlow   no trial without gain is too recent
 //! PeerLimit       the peer permits another stream
 //! Cooldown        no lane is being opened, no trial runs, the last opening is an rtt old
@@ -98,7 +98,7 @@
 //! ```
 //!
 //! What waits for a full congestion window presses nobody: where that is the limit for an idle timeout, the lanes that it
-//! does not fill are given back (`PipeFull`), however long the queue.
+//! does not fill are given back (`CongestionLimited`), however long the queue.
 //!
 //! After a burst all that is left over goes at once, an idle timeout after it was last needed. `c` is believed
 //! for four idle timeouts and then tested by giving up a lane at a time; each time that was wrong, it is
@@ -108,10 +108,10 @@
 //!
 //! Whatever it is shown (property tests in `adaptive/properties.rs`):
 //!
-//! - never more lanes than `max_streams`, nor fewer than `min_streams` by its own doing;
+//! - never more lanes than `max_lanes`, nor fewer than `min_lanes` by its own doing;
 //! - at most twice the lanes each round trip; the minimum alone is opened at once;
 //! - from an opening on, no retirement and opening again within one `idle_timeout`; hence at most
-//!   `max_streams` lanes opened in any `idle_timeout`, retreats included. Lanes of the minimum that died are
+//!   `max_lanes` lanes opened in any `idle_timeout`, retreats included. Lanes of the minimum that died are
 //!   replaced regardless;
 //! - no lane is retired as idle while messages press; only a trial without gain may do that, or a window that was full for
 //!   an idle timeout;
@@ -173,7 +173,7 @@ mod model;
 
 pub use self::{
     adaptive::Adaptive,
-    config::{Config, MAX_STREAMS},
+    config::{Config, MAX_LANES},
     decision::{Action, Decision, Reason, ScalePolicy},
     fixed::Fixed,
     load::Load,

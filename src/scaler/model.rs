@@ -353,7 +353,7 @@ impl<P: ScalePolicy> World<P> {
                 .front()
                 .map_or(Duration::ZERO, |&(at, _)| now - at),
             lanes: self.lanes.len(),
-            opening: self.opening.len(),
+            lanes_opening: self.opening.len(),
             lanes_busy: (0..self.lanes.len()).filter(|&i| self.is_full(i)).count(),
             lanes_idle: self.lanes.iter().filter(|l| l.in_flight == 0).count(),
             in_flight_messages: usize::try_from(in_flight_bytes / MESSAGE).unwrap(),

@@ -64,7 +64,7 @@ fn where_the_congestion_window_is_full_no_lane_is_opened_and_the_throughput_is_t
         );
         let opened = full.windows(2).any(|pair| pair[1].lanes > pair[0].lanes);
         assert!(!opened, "seed {seed}: {:?}", outcome.decisions);
-        let held = outcome.decisions["pipe_full"];
+        let held = outcome.decisions["congestion_limited"];
         let all: u64 = outcome.decisions.values().sum();
         assert!(held * 10 >= all * 9, "seed {seed}: {:?}", outcome.decisions);
         for outcome in &comparison.outcomes {

@@ -93,7 +93,7 @@ pub(crate) struct Args {
     lane_window: Option<String>,
     /// The most lanes of the adaptive strategy [64]
     #[arg(long, env = "ANABRANCH_MAX_STREAMS", value_name = "STREAMS")]
-    max_streams: Option<String>,
+    max_lanes: Option<String>,
     /// After how long an unwanted lane is retired [10s]
     #[arg(long, env = "ANABRANCH_IDLE_TIMEOUT", value_name = "TIME")]
     idle_timeout: Option<String>,
@@ -147,7 +147,7 @@ impl Args {
             ("peer-streams", &self.peer_streams),
             ("peer-window", &self.peer_window),
             ("lane-window", &self.lane_window),
-            ("max-streams", &self.max_streams),
+            ("max-lanes", &self.max_lanes),
             ("idle-timeout", &self.idle_timeout),
             ("buffer", &self.buffer),
             ("seed", &self.seed),

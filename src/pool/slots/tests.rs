@@ -129,7 +129,7 @@ fn a_stream_that_only_lay_there_does_not_grow_younger_by_being_checked() {
     assert_eq!(books.poll_wake(), Some(now + 25 * MS));
     let gone = dry(&mut books, now + 25 * MS);
     assert!(
-        matches!(gone[..], [Action::Discard(0, Retired::Idle)]),
+        matches!(gone[..], [Action::Discard(0, EvictReason::Idle)]),
         "{gone:?}"
     );
 }
@@ -208,7 +208,7 @@ fn at_the_peers_limit_waiters_stay_in_line_and_one_open_is_tried_after_each_paus
     let mut granted = permits(&mut books, later);
     assert_eq!(granted.len(), 1);
     // The last stream leaves: now nothing can come back, and the refusal is an answer.
-    books.retire(held, Retired::Broken);
+    books.retire(held, EvictReason::Broken);
     dry(&mut books, later);
     let told = books.on_open_failed(granted.pop().unwrap(), Failure::Refused, later);
     assert_eq!(told, Some(0));
@@ -245,11 +245,11 @@ fn a_stream_on_its_way_to_be_discarded_still_takes_its_room() {
     stock(&mut books, 0..1, now);
     let slot = books.try_take(now).unwrap();
     books.join(0);
-    books.retire(slot, Retired::Dirty);
+    books.retire(slot, EvictReason::Dirty);
     assert_eq!(permits(&mut books, now).len(), 0);
     assert!(matches!(
         books.poll(now),
-        Some(Action::Discard(0, Retired::Dirty))
+        Some(Action::Discard(0, EvictReason::Dirty))
     ));
     assert_eq!(permits(&mut books, now).len(), 0);
     books.on_discarded();
@@ -265,7 +265,7 @@ fn a_time_limit_beyond_all_clocks_means_never() {
         idle_timeout: Some(forever),
         max_age: Some(forever),
         max_idle: forever,
-        trust: forever,
+        probe_validity: forever,
         open_retry: forever,
         min: 2,
         ..config()
@@ -302,7 +302,7 @@ fn op() -> impl Strategy<Value = Op> {
     let failure = prop_oneof![
         Just(Failure::Refused),
         Just(Failure::NotOpened),
-        Just(Failure::Unproved(Retired::ProbeFailed)),
+        Just(Failure::Unproved(EvictReason::ProbeFailed)),
     ];
     prop_oneof![
         6 => Just(Op::Join),
@@ -333,14 +333,14 @@ fn any_config() -> impl Strategy<Value = Config> {
         zero(),
         zero(),
     )
-        .prop_map(|(min, max, check, idle, age, max_idle, trust)| Config {
+        .prop_map(|(min, max, check, idle, age, max_idle, validity)| Config {
             min: min.min(max),
             max,
             check_interval: check.map(Duration::from_millis),
             idle_timeout: idle.map(Duration::from_millis),
             max_age: age.map(Duration::from_millis),
             max_idle: Duration::from_millis(max_idle),
-            trust: Duration::from_millis(trust),
+            probe_validity: Duration::from_millis(validity),
             open_retry: 5 * MS,
             ..Config::default()
         })
@@ -355,7 +355,7 @@ struct World {
     next: u32,
     permits: Vec<Permit>,
     trials: Vec<Trial<u32>>,
-    out: Vec<Slot<u32>>,
+    in_use: Vec<Slot<u32>>,
     discarding: Vec<u32>,
     /// Streams that only the books hold.
     inside: BTreeSet<u32>,
@@ -374,7 +374,7 @@ impl World {
             next: 0,
             permits: Vec::new(),
             trials: Vec::new(),
-            out: Vec::new(),
+            in_use: Vec::new(),
             discarding: Vec::new(),
             inside: BTreeSet::new(),
             line: BTreeSet::new(),
@@ -407,7 +407,7 @@ impl World {
                 if let Some(slot) = self.books.try_take(now) {
                     assert!(self.line.is_empty(), "a waiter was overtaken");
                     assert!(self.inside.remove(&slot.stream));
-                    self.out.push(slot);
+                    self.in_use.push(slot);
                 }
             }
             Op::Wait(ms) => self.now += Duration::from_millis(ms),
@@ -435,19 +435,19 @@ impl World {
             Op::Failed(n) => {
                 if let Some(mut trial) = Self::take(&mut self.trials, n) {
                     self.inside.insert(*trial.stream());
-                    self.books.on_failed(trial, Retired::ProbeFailed);
+                    self.books.on_failed(trial, EvictReason::ProbeFailed);
                 }
             }
             Op::Return(n) => {
-                if let Some(slot) = Self::take(&mut self.out, n) {
+                if let Some(slot) = Self::take(&mut self.in_use, n) {
                     self.inside.insert(slot.stream);
                     self.books.on_returned(slot, now);
                 }
             }
             Op::Retire(n) => {
-                if let Some(slot) = Self::take(&mut self.out, n) {
+                if let Some(slot) = Self::take(&mut self.in_use, n) {
                     self.inside.insert(slot.stream);
-                    self.books.retire(slot, Retired::Dirty);
+                    self.books.retire(slot, EvictReason::Dirty);
                 }
             }
             Op::Discarded(n) => {
@@ -481,13 +481,13 @@ impl World {
                     match self.hands {
                         0 => {
                             self.line.insert(waiting.waiter);
-                            self.books.retire(slot, Retired::Broken);
+                            self.books.retire(slot, EvictReason::Broken);
                             self.books.rejoin(waiting);
                         }
                         1 => self.books.on_unused(slot),
                         _ => {
                             self.inside.remove(&slot.stream);
-                            self.out.push(slot);
+                            self.in_use.push(slot);
                         }
                     }
                 }
@@ -526,10 +526,10 @@ impl World {
 
     fn check(&self) {
         let status = self.books.status();
-        assert_eq!(status.out, self.out.len());
+        assert_eq!(status.in_use, self.in_use.len());
         assert_eq!(status.opening, self.permits.len());
         assert_eq!(status.waiting, self.line.len());
-        let known = self.inside.len() + self.out.len() + self.trials.len();
+        let known = self.inside.len() + self.in_use.len() + self.trials.len();
         assert_eq!(status.streams(), known, "a stream was lost or made up");
         assert!(known + self.discarding.len() + status.opening <= self.config.max);
         let left = status.counts.retired_total();
@@ -547,7 +547,7 @@ impl World {
                 self.apply(Op::Opened(0));
             } else if !self.trials.is_empty() {
                 self.apply(Op::Passed(0));
-            } else if !self.out.is_empty() {
+            } else if !self.in_use.is_empty() {
                 self.apply(Op::Return(0));
             } else if self.books.has_work(self.now) {
                 // The keeper's turn again.

@@ -65,7 +65,7 @@ async fn run(config: Config, open: Step, probe: Step, seed: u64) {
     }
     pass(20 * SEC).await;
     assert_whole(&pool, &peer);
-    assert_eq!(pool.status().out, 0);
+    assert_eq!(pool.status().in_use, 0);
     let stream = pool.get().await.unwrap();
     drop(stream);
     pass(MS).await;
@@ -107,7 +107,7 @@ async fn a_manager_that_panics_is_told_to_the_caller_and_costs_no_room() {
         peer.look().probe = Step::Panic;
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::Aborted), "{error}");
-        assert_eq!(peer.fate_of(0), Some(Retired::ProbeFailed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
         peer.look().probe = Step::Ok;
         one_idle(&pool).await;
         assert_whole(&pool, &peer);
@@ -140,7 +140,7 @@ async fn a_checkout_that_is_dropped_after_any_number_of_polls_leaves_the_books_w
                 pass(SEC).await;
                 assert_whole(&pool, &peer);
                 let status = pool.status();
-                assert_eq!((status.waiting, status.out), (0, 0), "after {k} polls");
+                assert_eq!((status.waiting, status.in_use), (0, 0), "after {k} polls");
                 drop(pool.get().await.unwrap());
                 pool.close().await;
                 k += 1;

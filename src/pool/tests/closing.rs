@@ -26,9 +26,9 @@ async fn closing_discards_idle_streams_tells_who_waits_and_ends_every_task() {
         assert!(pool.try_get().is_err());
 
         // Guards stay good, and their streams are discarded when they come back.
-        assert_eq!(pool.status().out, max);
+        assert_eq!(pool.status().in_use, max);
         drop(held);
-        assert_eq!(peer.fate_of(0), Some(Retired::Closed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
         assert_eq!(pool.status().streams(), 0);
         assert_whole(&pool, &peer);
         pool.close().await;
@@ -57,8 +57,8 @@ async fn closing_interrupts_opens_and_probes_that_hang() {
         for waiter in waiters {
             assert!(matches!(waiter.await.unwrap(), Err(PoolError::Closed)));
         }
-        assert_eq!(peer.fate_of(0), Some(Retired::Closed));
-        assert_eq!(peer.fate_of(1), Some(Retired::Closed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::Closed));
         let record = peer.look();
         assert_eq!((record.live.len(), record.lost), (0, 0));
     }
@@ -77,7 +77,7 @@ async fn dropping_the_last_handle_closes_the_pool() {
         assert!(shared.is_closed());
         shared.tasks.join().await;
         drop(held);
-        assert_eq!(peer.fate_of(0), Some(Retired::Closed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
         assert_eq!(peer.look().lost, 0);
     }
 }

@@ -7,14 +7,14 @@ async fn a_guard_dropped_mid_frame_resets_its_stream_and_never_returns_it() {
     for config in modes() {
         // Trusting a recent proof must not let it through either.
         let (pool, peer) = pool(Config {
-            trust: 60 * SEC,
+            probe_validity: 60 * SEC,
             ..config
         });
         let mut stream = pool.get().await.unwrap();
         PooledStream::begin(&mut stream);
         assert!(PooledStream::is_mid_frame(&stream));
         drop(stream);
-        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Dirty));
         assert_eq!(pool.status().streams(), 0);
 
         let mut stream = pool.get().await.unwrap();
@@ -40,7 +40,7 @@ async fn a_write_that_is_cancelled_at_an_await_costs_the_stream() {
             });
             assert!(poll_once(&mut write).await.is_none());
         }
-        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Dirty));
         assert_whole(&pool, &peer);
     }
 }
@@ -55,7 +55,7 @@ async fn a_holder_that_panics_costs_the_stream() {
             panic!("told to");
         });
         assert!(holder.await.unwrap_err().is_panic());
-        assert_eq!(peer.fate_of(0), Some(Retired::Dirty));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Dirty));
         assert_whole(&pool, &peer);
     }
 }
@@ -67,7 +67,7 @@ async fn a_discarded_stream_is_counted_as_its_holders_wish() {
         let stream = pool.get().await.unwrap();
         let first = PooledStream::id(&stream);
         PooledStream::discard(stream);
-        assert_eq!(peer.fate_of(0), Some(Retired::Discarded));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Discarded));
         let stream = pool.get().await.unwrap();
         assert!(
             PooledStream::id(&stream) > first,
@@ -94,8 +94,8 @@ fn a_guard_may_be_dropped_after_its_runtime_is_gone() {
     drop(returned);
     drop(runtime);
     assert!(pool.status().closed, "the pool closes with its keeper");
-    assert_eq!(peer.fate_of(1), Some(Retired::Closed));
+    assert_eq!(peer.fate_of(1), Some(EvictReason::Closed));
     drop(held);
-    assert_eq!(peer.fate_of(0), Some(Retired::Closed));
+    assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
     assert_whole(&pool, &peer);
 }

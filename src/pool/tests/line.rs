@@ -83,7 +83,7 @@ async fn a_stream_handed_to_a_get_that_is_dropped_goes_to_the_next_in_line() {
         let next = queue(&pool).await;
         drop(held);
         // Handed over, and the caller never looks.
-        until(&pool, |s| s.out == 1 && s.waiting == 1).await;
+        until(&pool, |s| s.in_use == 1 && s.waiting == 1).await;
         let probes = peer.probes_of(0);
         drop(get);
         assert_eq!(next.await.unwrap().unwrap().n, 0);

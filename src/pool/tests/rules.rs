@@ -12,11 +12,11 @@ async fn a_stream_is_tested_before_it_enters_and_only_one_that_passes_enters() {
 
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::Probe(PeerError::Scripted)));
-        assert_eq!(peer.fate_of(0), Some(Retired::ProbeFailed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
 
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::ProbeTimedOut), "{error}");
-        assert_eq!(peer.fate_of(1), Some(Retired::ProbeTimedOut));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::ProbeTimedOut));
         assert_eq!(pool.status().streams(), 0);
 
         let stream = pool.get().await.unwrap();
@@ -45,17 +45,17 @@ async fn idle_streams_are_checked_regularly_and_bad_ones_leave() {
 
         peer.look().probe_of.insert(0, Step::Error);
         pass(5 * SEC).await;
-        assert_eq!(peer.fate_of(0), Some(Retired::ProbeFailed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
 
         until(&pool, |s| s.idle == 1).await;
         peer.look().probe_of.insert(1, Step::Never);
         pass(8 * SEC).await;
-        assert_eq!(peer.fate_of(1), Some(Retired::ProbeTimedOut));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::ProbeTimedOut));
 
         until(&pool, |s| s.idle == 1).await;
         peer.break_stream(2);
         pass(6 * SEC).await;
-        assert_eq!(peer.fate_of(2), Some(Retired::Broken));
+        assert_eq!(peer.fate_of(2), Some(EvictReason::Broken));
         assert_eq!(
             peer.probes_of(2),
             1,
@@ -76,12 +76,12 @@ async fn a_stream_is_tested_again_at_checkout_and_a_bad_one_is_discarded() {
         one_idle(&pool).await;
         peer.break_stream(0);
         assert_eq!(pool.get().await.unwrap().n, 1);
-        assert_eq!(peer.fate_of(0), Some(Retired::Broken));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Broken));
 
         until(&pool, |s| s.idle == 1).await;
         peer.break_stream(1);
         assert!(pool.try_get().is_err());
-        assert_eq!(peer.fate_of(1), Some(Retired::Broken));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::Broken));
         assert_whole(&pool, &peer);
     }
 }
@@ -95,7 +95,11 @@ async fn a_stream_is_tested_again_before_it_is_put_back_and_a_bad_one_never_retu
         drop(stream);
         let status = pool.status();
         assert_eq!((status.idle, status.returning), (0, 0));
-        assert_eq!(peer.fate_of(0), Some(Retired::Broken), "at once, in Drop");
+        assert_eq!(
+            peer.fate_of(0),
+            Some(EvictReason::Broken),
+            "at once, in Drop"
+        );
 
         let stream = pool.get().await.unwrap();
         peer.look().probe = Step::Slow(50 * MS);
@@ -111,14 +115,14 @@ async fn a_stream_is_tested_again_before_it_is_put_back_and_a_bad_one_never_retu
         peer.look().probe_of.insert(1, Step::Error);
         drop(stream);
         until(&pool, |s| s.streams() == 0).await;
-        assert_eq!(peer.fate_of(1), Some(Retired::ProbeFailed));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::ProbeFailed));
 
         let stream = pool.get().await.unwrap();
         assert_eq!(stream.n, 2);
         peer.look().probe_of.insert(2, Step::Never);
         drop(stream);
         pass(3 * SEC).await;
-        assert_eq!(peer.fate_of(2), Some(Retired::ProbeTimedOut));
+        assert_eq!(peer.fate_of(2), Some(EvictReason::ProbeTimedOut));
         assert_whole(&pool, &peer);
     }
 }
@@ -146,7 +150,7 @@ async fn who_waits_for_a_returned_stream_gets_it_only_after_its_test() {
 async fn a_recent_proof_is_trusted_only_where_and_as_long_as_the_options_say() {
     for config in modes() {
         let (pool, peer) = pool(Config {
-            trust: SEC,
+            probe_validity: SEC,
             ..config
         });
         let stream = pool.get().await.unwrap();
@@ -187,7 +191,7 @@ async fn a_stream_idle_for_longer_than_max_idle_is_tested_again_before_its_next_
         pass(4 * SEC).await;
         peer.look().probe_of.insert(0, Step::Error);
         assert_eq!(pool.get().await.unwrap().n, 1, "the bad one is replaced");
-        assert_eq!(peer.fate_of(0), Some(Retired::ProbeFailed));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
     }
 }
 
@@ -233,13 +237,13 @@ async fn a_stream_over_age_is_retired_when_idle_and_when_it_comes_back() {
         });
         one_idle(&pool).await;
         pass(10 * SEC).await;
-        assert_eq!(peer.fate_of(0), Some(Retired::Aged));
+        assert_eq!(peer.fate_of(0), Some(EvictReason::Aged));
 
         let held = pool.get().await.unwrap();
         pass(20 * SEC).await;
         assert_eq!(peer.fate_of(1), None, "never taken from its holder");
         drop(held);
-        assert_eq!(peer.fate_of(1), Some(Retired::Aged));
+        assert_eq!(peer.fate_of(1), Some(EvictReason::Aged));
         assert_whole(&pool, &peer);
     }
 }
@@ -287,7 +291,10 @@ async fn what_is_above_min_and_unused_leaves_after_the_idle_timeout() {
     assert_eq!(pool.status().idle, 4);
     pass(SEC).await;
     let status = pool.status();
-    assert_eq!((status.idle, status.counts.retired(Retired::Idle)), (1, 3));
+    assert_eq!(
+        (status.idle, status.counts.retired(EvictReason::Idle)),
+        (1, 3)
+    );
     pass(60 * SEC).await;
     assert_eq!(pool.status().idle, 1);
     assert_whole(&pool, &peer);

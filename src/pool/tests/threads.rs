@@ -8,7 +8,7 @@ async fn many_threads_never_share_a_stream_and_never_pass_max() {
         let max = config.max.min(3);
         let (pool, peer) = pool(Config {
             max,
-            trust: MS,
+            probe_validity: MS,
             ..config
         });
         let held = Arc::new(Mutex::new(BTreeSet::new()));

@@ -37,7 +37,7 @@ impl Buried {
     }
 
     /// The same load, with what is buried counted as queued.
-    pub(super) fn uncover(&mut self, now: Instant, load: &Load, pipe_full: bool) -> Load {
+    pub(super) fn uncover(&mut self, now: Instant, load: &Load, congestion_limited: bool) -> Load {
         let mut seen = load.clone();
         let accounted = load
             .rtt
@@ -45,7 +45,7 @@ impl Buried {
         let took = load.ack_mean.unwrap_or_default();
         let excess = took.saturating_sub(accounted);
         let spare = load.lanes_busy < load.lanes;
-        if pipe_full || spare || load.is_quiet() || excess <= accounted.max(LEAST) {
+        if congestion_limited || spare || load.is_quiet() || excess <= accounted.max(LEAST) {
             *self = Self::default();
             return seen;
         }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_shorter_while_a_full_pipe_a_prompt_lane_or_answers_in_time_bury_nothing() {
         let start = origin();
-        for (lanes_busy, pipe_full, took, after) in [
+        for (lanes_busy, congestion_limited, took, after) in [
             (2, false, 120 * MS, 119 * MS),
             (1, false, 120 * MS, 500 * MS),
             (2, true, 120 * MS, 500 * MS),
@@ -120,9 +120,12 @@ mod tests {
             let mut buried = Buried::default();
             let mut load = load(took);
             load.lanes_busy = lanes_busy;
-            buried.uncover(start, &load, pipe_full);
-            let seen = buried.uncover(start + after, &load, pipe_full);
-            assert_eq!(seen.queued_messages, 0, "{took:?} {lanes_busy} {pipe_full}");
+            buried.uncover(start, &load, congestion_limited);
+            let seen = buried.uncover(start + after, &load, congestion_limited);
+            assert_eq!(
+                seen.queued_messages, 0,
+                "{took:?} {lanes_busy} {congestion_limited}"
+            );
         }
     }
 }

@@ -27,7 +27,7 @@ use std::{
 };
 
 use super::whole;
-use crate::scaler::{Load, MAX_STREAMS};
+use crate::scaler::{Load, MAX_LANES};
 
 /// The share of late packets that is let pass: the 99th percentile stays clear of losses.
 const LATE: f64 = 0.01;
@@ -142,7 +142,7 @@ impl LossTerm {
 
         let exposed = exposed(sent / time.as_secs_f64(), load.rtt);
         let wanted = exposed * lanes_per_packet(self.event_rate());
-        let wanted = wanted.min(self.believed()).min(MAX_STREAMS as f64);
+        let wanted = wanted.min(self.believed()).min(MAX_LANES as f64);
         let wanted = whole(wanted.ceil()).max(1).next_power_of_two();
         if wanted > self.level || wanted == 1 || wanted as f64 <= self.level as f64 * FALL {
             self.level = wanted;
@@ -283,7 +283,7 @@ mod tests {
         for (rate, p) in [(10, 0.02), (20, 0.05), (40, 0.02), (260, 0.01), (260, 0.05)] {
             for seed in 0..4 {
                 for n in levels(rate, p, 60, seed) {
-                    let all = usize::try_from(rate).unwrap().min(MAX_STREAMS);
+                    let all = usize::try_from(rate).unwrap().min(MAX_LANES);
                     assert!(n >= all && n <= 4 * all, "{rate} at {p}: {n} lanes");
                 }
             }

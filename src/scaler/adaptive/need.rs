@@ -96,10 +96,14 @@ impl Need {
 
     /// Measures the need and adds it to the peak; never more than the lanes there are.
     /// Where the pipe is full, what is queued waits for it and not for a lane.
-    pub(super) fn on_look(&mut self, now: Instant, load: &Load, pipe_full: bool) {
-        let lanes = load.streams();
+    pub(super) fn on_look(&mut self, now: Instant, load: &Load, congestion_limited: bool) {
+        let lanes = load.total_lanes();
         self.measure_pace(now, load);
-        let queued = if pipe_full { 0 } else { load.queued_bytes };
+        let queued = if congestion_limited {
+            0
+        } else {
+            load.queued_bytes
+        };
         let work = load.in_flight_bytes.saturating_add(queued);
         let used = work.div_ceil(load.lane_window.max(1));
         let used = usize::try_from(used).unwrap_or(usize::MAX);

@@ -90,10 +90,10 @@ struct Step {
 
 pub(super) fn policy() -> Adaptive {
     Adaptive::new(Config {
-        min_streams: MIN,
-        max_streams: MAX,
+        min_lanes: MIN,
+        max_lanes: MAX,
         idle_timeout: IDLE,
-        stream_window: WINDOW,
+        lane_window: WINDOW,
         ..Config::default()
     })
     .unwrap()
@@ -118,7 +118,7 @@ fn play(scenes: &[Scene]) -> Vec<Step> {
             now += scene.gap;
             ready_in = usize::saturating_sub(ready_in, 1);
             if ready_in == 0 {
-                load.lanes += std::mem::take(&mut load.opening);
+                load.lanes += std::mem::take(&mut load.lanes_opening);
             }
             show(&mut load, scene, now);
             let decision = policy.decide(now, &load);
@@ -130,7 +130,7 @@ fn play(scenes: &[Scene]) -> Vec<Step> {
             match decision.action {
                 Action::Hold => {}
                 Action::Open(more) => {
-                    load.opening += more.get();
+                    load.lanes_opening += more.get();
                     ready_in = scene.opening;
                 }
                 Action::Retire(fewer) => {
@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn the_number_stays_between_its_bounds_and_what_the_peer_permits(scenes in vec(scene(), 1..30)) {
         for (i, step) in play(&scenes).iter().enumerate() {
-            let streams = step.load.streams();
+            let streams = step.load.total_lanes();
             prop_assert!(streams + opened(step) <= MAX);
             prop_assert!(opened(step) <= step.load.peer_streams_left);
             prop_assert!(streams <= MIN || streams - retired(step) >= MIN, "look {i}");
@@ -215,9 +215,9 @@ proptest! {
         for step in play(&scenes) {
             let fitting: &[Reason] = match step.decision.action {
                 Action::Open(_) => &[Minimum, Backlog, Loss],
-                Action::Retire(_) => &[Idle, NoGain, BrokerSlow, MaxStreams, PipeFull],
+                Action::Retire(_) => &[Idle, NoGain, BrokerSlow, MaxLanes, CongestionLimited],
                 Action::Hold => &[
-                    Idle, BelowThreshold, SpareCapacity, PipeFull, BrokerSlow, PeerLimit, Ceiling, MaxStreams, Cooldown,
+                    Idle, BelowThreshold, LanesNotFull, CongestionLimited, BrokerSlow, PeerLimit, Ceiling, MaxLanes, Cooldown,
                 ],
             };
             prop_assert!(fitting.contains(&step.decision.reason), "{:?}", step.decision);
@@ -231,7 +231,7 @@ proptest! {
             if opened(&step) == 0 || step.decision.reason == Reason::Minimum {
                 continue;
             }
-            prop_assert!(opened(&step) <= step.load.streams());
+            prop_assert!(opened(&step) <= step.load.total_lanes());
             if let Some(last) = last.replace(step.now) {
                 prop_assert!(step.now - last >= RTT);
             }
@@ -252,9 +252,9 @@ proptest! {
     #[test]
     fn nothing_idle_is_found_while_messages_press(scenes in vec(scene(), 1..40)) {
         for step in play(&scenes).iter().filter(|s| retired(s) > 0) {
-            let pressed = step.load.queued_messages >= 64 * step.load.streams();
+            let pressed = step.load.queued_messages >= 64 * step.load.total_lanes();
             prop_assert!(!(pressed && step.decision.reason == Reason::Idle));
-            prop_assert!(step.load.opening == 0 || step.decision.reason != Reason::Idle);
+            prop_assert!(step.load.lanes_opening == 0 || step.decision.reason != Reason::Idle);
         }
     }
 
@@ -263,7 +263,7 @@ proptest! {
         for step in play(&scenes) {
             let Step { load, decision, .. } = step;
             let Some(after) = decision.wake_after else {
-                prop_assert!(load.is_quiet() && load.opening == 0 && load.lanes == MIN, "{load:?}");
+                prop_assert!(load.is_quiet() && load.lanes_opening == 0 && load.lanes == MIN, "{load:?}");
                 continue;
             };
             prop_assert!(after >= Duration::from_millis(1), "no busy loop");
@@ -285,10 +285,10 @@ proptest! {
         let mut load = step.load;
         match step.decision.action {
             Action::Hold => {}
-            Action::Open(more) => load.opening += more.get(),
+            Action::Open(more) => load.lanes_opening += more.get(),
             Action::Retire(fewer) => load.lanes -= fewer.get(),
         }
-        load.lanes += std::mem::take(&mut load.opening);
+        load.lanes += std::mem::take(&mut load.lanes_opening);
         load.queued_messages = 0;
         load.queued_bytes = 0;
         load.in_flight_bytes = 0;

@@ -41,17 +41,21 @@ fn each_veto_alone_keeps_a_lane_from_being_opened() {
         (BelowThreshold, |l| {
             (l.oldest_wait, l.ack_rate) = (RTT, Some(1e9))
         }),
-        (SpareCapacity, |l| {
+        (LanesNotFull, |l| {
             (l.lanes_busy, l.in_flight_bytes) = (3, 3 * WINDOW)
         }),
-        (PipeFull, |l| l.bytes_in_flight = l.cwnd / 10 * 9 + 10),
-        (PipeFull, |l| (l.cwnd, l.bytes_in_flight) = (2400, 1200)),
-        (PipeFull, |l| l.send_blocked = true),
+        (CongestionLimited, |l| {
+            l.bytes_in_flight = l.cwnd / 10 * 9 + 10
+        }),
+        (CongestionLimited, |l| {
+            (l.cwnd, l.bytes_in_flight) = (2400, 1200)
+        }),
+        (CongestionLimited, |l| l.send_blocked = true),
         (PeerLimit, |l| l.peer_streams_left = 0),
-        (MaxStreams, |l| {
+        (MaxLanes, |l| {
             (l.lanes, l.lanes_busy, l.in_flight_bytes) = (MAX, MAX, 100 * WINDOW)
         }),
-        (Cooldown, |l| l.opening = 1),
+        (Cooldown, |l| l.lanes_opening = 1),
         (Idle, |l| {
             (l.queued_messages, l.queued_bytes, l.in_flight_bytes) = (0, 0, 0)
         }),
@@ -86,10 +90,10 @@ fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_wan
     load.congestion_events = 0;
     let mut now = origin();
     for (lanes, cwnd, wanted) in [
-        (2, WINDOW, Reason::PipeFull),
+        (2, WINDOW, Reason::CongestionLimited),
         (2, 2 * WINDOW, Reason::Backlog),
         (4, 4 * WINDOW, Reason::Backlog),
-        (8, 4 * WINDOW, Reason::PipeFull),
+        (8, 4 * WINDOW, Reason::CongestionLimited),
     ] {
         load.lanes = lanes;
         load.cwnd = cwnd;
@@ -98,7 +102,7 @@ fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_wan
         assert_eq!(decision.reason, wanted, "{lanes} lanes, {cwnd} bytes");
         assert_eq!(
             decision.action == Action::Hold,
-            wanted == Reason::PipeFull,
+            wanted == Reason::CongestionLimited,
             "not even the trial of the last ones is waited for"
         );
         now += RTT;
@@ -156,7 +160,10 @@ fn lanes_that_a_full_window_does_not_fill_are_given_back_after_an_idle_timeout_h
     load.cwnd = 2 * WINDOW;
     load.bytes_in_flight = load.cwnd;
     let (look, action, reason) = acts(&mut policy(), &load, 500).unwrap();
-    assert_eq!((action, reason), (Action::retire(5), Reason::PipeFull));
+    assert_eq!(
+        (action, reason),
+        (Action::retire(5), Reason::CongestionLimited)
+    );
     assert!(RTT * look >= IDLE, "{look} looks");
 }
 
@@ -191,7 +198,7 @@ fn a_full_pipe_is_remembered_for_a_round_trip() {
     load.bytes_in_flight = load.cwnd / 4;
     assert_eq!(
         policy.decide(origin() + RTT / 2, &load).reason,
-        Reason::PipeFull
+        Reason::CongestionLimited
     );
     assert_eq!(policy.decide(origin() + RTT, &load).reason, Reason::Backlog);
 }
@@ -202,9 +209,9 @@ fn while_quic_takes_no_more_no_lane_is_opened_however_little_is_in_flight() {
     let mut load = pressed();
     load.send_blocked = true;
     let mut reason = |after, load: &Load| policy.decide(origin() + after, load).reason;
-    assert_eq!(reason(Duration::ZERO, &load), Reason::PipeFull);
+    assert_eq!(reason(Duration::ZERO, &load), Reason::CongestionLimited);
     load.send_blocked = false;
-    assert_eq!(reason(RTT / 2, &load), Reason::PipeFull);
+    assert_eq!(reason(RTT / 2, &load), Reason::CongestionLimited);
     assert_eq!(reason(RTT, &load), Reason::Backlog);
 }
 
@@ -282,7 +289,7 @@ fn lost_lanes_of_the_minimum_are_replaced_whatever_was_decided_before() {
     let decision = policy.decide(origin() + RTT, &load);
     assert_eq!(
         (decision.action, decision.reason),
-        (Action::retire(1), Reason::MaxStreams)
+        (Action::retire(1), Reason::MaxLanes)
     );
     load.lanes = 0;
     let decision = policy.decide(origin() + 2 * RTT, &load);
@@ -351,7 +358,7 @@ fn on_a_local_network_lanes_are_those_whose_windows_the_rate_fills_within_the_no
         ack_rate: Some(3.5 * WINDOW as f64 / NOISE.as_secs_f64()),
         ..pressed()
     };
-    assert_eq!(decide(&local), (Action::Hold, Reason::SpareCapacity));
+    assert_eq!(decide(&local), (Action::Hold, Reason::LanesNotFull));
     let faster = Load {
         ack_rate: Some(4.5 * WINDOW as f64 / NOISE.as_secs_f64()),
         ..local.clone()

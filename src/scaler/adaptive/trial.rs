@@ -226,7 +226,7 @@ impl Trials {
 
 impl Trial {
     fn on_look(&mut self, now: Instant, load: &Load, min_gain: f64) -> Verdict {
-        if load.opening > 0 {
+        if load.lanes_opening > 0 {
             if !self.widened {
                 self.before.on_answers(load);
             }
@@ -360,9 +360,9 @@ mod tests {
         /// Opens `more`, ready a round trip later; answers still come at `rate`.
         fn open(&mut self, more: usize, rate: f64) {
             self.trials.begin_or_widen(&self.load, more);
-            self.load.opening = more;
+            self.load.lanes_opening = more;
             assert_eq!(self.run(20, rate), Verdict::Open);
-            self.load.opening = 0;
+            self.load.lanes_opening = 0;
             self.load.lanes += more;
         }
     }

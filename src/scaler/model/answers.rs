@@ -11,18 +11,18 @@ pub(super) const IDLE: Duration = Duration::from_secs(1);
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn adaptive(max_streams: usize, setting: &Setting) -> Adaptive {
+fn adaptive(max_lanes: usize, setting: &Setting) -> Adaptive {
     Adaptive::new(Config {
-        max_streams,
-        stream_window: setting.lane_window,
+        max_lanes,
+        lane_window: setting.lane_window,
         idle_timeout: IDLE,
         ..Config::default()
     })
     .unwrap()
 }
 
-pub(super) fn world(max_streams: usize, setting: Setting) -> World<Adaptive> {
-    let policy = adaptive(max_streams, &setting);
+pub(super) fn world(max_lanes: usize, setting: Setting) -> World<Adaptive> {
+    let policy = adaptive(max_lanes, &setting);
     let mut world = World::new(policy, setting);
     world.run(100 * MS, 0.0, 0.0);
     assert_eq!(world.lanes(), 1, "the minimum is there from the start");
@@ -42,13 +42,13 @@ pub(super) fn opened(moves: &[Move]) -> usize {
 /// within one than there may be.
 pub(super) fn keeps_its_promises<P: crate::scaler::ScalePolicy>(
     world: &World<P>,
-    max_streams: usize,
+    max_lanes: usize,
 ) {
     let moves = &world.moves;
     for (i, first) in moves.iter().enumerate() {
         let near = moves[i..].iter().take_while(|m| m.at < first.at + IDLE);
         let near: Vec<_> = near.copied().collect();
-        assert!(opened(&near) <= max_streams, "{near:?}");
+        assert!(opened(&near) <= max_lanes, "{near:?}");
         if matches!(first.action, Action::Open(_)) {
             let closed = near
                 .iter()
@@ -139,7 +139,7 @@ fn a_saturated_window_of_five_lanes_gets_five_lanes_and_no_more() {
     );
     world.run(8 * SECOND, 60e6, 0.1);
     assert!(world.lanes().abs_diff(5) <= 1, "{:?}", world.moves);
-    assert!(world.reasons.contains_key(&Reason::PipeFull));
+    assert!(world.reasons.contains_key(&Reason::CongestionLimited));
     keeps_its_promises(&world, 16);
 }
 
@@ -176,7 +176,7 @@ fn a_full_congestion_window_opens_nothing() {
         );
         world.run(10 * SECOND, 2.0 * cwnd as f64 / 0.020, 0.2);
         assert_eq!(world.moves, [], "{cwnd}");
-        assert!(world.reasons[&Reason::PipeFull] > 100);
+        assert!(world.reasons[&Reason::CongestionLimited] > 100);
     }
 }
 
@@ -267,7 +267,7 @@ fn a_full_processor_opens_nothing() {
     );
     world.run(10 * SECOND, 4e6, 0.2);
     assert_eq!(world.moves, []);
-    assert!(world.reasons[&Reason::SpareCapacity] > 100);
+    assert!(world.reasons[&Reason::LanesNotFull] > 100);
 }
 
 #[test]

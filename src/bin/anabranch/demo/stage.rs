@@ -47,7 +47,7 @@ impl Stage {
         config.scaler.idle_timeout = IDLE_TIMEOUT;
         config.connection = conn::Config::to(broker.local_addr().to_string());
         config.connection.tls = ClientTls::trusting(certs.trust());
-        let least_lanes = config.scaler.min_streams;
+        let least_lanes = config.scaler.min_lanes;
         let connection = config.connection.clone();
         let policy = Told(Adaptive::new(config.scaler.clone())?);
         let producer = Producer::builder()

@@ -13,7 +13,7 @@ pub(super) struct Told<P>(pub(super) P);
 impl<P: ScalePolicy> ScalePolicy for Told<P> {
     fn decide(&mut self, now: Instant, load: &Load) -> Decision {
         let decision = self.0.decide(now, load);
-        let lanes = load.streams();
+        let lanes = load.total_lanes();
         let after = match decision.action {
             Action::Hold => return decision,
             Action::Open(more) => lanes + more.get(),
@@ -27,7 +27,7 @@ impl<P: ScalePolicy> ScalePolicy for Told<P> {
         decision
     }
 
-    fn backlog_threshold(&self, streams: usize) -> usize {
-        self.0.backlog_threshold(streams)
+    fn backlog_threshold(&self, lanes: usize) -> usize {
+        self.0.backlog_threshold(lanes)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
 
-use anabranch::{producer::Strategy, scaler::MAX_STREAMS};
+use anabranch::{producer::Strategy, scaler::MAX_LANES};
 
 /// Streams that are open at once, where each message has its own: what a broker allows by default, with some left
 /// for the rest.
@@ -26,9 +26,9 @@ impl FromStr for Streams {
             _ => {}
         }
         match text.parse::<NonZeroUsize>() {
-            Ok(lanes) if lanes.get() <= MAX_STREAMS => Ok(Self::Fixed(lanes)),
+            Ok(lanes) if lanes.get() <= MAX_LANES => Ok(Self::Fixed(lanes)),
             _ => Err(format!(
-                "must be adaptive, per-message or a number from 1 to {MAX_STREAMS}"
+                "must be adaptive, per-message or a number from 1 to {MAX_LANES}"
             )),
         }
     }
