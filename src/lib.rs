@@ -20,7 +20,6 @@
 //! | [`scaler`] | how many lanes, and why: the law, pure, and the trait to bring another |
 //! | [`pool`] | tested streams, generic, with its books apart |
 //! | [`conn`] | TLS, the session, pings, and the one owner of reconnecting |
-//! | [`congestion`] | a congestion controller for links that lose; also for quinn alone |
 //! | [`wire`] | packets and batches; bytes in, packets out |
 //! | [`broker`] | the far end: streams, group commit, subscriptions |
 //! | [`store`] | where topics live: in memory, or a log on disk |
@@ -28,7 +27,6 @@
 //! | [`metrics`] | every metric, what it means, and what a high value says |
 //! | [`units`] | durations, sizes, rates and ratios as text |
 //! | `sim` | a simulated network in virtual time (feature `sim`) |
-//! | `lab` | the laboratory: what lanes are worth on a given link (feature `sim`) |
 //!
 //! Client and broker meet only in [`wire`]. Files that begin with `//! Pure:` decide and do nothing else: no I/O, no
 //! clock, no chance; the shell next door owns the task and the socket.
@@ -63,7 +61,6 @@ pub mod units;
 
 #[cfg(feature = "broker")]
 pub mod broker;
-pub mod congestion;
 #[cfg_attr(
     not(feature = "producer"),
     allow(dead_code, reason = "the half for clients")
@@ -71,8 +68,6 @@ pub mod congestion;
 pub mod conn;
 #[cfg(feature = "producer")]
 pub mod consumer;
-#[cfg(all(feature = "sim", feature = "producer", feature = "broker"))]
-pub mod lab;
 pub mod pool;
 #[cfg(feature = "producer")]
 pub mod producer;

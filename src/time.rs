@@ -26,55 +26,17 @@ pub(crate) fn wall() -> Duration {
         .unwrap_or_default()
 }
 
+/// The first moment of 2026, in milliseconds since the Unix epoch: when every simulation begins.
+#[cfg(all(feature = "sim", any(feature = "producer", feature = "broker")))]
+const SIMULATED_EPOCH: u64 = 1_767_225_600_000;
+
 /// The wall clock, as it is written into messages. In a simulation it begins with 2026 and moves with the simulated time:
 /// times are written with as many bytes as they need, and those of the real clock would be others in each run.
 #[cfg(any(feature = "producer", feature = "broker"))]
 pub(crate) fn timestamp() -> crate::Timestamp {
     #[cfg(feature = "sim")]
-    if let Some(began) = simulated::BEGAN.get() {
-        return simulated::timestamp(now().saturating_duration_since(began));
+    if let Some(elapsed) = quinn_simnet::elapsed() {
+        return crate::Timestamp(SIMULATED_EPOCH + u64::try_from(elapsed.as_millis()).unwrap_or(0));
     }
     crate::Timestamp(u64::try_from(wall().as_millis()).unwrap_or(u64::MAX))
-}
-
-#[cfg(feature = "sim")]
-#[cfg_attr(
-    not(any(feature = "producer", feature = "broker")),
-    allow(dead_code, reason = "nobody writes messages")
-)]
-pub(crate) mod simulated {
-    use std::{
-        cell::Cell,
-        time::{Duration, Instant},
-    };
-
-    use crate::Timestamp;
-
-    /// The first moment of 2026, in milliseconds since the Unix epoch.
-    const EPOCH: u64 = 1_767_225_600_000;
-
-    thread_local! {
-        /// When the simulation of this thread began.
-        pub(super) static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
-    }
-
-    pub(super) fn timestamp(since: Duration) -> Timestamp {
-        Timestamp(EPOCH + u64::try_from(since.as_millis()).unwrap_or(0))
-    }
-
-    /// While it lives, times on this thread are those of a simulation that began at `now`.
-    pub(crate) struct Calendar(());
-
-    impl Calendar {
-        pub(crate) fn new(now: Instant) -> Self {
-            BEGAN.set(Some(now));
-            Self(())
-        }
-    }
-
-    impl Drop for Calendar {
-        fn drop(&mut self) {
-            BEGAN.set(None);
-        }
-    }
 }

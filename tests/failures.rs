@@ -56,6 +56,7 @@ fn every_failure_in_the_design_has_a_test_beside_it_and_every_test_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     functions(&root.join("src"), &mut known);
     functions(&root.join("tests"), &mut known);
+    functions(&root.join("crates"), &mut known);
 
     for row in failures {
         let tests = beside.remove(&row[0]);

@@ -17,19 +17,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("pool", &[]),
     ("scaler", &[]),
-    ("sim", &["conn"]),
-    ("congestion", &[]),
-    ("conn", &["congestion", "wire"]),
+    ("conn", &["wire"]),
     ("consumer", &["conn", "wire"]),
     ("store", &["wire"]),
     ("producer", &["conn", "pool", "scaler", "store", "wire"]),
     ("broker", &["conn", "store", "wire"]),
-    (
-        "lab",
-        &[
-            "broker", "conn", "consumer", "producer", "scaler", "sim", "wire",
-        ],
-    ),
 ];
 
 /// What a pure file has nothing to do with: waiting, the outside, the clock, chance.
@@ -83,7 +75,7 @@ fn sources() -> (PathBuf, Vec<PathBuf>) {
             "/conn/testing",
             "/wire/arbitrary",
         ];
-        !name.contains("/bin/") && !test_only.iter().any(|t| name.contains(t))
+        !test_only.iter().any(|t| name.contains(t))
     });
     assert!(found.len() > 50, "the sources were not found");
     (src, found)

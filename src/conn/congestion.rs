@@ -8,7 +8,7 @@ use quinn::congestion::{
 use quinn_proto::RttEstimator;
 
 use super::sight::{Gauge, PathMonitor};
-use crate::congestion::ThalwegConfig;
+use quinn_thalweg::ThalwegConfig;
 
 /// Which congestion controller decides how much may be in flight.
 ///

@@ -1,0 +1,563 @@
+//! Pure: what is tried: a link, a load, a far end, and who competes.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    pattern::{Pattern, Schedule},
+    strategy::Strategy,
+    text,
+};
+use anabranch::{
+    scaler,
+    sim::{LinkConfig, Loss, Queue, Rate},
+};
+
+/// An Ethernet frame's content: the largest packet that the link carries, in bytes.
+const MTU: u64 = 1500;
+/// The shallowest queue, in packets: one round trip of a slow and short link is less than one.
+const LEAST_QUEUE: u64 = 16 * MTU;
+
+/// How much waits at the bottleneck before packets are dropped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum QueueSize {
+    /// So many round trips of the link's rate, and at least 16 packets.
+    Bdp(f64),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// How many bits of payload a second the application brings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// So many.
+    Rate(Rate),
+    /// A share of the link's rate; more than 1 is more than it carries.
+    OfLink(f64),
+}
+
+/// Who decides how much may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Controller {
+    /// quinn's CUBIC, the producer's default.
+    Cubic,
+    /// quinn's New Reno.
+    NewReno,
+    /// quinn's BBR.
+    Bbr,
+    /// Ours, [`Thalweg`](anabranch::congestion::Thalweg).
+    Thalweg,
+}
+
+/// One link, one load, one far end.
+///
+/// Every field has a name under which [`Scenario::set`] reads it as text: that of the field, with `-` for `_`.
+/// These are the flags of `anabranch lab` and the keys of its scenario files.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Scenario {
+    /// What to call it. Default: none.
+    pub name: String,
+    /// The round trip of the empty link: twice its delay. Default 50 ms.
+    pub rtt: Duration,
+    /// Up to so much more delay for each packet and direction; packets keep their order. Default none.
+    pub jitter: Duration,
+    /// The share of packets lost, in each direction. Default 1 %.
+    pub loss: f64,
+    /// How many packets in a row a loss takes on average; 1 for losses that know nothing of each other. Default 1.
+    pub burst: f64,
+    /// The rate of the link, in each direction. Default 100 Mbit/s.
+    pub rate: Rate,
+    /// The queue before it. Default one bandwidth-delay product.
+    pub queue: QueueSize,
+    /// The offered load, of payload. Default 50 % of the link.
+    pub load: Load,
+    /// Its shape. Default steady.
+    pub pattern: Pattern,
+    /// How far the gap between two messages may be from even, as a part of it. Default 0.
+    pub noise: f64,
+    /// The payload of a message in bytes, at least 8. Default 1 KiB.
+    pub size: usize,
+    /// How long the load lasts. Default 20 s.
+    pub duration: Duration,
+    /// Messages that come before this are not measured. Default 0.
+    pub warm_up: Duration,
+    /// How long to look on after the last message has its outcome. Default 0.
+    pub tail: Duration,
+    /// The congestion controller of both ends. Default CUBIC.
+    pub congestion: Controller,
+    /// How long the broker takes over each batch of a stream, one after another. Default none.
+    pub broker_delay: Duration,
+    /// How long the store takes over each group of batches, for all streams together. Default none.
+    pub store_delay: Duration,
+    /// How much the store takes in. Default: no limit.
+    pub store_rate: Option<Rate>,
+    /// How many streams the broker permits on a connection, that of the session among them. Default: the broker's,
+    /// and as many as it takes for a stream a message.
+    pub peer_streams: Option<u32>,
+    /// How many bytes of one stream the broker permits unread. Default: the broker's.
+    pub peer_window: Option<u32>,
+    /// How many bytes a lane may have unanswered. Default: the producer's.
+    pub lane_window: u64,
+    /// How many messages must be queued for each lane. Default: the scaler's.
+    pub backlog_threshold: usize,
+    /// The most lanes of the adaptive strategy. Default: the scaler's.
+    pub max_lanes: usize,
+    /// The scaler's idle timeout. Default: the scaler's.
+    pub idle_timeout: Duration,
+    /// How many bytes the producer may hold. Default: the producer's.
+    pub buffer: u64,
+    /// The next packet after each of these moments is lost, toward the broker. Default none.
+    pub lose_at: Vec<Duration>,
+    /// Where all chance begins. Default 1.
+    pub seed: u64,
+    /// How many times it is run, each with a seed one higher. Each figure is the median of theirs. Default 1.
+    ///
+    /// Where losses are rare, the slowest messages of one run are those of a handful of losses.
+    pub runs: u32,
+    /// Who competes. Default adaptive, 1, 4, 16, 64 and a stream a message.
+    pub strategies: Vec<Strategy>,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        let scaler = scaler::Config::default();
+        let producer = anabranch::producer::Config::default();
+        Self {
+            name: String::new(),
+            rtt: Duration::from_millis(50),
+            jitter: Duration::ZERO,
+            loss: 0.01,
+            burst: 1.0,
+            rate: Rate::mbit(100),
+            queue: QueueSize::Bdp(1.0),
+            load: Load::OfLink(0.5),
+            pattern: Pattern::Steady,
+            noise: 0.0,
+            size: 1024,
+            duration: Duration::from_secs(20),
+            warm_up: Duration::ZERO,
+            tail: Duration::ZERO,
+            congestion: Controller::Cubic,
+            broker_delay: Duration::ZERO,
+            store_delay: Duration::ZERO,
+            store_rate: None,
+            peer_streams: None,
+            peer_window: None,
+            lane_window: scaler.lane_window,
+            backlog_threshold: scaler.backlog_threshold,
+            max_lanes: scaler.max_lanes,
+            idle_timeout: scaler.idle_timeout,
+            buffer: producer.buffer_bytes,
+            lose_at: Vec::new(),
+            seed: 1,
+            runs: 1,
+            strategies: Strategy::list("adaptive,1,4,16,64,per-message")
+                .expect("these are strategies"),
+        }
+    }
+}
+
+/// Something in a scenario that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct ScenarioError {
+    /// Which field.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl ScenarioError {
+    pub(super) fn new(field: &str, problem: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl Scenario {
+    /// Sets a field by its name, from text.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), anabranch_lab::ScenarioError> {
+    /// let mut scenario = anabranch_lab::Scenario::default();
+    /// scenario.set("rtt", "200ms")?;
+    /// scenario.set("load", "150%")?;
+    /// scenario.set("pattern", "burst:1s/20%")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A name that is none, and text that cannot be read as its value.
+    pub fn set(&mut self, field: &str, value: &str) -> Result<(), ScenarioError> {
+        self.set_field(field, value)
+            .map_err(|problem| ScenarioError::new(field, problem))
+    }
+
+    fn set_field(&mut self, field: &str, value: &str) -> Result<(), String> {
+        match field {
+            "name" => value.clone_into(&mut self.name),
+            "rtt" => self.rtt = text::duration(value)?,
+            "jitter" => self.jitter = text::duration(value)?,
+            "loss" => self.loss = text::share(value)?,
+            "burst" => self.burst = number(value)?,
+            "rate" => self.rate = text::rate(value)?,
+            "queue" => {
+                self.queue = match value.strip_suffix("bdp") {
+                    Some(times) => QueueSize::Bdp(number(times)?),
+                    None => QueueSize::Bytes(text::size(value)?),
+                }
+            }
+            "load" => {
+                self.load = match text::rate(value) {
+                    Ok(rate) => Load::Rate(rate),
+                    Err(_) => Load::OfLink(
+                        text::share(value)
+                            .map_err(|_| format!("{value:?} is no load, such as 50mbit or 50%"))?,
+                    ),
+                }
+            }
+            "pattern" => self.pattern = value.parse()?,
+            "noise" => self.noise = text::share(value)?,
+            "size" => self.size = number_of(text::size(value)?)?,
+            "duration" => self.duration = text::duration(value)?,
+            "warm-up" => self.warm_up = text::duration(value)?,
+            "tail" => self.tail = text::duration(value)?,
+            "congestion" => self.congestion = controller(value)?,
+            "broker-delay" => self.broker_delay = text::duration(value)?,
+            "store-delay" => self.store_delay = text::duration(value)?,
+            "store-rate" => self.store_rate = Some(text::rate(value)?),
+            "peer-streams" => self.peer_streams = Some(number(value)?),
+            "peer-window" => self.peer_window = Some(number_of(text::size(value)?)?),
+            "lane-window" => self.lane_window = text::size(value)?,
+            "backlog-threshold" => self.backlog_threshold = number(value)?,
+            "max-lanes" => self.max_lanes = number(value)?,
+            "idle-timeout" => self.idle_timeout = text::duration(value)?,
+            "buffer" => self.buffer = text::size(value)?,
+            "lose-at" => {
+                let moments = value.split(',').filter(|one| !one.is_empty());
+                self.lose_at = moments.map(text::duration).collect::<Result<_, _>>()?;
+            }
+            "seed" => self.seed = number(value)?,
+            "runs" => self.runs = number(value)?,
+            "strategies" => self.strategies = Strategy::list(value)?,
+            _ => return Err("there is no such option".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Every field that is not as it is by default, and those that make a link and a load whatever they are: names
+    /// and values as [`Scenario::set`] reads them.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let default = Self::default();
+        let mut fields = Vec::new();
+        let mut field = |always, name, value: String, usual: String| {
+            if always || value != usual {
+                fields.push((name, value));
+            }
+        };
+        let mut both = |always, name, show: &dyn Fn(&Self) -> String| {
+            field(always, name, show(self), show(&default));
+        };
+        both(true, "name", &|s| s.name.clone());
+        both(true, "rtt", &|s| text::show_duration(s.rtt));
+        both(true, "jitter", &|s| text::show_duration(s.jitter));
+        both(true, "loss", &|s| text::show_share(s.loss));
+        both(true, "burst", &|s| s.burst.to_string());
+        both(true, "rate", &|s| text::show_rate(s.rate));
+        both(true, "queue", &|s| s.queue.to_string());
+        both(true, "load", &|s| s.load.to_string());
+        both(true, "pattern", &|s| s.pattern.to_string());
+        both(false, "noise", &|s| text::show_share(s.noise));
+        both(true, "size", &|s| text::show_size(s.size as u64));
+        both(true, "duration", &|s| text::show_duration(s.duration));
+        both(false, "warm-up", &|s| text::show_duration(s.warm_up));
+        both(false, "tail", &|s| text::show_duration(s.tail));
+        both(true, "congestion", &|s| s.congestion.to_string());
+        both(true, "broker-delay", &|s| {
+            text::show_duration(s.broker_delay)
+        });
+        both(false, "store-delay", &|s| {
+            text::show_duration(s.store_delay)
+        });
+        both(false, "store-rate", &|s| {
+            s.store_rate.map(text::show_rate).unwrap_or_default()
+        });
+        both(false, "peer-streams", &|s| {
+            s.peer_streams.map(|n| n.to_string()).unwrap_or_default()
+        });
+        both(false, "peer-window", &|s| {
+            s.peer_window
+                .map(|n| text::show_size(n.into()))
+                .unwrap_or_default()
+        });
+        both(false, "lane-window", &|s| text::show_size(s.lane_window));
+        both(false, "backlog-threshold", &|s| {
+            s.backlog_threshold.to_string()
+        });
+        both(false, "max-lanes", &|s| s.max_lanes.to_string());
+        both(false, "idle-timeout", &|s| {
+            text::show_duration(s.idle_timeout)
+        });
+        both(false, "buffer", &|s| text::show_size(s.buffer));
+        both(false, "lose-at", &|s| {
+            let moments: Vec<_> = s
+                .lose_at
+                .iter()
+                .map(|at| text::show_duration(*at))
+                .collect();
+            moments.join(",")
+        });
+        both(true, "seed", &|s| s.seed.to_string());
+        both(false, "runs", &|s| s.runs.to_string());
+        both(true, "strategies", &|s| {
+            let names: Vec<_> = s.strategies.iter().map(ToString::to_string).collect();
+            names.join(",")
+        });
+        fields
+    }
+
+    /// Whether all of it can be.
+    ///
+    /// # Errors
+    /// The first field that cannot.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        let rule = |holds: bool, field, problem: &str| match holds {
+            true => Ok(()),
+            false => Err(ScenarioError::new(field, problem)),
+        };
+        self.link()
+            .check()
+            .map_err(|error| ScenarioError::new("link", error.to_string()))?;
+        rule(self.rate.as_bits() > 0, "rate", "must be above 0")?;
+        rule(self.size >= 8, "size", "must be at least 8 bytes")?;
+        rule(
+            self.message_rate() > 0.0 && self.message_rate().is_finite(),
+            "load",
+            "must be above 0",
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.noise),
+            "noise",
+            "must be 0 to 100 %",
+        )?;
+        if let Pattern::Burst { period, duty } = self.pattern {
+            let whole = !period.is_zero() && duty > 0.0 && duty <= 1.0;
+            rule(
+                whole,
+                "pattern",
+                "a burst needs a period, and a part of it up to 100 %",
+            )?;
+        }
+        rule(!self.duration.is_zero(), "duration", "must be above 0")?;
+        rule(
+            self.warm_up < self.duration,
+            "warm-up",
+            "must be less than the duration",
+        )?;
+        rule(
+            !self.strategies.is_empty(),
+            "strategies",
+            "somebody must compete",
+        )?;
+        rule(self.runs >= 1, "runs", "must be at least 1")?;
+        rule(
+            self.peer_streams.is_none_or(|streams| streams >= 2),
+            "peer-streams",
+            "must be at least 2: one for the session, one to send on",
+        )
+    }
+
+    /// The link, the same in both directions.
+    #[must_use]
+    pub fn link(&self) -> LinkConfig {
+        let queue = match self.queue {
+            QueueSize::Bdp(times) => {
+                let bytes = self.rate.bytes_in(self.rtt.mul_f64(times.clamp(0.0, 1e6)));
+                bytes.max(LEAST_QUEUE)
+            }
+            QueueSize::Bytes(bytes) => bytes,
+        };
+        let link = LinkConfig::default()
+            .delay(self.rtt / 2)
+            .jitter(self.jitter)
+            .rate(self.rate)
+            .queue(Queue::DropTail { bytes: queue })
+            .mtu(MTU);
+        match (self.loss > 0.0, self.burst > 1.0) {
+            (false, _) => link,
+            (true, false) => link.loss(Loss::Random(self.loss)),
+            (true, true) => link.loss(Loss::Bursty {
+                share: self.loss,
+                mean_burst: self.burst,
+            }),
+        }
+    }
+
+    /// The offered load of payload, in bits a second.
+    #[must_use]
+    pub fn offered(&self) -> f64 {
+        match self.load {
+            Load::Rate(rate) => rate.as_bits() as f64,
+            Load::OfLink(share) => self.rate.as_bits() as f64 * share,
+        }
+    }
+
+    /// Messages a second on average.
+    #[must_use]
+    pub fn message_rate(&self) -> f64 {
+        self.offered() / (8.0 * self.size as f64)
+    }
+
+    pub(super) fn schedule(&self, seed: u64) -> Schedule {
+        // Of its own, so that what else is drawn does not move the messages.
+        let rng = fastrand::Rng::with_seed(seed ^ 0x6c6f_6164);
+        let rate = self.message_rate();
+        Schedule::new(self.pattern, rate, self.noise, self.duration, rng)
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value
+        .trim()
+        .parse()
+        .map_err(|_| format!("{value:?} is no such number"))
+}
+
+fn number_of<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
+    T::try_from(value).map_err(|_| format!("{value} is too much"))
+}
+
+fn controller(value: &str) -> Result<Controller, String> {
+    match value {
+        "cubic" => Ok(Controller::Cubic),
+        "newreno" => Ok(Controller::NewReno),
+        "bbr" => Ok(Controller::Bbr),
+        "thalweg" => Ok(Controller::Thalweg),
+        _ => Err(format!(
+            "{value:?} is none of cubic, newreno, bbr and thalweg"
+        )),
+    }
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cubic => "cubic",
+            Self::NewReno => "newreno",
+            Self::Bbr => "bbr",
+            Self::Thalweg => "thalweg",
+        })
+    }
+}
+
+impl fmt::Display for QueueSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bdp(times) => write!(f, "{times}bdp"),
+            Self::Bytes(bytes) => f.write_str(&text::show_size(*bytes)),
+        }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(rate) => f.write_str(&text::show_rate(*rate)),
+            Self::OfLink(share) => f.write_str(&text::show_share(*share)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_read_again_from_its_own_fields() {
+        let mut scenario = Scenario::default();
+        for (field, value) in [
+            ("name", "a name"),
+            ("rtt", "200ms"),
+            ("jitter", "3ms"),
+            ("loss", "0.5%"),
+            ("burst", "4"),
+            ("rate", "1gbit"),
+            ("queue", "0.5bdp"),
+            ("load", "150%"),
+            ("pattern", "burst:1s/20%"),
+            ("noise", "20%"),
+            ("size", "64KiB"),
+            ("duration", "3s"),
+            ("warm-up", "1s"),
+            ("tail", "2s"),
+            ("congestion", "bbr"),
+            ("broker-delay", "10ms"),
+            ("store-delay", "20ms"),
+            ("store-rate", "40mbit"),
+            ("peer-streams", "2"),
+            ("peer-window", "1250000B"),
+            ("lane-window", "1MiB"),
+            ("backlog-threshold", "32"),
+            ("max-lanes", "8"),
+            ("idle-timeout", "500ms"),
+            ("buffer", "1MiB"),
+            ("lose-at", "1s,2s"),
+            ("seed", "9"),
+            ("runs", "3"),
+            ("strategies", "adaptive,2,per-message"),
+        ] {
+            let before = scenario.clone();
+            scenario.set(field, value).unwrap();
+            assert_ne!(scenario, before, "{field} changes something");
+        }
+        let mut again = Scenario::default();
+        for (field, value) in scenario.fields() {
+            again.set(field, &value).unwrap();
+        }
+        assert_eq!(again, scenario);
+        assert_eq!(scenario.check(), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_field() {
+        for (field, value, said) in [
+            ("loss", "200%", "loss.share"),
+            ("size", "4B", "size: must be at least 8"),
+            ("load", "0%", "load: must be above 0"),
+            ("warm-up", "30s", "warm-up: must be less"),
+            ("peer-streams", "1", "peer-streams: must be at least 2"),
+            ("pattern", "burst:0s/20%", "pattern: a burst needs"),
+        ] {
+            let mut scenario = Scenario::default();
+            scenario.set(field, value).unwrap();
+            let error = scenario.check().unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let error = Scenario::default().set("rtt", "50").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rtt: \"50\" is no duration, such as 50ms, 1.5s or 100us"
+        );
+        assert!(Scenario::default().set("speed", "1").is_err());
+    }
+
+    #[test]
+    fn the_queue_of_one_round_trip_has_at_least_sixteen_packets() {
+        let bytes = |rtt: &str, rate: &str| {
+            let mut scenario = Scenario::default();
+            scenario.set("rtt", rtt).unwrap();
+            scenario.set("rate", rate).unwrap();
+            match scenario.link().queue {
+                Queue::DropTail { bytes } => bytes,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(bytes("50ms", "100mbit"), 625_000);
+        assert_eq!(bytes("1ms", "5mbit"), 24_000);
+    }
+}

@@ -1,0 +1,109 @@
+//! Pure: the shell that quinn knows: its calls, in bytes, for a machine that counts packets.
+
+use std::{any::Any, sync::Arc, time::Instant};
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
+
+use super::machine::Machine;
+
+/// Makes [`Thalweg`]s, one for each path of a connection. There is nothing to set.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ThalwegConfig {}
+
+impl ControllerFactory for ThalwegConfig {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        Box::new(Thalweg {
+            machine: Machine::new(now, current_mtu),
+        })
+    }
+}
+
+/// The congestion controller of one path. See the [module](super) for what it does.
+///
+/// quinn makes a new one when a client comes from another host, and copies it when only the port has changed: a
+/// copy goes on with everything that was known of the path.
+#[derive(Debug, Clone)]
+pub struct Thalweg {
+    machine: Machine,
+}
+
+impl Controller for Thalweg {
+    fn on_sent(&mut self, now: Instant, bytes: u64, _last_packet_number: u64) {
+        self.machine.on_sent(now, bytes);
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        app_limited: bool,
+        rtt: &RttEstimator,
+    ) {
+        self.machine
+            .on_ack(now, sent, bytes, app_limited, rtt.get());
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        _largest_packet_num_acked: Option<u64>,
+    ) {
+        self.machine.on_end_acks(now, in_flight, app_limited);
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        is_persistent_congestion: bool,
+        lost_bytes: u64,
+    ) {
+        if lost_bytes == 0 {
+            self.machine.on_mark(now, sent);
+        } else {
+            self.machine
+                .on_lost(now, sent, lost_bytes, is_persistent_congestion);
+        }
+    }
+
+    fn on_mtu_update(&mut self, new_mtu: u16) {
+        self.machine.on_mtu(new_mtu);
+    }
+
+    fn window(&self) -> u64 {
+        whole(self.machine.window())
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = ControllerMetrics::default();
+        metrics.congestion_window = self.window();
+        metrics.pacing_rate = self.machine.rate().map(|rate| whole(rate * 8.0));
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        whole(self.machine.initial_window())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped; and NaN, which no window is, becomes the least"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes.clamp(0.0, 1e15) as u64
+}
