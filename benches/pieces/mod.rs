@@ -16,7 +16,7 @@ use anabranch::{
         Append, Appended, DedupCheck, DedupWindow, Fsync, LogConfig, LogStore, MemoryConfig,
         MemoryStore, Store, Trim,
     },
-    wire::{Batch, BatchBuilder, Identity, Record},
+    wire::{Batch, BatchBuilder, ProducerIdentity, Record},
 };
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
@@ -142,7 +142,7 @@ impl Appending {
     }
 
     fn to(runtime: Runtime, store: Arc<dyn Store>, folder: Option<tempfile::TempDir>) -> Self {
-        let identity = Identity {
+        let identity = ProducerIdentity {
             name: "bench".to_owned(),
             instance: 1,
             id: None,

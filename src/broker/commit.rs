@@ -239,7 +239,7 @@ impl Waiting {
                     request: self.request,
                     base: appended.base,
                     time: appended.time,
-                    held_us: micros(now.duration_since(self.received)),
+                    processing_us: micros(now.duration_since(self.received)),
                 })
             }
             Err(error) => Packet::Refused(Refused {
@@ -268,7 +268,7 @@ pub(super) fn failure(error: &StoreError) -> Failure {
         StoreError::Failed(_) | StoreError::Corrupt(_) => FailureCode::StoreFailed,
         StoreError::Limit(_) => FailureCode::Limit,
         StoreError::UnknownTopic => FailureCode::UnknownTopic,
-        StoreError::AfterRejected => FailureCode::Behind,
+        StoreError::AfterRejected => FailureCode::AfterRejected,
     };
     super::failure(code, error)
 }

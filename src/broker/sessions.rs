@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::store::StoreError;
-use crate::{ProducerId, wire::Identity};
+use crate::{ProducerId, wire::ProducerIdentity};
 
 /// Why a connection no longer speaks for its producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Seats {
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    identity: Identity,
+    identity: ProducerIdentity,
     producer: ProducerId,
     leave: watch::Sender<Option<Overtaken>>,
     left: CancellationToken,
@@ -68,7 +68,7 @@ impl Sessions {
     /// [`StoreError::Fenced`] where a later producer of the name has come meanwhile.
     pub(super) async fn enter(
         self: &Arc<Self>,
-        identity: &Identity,
+        identity: &ProducerIdentity,
         producer: ProducerId,
     ) -> Result<Seat, StoreError> {
         let (seat, earlier) = self.take(identity, producer)?;
@@ -80,7 +80,7 @@ impl Sessions {
 
     fn take(
         self: &Arc<Self>,
-        identity: &Identity,
+        identity: &ProducerIdentity,
         producer: ProducerId,
     ) -> Result<(Seat, Vec<CancellationToken>), StoreError> {
         let mut seats = self.seats();
@@ -104,7 +104,7 @@ impl Sessions {
         let left = CancellationToken::new();
         of_name.push(Entry {
             number,
-            identity: Identity {
+            identity: ProducerIdentity {
                 id: Some(producer),
                 ..identity.clone()
             },
@@ -123,7 +123,7 @@ impl Sessions {
     }
 
     /// The producers that are connected.
-    pub(super) fn identities(&self) -> Vec<Identity> {
+    pub(super) fn identities(&self) -> Vec<ProducerIdentity> {
         let seats = self.seats();
         let last = seats.by_name.values().filter_map(|of_name| of_name.last());
         last.map(|entry| entry.identity.clone()).collect()
@@ -163,8 +163,8 @@ mod tests {
 
     use super::*;
 
-    fn identity(instance: u64) -> Identity {
-        Identity {
+    fn identity(instance: u64) -> ProducerIdentity {
+        ProducerIdentity {
             name: "p".to_owned(),
             instance,
             id: None,

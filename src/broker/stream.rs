@@ -1,7 +1,7 @@
 //! One stream: what its first packets make of it.
 //!
 //! ```text
-//! Probe, ListTopics, Recall   answered, and the stream stays what it was
+//! Probe, ListTopics, QueryStored   answered, and the stream stays what it was
 //! Produce                     it is a lane from now on
 //! Subscribe                   it is a subscription from now on
 //! anything else               Failed, and its end
@@ -129,8 +129,8 @@ async fn dispatch(peer: &Arc<Peer>, incoming: &mut Incoming, outgoing: &mut Outg
                 return subscription::run(peer, incoming, outgoing, wanted).await;
             }
             Packet::Probe { nonce } => Packet::Probed { nonce },
-            Packet::Recall { from } => match recall(peer, from).await {
-                Ok(stored) => Packet::Recalled(stored),
+            Packet::QueryStored { from } => match recall(peer, from).await {
+                Ok(stored) => Packet::StoredList(stored),
                 Err(failure) => return Ok(Err(failure)),
             },
             Packet::ListTopics { after } => match list(peer, after).await {
@@ -139,7 +139,7 @@ async fn dispatch(peer: &Arc<Peer>, incoming: &mut Incoming, outgoing: &mut Outg
             },
             _ => {
                 return Ok(Err(misplaced(
-                    "a stream begins with Produce, Subscribe, ListTopics, Recall or Probe",
+                    "a stream begins with Produce, Subscribe, ListTopics, QueryStored or Probe",
                 )));
             }
         };
@@ -157,7 +157,7 @@ async fn recall(peer: &Peer, from: RequestId) -> Result<Vec<StoredEarlier>, Fail
     };
     let store = &peer.shared.store;
     let recalled = store
-        .stored_requests(producer, from, Packet::MAX_RECALLED)
+        .stored_requests(producer, from, Packet::MAX_STORED_LIST)
         .await;
     let recalled = recalled.map_err(|error| commit::failure(&error))?;
     let stored = recalled.into_iter().map(|(request, at)| StoredEarlier {

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     ProducerId,
-    wire::{Connect, Connected, Enrolled, Failure, FailureCode, Packet, PacketCodec},
+    wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec, RegisteredProducer},
 };
 
 /// A network without loss or limits, in which addresses can be made deaf and names can move.
@@ -340,7 +340,7 @@ async fn serve(
         Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {
             let connected = Connected {
-                producer: connect.producer.map(|_| Enrolled {
+                producer: connect.producer.map(|_| RegisteredProducer {
                     id: ProducerId(1),
                     forgotten: false,
                 }),

@@ -119,7 +119,7 @@ fn passes(code: FailureCode) -> bool {
         | FailureCode::OutOfWindow
         | FailureCode::Protocol
         | FailureCode::OffsetOutOfRange
-        | FailureCode::Behind
+        | FailureCode::AfterRejected
         | FailureCode::Unrecognised(_) => false,
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn hear(core: &Core, answer: Packet, here: Option<usize>) -> Heard {
             match refused.failure.code {
                 // What a closing broker refuses goes to the next connection, what lies behind a refused batch to
                 // the next stream, both within their deadlines.
-                FailureCode::Closing | FailureCode::Behind => {}
+                FailureCode::Closing | FailureCode::AfterRejected => {}
                 _ => core.refused(refused),
             }
             Heard::LastWord

@@ -26,7 +26,7 @@ use crate::{
     pool::StreamPool,
     scaler::{MAX_LANES, ScalePolicy},
     tasks::Tasks,
-    wire::Identity,
+    wire::ProducerIdentity,
 };
 
 /// Options with which a producer cannot begin.
@@ -286,14 +286,14 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
 }
 
 /// Who the broker is told we are.
-fn identity(config: &Config) -> Identity {
+fn identity(config: &Config) -> ProducerIdentity {
     let instance = fastrand::u64(..);
     let name = match (&config.name, config.same_name) {
         (None, _) => format!("anonymous-{instance:016x}"),
         (Some(name), SameName::TakesOver) => name.clone(),
         (Some(name), SameName::Beside) => format!("{name}.{instance:016x}"),
     };
-    Identity {
+    ProducerIdentity {
         name,
         instance,
         id: None,

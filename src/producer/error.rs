@@ -129,7 +129,7 @@ impl SendError {
                 | FailureCode::OutOfWindow
                 | FailureCode::Closing
                 | FailureCode::Limit
-                | FailureCode::Behind => true,
+                | FailureCode::AfterRejected => true,
                 FailureCode::Unauthorised
                 | FailureCode::Forbidden
                 | FailureCode::Fenced

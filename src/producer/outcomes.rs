@@ -27,7 +27,7 @@ impl Core {
             return self.end_overdue(stored.request);
         };
         let now = time::now();
-        let held = Duration::from_micros(u64::from(stored.held_us));
+        let held = Duration::from_micros(u64::from(stored.processing_us));
         self.gauges.answered(now, &request, held);
         let mut base = stored.base;
         for part in &request.parts {

@@ -1,7 +1,7 @@
 //! After a reconnect: what the broker has stored of what has no answer yet gets its outcome, and is not sent again.
 //!
 //! ```text
-//! link stands ─▶ was anything written before? ─ Recall from the oldest ─▶ Recalled: offsets and times ─▶ outcomes
+//! link stands ─▶ was anything written before? ─ QueryStored from the oldest ─▶ StoredList: offsets and times ─▶ outcomes
 //!                                                                                        lanes write the rest
 //! ```
 //!
@@ -99,17 +99,17 @@ async fn recall(core: &Core, link: &Session, mut from: RequestId) -> Option<usiz
     loop {
         frame.clear();
         PacketCodec::new(MAX_FRAME)
-            .encode(Packet::Recall { from }, &mut frame)
+            .encode(Packet::QueryStored { from }, &mut frame)
             .ok()?;
         writer.write_all(&frame).await.ok()?;
-        let Some(Ok(Packet::Recalled(stored))) = answers.next().await else {
+        let Some(Ok(Packet::StoredList(stored))) = answers.next().await else {
             let _ = writer.reset(CloseCode::Done.into());
             return None;
         };
         stored.iter().for_each(|at| core.stored(&answer(at), None));
         settled += stored.len();
         match stored.last() {
-            Some(last) if stored.len() >= Packet::MAX_RECALLED => from = last.request.next(),
+            Some(last) if stored.len() >= Packet::MAX_STORED_LIST => from = last.request.next(),
             _ => break,
         }
     }
@@ -124,6 +124,6 @@ const fn answer(at: &StoredEarlier) -> Stored {
         request: at.request,
         base: at.base,
         time: at.time,
-        held_us: 0,
+        processing_us: 0,
     }
 }

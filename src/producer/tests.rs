@@ -74,7 +74,7 @@ impl Lane {
             request,
             base: Offset(base),
             time: Timestamp(1),
-            held_us: 1,
+            processing_us: 1,
         });
         self.answers.send(stored).await.unwrap();
     }
@@ -257,7 +257,7 @@ async fn with_a_stream_a_message_a_key_waits_for_the_stream_of_what_expired() {
         request: c.request,
         base: Offset(1),
         time: Timestamp(1),
-        held_us: 1,
+        processing_us: 1,
     });
     answers.lock().await.send(stored).await.unwrap();
     assert_eq!(third.await.unwrap().offset(), Offset(1));

@@ -11,7 +11,7 @@ use std::{
 use super::{Appended, Limits, StoreError, dedup_window::DedupWindow};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{Enrolled, Identity, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
 };
 
 /// Converts a time since the Unix epoch to the milliseconds that stores keep.
@@ -64,7 +64,7 @@ impl Topic {
 /// A producer that is neither fenced nor forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Producer {
-    pub(super) identity: Identity,
+    pub(super) identity: ProducerIdentity,
     /// The time of its last request.
     pub(super) seen: Timestamp,
     pub(super) window: DedupWindow,
@@ -77,15 +77,15 @@ pub(super) enum ProducerRegistration {
     Known(ProducerId),
     /// The producer is new, or takes the name over from `fenced`.
     New {
-        enrolled: Enrolled,
+        enrolled: RegisteredProducer,
         fenced: Option<ProducerId>,
     },
 }
 
 /// Returns the answer to a producer that has come back.
-pub(super) const fn known(id: ProducerId) -> Enrolled {
+pub(super) const fn known(id: ProducerId) -> RegisteredProducer {
     let forgotten = false;
-    Enrolled { id, forgotten }
+    RegisteredProducer { id, forgotten }
 }
 
 /// The topics, producers and committed positions of a store.
@@ -187,7 +187,7 @@ impl Catalog {
     /// greater than all ids before it. An id that this store cannot have given is ignored.
     pub(super) fn registration(
         &self,
-        identity: &Identity,
+        identity: &ProducerIdentity,
     ) -> Result<ProducerRegistration, StoreError> {
         let shown = identity.id.filter(|id| id.0 < self.next_producer);
         let standing = self.names.get(&identity.name).copied();
@@ -204,7 +204,7 @@ impl Catalog {
         // An id that belongs to a producer of another name is not its own.
         let own = shown.filter(|shown| !self.producers.contains_key(shown));
         Ok(ProducerRegistration::New {
-            enrolled: Enrolled {
+            enrolled: RegisteredProducer {
                 id: own.unwrap_or(ProducerId(self.next_producer)),
                 forgotten: own.is_some_and(|id| id.0 >= self.first_producer),
             },

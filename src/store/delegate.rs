@@ -32,7 +32,7 @@ use futures_util::future::BoxFuture;
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim};
 use crate::{
     Offset, ProducerId, RequestId, TopicName,
-    wire::{Enrolled, Identity, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
 };
 
 /// A [`Store`] that wraps another. Every method calls the one of the same name of the inner store unless it is
@@ -44,8 +44,8 @@ pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
     /// See [`Store::register_producer`].
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         self.inner().register_producer(identity)
     }
 
@@ -151,8 +151,8 @@ pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
 impl<L: DelegateStore> Store for L {
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         DelegateStore::register_producer(self, identity)
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName, time,
-    wire::{Enrolled, Identity, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
 };
 
 /// The limits of a [`MemoryStore`].
@@ -174,9 +174,9 @@ impl Held {
 
     fn register_producer(
         &mut self,
-        identity: &Identity,
+        identity: &ProducerIdentity,
         now: Timestamp,
-    ) -> Result<Enrolled, StoreError> {
+    ) -> Result<RegisteredProducer, StoreError> {
         match self.catalog.registration(identity)? {
             ProducerRegistration::Known(id) => {
                 self.catalog.heard(id, now);
@@ -198,8 +198,8 @@ impl Held {
 impl Store for MemoryStore {
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         async move {
             self.open()?
                 .register_producer(identity, millis(time::wall()))

@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{Enrolled, Identity, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
 };
 
 pub use dedup_window::{DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW};
@@ -217,8 +217,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// long as a producer of that name is, see [`Store::forget_producers`].
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>>;
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>>;
 
     /// Appends a group of batches in order, in one atomic write with their dedup entries. Returns when the group is as
     /// durable as this store makes it, with one answer for each batch, in order.

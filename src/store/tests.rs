@@ -19,8 +19,8 @@ pub(super) fn topic(name: &str) -> TopicName {
 }
 
 /// Returns the identity of a producer that comes for the first time.
-pub(super) fn identity(name: &str, instance: u64) -> Identity {
-    Identity {
+pub(super) fn identity(name: &str, instance: u64) -> ProducerIdentity {
+    ProducerIdentity {
         name: name.to_owned(),
         instance,
         id: None,
@@ -28,15 +28,15 @@ pub(super) fn identity(name: &str, instance: u64) -> Identity {
 }
 
 /// Returns the identity of a producer that comes back with its id.
-pub(super) fn with_id(name: &str, instance: u64, id: ProducerId) -> Identity {
+pub(super) fn with_id(name: &str, instance: u64, id: ProducerId) -> ProducerIdentity {
     let id = Some(id);
-    Identity {
+    ProducerIdentity {
         id,
         ..identity(name, instance)
     }
 }
 
-pub(super) async fn register(store: &dyn Store, identity: Identity) -> ProducerId {
+pub(super) async fn register(store: &dyn Store, identity: ProducerIdentity) -> ProducerId {
     store.register_producer(&identity).await.unwrap().id
 }
 

@@ -39,7 +39,7 @@ fn arb_start() -> impl Strategy<Value = Start> {
 
 fn arb_connect() -> impl Strategy<Value = Packet> {
     let identity = (arb_name(), any::<u64>(), option::of(any::<u64>()));
-    let identity = identity.prop_map(|(name, instance, id)| Identity {
+    let identity = identity.prop_map(|(name, instance, id)| ProducerIdentity {
         name,
         instance,
         id: id.map(ProducerId),
@@ -56,7 +56,7 @@ fn arb_connected() -> impl Strategy<Value = Packet> {
         any::<u64>(),
     )
         .prop_map(|(producer, max_frame, max_message, stream_window)| {
-            let producer = producer.map(|(id, forgotten)| Enrolled {
+            let producer = producer.map(|(id, forgotten)| RegisteredProducer {
                 id: ProducerId(id),
                 forgotten,
             });
@@ -85,13 +85,13 @@ fn arb_produce() -> impl Strategy<Value = Packet> {
 
 fn arb_stored() -> impl Strategy<Value = Packet> {
     (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
-        |(request, base, time, held_us)| {
+        |(request, base, time, processing_us)| {
             let (request, base, time) = (RequestId(request), Offset(base), Timestamp(time));
             Packet::Stored(Stored {
                 request,
                 base,
                 time,
-                held_us,
+                processing_us,
             })
         },
     )
@@ -136,7 +136,7 @@ fn arb_recalled() -> impl Strategy<Value = Packet> {
         base: Offset(base),
         time: Timestamp(time),
     });
-    vec(stored, 0..6).prop_map(Packet::Recalled)
+    vec(stored, 0..6).prop_map(Packet::StoredList)
 }
 
 /// Any packet, every kind of it.
@@ -175,7 +175,7 @@ pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
         number().prop_map(|next| Packet::Acknowledged { next: Offset(next) }),
         option::of(arb_topic()).prop_map(|after| Packet::ListTopics { after }),
         arb_topics(),
-        number().prop_map(|from| Packet::Recall {
+        number().prop_map(|from| Packet::QueryStored {
             from: RequestId(from)
         }),
         arb_recalled(),

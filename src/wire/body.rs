@@ -3,8 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    Connect, Connected, DecodeError, Delivery, EncodeError, Enrolled, Identity, Packet, Produce,
-    Refused, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
+    Connect, Connected, DecodeError, Delivery, EncodeError, Packet, Produce, ProducerIdentity,
+    Refused, RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
     fields::{Fields, put_failure, put_name, put_topic},
     kind::Kind,
 };
@@ -48,12 +48,12 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
         Kind::ListTopics => Packet::ListTopics {
             after: f.topic_or_none()?,
         },
-        Kind::Recall => Packet::Recall {
+        Kind::QueryStored => Packet::QueryStored {
             from: RequestId(f.u64("from")?),
         },
 
         Kind::Connected => Packet::Connected(Connected {
-            producer: enrolled(f)?,
+            producer: registered_producer(f)?,
             max_frame: f.u32("max_frame")?,
             max_message: f.u32("max_message")?,
             stream_window: f.u64("stream_window")?,
@@ -68,7 +68,7 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
             request: RequestId(f.u64("request")?),
             base: Offset(f.u64("base")?),
             time: Timestamp(f.u64("time")?),
-            held_us: f.u32("held_us")?,
+            processing_us: f.u32("processing_us")?,
         }),
         Kind::Subscribed => Packet::Subscribed {
             next: Offset(f.u64("next")?),
@@ -83,7 +83,7 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
             next: Offset(f.u64("next")?),
         },
         Kind::Topics => Packet::Topics(topics(f)?),
-        Kind::Recalled => Packet::Recalled(recalled(f)?),
+        Kind::StoredList => Packet::StoredList(stored_list(f)?),
         Kind::Refused => Packet::Refused(Refused {
             request: RequestId(f.u64("request")?),
             failure: f.failure()?,
@@ -97,7 +97,7 @@ fn connect(f: &mut Fields) -> Result<Connect, DecodeError> {
     let token_len = usize::from(f.u16("token")?);
     let token = f.bytes(token_len, "token")?;
     let producer = match f.name("producer name")? {
-        Some(name) => Some(Identity {
+        Some(name) => Some(ProducerIdentity {
             name,
             instance: f.u64("instance")?,
             id: match f.u8("producer")? {
@@ -116,7 +116,7 @@ fn unknown(what: &'static str, value: u8) -> DecodeError {
     DecodeError::UnknownValue { what, value }
 }
 
-fn enrolled(f: &mut Fields) -> Result<Option<Enrolled>, DecodeError> {
+fn registered_producer(f: &mut Fields) -> Result<Option<RegisteredProducer>, DecodeError> {
     let forgotten = match f.u8("producer")? {
         0 => return Ok(None),
         1 => false,
@@ -124,7 +124,7 @@ fn enrolled(f: &mut Fields) -> Result<Option<Enrolled>, DecodeError> {
         other => return Err(unknown("producer", other)),
     };
     let id = ProducerId(f.u64("producer")?);
-    Ok(Some(Enrolled { id, forgotten }))
+    Ok(Some(RegisteredProducer { id, forgotten }))
 }
 
 fn start(f: &mut Fields) -> Result<Start, DecodeError> {
@@ -145,8 +145,8 @@ fn count(f: &mut Fields, what: &'static str, limit: usize) -> Result<usize, Deco
     }
 }
 
-fn recalled(f: &mut Fields) -> Result<Vec<StoredEarlier>, DecodeError> {
-    let count = count(f, "requests", Packet::MAX_RECALLED)?;
+fn stored_list(f: &mut Fields) -> Result<Vec<StoredEarlier>, DecodeError> {
+    let count = count(f, "requests", Packet::MAX_STORED_LIST)?;
     let stored = |_| {
         Ok(StoredEarlier {
             request: RequestId(f.u64("request")?),
@@ -191,14 +191,14 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
             Some(topic) => put_topic(out, topic),
             None => out.put_u8(0),
         },
-        Packet::Recall { from } => out.put_u64_le(from.0),
+        Packet::QueryStored { from } => out.put_u64_le(from.0),
 
         Packet::Connected(connected) => put_connected(out, connected),
         Packet::Stored(s) => {
             out.put_u64_le(s.request.0);
             out.put_u64_le(s.base.0);
             out.put_u64_le(s.time.0);
-            out.put_u32_le(s.held_us);
+            out.put_u32_le(s.processing_us);
         }
         Packet::Subscribed { next, end } => {
             out.put_u64_le(next.0);
@@ -206,7 +206,7 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
         }
         Packet::Delivery(d) => put_delivery(out, d.base, d.time),
         Packet::Topics(topics) => put_topics(out, topics)?,
-        Packet::Recalled(stored) => put_recalled(out, stored)?,
+        Packet::StoredList(stored) => put_stored_list(out, stored)?,
         Packet::Refused(refused) => {
             out.put_u64_le(refused.request.0);
             put_failure(out, &refused.failure);
@@ -265,7 +265,7 @@ fn put_connect(out: &mut BytesMut, connect: &Connect) -> Result<(), EncodeError>
 
 fn put_connected(out: &mut BytesMut, connected: &Connected) {
     match connected.producer {
-        Some(Enrolled { id, forgotten }) => {
+        Some(RegisteredProducer { id, forgotten }) => {
             out.put_u8(if forgotten { 2 } else { 1 });
             out.put_u64_le(id.0);
         }
@@ -306,8 +306,8 @@ fn put_count(
     }
 }
 
-fn put_recalled(out: &mut BytesMut, stored: &[StoredEarlier]) -> Result<(), EncodeError> {
-    put_count(out, "requests", stored.len(), Packet::MAX_RECALLED)?;
+fn put_stored_list(out: &mut BytesMut, stored: &[StoredEarlier]) -> Result<(), EncodeError> {
+    put_count(out, "requests", stored.len(), Packet::MAX_STORED_LIST)?;
     for one in stored {
         out.put_u64_le(one.request.0);
         out.put_u64_le(one.base.0);

@@ -64,7 +64,7 @@ kinds! {
     Credit = 0x06, Packet::Credit { .. }, Some(8);
     Acknowledge = 0x07, Packet::Acknowledge { .. }, Some(8);
     ListTopics = 0x08, Packet::ListTopics { .. }, Some(TOPIC);
-    Recall = 0x0c, Packet::Recall { .. }, Some(8);
+    QueryStored = 0x0c, Packet::QueryStored { .. }, Some(8);
 
     Connected = 0x81, Packet::Connected(_), Some(1 + 8 + 4 + 4 + 8);
     Pong = 0x82, Packet::Pong { .. }, Some(8);
@@ -77,7 +77,7 @@ kinds! {
     Refused = 0x89, Packet::Refused(_), Some(8 + FAILURE);
     GoAway = 0x8a, Packet::GoAway, Some(0);
     Failed = 0x8b, Packet::Failed(_), Some(FAILURE);
-    Recalled = 0x8c, Packet::Recalled(_), Some(2 + Packet::MAX_RECALLED * (8 + 8 + 8));
+    StoredList = 0x8c, Packet::StoredList(_), Some(2 + Packet::MAX_STORED_LIST * (8 + 8 + 8));
 }
 
 impl Packet {

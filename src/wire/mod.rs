@@ -28,7 +28,7 @@
 //! | `0x06` | [`Credit`](Packet::Credit) | `u64` bytes |
 //! | `0x07` | [`Acknowledge`](Packet::Acknowledge) | `u64` next |
 //! | `0x08` | [`ListTopics`](Packet::ListTopics) | `text8` topic to begin behind (empty: none) |
-//! | `0x0c` | [`Recall`](Packet::Recall) | `u64` request to begin with |
+//! | `0x0c` | [`QueryStored`](Packet::QueryStored) | `u64` request to begin with |
 //! | `0x81` | [`Connected`](Packet::Connected) | `u8` 1 (2: what was stored of it is forgotten) and `u64` producer id, or `u8` 0; `u32` longest frame, `u32` largest message, `u64` stream window |
 //! | `0x82` | [`Pong`](Packet::Pong) | `u64` nonce |
 //! | `0x83` | [`Probed`](Packet::Probed) | `u64` nonce |
@@ -40,7 +40,7 @@
 //! | `0x89` | [`Refused`](Packet::Refused) | `u64` request, failure |
 //! | `0x8a` | [`GoAway`](Packet::GoAway) | nothing |
 //! | `0x8b` | [`Failed`](Packet::Failed) | failure |
-//! | `0x8c` | [`Recalled`](Packet::Recalled) | `u16` count, and for each: `u64` request, `u64` base offset, `u64` time |
+//! | `0x8c` | [`StoredList`](Packet::StoredList) | `u16` count, and for each: `u64` request, `u64` base offset, `u64` time |
 //!
 //! Failure: `u16` code, `text16` detail. Start: `u8` 0 earliest, 1 latest, 2 and `u64` offset, 3 and `u64` offset to
 //! resume at.
@@ -87,7 +87,7 @@ pub use builder::{BatchBuilder, encoded_len};
 pub use codec::{PacketCodec, delivery_head, produce_head, produce_overhead};
 pub use error::{CodecError, DecodeError, EncodeError};
 pub use packet::{
-    Connect, Connected, Delivery, Enrolled, Failure, FailureCode, Identity, Packet, Produce,
-    Refused, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
+    Connect, Connected, Delivery, Failure, FailureCode, Packet, Produce, ProducerIdentity, Refused,
+    RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
 };
 pub use record::{Header, Record};

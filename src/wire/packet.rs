@@ -77,12 +77,12 @@ pub enum Packet {
     },
 
     /// Client, on a stream of its own, after a reconnect: which of my requests from this one on are stored?
-    Recall {
+    QueryStored {
         /// The first request that is asked about.
         from: RequestId,
     },
-    /// Broker: these, in the order of their ids. Where there are [`Packet::MAX_RECALLED`], there may be more.
-    Recalled(Vec<StoredEarlier>),
+    /// Broker: these, in the order of their ids. Where there are [`Packet::MAX_STORED_LIST`], there may be more.
+    StoredList(Vec<StoredEarlier>),
 
     /// Client, on a stream of its own: which topics are there?
     ListTopics {
@@ -99,8 +99,8 @@ pub enum Packet {
 impl Packet {
     /// The most topics that one [`Packet::Topics`] names.
     pub const MAX_TOPICS: usize = 1000;
-    /// The most requests that one [`Packet::Recalled`] names.
-    pub const MAX_RECALLED: usize = 2000;
+    /// The most requests that one [`Packet::StoredList`] names.
+    pub const MAX_STORED_LIST: usize = 2000;
 }
 
 /// What a client says of itself.
@@ -110,7 +110,7 @@ pub struct Connect {
     /// It does not show in `Debug`.
     pub token: Bytes,
     /// Present where the client means to produce.
-    pub producer: Option<Identity>,
+    pub producer: Option<ProducerIdentity>,
 }
 
 impl fmt::Debug for Connect {
@@ -124,7 +124,7 @@ impl fmt::Debug for Connect {
 
 /// Who a producer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct ProducerIdentity {
     /// The producer's name: 1 to 200 bytes of UTF-8. Of two live producers with one name, the later fences the earlier.
     pub name: String,
     /// A random number that tells a producer that reconnects from another one of the same name.
@@ -136,7 +136,7 @@ pub struct Identity {
 
 /// What the broker makes of a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Enrolled {
+pub struct RegisteredProducer {
     /// Its id, to be shown in every later [`Connect`].
     pub id: ProducerId,
     /// It was here before, and what was stored of it is not known any more: a request that went out before may
@@ -148,7 +148,7 @@ pub struct Enrolled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
     /// What the broker makes of the producer, where the client named one.
-    pub producer: Option<Enrolled>,
+    pub producer: Option<RegisteredProducer>,
     /// The longest frame the broker reads, in bytes.
     pub max_frame: u32,
     /// The most bytes of key, headers and payload of one message.
@@ -180,7 +180,7 @@ pub struct Stored {
     /// When it was stored, by the broker's clock.
     pub time: Timestamp,
     /// How long the broker had it, from the last byte read to this answer, in microseconds.
-    pub held_us: u32,
+    pub processing_us: u32,
 }
 
 /// Where a request stands that was stored before it was asked about.
@@ -344,5 +344,5 @@ codes! {
     Limit = 13,
     /// A batch before this one on its stream was refused. This one was not looked at: it may be sent again on
     /// another stream.
-    Behind = 14,
+    AfterRejected = 14,
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Offset, RequestId, TopicName,
-    wire::{Enrolled, Identity},
+    wire::{ProducerIdentity, RegisteredProducer},
 };
 
 /// What an [`Odd`] store does with appends.
@@ -44,7 +44,7 @@ pub(crate) struct Odd {
     pub(crate) damaged: Mutex<Option<Offset>>,
     pub(crate) closed: AtomicUsize,
     /// Who was enrolled and had been before.
-    pub(crate) heard: watch::Sender<Option<Identity>>,
+    pub(crate) heard: watch::Sender<Option<ProducerIdentity>>,
     /// Dropped with the store.
     alive: watch::Sender<()>,
 }
@@ -100,8 +100,8 @@ impl DelegateStore for Odd {
 
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         if identity.id.is_some() {
             self.heard.send_replace(Some(identity.clone()));
         }

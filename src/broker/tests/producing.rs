@@ -184,7 +184,7 @@ async fn a_damaged_or_oversized_batch_is_refused_and_nothing_behind_it_on_its_st
         let good = produce(2, "t", batch(["a"]));
         let mut lane = client.ask([produce(1, "t", wrong), good]).await;
         assert_eq!(refused(lane.next().await), code);
-        assert_eq!(refused(lane.next().await), FailureCode::Behind);
+        assert_eq!(refused(lane.next().await), FailureCode::AfterRejected);
     }
     let mut lane = client.ask([produce(2, "t", batch([[0; 100]]))]).await;
     assert_eq!(lane.stored().await.base, Offset(0));
@@ -219,11 +219,11 @@ async fn nothing_behind_a_batch_whose_fate_is_unknown_is_stored_on_its_stream() 
     store.turn_once(Mood::Mute);
     assert_eq!(refused(lane.next().await), FailureCode::StoreFailed);
     for _ in 0..2 {
-        assert_eq!(refused(lane.next().await), FailureCode::Behind);
+        assert_eq!(refused(lane.next().await), FailureCode::AfterRejected);
     }
     assert_eq!(other.stored().await.base, Offset(0));
     lane.send(one(5)).await;
-    assert_eq!(refused(lane.next().await), FailureCode::Behind);
+    assert_eq!(refused(lane.next().await), FailureCode::AfterRejected);
 
     let mut lane = client.ask([one(2), one(3)]).await;
     assert_eq!(lane.stored().await.base, Offset(1));
@@ -262,8 +262,8 @@ async fn a_producer_that_connects_again_is_told_what_is_stored() {
     let mut recalled = Vec::new();
     for from in [3, 2003] {
         let from = RequestId(from);
-        let mut question = client.ask([Packet::Recall { from }]).await;
-        let Some(Packet::Recalled(page)) = question.next().await else {
+        let mut question = client.ask([Packet::QueryStored { from }]).await;
+        let Some(Packet::StoredList(page)) = question.next().await else {
             panic!("no answer");
         };
         recalled.extend(page.iter().map(|at| (at.request, at.base, at.time)));
@@ -272,7 +272,7 @@ async fn a_producer_that_connects_again_is_told_what_is_stored() {
 
     let (reader, _session, _) = Client::enter(broker.local_addr(), Connect::default()).await;
     let from = RequestId(0);
-    let mut question = reader.ask([Packet::Recall { from }]).await;
+    let mut question = reader.ask([Packet::QueryStored { from }]).await;
     assert_eq!(failed(question.next().await), FailureCode::Protocol);
 }
 
@@ -360,7 +360,7 @@ async fn the_time_a_batch_was_held_covers_the_stream_s_delay() {
     let broker = broker.bind().await.unwrap();
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
-    assert!(lane.stored().await.held_us >= 30_000);
+    assert!(lane.stored().await.processing_us >= 30_000);
 }
 
 #[tokio::test]

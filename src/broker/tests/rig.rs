@@ -25,8 +25,8 @@ use crate::{
         quic::{self, TransportConfig},
     },
     wire::{
-        BatchBuilder, Connect, Connected, Delivery, Identity, Packet, PacketCodec, Produce, Record,
-        Start, Stored, Subscribe,
+        BatchBuilder, Connect, Connected, Delivery, Packet, PacketCodec, Produce, ProducerIdentity,
+        Record, Start, Stored, Subscribe,
     },
 };
 
@@ -166,7 +166,7 @@ impl Client {
 pub(crate) fn producer(name: &str, instance: u64) -> Connect {
     Connect {
         token: Bytes::new(),
-        producer: Some(Identity {
+        producer: Some(ProducerIdentity {
             name: name.to_owned(),
             instance,
             id: None,

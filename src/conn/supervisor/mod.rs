@@ -31,7 +31,7 @@ use super::{
     tls::TlsError,
 };
 use crate::config::{ConfigError, Problems};
-use crate::{ordered_watch, tasks::Tasks, time, wire::Identity};
+use crate::{ordered_watch, tasks::Tasks, time, wire::ProducerIdentity};
 
 /// How the connection stands.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ impl Supervisor {
     /// Wrong options, and files that cannot be used. Everything else is published as [`ConnectionState`].
     pub(crate) fn start(
         config: Config,
-        producer: Option<Identity>,
+        producer: Option<ProducerIdentity>,
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
         config.check()?;

@@ -22,7 +22,7 @@ use crate::{
     },
     metrics::connection as metrics,
     ordered_watch, time,
-    wire::{Connect, Identity},
+    wire::{Connect, ProducerIdentity},
 };
 
 /// How many may ask for a ping before the session has taken note of the first.
@@ -87,7 +87,7 @@ impl Task {
     /// Files that cannot be used.
     pub(super) fn new(
         config: Config,
-        producer: Option<Identity>,
+        producer: Option<ProducerIdentity>,
         publish: ordered_watch::Sender<ConnectionState>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {

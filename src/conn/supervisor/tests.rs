@@ -85,7 +85,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     let mut broker = world.broker(A, Answer::Welcome);
     let mut config = world.config(&[A]);
     config.token = "secret".into();
-    let who = Identity {
+    let who = ProducerIdentity {
         name: "orders".into(),
         instance: 7,
         id: None,
@@ -115,7 +115,7 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
     supervisor.wait_connected().await.unwrap();
     let (connect, _) = broker.sessions.recv().await.unwrap();
     let id = link.connected().producer.map(|enrolled| enrolled.id);
-    assert_eq!(connect.producer, Some(Identity { id, ..who }));
+    assert_eq!(connect.producer, Some(ProducerIdentity { id, ..who }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -693,7 +693,7 @@ async fn options_that_cannot_work_never_begin() {
     let world = World::new();
     let wrong = Supervisor::start(Config::default(), None, &world.tasks).unwrap_err();
     assert!(matches!(wrong, StartError::Config(_)), "{wrong}");
-    let nameless = Identity {
+    let nameless = ProducerIdentity {
         name: String::new(),
         instance: 1,
         id: None,

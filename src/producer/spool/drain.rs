@@ -315,7 +315,7 @@ const fn is_final(code: FailureCode) -> bool {
         | FailureCode::StoreFailed
         | FailureCode::Closing
         | FailureCode::Limit
-        | FailureCode::Behind
+        | FailureCode::AfterRejected
         | FailureCode::Unauthorised
         | FailureCode::Fenced => false,
     }

@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     TopicName,
-    wire::{Batch, Identity},
+    wire::{Batch, ProducerIdentity},
 };
 
 const FORMAT: u8 = 1;
@@ -57,7 +57,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<(TopicName, Batch)> {
 }
 
 /// Who delivers what is in this spool.
-pub(super) fn encode_identity(identity: &Identity) -> Bytes {
+pub(super) fn encode_identity(identity: &ProducerIdentity) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u32_le(0);
     bytes.put_u8(FORMAT);
@@ -67,10 +67,10 @@ pub(super) fn encode_identity(identity: &Identity) -> Bytes {
 }
 
 /// `None` where it is damaged.
-pub(super) fn decode_identity(bytes: &Bytes) -> Option<Identity> {
+pub(super) fn decode_identity(bytes: &Bytes) -> Option<ProducerIdentity> {
     let rest = open(bytes)?;
     let (instance, name) = rest.split_first_chunk::<8>()?;
-    Some(Identity {
+    Some(ProducerIdentity {
         name: std::str::from_utf8(name).ok()?.to_owned(),
         instance: u64::from_le_bytes(*instance),
         id: None,
@@ -97,7 +97,7 @@ mod tests {
         let (back, inside) = decode(&encode(&topic, &batch())).unwrap();
         assert_eq!(back, topic);
         assert_eq!(inside.records().next().unwrap().payload, "hello");
-        let identity = Identity {
+        let identity = ProducerIdentity {
             name: "spool-7".to_owned(),
             instance: 1 << 60,
             id: None,

@@ -18,7 +18,7 @@ use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
     store::{Append, Appended, LogConfig, LogStore, OpenError, Store, StoreError, Trim},
     time,
-    wire::{Batch, Identity},
+    wire::{Batch, ProducerIdentity},
 };
 
 /// Memory for what the store gathers before it moves it to its place; three times this at most.
@@ -119,7 +119,7 @@ impl Log {
 
     /// The right to write, for this process.
     pub(super) async fn writer(&self) -> Result<ProducerId, LogError> {
-        let writer = Identity {
+        let writer = ProducerIdentity {
             name: "writer".to_owned(),
             instance: fastrand::u64(..),
             id: None,
@@ -245,7 +245,7 @@ impl Log {
     }
 
     /// Who delivers what is in this folder: the same for as long as the folder is there.
-    pub(super) async fn identity(&self) -> Result<Identity, LogError> {
+    pub(super) async fn identity(&self) -> Result<ProducerIdentity, LogError> {
         let read = self.store.read(&self.identity, Offset(0), 1).await;
         match read {
             Ok(stored) if !stored.is_empty() => {
@@ -257,13 +257,13 @@ impl Log {
         }
     }
 
-    async fn make_identity(&self) -> Result<Identity, LogError> {
-        let identity = Identity {
+    async fn make_identity(&self) -> Result<ProducerIdentity, LogError> {
+        let identity = ProducerIdentity {
             name: format!("spool-{:016x}", fastrand::u64(..)),
             instance: fastrand::u64(..),
             id: None,
         };
-        let founder = Identity {
+        let founder = ProducerIdentity {
             name: "founder".to_owned(),
             instance: identity.instance,
             id: None,

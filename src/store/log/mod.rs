@@ -62,7 +62,7 @@ use self::{
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, catalog::millis};
 use crate::{
     Offset, ProducerId, RequestId, TopicName, time,
-    wire::{Enrolled, Identity, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
 };
 
 /// A [`Store`] on disk. See the [module's front page](super).
@@ -140,8 +140,8 @@ impl LogStore {
 impl Store for LogStore {
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         let (identity, now, wall) = (identity.clone(), time::now(), millis(time::wall()));
         self.on_disk(move |shared| shared.register_producer(&identity, now, wall))
             .boxed()

@@ -18,7 +18,7 @@ use super::super::{
     Appended,
     catalog::{Topic, TopicId},
 };
-use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName, wire::Identity};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName, wire::ProducerIdentity};
 
 /// The tags that begin the keys in `rows`.
 pub(super) mod tag {
@@ -140,7 +140,7 @@ pub(super) fn producer_key(id: ProducerId) -> Vec<u8> {
 
 pub(super) fn producer_row(
     id: ProducerId,
-    identity: &Identity,
+    identity: &ProducerIdentity,
     low: RequestId,
     seen: Timestamp,
 ) -> Row {
@@ -154,7 +154,7 @@ pub(super) fn producer_row(
 }
 
 /// A producer as it stands in its row: who, low-water mark, last heard of.
-pub(super) type ProducerRow = (ProducerId, Identity, RequestId, Timestamp);
+pub(super) type ProducerRow = (ProducerId, ProducerIdentity, RequestId, Timestamp);
 
 pub(super) fn decode_producer(key: &[u8], value: &[u8]) -> Result<ProducerRow, Malformed> {
     let (mut key, mut value) = (Fields(key, "producers"), Fields(value, "producers"));
@@ -164,7 +164,7 @@ pub(super) fn decode_producer(key: &[u8], value: &[u8]) -> Result<ProducerRow, M
     let instance = value.u64()?;
     let (low, seen) = (RequestId(value.u64()?), Timestamp(value.u64()?));
     let name = value.text()?.to_owned();
-    let identity = Identity {
+    let identity = ProducerIdentity {
         name,
         instance,
         id: Some(id),
@@ -297,7 +297,7 @@ mod tests {
             let (k, v) = topic_row(&name, &row);
             prop_assert_eq!(decode_topic(&k, &v), Ok((name, row)));
 
-            let identity = Identity { name: any.clone(), instance: d, id: Some(ProducerId(a)) };
+            let identity = ProducerIdentity { name: any.clone(), instance: d, id: Some(ProducerId(a)) };
             let (k, v) = producer_row(ProducerId(a), &identity, RequestId(b), Timestamp(c));
             let producer = (ProducerId(a), identity, RequestId(b), Timestamp(c));
             prop_assert_eq!(decode_producer(&k, &v), Ok(producer));

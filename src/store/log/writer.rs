@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ProducerId, Timestamp, TopicName,
-    wire::{Enrolled, Identity},
+    wire::{ProducerIdentity, RegisteredProducer},
 };
 
 /// Batches that one turn of a trim deletes at most.
@@ -111,10 +111,10 @@ impl Shared {
 
     pub(super) fn register_producer(
         &self,
-        identity: &Identity,
+        identity: &ProducerIdentity,
         now: Instant,
         wall: Timestamp,
-    ) -> Result<Enrolled, StoreError> {
+    ) -> Result<RegisteredProducer, StoreError> {
         // One that comes back needs no write, and is let in while none is taken.
         if let Some(id) = self.come_back(identity, wall)? {
             return Ok(known(id));
@@ -154,7 +154,7 @@ impl Shared {
 
     fn come_back(
         &self,
-        identity: &Identity,
+        identity: &ProducerIdentity,
         wall: Timestamp,
     ) -> Result<Option<ProducerId>, StoreError> {
         let catalog = &mut self.open_catalog()?.catalog;

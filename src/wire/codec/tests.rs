@@ -4,8 +4,8 @@ use tokio_util::codec::FramedRead;
 
 use super::{
     super::{
-        Connect, Connected, Delivery, Enrolled, Failure, FailureCode, Identity, Produce, Refused,
-        Start, Stored, StoredEarlier, Subscribe, TopicInfo,
+        Connect, Connected, Delivery, Failure, FailureCode, Produce, ProducerIdentity, Refused,
+        RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
         arbitrary::{arb_bytes, arb_packet, arb_topic},
     },
     *,
@@ -87,7 +87,7 @@ fn failed(code: FailureCode, detail: &str) -> Packet {
 }
 
 fn connect(token: Vec<u8>, name: &str, id: Option<ProducerId>) -> Packet {
-    let producer = Some(Identity {
+    let producer = Some(ProducerIdentity {
         name: name.to_owned(),
         instance: 0x0a0b,
         id,
@@ -117,14 +117,14 @@ fn topics(count: usize, name: &str) -> Packet {
     Packet::Topics(vec![info; count])
 }
 
-fn recalled(count: usize) -> Packet {
+fn stored_list(count: usize) -> Packet {
     let (request, base, time) = (RequestId(1), Offset(2), Timestamp(3));
     let one = StoredEarlier {
         request,
         base,
         time,
     };
-    Packet::Recalled(vec![one; count])
+    Packet::StoredList(vec![one; count])
 }
 
 fn subscribe(topic_name: &str, name: Option<&str>, from: Start) -> Packet {
@@ -148,9 +148,9 @@ fn specimens() -> Vec<(Packet, &'static str)> {
             stream_window,
         })
     };
-    let enrolled = |forgotten| {
+    let registered = |forgotten| {
         let id = ProducerId(8);
-        Some(Enrolled { id, forgotten })
+        Some(RegisteredProducer { id, forgotten })
     };
     let (base, time, request) = (Offset(5), Timestamp(6), RequestId(7));
     let failure = Failure {
@@ -201,16 +201,16 @@ fn specimens() -> Vec<(Packet, &'static str)> {
         ),
         (connected(None), "81 00 10000000 20000000 3000000000000000"),
         (
-            connected(enrolled(false)),
+            connected(registered(false)),
             "81 01 0800000000000000 10000000 20000000 3000000000000000",
         ),
         (
-            connected(enrolled(true)),
+            connected(registered(true)),
             "81 02 0800000000000000 10000000 20000000 3000000000000000",
         ),
-        (Packet::Recall { from: request }, "0c 0700000000000000"),
+        (Packet::QueryStored { from: request }, "0c 0700000000000000"),
         (
-            recalled(1),
+            stored_list(1),
             "8c 0100 0100000000000000 0200000000000000 0300000000000000",
         ),
         (Packet::Pong { nonce: 1 }, "82 0100000000000000"),
@@ -220,7 +220,7 @@ fn specimens() -> Vec<(Packet, &'static str)> {
                 request,
                 base,
                 time,
-                held_us: 8,
+                processing_us: 8,
             }),
             "84 0700000000000000 0500000000000000 0600000000000000 08000000",
         ),
@@ -342,7 +342,7 @@ fn the_longest_packet_of_each_kind_is_as_long_as_its_limit() {
             after: Some(topic(&long)),
         },
         topics(Packet::MAX_TOPICS, &long),
-        recalled(Packet::MAX_RECALLED),
+        stored_list(Packet::MAX_STORED_LIST),
         Packet::Refused(Refused {
             request: RequestId(0),
             failure: failure.clone(),
@@ -507,7 +507,7 @@ fn a_packet_that_could_not_be_read_is_not_written() {
         too_long("topics", 70_000, 1000)
     );
     assert_eq!(
-        refusal_of(codec, recalled(2001)),
+        refusal_of(codec, stored_list(2001)),
         too_long("requests", 2001, 2000)
     );
 }

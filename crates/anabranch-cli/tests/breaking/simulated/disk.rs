@@ -16,7 +16,7 @@ use std::{
 use anabranch::{
     Offset, ProducerId, RequestId, TopicName,
     store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, StoreState},
-    wire::{Enrolled, Identity},
+    wire::{ProducerIdentity, RegisteredProducer},
 };
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
@@ -56,7 +56,7 @@ struct State {
 
 #[derive(Clone)]
 enum Write {
-    Enrol(Identity),
+    Enrol(ProducerIdentity),
     Append(Vec<Append>),
     Position(TopicName, String, Offset),
 }
@@ -217,8 +217,8 @@ impl DelegateStore for Mounted {
 
     fn register_producer<'a>(
         &'a self,
-        identity: &'a Identity,
-    ) -> BoxFuture<'a, Result<Enrolled, StoreError>> {
+        identity: &'a ProducerIdentity,
+    ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         async move {
             self.sync(Write::Enrol(identity.clone())).await?;
             self.disk.held.register_producer(identity).await
