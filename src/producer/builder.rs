@@ -6,17 +6,17 @@ use tokio::sync::watch;
 
 use super::{
     Config, Producer, SameName, Strategy, WhenFull,
-    autoscale::{Autoscale, Lanes},
     config::Scaling,
-    core::Core,
-    deadlines,
-    feed::Feed,
-    lane::Lane,
-    per_message::PerMessage,
     producer::ProducerInner,
-    resume,
-    road::Road,
-    streams::Streams,
+    scaling::autoscale::{Autoscale, Lanes},
+    sender::expiry,
+    sender::lane::Lane,
+    sender::per_message::PerMessage,
+    sender::recovery,
+    sender::source::LaneSource,
+    sender::streams::Streams,
+    sender::transport::Transport,
+    shared::Shared,
 };
 use crate::{
     TopicName,
@@ -243,27 +243,31 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let links = supervisor.ordered_state();
     let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
     let (resumed, asked) = ordered_watch::channel(0);
-    let road = Road::new(links, asked, pool, tasks.stopped().clone());
+    let transport = Transport::new(links, asked, pool, tasks.stopped().clone());
     #[cfg(feature = "spool")]
-    let core = Core::with_spool(config, topic)?;
+    let shared = Shared::with_spool(config, topic)?;
     #[cfg(not(feature = "spool"))]
-    let core = Core::new(config, topic);
-    let core = Arc::new(core);
-    tasks.spawn(resume::follow(Arc::clone(&core), road.clone(), resumed));
+    let shared = Shared::new(config, topic);
+    let shared = Arc::new(shared);
+    tasks.spawn(recovery::recover_loop(
+        Arc::clone(&shared),
+        transport.clone(),
+        resumed,
+    ));
     let (report, lanes) = watch::channel(Lanes::default());
 
     let ordered = Lane::new(
-        Arc::clone(&core),
-        road.clone(),
-        Feed::ordered(Arc::clone(&core)),
+        Arc::clone(&shared),
+        transport.clone(),
+        LaneSource::ordered(Arc::clone(&shared)),
         Arc::default(),
     );
     tasks.spawn(ordered.run());
     match scaling {
         Scaling::Policy(policy) => {
             let autoscale = Autoscale::new(
-                Arc::clone(&core),
-                road.clone(),
+                Arc::clone(&shared),
+                transport.clone(),
                 tasks.clone(),
                 policy,
                 report,
@@ -271,17 +275,24 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
             tasks.spawn(autoscale.run());
         }
         Scaling::PerMessage(streams) => {
-            let dispatcher =
-                PerMessage::new(Arc::clone(&core), road.clone(), tasks.clone(), streams);
+            let dispatcher = PerMessage::new(
+                Arc::clone(&shared),
+                transport.clone(),
+                tasks.clone(),
+                streams,
+            );
             tasks.spawn(dispatcher.run());
         }
     }
-    tasks.spawn(deadlines::keep(Arc::clone(&core), tasks.stopped().clone()));
+    tasks.spawn(expiry::expire_loop(
+        Arc::clone(&shared),
+        tasks.stopped().clone(),
+    ));
     #[cfg(feature = "spool")]
-    if let Some(spool) = &core.spool {
-        spool.start(&core, &road, &tasks);
+    if let Some(spool) = &shared.spool {
+        spool.start(&shared, &transport, &tasks);
     }
-    let inner = ProducerInner::start(core, road, tasks, supervisor, lanes);
+    let inner = ProducerInner::start(shared, transport, tasks, supervisor, lanes);
     Ok(Producer::from_inner(inner))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
-use super::budget;
+use super::accumulator::budget;
 use crate::{
     config::{ConfigError, Problems},
     conn, pool,

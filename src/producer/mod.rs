@@ -15,53 +15,33 @@
 //! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why, `spool` what goes to disk
 //! while no server can be reached (feature `spool`).
 
-mod answers;
-mod autoscale;
-mod batcher;
-mod budget;
+mod accumulator;
 mod builder;
-mod chunk;
 mod config;
-mod core;
-mod deadlines;
 mod error;
-mod feed;
-mod flush;
-mod gauges;
-mod inflight;
-mod intake;
-mod keys;
-mod lane;
 mod message;
-mod ordered;
-mod outcomes;
-mod overdue;
-mod parking;
-mod per_message;
 #[allow(
     clippy::module_inception,
     reason = "the file of `Producer` is called as every other file of a type"
 )]
 mod producer;
-mod queue;
 mod receipt;
-mod resume;
-mod road;
+mod scaling;
 mod send;
+mod sender;
+mod shared;
 mod sink;
 #[cfg(feature = "spool")]
 pub mod spool;
-mod streams;
-mod turn;
 
 #[cfg(test)]
 mod tests;
 
-pub use autoscale::Lanes;
 pub use builder::{BuildError, Builder, StartError};
 pub use config::{Config, SameName, Strategy, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
 pub use producer::{Held, Producer};
 pub use receipt::{Ack, Receipt};
+pub use scaling::Lanes;
 pub use send::{Send, SendAsync};

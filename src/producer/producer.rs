@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, watch};
 use super::spool;
 use super::{
     Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, Send, SendAsync, SendError,
-    SendErrorKind, Undelivered, core::Core, intake::Way, road::Road, sink::SinkState,
+    SendErrorKind, Undelivered, accumulator::accept::Route, sender::transport::Transport,
+    shared::Shared, sink::SinkState,
 };
 use crate::{
     TopicName,
@@ -62,7 +63,7 @@ impl Producer {
     /// # Cancel safety
     /// See [`Send`].
     pub fn send(&self, message: impl Into<Message>) -> Send<'_> {
-        Send::new(&self.inner.core, message.into())
+        Send::new(&self.inner.shared, message.into())
     }
 
     /// Sends on any lane, and resolves to a receipt once there was room for the message. Messages with the same key
@@ -74,7 +75,7 @@ impl Producer {
     /// # Cancel safety
     /// See [`SendAsync`].
     pub fn send_async(&self, message: impl Into<Message>) -> SendAsync<'_> {
-        SendAsync::new(&self.inner.core, message.into(), Way::Lanes)
+        SendAsync::new(&self.inner.shared, message.into(), Route::Unordered)
     }
 
     /// As [`send_async`](Self::send_async), and never waits.
@@ -83,7 +84,9 @@ impl Producer {
     /// [`SendErrorKind::Full`] where there is no room at once, [`SendErrorKind::TooLarge`],
     /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The message comes back in the error.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
-        self.inner.core.enter_now(message.into(), Way::Lanes)
+        self.inner
+            .shared
+            .enter_now(message.into(), Route::Unordered)
     }
 
     /// Waits until everything accepted before this call has its outcome, at most `deadline`.
@@ -94,12 +97,14 @@ impl Producer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
-        let core = &self.inner.core;
-        let flushed = time::timeout(deadline, core.eras.flush()).await;
-        flushed.map_err(|_| FlushError { open: core.open() })
+        let shared = &self.inner.shared;
+        let flushed = time::timeout(deadline, shared.epochs.flush()).await;
+        flushed.map_err(|_| FlushError {
+            open: shared.open(),
+        })
     }
 
-    /// Takes no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
+    /// Take no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
     /// Other handles of this producer find it closed.
     ///
     /// # Errors
@@ -134,7 +139,7 @@ impl Producer {
     /// The topic of messages that name none.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
-        &self.inner.core.topic
+        &self.inner.shared.topic
     }
 
     /// How many lanes there are and have been, and why.
@@ -152,15 +157,15 @@ impl Producer {
     /// What the producer holds at this moment.
     #[must_use]
     pub fn load(&self) -> Held {
-        let core = &self.inner.core;
-        let (in_flight_messages, in_flight_bytes) = core.gauges.in_flight();
+        let shared = &self.inner.shared;
+        let (in_flight_messages, in_flight_bytes) = shared.lane_stats.in_flight();
         Held {
-            queued_messages: core.queue.len() + core.ordered.len(),
-            queued_bytes: core.queue.bytes(),
+            queued_messages: shared.queue.len() + shared.ordered.len(),
+            queued_bytes: shared.queue.bytes(),
             in_flight_messages,
             in_flight_bytes,
-            waiting: core.budget.waiting(),
-            retried: core.retried(),
+            waiting: shared.budget.waiting(),
+            retried: shared.retried(),
         }
     }
 
@@ -168,13 +173,13 @@ impl Producer {
     #[cfg(feature = "spool")]
     #[must_use]
     pub fn spool(&self) -> Option<watch::Receiver<spool::State>> {
-        self.inner.core.spool.as_ref().map(|spool| spool.state())
+        self.inner.shared.spool.as_ref().map(|spool| spool.state())
     }
 
     /// The state of the connection, to look at or to await.
     #[must_use]
     pub fn link(&self) -> watch::Receiver<ConnectionState> {
-        self.inner.road.links().as_watch()
+        self.inner.transport.links().as_watch()
     }
 }
 
@@ -218,8 +223,8 @@ pub struct Held {
 /// What all clones of a producer share.
 #[derive(Debug)]
 pub(super) struct ProducerInner {
-    pub(super) core: Arc<Core>,
-    pub(super) road: Road,
+    pub(super) shared: Arc<Shared>,
+    pub(super) transport: Transport,
     pub(super) lanes: watch::Receiver<Lanes>,
     tasks: Tasks,
     /// Taken by the close; empty afterwards.
@@ -228,15 +233,15 @@ pub(super) struct ProducerInner {
 
 impl ProducerInner {
     pub(super) fn start(
-        core: Arc<Core>,
-        road: Road,
+        shared: Arc<Shared>,
+        transport: Transport,
         tasks: Tasks,
         supervisor: Supervisor,
         lanes: watch::Receiver<Lanes>,
     ) -> Self {
         Self {
-            core,
-            road,
+            shared,
+            transport,
             lanes,
             tasks,
             supervisor: Mutex::new(Some(supervisor)),
@@ -245,23 +250,23 @@ impl ProducerInner {
 
     /// Waits until there is a connection, or there will be none.
     pub(super) async fn connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
-        conn::wait_connected(&mut self.road.links().as_watch()).await
+        conn::wait_connected(&mut self.transport.links().as_watch()).await
     }
 
     /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in
     /// the spool.
     pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {
         let until = time::now() + deadline;
-        self.core.close_entrance();
-        let _ = time::timeout(deadline, self.core.eras.flush()).await;
+        self.shared.close_entrance();
+        let _ = time::timeout(deadline, self.shared.epochs.flush()).await;
         let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.core.spool {
+        if let Some(spool) = &self.shared.spool {
             spool.settle(SPOOL_GRACE).await;
         }
-        let left = self.core.end(&closed);
+        let left = self.shared.end(&closed);
         self.tasks.stop();
-        self.road.pool().clone().close().await;
+        self.transport.pool().clone().close().await;
         let supervisor = self.supervisor.lock().await.take();
         if let Some(supervisor) = supervisor {
             supervisor
@@ -270,7 +275,7 @@ impl ProducerInner {
         }
         self.tasks.join().await;
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.core.spool {
+        if let Some(spool) = &self.shared.spool {
             return (left, spool.close().await);
         }
         (left, 0)
@@ -281,7 +286,7 @@ impl ProducerInner {
 impl Drop for ProducerInner {
     fn drop(&mut self) {
         let dropped = SendError::new(SendErrorKind::Closed, Fate::NotStored);
-        let left = self.core.end(&dropped).len();
+        let left = self.shared.end(&dropped).len();
         if left > 0 {
             tracing::warn!(
                 messages = left,

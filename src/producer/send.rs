@@ -15,9 +15,9 @@ use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
-    budget::Ticket,
-    core::Core,
-    intake::{Entered, Way},
+    accumulator::accept::{Route, Submitted},
+    accumulator::budget::WaiterId,
+    shared::Shared,
 };
 use crate::time;
 
@@ -34,7 +34,7 @@ use crate::time;
 #[derive(Debug)]
 #[must_use = "the message is withdrawn when this is dropped before there was room for it"]
 pub struct SendAsync<'a> {
-    core: &'a Core,
+    shared: &'a Shared,
     state: State,
 }
 
@@ -48,7 +48,7 @@ enum State {
 /// A message in the waiting room.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    ticket: Ticket,
+    waiter: WaiterId,
     /// Comes when the message is accepted.
     receipt: oneshot::Receiver<Receipt>,
     until: Pin<Box<Sleep>>,
@@ -59,18 +59,18 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// The place of a message that waits for room since `now`.
     pub(crate) fn new(
-        core: &Core,
-        ticket: Ticket,
+        shared: &Shared,
+        waiter: WaiterId,
         receipt: oneshot::Receiver<Receipt>,
         now: Instant,
     ) -> Self {
-        let delivery = core.config.delivery_timeout;
-        let (patience, late) = match core.config.when_full {
+        let delivery = shared.config.delivery_timeout;
+        let (patience, late) = match shared.config.when_full {
             WhenFull::WaitFor(patience) if patience < delivery => (patience, SendErrorKind::Full),
             _ => (delivery, SendErrorKind::Expired),
         };
         Self {
-            ticket,
+            waiter,
             receipt,
             until: Box::pin(time::until(now + patience)),
             late,
@@ -80,42 +80,42 @@ impl Waiting {
     /// Ready once the message was accepted, or is given back.
     pub(crate) fn poll(
         &mut self,
-        core: &Core,
+        shared: &Shared,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Receipt, SendError>> {
-        match core.poll_entered(self.ticket, cx) {
+        match shared.poll_entered(self.waiter, cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
                 ready!(self.until.as_mut().poll(cx));
-                if let Some(message) = core.leave(self.ticket) {
-                    return Poll::Ready(Err(core.rejected(self.late).message(message)));
+                if let Some(message) = shared.leave(self.waiter) {
+                    return Poll::Ready(Err(shared.rejected(self.late).message(message)));
                 }
             }
         }
         // Who let it in is about to accept it.
         let receipt = ready!(Pin::new(&mut self.receipt).poll(cx));
-        Poll::Ready(receipt.map_err(|_| core.rejected(SendErrorKind::Closed)))
+        Poll::Ready(receipt.map_err(|_| shared.rejected(SendErrorKind::Closed)))
     }
 
-    pub(crate) fn leave(&self, core: &Core) {
-        core.leave(self.ticket);
+    pub(crate) fn leave(&self, shared: &Shared) {
+        shared.leave(self.waiter);
     }
 }
 
 impl<'a> SendAsync<'a> {
-    pub(super) fn new(core: &'a Core, message: Message, way: Way) -> Self {
-        let state = match core.config.when_full {
-            WhenFull::Error => State::Ready(core.enter_now(message, way)),
-            WhenFull::Wait | WhenFull::WaitFor(_) => match core.enter(message, way) {
-                Ok(Entered::Accepted(receipt)) => State::Ready(Ok(receipt)),
-                Ok(Entered::Waiting(ticket, receipt)) => {
-                    State::Waiting(Waiting::new(core, ticket, receipt, time::now()))
+    pub(super) fn new(shared: &'a Shared, message: Message, route: Route) -> Self {
+        let state = match shared.config.when_full {
+            WhenFull::Error => State::Ready(shared.enter_now(message, route)),
+            WhenFull::Wait | WhenFull::WaitFor(_) => match shared.enter(message, route) {
+                Ok(Submitted::Accepted(receipt)) => State::Ready(Ok(receipt)),
+                Ok(Submitted::Waiting(waiter, receipt)) => {
+                    State::Waiting(Waiting::new(shared, waiter, receipt, time::now()))
                 }
                 Err(error) => State::Ready(Err(error)),
             },
         };
-        Self { core, state }
+        Self { shared, state }
     }
 }
 
@@ -123,9 +123,9 @@ impl Future for SendAsync<'_> {
     type Output = Result<Receipt, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let core = self.core;
+        let shared = self.shared;
         if let State::Waiting(waiting) = &mut self.state {
-            let entered = ready!(waiting.poll(core, cx));
+            let entered = ready!(waiting.poll(shared, cx));
             self.state = State::Done;
             return Poll::Ready(entered);
         }
@@ -142,7 +142,7 @@ impl Future for SendAsync<'_> {
 impl Drop for SendAsync<'_> {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = &self.state {
-            waiting.leave(self.core);
+            waiting.leave(self.shared);
         }
     }
 }
@@ -163,9 +163,9 @@ pub struct Send<'a> {
 }
 
 impl<'a> Send<'a> {
-    pub(super) fn new(core: &'a Core, message: Message) -> Self {
+    pub(super) fn new(shared: &'a Shared, message: Message) -> Self {
         Self {
-            entering: SendAsync::new(core, message, Way::Ordered),
+            entering: SendAsync::new(shared, message, Route::Ordered),
             receipt: None,
         }
     }

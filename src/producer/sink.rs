@@ -16,7 +16,7 @@ use futures_sink::Sink;
 
 use super::{
     Message, Producer, Receipt, SendError, WhenFull,
-    intake::{Entered, Way},
+    accumulator::accept::{Route, Submitted},
     send::Waiting,
 };
 use crate::time;
@@ -31,16 +31,16 @@ pub(super) struct SinkState {
 
 impl Producer {
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let core = &self.inner.core;
+        let shared = &self.inner.shared;
         if let Some(waiting) = &mut self.sink.waiting {
-            let entered = ready!(waiting.poll(core, cx));
+            let entered = ready!(waiting.poll(shared, cx));
             self.sink.waiting = None;
             self.sink.receipts.push_back(entered?);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the receipts that are resolved from the front; the first failure ends it.
+    /// Take the receipts that are resolved from the front; the first failure ends it.
     fn poll_receipts(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         while let Some(receipt) = self.sink.receipts.front_mut() {
             let outcome = ready!(Pin::new(receipt).poll(cx));
@@ -65,15 +65,15 @@ impl Sink<Message> for Producer {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
-        let core = &self.inner.core;
-        let entered = match core.config.when_full {
-            WhenFull::Error => Entered::Accepted(core.enter_now(message, Way::Lanes)?),
-            WhenFull::Wait | WhenFull::WaitFor(_) => core.enter(message, Way::Lanes)?,
+        let shared = &self.inner.shared;
+        let entered = match shared.config.when_full {
+            WhenFull::Error => Submitted::Accepted(shared.enter_now(message, Route::Unordered)?),
+            WhenFull::Wait | WhenFull::WaitFor(_) => shared.enter(message, Route::Unordered)?,
         };
         match entered {
-            Entered::Accepted(receipt) => self.sink.receipts.push_back(receipt),
-            Entered::Waiting(ticket, receipt) => {
-                let waiting = Waiting::new(core, ticket, receipt, time::now());
+            Submitted::Accepted(receipt) => self.sink.receipts.push_back(receipt),
+            Submitted::Waiting(waiter, receipt) => {
+                let waiting = Waiting::new(shared, waiter, receipt, time::now());
                 self.sink.waiting = Some(waiting);
             }
         }
@@ -93,7 +93,7 @@ impl Sink<Message> for Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if let Some(waiting) = self.sink.waiting.take() {
-            waiting.leave(&self.inner.core);
+            waiting.leave(&self.inner.shared);
         }
     }
 }

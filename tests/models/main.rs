@@ -14,22 +14,22 @@
     reason = "a test may panic and start threads, and does not use all there is"
 )]
 
-#[path = "../../src/producer/budget.rs"]
+#[path = "../../src/producer/accumulator/budget.rs"]
 mod budget;
-#[path = "../../src/producer/parking.rs"]
-mod parking;
+#[path = "../../src/producer/accumulator/lane_waker.rs"]
+mod lane_waker;
 mod sync;
 
 use std::{future::poll_fn, sync::Arc};
 
-use budget::{Budget, Cost, Entrance};
+use budget::{Budget, Cost, Reservation};
+use lane_waker::LaneWaker;
 use loom::{
     future::block_on,
     model::Builder,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
-use parking::Parking;
 
 fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
@@ -39,47 +39,47 @@ fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     println!("model {name} ... ok");
 }
 
-/// A lane as `Feed::wait` and `Feed::pull` have it: takes what there is, parks, looks once more, waits. Ends when
+/// A lane as `LaneSource::wait` and `LaneSource::pull` have it: takes what there is, parks, looks once more, waits. Ends when
 /// `total` have been taken by all lanes together.
-fn lane(lane: usize, parking: &Parking, work: &AtomicUsize, taken: &AtomicUsize, total: usize) {
+fn lane(lane: usize, waker: &LaneWaker, work: &AtomicUsize, taken: &AtomicUsize, total: usize) {
     block_on(async {
         let mut searching = false;
         loop {
             let got = work.swap(0, Ordering::AcqRel);
             let all = taken.fetch_add(got, Ordering::AcqRel) + got;
             if std::mem::take(&mut searching) {
-                parking.searched(|| work.load(Ordering::Relaxed) > 0);
+                waker.searched(|| work.load(Ordering::Relaxed) > 0);
             }
             if all == total {
                 return;
             }
-            parking.park(lane);
+            waker.park(lane);
             // As in the queue: a look without a lock.
             if work.load(Ordering::Relaxed) == 0 {
-                parking.wait(lane).await;
+                waker.wait(lane).await;
             }
-            searching |= parking.unpark(lane);
+            searching |= waker.unpark(lane);
         }
     });
 }
 
-fn push(parking: &Parking, work: &AtomicUsize) {
+fn push(waker: &LaneWaker, work: &AtomicUsize) {
     work.fetch_add(1, Ordering::Relaxed);
-    parking.wake_one();
+    waker.wake_one();
 }
 
 /// No push is slept over, whichever way it meets the lane that goes to sleep.
 fn one_lane_and_two_pushers() {
-    let parking = Arc::new(Parking::new());
+    let waker = Arc::new(LaneWaker::new());
     let work = Arc::new(AtomicUsize::new(0));
     let taken = Arc::new(AtomicUsize::new(0));
     let pushers: Vec<_> = (0..2)
         .map(|_| {
-            let (parking, work) = (Arc::clone(&parking), Arc::clone(&work));
-            thread::spawn(move || push(&parking, &work))
+            let (waker, work) = (Arc::clone(&waker), Arc::clone(&work));
+            thread::spawn(move || push(&waker, &work))
         })
         .collect();
-    lane(0, &parking, &work, &taken, 2);
+    lane(0, &waker, &work, &taken, 2);
     for pusher in pushers {
         pusher.join().unwrap();
     }
@@ -87,23 +87,23 @@ fn one_lane_and_two_pushers() {
 
 /// The message that a lane's own sub-queue gets wakes that lane.
 fn a_lane_and_what_is_its_own() {
-    let parking = Arc::new(Parking::new());
+    let waker = Arc::new(LaneWaker::new());
     let own = Arc::new(AtomicUsize::new(0));
     let pusher = {
-        let (parking, own) = (Arc::clone(&parking), Arc::clone(&own));
+        let (waker, own) = (Arc::clone(&waker), Arc::clone(&own));
         thread::spawn(move || {
             own.fetch_add(1, Ordering::Relaxed);
-            parking.wake_parked(5);
+            waker.wake_parked(5);
         })
     };
     block_on(async {
         while own.load(Ordering::Relaxed) == 0 {
-            parking.park(5);
+            waker.park(5);
             if own.load(Ordering::Relaxed) == 0 {
-                parking.wait(5).await;
+                waker.wait(5).await;
             }
-            if parking.unpark(5) {
-                parking.searched(|| false);
+            if waker.unpark(5) {
+                waker.searched(|| false);
             }
         }
     });
@@ -112,26 +112,26 @@ fn a_lane_and_what_is_its_own() {
 
 /// So does one that comes to a lane which looks at nothing else, while other lanes are woken for what all share.
 fn a_lane_that_waits_for_its_own_alone() {
-    let parking = Arc::new(Parking::new());
+    let waker = Arc::new(LaneWaker::new());
     let own = Arc::new(AtomicUsize::new(0));
     let pushers = [true, false].map(|is_own| {
-        let (parking, own) = (Arc::clone(&parking), Arc::clone(&own));
+        let (waker, own) = (Arc::clone(&waker), Arc::clone(&own));
         thread::spawn(move || {
             if is_own {
                 own.fetch_add(1, Ordering::Relaxed);
-                parking.wake_parked(5);
+                waker.wake_parked(5);
             } else {
-                parking.wake_one();
+                waker.wake_one();
             }
         })
     });
     block_on(async {
         while own.load(Ordering::Relaxed) == 0 {
-            parking.park_for_own(5);
+            waker.park_for_own(5);
             if own.load(Ordering::Relaxed) == 0 {
-                parking.wait(5).await;
+                waker.wait(5).await;
             }
-            parking.unpark_for_own(5);
+            waker.unpark_for_own(5);
         }
     });
     for pusher in pushers {
@@ -152,13 +152,13 @@ fn room_for_one() -> Arc<Budget<u32>> {
 
 /// Enters, waits where it must, and gives back what it took and what that let in.
 fn visit(budget: &Budget<u32>, item: u32) {
-    let ticket = match budget.enter(ONE, item) {
-        Entrance::Admitted(_) => None,
-        Entrance::Waiting(ticket) => Some(ticket),
-        Entrance::Closed(_) => unreachable!("nobody closes it"),
+    let waiter = match budget.enter(ONE, item) {
+        Reservation::Admitted(_) => None,
+        Reservation::Waiting(waiter) => Some(waiter),
+        Reservation::Closed(_) => unreachable!("nobody closes it"),
     };
-    if let Some(ticket) = ticket {
-        block_on(poll_fn(|cx| budget.poll_admitted(ticket, cx))).unwrap();
+    if let Some(waiter) = waiter {
+        block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx))).unwrap();
     }
     budget.release(ONE, |_| ());
 }
@@ -189,12 +189,12 @@ fn a_release_and_one_who_leaves() {
         thread::spawn(move || budget.release(ONE, |_| ()))
     };
     match budget.enter(ONE, 7) {
-        Entrance::Admitted(_) => budget.release(ONE, |_| ()),
-        Entrance::Waiting(ticket) => match budget.leave(ticket, |_| ()) {
+        Reservation::Admitted(_) => budget.release(ONE, |_| ()),
+        Reservation::Waiting(waiter) => match budget.leave(waiter, |_| ()) {
             Some(item) => assert_eq!(item, 7),
             None => budget.release(ONE, |_| ()),
         },
-        Entrance::Closed(_) => unreachable!("nobody closes it"),
+        Reservation::Closed(_) => unreachable!("nobody closes it"),
     }
     releaser.join().unwrap();
     assert_eq!(budget.used(), Cost::default());
@@ -220,7 +220,7 @@ fn a_release_and_two_calls_in_their_order() {
         })
     };
     for item in [1, 2] {
-        if let Entrance::Admitted(item) = budget.enter(ONE, item) {
+        if let Reservation::Admitted(item) = budget.enter(ONE, item) {
             order.lock().unwrap().push(item);
         }
     }
@@ -237,12 +237,12 @@ fn a_close_and_one_who_waits() {
         thread::spawn(move || budget.close())
     };
     match budget.enter(ONE, 7) {
-        Entrance::Waiting(ticket) => {
-            let back = block_on(poll_fn(|cx| budget.poll_admitted(ticket, cx)));
+        Reservation::Waiting(waiter) => {
+            let back = block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx)));
             assert_eq!(back, Err(7));
         }
-        Entrance::Closed(item) => assert_eq!(item, 7),
-        Entrance::Admitted(_) => panic!("there was no room"),
+        Reservation::Closed(item) => assert_eq!(item, 7),
+        Reservation::Admitted(_) => panic!("there was no room"),
     }
     closer.join().unwrap();
     assert_eq!(budget.waiting(), 0);

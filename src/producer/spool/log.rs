@@ -13,7 +13,7 @@ use std::{ops::Range, sync::Arc};
 
 use futures_util::FutureExt;
 
-use super::{Config, course::Size, entry};
+use super::{Config, entry, mode::Size};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
     store::{Append, Appended, LogConfig, LogStore, OpenError, Store, StoreError, Trim},

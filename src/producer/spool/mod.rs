@@ -28,15 +28,15 @@
 //! What is on disk does not expire.
 
 mod config;
-mod course;
-mod drain;
-mod entrance;
 mod entry;
-mod join;
 mod log;
+mod mode;
+mod pending_receipts;
+mod replay;
+mod requests;
+mod staging;
 #[cfg(test)]
 mod tests;
-mod waiting;
 mod writer;
 
 use std::{
@@ -50,17 +50,17 @@ pub use self::config::{Config, Phase, Receipts, State};
 pub use crate::store::OpenError;
 
 use self::{
-    course::{Course, Size},
-    entrance::Staging,
     log::SharedLog,
-    waiting::Waiting,
+    mode::{Mode, Size},
+    pending_receipts::PendingReceipts,
+    staging::Staging,
 };
 use super::{
-    budget::{Budget, Cost},
-    core::Core,
-    intake::Applicant,
+    accumulator::accept::PendingMessage,
+    accumulator::budget::{Budget, Cost},
     receipt::Promise,
-    road::{self, Road},
+    sender::transport::{self, Transport},
+    shared::Shared,
 };
 use crate::{metrics::spool as metrics, tasks::Tasks, time};
 
@@ -79,17 +79,17 @@ pub(crate) struct Spool {
     log: SharedLog,
     /// Read by whoever brings a message, for as long as it takes to give it its place; written when that changes.
     /// Taken before `staging`.
-    course: RwLock<Course>,
+    mode: RwLock<Mode>,
     /// Taken before the locks of `room`.
     staging: Mutex<Staging>,
-    /// Room in staging, and who waits for it.
-    room: Budget<Applicant>,
-    waiting: Mutex<Waiting<Arc<Promise>>>,
+    /// WaitQueue in staging, and who waits for it.
+    room: Budget<PendingMessage>,
+    waiting: Mutex<PendingReceipts<Arc<Promise>>>,
     state: watch::Sender<State>,
     /// Something is to be written, or may be.
-    write_door: Notify,
+    write_notify: Notify,
     /// Something is to go out, or may.
-    drain_door: Notify,
+    replay_notify: Notify,
     /// The writer has nothing in hand.
     settled: Notify,
 }
@@ -114,13 +114,13 @@ impl Spool {
             bytes: config.max_bytes,
         };
         let spool = Self {
-            course: RwLock::new(Course::new(limit, held)),
+            mode: RwLock::new(Mode::new(limit, held)),
             staging: Mutex::new(Staging::default()),
             room: Budget::new(staging),
-            waiting: Mutex::new(Waiting::new(config.max_waiting)),
+            waiting: Mutex::new(PendingReceipts::new(config.max_waiting)),
             state: watch::channel(State::default()).0,
-            write_door: Notify::new(),
-            drain_door: Notify::new(),
+            write_notify: Notify::new(),
+            replay_notify: Notify::new(),
             settled: Notify::new(),
             log: Arc::new(log),
             config,
@@ -130,28 +130,37 @@ impl Spool {
     }
 
     /// Starts what writes, what delivers, and what follows the connection.
-    pub(crate) fn start(self: &Arc<Self>, core: &Arc<Core>, road: &Road, tasks: &Tasks) {
-        let (spool, core) = (Arc::clone(self), Arc::clone(core));
-        tasks.spawn(follow(Arc::clone(&core), Arc::clone(&spool), road.clone()));
-        let writer = writer::Writer::new(Arc::clone(&core), Arc::clone(&spool));
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        transport: &Transport,
+        tasks: &Tasks,
+    ) {
+        let (spool, shared) = (Arc::clone(self), Arc::clone(shared));
+        tasks.spawn(follow(
+            Arc::clone(&shared),
+            Arc::clone(&spool),
+            transport.clone(),
+        ));
+        let writer = writer::Writer::new(Arc::clone(&shared), Arc::clone(&spool));
         tasks.spawn(writer.run(tasks.stopped().clone()));
-        tasks.spawn(drain::run(core, spool, road.clone(), tasks.clone()));
+        tasks.spawn(replay::run(shared, spool, transport.clone(), tasks.clone()));
     }
 
     // Nothing is left half done by a panic in between: each lock guards single steps.
-    fn course(&self) -> RwLockReadGuard<'_, Course> {
-        self.course.read().unwrap_or_else(PoisonError::into_inner)
+    fn mode(&self) -> RwLockReadGuard<'_, Mode> {
+        self.mode.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn steer(&self) -> RwLockWriteGuard<'_, Course> {
-        self.course.write().unwrap_or_else(PoisonError::into_inner)
+    fn mode_mut(&self) -> RwLockWriteGuard<'_, Mode> {
+        self.mode.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn staging(&self) -> MutexGuard<'_, Staging> {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting<Arc<Promise>>> {
+    fn waiting(&self) -> MutexGuard<'_, PendingReceipts<Arc<Promise>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,8 +176,8 @@ impl Spool {
 
     /// Publishes how it stands.
     fn tell(&self, change: impl FnOnce(&mut State)) {
-        let course = self.course();
-        let (phase, held) = (course.phase(), course.held());
+        let mode = self.mode();
+        let (phase, held) = (mode.phase(), mode.held());
         metrics::holds(held.messages, held.bytes);
         self.state.send_if_modified(|state| {
             let before = state.clone();
@@ -193,18 +202,18 @@ impl Spool {
 
     /// Nothing is in memory any more.
     pub(crate) fn on_memory_whole(&self) {
-        self.drain_door.notify_one();
+        self.replay_notify.notify_one();
     }
 
     /// Waits until what is in memory is on disk, at most `limit`. To be called when nobody brings any more.
     pub(crate) async fn settle(&self, limit: Duration) {
-        self.steer().on_closing();
+        self.mode_mut().on_closing();
         let settled = async {
             loop {
                 let settled = self.settled.notified();
                 tokio::pin!(settled);
                 settled.as_mut().enable();
-                self.write_door.notify_one();
+                self.write_notify.notify_one();
                 if self.is_settled() {
                     return;
                 }
@@ -215,8 +224,8 @@ impl Spool {
     }
 
     fn is_settled(&self) -> bool {
-        let course = self.course();
-        !course.is_writing() && self.staging().len() == 0
+        let mode = self.mode();
+        !mode.is_writing() && self.staging().len() == 0
     }
 
     /// Lets go of the folder and answers how many messages are in it.
@@ -230,12 +239,12 @@ impl Spool {
 }
 
 /// Tells the spool how it stands with the connection.
-async fn follow(core: Arc<Core>, spool: Arc<Spool>, road: Road) {
-    let mut links = road.links();
-    let stopped = road.stopped();
+async fn follow(shared: Arc<Shared>, spool: Arc<Spool>, transport: Transport) {
+    let mut links = transport.links();
+    let stopped = transport.stopped();
     loop {
-        let up = road::look(&mut links).is_some();
-        spool.on_link(&core, up);
+        let up = transport::look(&mut links).is_some();
+        spool.on_link(&shared, up);
         tokio::select! { biased;
             () = stopped.cancelled() => return,
             () = links.changed() => {}

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     Config,
-    course::Size,
     log::{Group, Log, LogError},
+    mode::Size,
 };
 use crate::{
     TopicName,

@@ -9,13 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Receipts, Spool,
-    entrance::{Staged, resolve, topic_of},
     log::{Group, LogError},
+    staging::{Staged, resolve, topic_of},
 };
 use crate::{
     ProducerId, TopicName,
     metrics::spool as metrics,
-    producer::{Fate, SendError, SendErrorKind, budget::Cost, core::Core, receipt::Promise},
+    producer::{
+        Fate, SendError, SendErrorKind, accumulator::budget::Cost, receipt::Promise, shared::Shared,
+    },
     store::Appended,
     time,
     wire::BatchBuilder,
@@ -25,7 +27,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
-    core: Arc<Core>,
+    shared: Arc<Shared>,
     spool: Arc<Spool>,
     /// The right to write; empty before the first write.
     producer: Option<ProducerId>,
@@ -37,15 +39,15 @@ pub(super) struct Writer {
 struct Left {
     topic: TopicName,
     receipts: Vec<Arc<Promise>>,
-    eras: [u64; 2],
+    epochs: [u64; 2],
     /// The earliest call among them.
     at: Instant,
 }
 
 impl Writer {
-    pub(super) const fn new(core: Arc<Core>, spool: Arc<Spool>) -> Self {
+    pub(super) const fn new(shared: Arc<Shared>, spool: Arc<Spool>) -> Self {
         Self {
-            core,
+            shared,
             spool,
             producer: None,
             next: 0,
@@ -69,7 +71,7 @@ impl Writer {
             self.spool.settled.notify_waiters();
             let due = self.expire();
             tokio::select! { biased;
-                () = self.spool.write_door.notified() => {}
+                () = self.spool.write_notify.notified() => {}
                 () = until(due) => {}
                 () = stopped.cancelled() => {}
             }
@@ -86,23 +88,24 @@ impl Writer {
 
     /// Tells those whose time is up, and answers when the next one's is.
     fn expire(&self) -> Option<Instant> {
-        let timeout = self.core.config.delivery_timeout;
+        let timeout = self.shared.config.delivery_timeout;
         if let Some(call) = time::now().checked_sub(timeout) {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
             let trouble = self.spool.state.borrow().trouble.clone();
             let detail = trouble.unwrap_or_else(|| "there was no room in the spool".to_owned());
             self.spool
-                .expire_staged(&self.core, call, &error.clone().detail(detail));
+                .expire_staged(&self.shared, call, &error.clone().detail(detail));
             let error = error.with_fate(Fate::Spooled);
-            self.spool.tell_waiting(&self.core, |at| at <= call, &error);
+            self.spool
+                .tell_waiting(&self.shared, |at| at <= call, &error);
         }
-        let staged = self.spool.oldest_staged(&self.core);
+        let staged = self.spool.oldest_staged(&self.shared);
         let waiting = self.spool.waiting().oldest();
         [staged, waiting]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| self.core.deadline(at))
+            .map(|at| self.shared.deadline(at))
     }
 
     /// Writes a group. On an error, none of it is on disk.
@@ -141,7 +144,7 @@ impl Writer {
     fn group(&mut self, producer: ProducerId, messages: &[Staged]) -> Group {
         let mut entries: Vec<(TopicName, BatchBuilder)> = Vec::new();
         for staged in messages {
-            let topic = topic_of(&self.core, staged);
+            let topic = topic_of(&self.shared, staged);
             let place = entries.iter().position(|(t, _)| t == topic);
             let place = place.unwrap_or_else(|| {
                 entries.push((topic.clone(), BatchBuilder::new(0)));
@@ -179,7 +182,7 @@ impl Writer {
             let ended = stopped.is_cancelled();
             let is_late = messages
                 .first()
-                .is_some_and(|m| self.core.deadline(m.called(&self.core)) <= time::now());
+                .is_some_and(|m| self.shared.deadline(m.called(&self.shared)) <= time::now());
             if ended || is_late {
                 let told = std::mem::take(&mut messages);
                 self.in_doubt(told, ended, &error);
@@ -194,14 +197,14 @@ impl Writer {
     /// Nobody knows whether these are on disk.
     fn in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
         let error = match ended {
-            true => self.core.ended_error().with_fate(Fate::Unknown),
+            true => self.shared.ended_error().with_fate(Fate::Unknown),
             false => {
                 let late = SendError::new(SendErrorKind::Expired, Fate::Unknown);
                 late.detail(why.to_string())
             }
         };
         for staged in messages {
-            self.spool.give_up(&self.core, staged, error.clone());
+            self.spool.give_up(&self.shared, staged, error.clone());
         }
     }
 
@@ -209,20 +212,20 @@ impl Writer {
     fn left(&self, messages: Vec<Staged>, cost: &mut Cost) -> Vec<Left> {
         let mut entries: Vec<Left> = Vec::new();
         for staged in messages {
-            let topic = topic_of(&self.core, &staged);
-            let at = staged.called(&self.core);
+            let topic = topic_of(&self.shared, &staged);
+            let at = staged.called(&self.shared);
             let place = entries.iter().position(|e| e.topic == *topic);
             let place = place.unwrap_or_else(|| {
                 entries.push(Left {
                     topic: topic.clone(),
                     receipts: Vec::new(),
-                    eras: [0; 2],
+                    epochs: [0; 2],
                     at,
                 });
                 entries.len() - 1
             });
             let entry = &mut entries[place];
-            entry.eras[usize::from(staged.era & 1 == 1)] += 1;
+            entry.epochs[usize::from(staged.epoch & 1 == 1)] += 1;
             entry.at = entry.at.min(at);
             cost.add(staged.size.cost);
             entry.receipts.push(staged.promise);
@@ -233,7 +236,7 @@ impl Writer {
     /// A group is on disk.
     fn written(&self, messages: Vec<Staged>, places: &[Appended]) {
         let held = self.spool.log.held();
-        self.spool.steer().on_written(held);
+        self.spool.mode_mut().on_written(held);
         let mut cost = Cost::default();
         metrics::spooled(messages.len() as u64);
         for (entry, place) in self.left(messages, &mut cost).into_iter().zip(places) {
@@ -241,21 +244,21 @@ impl Writer {
                 Receipts::WhenSpooled => Err(entry.receipts),
                 Receipts::WhenStored => {
                     let mut waiting = self.spool.waiting();
-                    waiting.push(place.base.0, entry.receipts, entry.eras, entry.at)
+                    waiting.push(place.base.0, entry.receipts, entry.epochs, entry.at)
                 }
             };
             let Err(receipts) = left else { continue };
-            let error = match self.core.has_ended() {
-                true => self.core.ended_error().with_fate(Fate::Spooled),
+            let error = match self.shared.has_ended() {
+                true => self.shared.ended_error().with_fate(Fate::Spooled),
                 false => SendError::new(SendErrorKind::Spooled, Fate::Spooled),
             };
             for promise in receipts {
                 promise.failed(error.clone(), Vec::new());
             }
-            resolve(&self.core, entry.eras);
+            resolve(&self.shared, entry.epochs);
         }
-        self.spool.free(&self.core, cost);
-        self.spool.drain_door.notify_one();
+        self.spool.free(&self.shared, cost);
+        self.spool.replay_notify.notify_one();
         self.spool.tell(|_| {});
     }
 }

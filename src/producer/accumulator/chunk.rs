@@ -1,0 +1,375 @@
+//! Pure: messages are encoded when they are accepted, into the open chunk of the line they go to.
+//!
+//! ```text
+//! call ─ encode ─▶ line:  [chunk][chunk][chunk, open]  ─ the whole front chunk ─▶ lane
+//! ```
+//!
+//! A chunk is what one batch will be made of: encoded records, and with them everything that their outcome will settle.
+//! So what is moved from the call to the stream is chunks and never messages. A chunk is open while it waits: it takes
+//! messages until a lane takes it, or it is as large as a run should be, or as old as messages of one deadline may be apart.
+//!
+//! The times in a chunk are relative to a whole number of [`QUANTUM`]s, so that chunks made at about the same time can be
+//! joined to one batch without a look at their records.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::producer::{
+    accumulator::budget::Cost,
+    accumulator::key_shards::Fifo,
+    receipt::{Promise, Receipt},
+};
+use crate::{
+    Timestamp, TopicName,
+    wire::{Batch, BatchBuilder, Header, Record},
+};
+
+/// Base times of chunks are multiples of it, in milliseconds: a time that lies less than this behind its base takes one byte.
+const QUANTUM: u64 = 64;
+
+/// A message before its line, its budget taken.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    /// A record without a time gets that of the call.
+    pub(crate) record: &'a Record,
+    /// Where it differs from the producer's own.
+    pub(crate) topic: Option<&'a TopicName>,
+    /// The most bytes it takes in a batch.
+    pub(crate) len: usize,
+    pub(crate) cost: Cost,
+    /// The call, in nanoseconds since the producer began.
+    pub(crate) at: u64,
+    /// The promise that its receipt was made of already, as the only message: then it begins a chunk.
+    pub(crate) promise: Option<Arc<Promise>>,
+}
+
+/// What a chunk begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkStart {
+    pub(crate) now: Instant,
+    /// The same moment in nanoseconds since the producer began.
+    pub(crate) nanos: u64,
+    /// The same moment by the wall clock.
+    pub(crate) wall: Timestamp,
+    /// Which flush waits for it.
+    pub(crate) epoch: u64,
+}
+
+/// Until when a chunk takes messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChunkLimits {
+    pub(crate) bytes: usize,
+    pub(crate) messages: usize,
+    /// How far apart the calls may be, in nanoseconds.
+    pub(crate) max_age_spread: u64,
+    /// The era of the flush that comes next: messages of two eras are not in one chunk.
+    pub(crate) epoch: u64,
+}
+
+/// Messages of one topic, encoded, in the order in which they were accepted.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// Where it differs from the producer's own.
+    pub(crate) topic: Option<TopicName>,
+    pub(crate) records: BatchBuilder,
+    pub(crate) promise: Arc<Promise>,
+    /// What the messages hold of the budget until they have their outcome.
+    pub(crate) cost: Cost,
+    /// What its messages are counted for while they wait: the most bytes they could take.
+    pub(crate) weight: u64,
+    /// The earliest call, in nanoseconds since the producer began.
+    pub(crate) at: u64,
+    /// Which flush waits for it.
+    pub(crate) epoch: u64,
+    start: ChunkStart,
+}
+
+impl Chunk {
+    /// A chunk that holds one message, with room for `capacity` bytes.
+    pub(crate) fn open(entry: &Entry<'_>, start: ChunkStart, capacity: usize) -> (Self, Receipt) {
+        let base = Timestamp(start.wall.0 / QUANTUM * QUANTUM);
+        let mut chunk = Self {
+            topic: entry.topic.cloned(),
+            records: BatchBuilder::with_base_time(capacity, base),
+            promise: entry.promise.clone().unwrap_or_default(),
+            cost: Cost::default(),
+            weight: 0,
+            at: entry.at,
+            epoch: start.epoch,
+            start,
+        };
+        let receipt = chunk.push(entry);
+        (chunk, receipt)
+    }
+
+    /// The moment of the earliest call.
+    pub(crate) fn called(&self) -> Instant {
+        let before = Duration::from_nanos(self.start.nanos.saturating_sub(self.at));
+        let now = self.start.now;
+        now.checked_sub(before).unwrap_or(now)
+    }
+
+    /// How many messages it holds.
+    pub(crate) fn messages(&self) -> usize {
+        usize::try_from(self.records.count()).unwrap_or(usize::MAX)
+    }
+
+    /// How long it will be as a batch of its own.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    #[inline]
+    fn takes(&self, entry: &Entry<'_>, limits: &ChunkLimits) -> bool {
+        self.len() < limits.bytes
+            && self.messages() < limits.messages
+            && self.epoch == limits.epoch
+            && entry.at.abs_diff(self.at) <= limits.max_age_spread
+            && entry.promise.is_none()
+    }
+
+    #[inline]
+    fn push(&mut self, entry: &Entry<'_>) -> Receipt {
+        let index = self.records.count();
+        let record = entry.record;
+        let time = match record.time {
+            Timestamp(0) => self.wall_at(entry.at),
+            time => time,
+        };
+        let key = record.key.as_deref();
+        let headers: &[Header] = &record.headers;
+        self.records.push_parts(time, key, headers, &record.payload);
+        self.cost.add(entry.cost);
+        self.weight += entry.len as u64;
+        self.at = self.at.min(entry.at);
+        Receipt::new(Arc::clone(&self.promise), index)
+    }
+
+    /// The wall clock at `at`, by how far that is from the chunk's opening.
+    #[inline]
+    fn wall_at(&self, at: u64) -> Timestamp {
+        const NANOS: u64 = 1_000_000;
+        let ChunkStart { nanos, wall, .. } = self.start;
+        Timestamp(match at.checked_sub(nanos) {
+            Some(after) => wall.0.saturating_add(after / NANOS),
+            None => wall.0.saturating_sub((nanos - at) / NANOS),
+        })
+    }
+}
+
+/// Chunks in a row. Messages of one topic leave it in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkQueue {
+    chunks: VecDeque<Chunk>,
+    /// How many chunks have left.
+    left: u64,
+    /// The newest chunk of each topic that is still here, by how many chunks came before it, ever.
+    newest: HashMap<Option<TopicName>, u64>,
+    /// How long the last chunk was that left: about what the next one will be.
+    usual_len: usize,
+}
+
+impl ChunkQueue {
+    /// Encodes a message into the newest chunk of its topic, or into a new one: then `open` is asked what with.
+    pub(crate) fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        limits: &ChunkLimits,
+        open: impl FnOnce() -> ChunkStart,
+    ) -> Receipt {
+        if let Some(chunk) = self.newest(entry.topic)
+            && chunk.takes(entry, limits)
+        {
+            return chunk.push(entry);
+        }
+        let usual = self.chunks.back().map_or(self.usual_len, Chunk::len);
+        // Where the last message of a chunk passes its bound, it does so by a message.
+        let usual = (usual + usual / 8).min(limits.bytes + entry.len);
+        let capacity = usual.max(Batch::HEADER_LEN + entry.len);
+        let (chunk, receipt) = Chunk::open(entry, open(), capacity);
+        self.add(chunk);
+        receipt
+    }
+
+    /// Appends a chunk.
+    pub(crate) fn add(&mut self, chunk: Chunk) {
+        let place = self.left + self.chunks.len() as u64;
+        match self.newest.get_mut(&chunk.topic) {
+            Some(newest) => *newest = place,
+            None => drop(self.newest.insert(chunk.topic.clone(), place)),
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    #[inline]
+    fn newest(&mut self, topic: Option<&TopicName>) -> Option<&mut Chunk> {
+        // Nearly always there is one topic, and looking it up would cost more than encoding the message.
+        let is_last = self.chunks.back()?.topic.as_ref() == topic;
+        if is_last {
+            return self.chunks.back_mut();
+        }
+        let place = self.newest.get(&topic.cloned())?;
+        self.chunks
+            .get_mut(usize::try_from(place - self.left).ok()?)
+    }
+}
+
+impl Fifo for ChunkQueue {
+    type Item = Chunk;
+
+    fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        if self.newest.get(&chunk.topic) == Some(&self.left) {
+            self.newest.remove(&chunk.topic);
+        }
+        self.left += 1;
+        self.usual_len = chunk.len();
+        Some(chunk)
+    }
+
+    fn front(&self) -> Option<&Chunk> {
+        self.chunks.front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::encoded_len;
+
+    const LIMITS: ChunkLimits = ChunkLimits {
+        bytes: 200,
+        messages: 100,
+        max_age_spread: 1_000_000_000,
+        epoch: 0,
+    };
+
+    /// A line that was made at 1000 ms by the wall clock.
+    struct Rig {
+        line: ChunkQueue,
+        began: Instant,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self {
+                line: ChunkQueue::default(),
+                began: crate::time::now(),
+            }
+        }
+
+        fn push(&mut self, topic: Option<&str>, text: &str, millis: u64, limits: &ChunkLimits) {
+            let record = Record {
+                payload: text.to_owned().into(),
+                ..Record::default()
+            };
+            let topic = topic.map(|topic| TopicName::new(topic).unwrap());
+            let entry = Entry {
+                record: &record,
+                topic: topic.as_ref(),
+                len: encoded_len(&record),
+                cost: Cost::one(1),
+                at: millis * 1_000_000,
+                promise: None,
+            };
+            let start = ChunkStart {
+                now: self.began + Duration::from_millis(millis),
+                nanos: entry.at,
+                wall: Timestamp(1000 + millis),
+                epoch: limits.epoch,
+            };
+            let _receipt = self.line.push(&entry, limits, || start);
+        }
+
+        /// What is in the line, chunk by chunk.
+        fn drain(&mut self) -> Vec<String> {
+            std::iter::from_fn(|| self.line.pop())
+                .map(|mut chunk| {
+                    let batch = Batch::decode(chunk.records.finish()).unwrap();
+                    let texts = batch
+                        .records()
+                        .map(|r| String::from_utf8(r.payload.to_vec()).unwrap());
+                    texts.collect::<Vec<_>>().join(" ")
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_chunk_takes_messages_until_it_is_full_or_old_or_another_flush_waits_for_it() {
+        let mut rig = Rig::new();
+        rig.push(None, "a", 0, &LIMITS);
+        rig.push(None, "b", 900, &LIMITS);
+        rig.push(None, "late", 1001, &LIMITS);
+        let few = ChunkLimits {
+            messages: 2,
+            ..LIMITS
+        };
+        rig.push(None, "second", 1001, &few);
+        rig.push(None, "third", 1001, &few);
+        let epoch = ChunkLimits { epoch: 1, ..LIMITS };
+        rig.push(None, "epoch", 1001, &epoch);
+        rig.push(None, &"x".repeat(300), 1001, &epoch);
+        rig.push(None, "y", 1001, &epoch);
+        let chunks = rig.drain();
+        let long = format!("epoch {}", "x".repeat(300));
+        assert_eq!(chunks, ["a b", "late second", "third", &long, "y"]);
+    }
+
+    #[test]
+    fn messages_of_one_topic_leave_in_the_order_in_which_they_came() {
+        let mut rig = Rig::new();
+        let few = ChunkLimits {
+            messages: 2,
+            ..LIMITS
+        };
+        for (topic, text) in [
+            (None, "1"),
+            (Some("t"), "t1"),
+            (None, "2"),
+            (None, "3"),
+            (Some("t"), "t2"),
+            (Some("t"), "t3"),
+            (None, "4"),
+        ] {
+            rig.push(topic, text, 0, &few);
+        }
+        assert_eq!(rig.line.pop().unwrap().messages(), 2);
+        rig.push(None, "5", 0, &few);
+        assert_eq!(rig.drain(), ["t1 t2", "3 4", "t3", "5"]);
+        rig.push(Some("t"), "t4", 0, &few);
+        assert_eq!(rig.drain(), ["t4"]);
+        assert!(rig.line.newest.is_empty());
+    }
+
+    #[test]
+    fn a_record_without_a_time_gets_that_of_its_call() {
+        let mut rig = Rig::new();
+        for millis in [0, 1, 70, 999] {
+            rig.push(None, "a", millis, &LIMITS);
+        }
+        let batch = rig.line.pop().unwrap().records.finish();
+        let times: Vec<_> = Batch::decode(batch)
+            .unwrap()
+            .records()
+            .map(|r| r.time.0)
+            .collect();
+        assert_eq!(times, [1000, 1001, 1070, 1999]);
+    }
+
+    #[test]
+    fn a_chunk_was_called_when_its_first_message_was() {
+        let mut rig = Rig::new();
+        rig.push(None, "a", 5, &LIMITS);
+        rig.push(None, "b", 3, &LIMITS);
+        let called = rig.line.pop().unwrap().called();
+        assert_eq!(called, rig.began + Duration::from_millis(3));
+    }
+}

@@ -1,0 +1,458 @@
+//! The queue: every message of `send_async` goes through here on its way to a lane.
+//!
+//! Messages without a key go into one of a few lines of [chunks](crate::producer::accumulator::chunk), each sending thread into its own: so threads
+//! seldom meet at a lock, which is held while one message is encoded. A keyed message goes into the line of its sub-queue,
+//! and the sub-queue is handed through a lock-free queue when it has none of its messages under way
+//! ([`crate::producer::accumulator::key_shards`]). Lanes pull; nobody pushes into a lane.
+
+use std::{
+    cell::Cell,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_queue::SegQueue;
+
+use crate::producer::{
+    accumulator::chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
+    accumulator::key_shards::{Fifo as _, KeyShards, OwnedShards, Pushed, ShardId},
+    accumulator::lane_waker::LaneWaker,
+    receipt::Receipt,
+};
+
+/// The most lines for messages without a key, a power of two. More threads than that share them.
+const MAX_STRIPES: usize = 8;
+
+/// What a dispatcher finds in the queue.
+#[derive(Debug)]
+pub(crate) enum Popped {
+    Chunk(Chunk),
+    /// An ordered sub-queue, which the taker now owns.
+    Shard(ShardId),
+}
+
+/// How much one pull may take. It ends with the chunk that reaches one of these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) bytes: u64,
+    pub(crate) messages: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    stripes: Box<[Stripe]>,
+    /// Where the next pull begins to look.
+    turn: AtomicUsize,
+    /// Sub-queues that wait for a lane.
+    scheduled: SegQueue<ShardId>,
+    pub(crate) keys: KeyShards<ChunkQueue>,
+    /// Messages and bytes in sub-queues.
+    keyed: Count,
+    pub(crate) waker: LaneWaker,
+    base: Instant,
+}
+
+/// The line of some threads, in a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Stripe {
+    line: Mutex<ChunkQueue>,
+    waiting: Count,
+}
+
+/// What waits. Of a stripe it is written under its lock, by plain stores; of the sub-queues by anybody.
+#[derive(Debug)]
+struct Count {
+    messages: AtomicUsize,
+    bytes: AtomicU64,
+    /// When the oldest was called, in nanoseconds since `base`; of the sub-queues: about.
+    head: AtomicU64,
+}
+
+impl Count {
+    const fn new() -> Self {
+        Self {
+            messages: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            head: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The oldest was called at `at`.
+    fn mark(&self, at: u64) {
+        self.head.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Stripe {
+    fn new() -> Self {
+        Self {
+            line: Mutex::default(),
+            waiting: Count::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ChunkQueue> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.messages.load(Ordering::Relaxed)
+    }
+}
+
+thread_local! {
+    /// The stripe of this thread, before it is taken by their number.
+    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn stripe_of_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    STRIPE.get().unwrap_or_else(|| {
+        let stripe = NEXT.fetch_add(1, Ordering::Relaxed);
+        STRIPE.set(Some(stripe));
+        stripe
+    })
+}
+
+impl Queue {
+    pub(crate) fn new(now: Instant) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            stripes: (0..threads.next_power_of_two().min(MAX_STRIPES))
+                .map(|_| Stripe::new())
+                .collect(),
+            turn: AtomicUsize::new(0),
+            scheduled: SegQueue::new(),
+            keys: KeyShards::new(),
+            keyed: Count::new(),
+            waker: LaneWaker::new(),
+            base: now,
+        }
+    }
+
+    fn counts(&self) -> impl Iterator<Item = &Count> {
+        let stripes = self.stripes.iter().map(|stripe| &stripe.waiting);
+        stripes.chain([&self.keyed])
+    }
+
+    /// Messages that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.counts()
+            .map(|count| count.messages.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// About how long they will be in batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.counts()
+            .map(|count| count.bytes.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// How long the oldest has waited, or a little longer.
+    pub(crate) fn oldest_wait(&self, now: Instant) -> Duration {
+        let heads = self
+            .counts()
+            .filter(|count| count.messages.load(Ordering::Relaxed) > 0)
+            .map(|count| count.head.load(Ordering::Relaxed));
+        let head = heads.min().map(Duration::from_nanos);
+        head.and_then(|head| self.base.checked_add(head))
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// Appends a message, and wakes a lane where one should look.
+    pub(crate) fn push(
+        &self,
+        entry: &Entry<'_>,
+        limits: &ChunkLimits,
+        open: impl FnOnce() -> ChunkStart,
+    ) -> Receipt {
+        match entry
+            .record
+            .key
+            .as_deref()
+            .map(KeyShards::<ChunkQueue>::shard)
+        {
+            None => self.push_plain(entry, limits, open),
+            Some(shard) => self.push_keyed(shard, entry, limits, open),
+        }
+    }
+
+    fn push_plain(
+        &self,
+        entry: &Entry<'_>,
+        limits: &ChunkLimits,
+        open: impl FnOnce() -> ChunkStart,
+    ) -> Receipt {
+        let stripe = &self.stripes[stripe_of_thread() & (self.stripes.len() - 1)];
+        if entry.len > limits.bytes {
+            // It is a batch of its own, and others need not wait while it is copied.
+            let (chunk, receipt) = Chunk::open(entry, open(), entry.len);
+            let mut line = stripe.lock();
+            line.add(chunk);
+            self.pushed(stripe, line, entry);
+            return receipt;
+        }
+        let mut line = stripe.lock();
+        let receipt = line.push(entry, limits, open);
+        self.pushed(stripe, line, entry);
+        receipt
+    }
+
+    fn pushed(&self, stripe: &Stripe, line: MutexGuard<'_, ChunkQueue>, entry: &Entry<'_>) {
+        let was_empty = stripe.len() == 0;
+        let Count {
+            messages, bytes, ..
+        } = &stripe.waiting;
+        messages.store(stripe.len() + 1, Ordering::Relaxed);
+        bytes.store(
+            bytes.load(Ordering::Relaxed) + entry.len as u64,
+            Ordering::Relaxed,
+        );
+        if was_empty {
+            stripe.waiting.mark(entry.at);
+        }
+        drop(line);
+        // Whoever made this line longer than nothing has woken a lane, and it wakes the next where it leaves something.
+        if was_empty {
+            self.waker.wake_one();
+        }
+    }
+
+    fn push_keyed(
+        &self,
+        shard: ShardId,
+        entry: &Entry<'_>,
+        limits: &ChunkLimits,
+        open: impl FnOnce() -> ChunkStart,
+    ) -> Receipt {
+        let bytes = entry.len as u64;
+        self.keyed.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.keyed.messages.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.keyed.mark(entry.at);
+        }
+        let (pushed, receipt) = self.keys.push(shard, |line| line.push(entry, limits, open));
+        match pushed {
+            Pushed::Schedule => {
+                self.scheduled.push(shard);
+                self.waker.wake_one();
+            }
+            Pushed::Wake(lane) => self.waker.wake_parked(lane),
+            Pushed::Queued => {}
+        }
+        receipt
+    }
+
+    /// Take chunks for lane `lane`, those of its own sub-queues first and, if `shared`, what all share behind them, and hands
+    /// each to `taker`. Answers how many bytes were taken.
+    pub(crate) fn pull(
+        &self,
+        lane: usize,
+        owned: &mut OwnedShards,
+        shared: bool,
+        run: Run,
+        mut taker: impl FnMut(Chunk, Option<ShardId>),
+    ) -> u64 {
+        owned.settle(&self.keys);
+        let mut bytes = 0;
+        let mut messages = 0;
+        while messages < run.messages && bytes < run.bytes {
+            let (chunk, shard) = if let Some((shard, chunk)) = self.next_owned(owned) {
+                (chunk, Some(shard))
+            } else if !shared {
+                break;
+            } else if let Some(shard) = self.scheduled.pop() {
+                owned.take(&self.keys, shard, lane);
+                continue;
+            } else if let Some(chunk) = self.pop_plain() {
+                (chunk, None)
+            } else {
+                break;
+            };
+            messages += chunk.messages();
+            bytes += chunk.len() as u64;
+            taker(chunk, shard);
+        }
+        bytes
+    }
+
+    fn pop_plain(&self) -> Option<Chunk> {
+        let stripes = self.stripes.len();
+        let first = match stripes {
+            1 => 0,
+            _ => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        (first..first.wrapping_add(stripes))
+            .map(|place| &self.stripes[place % stripes])
+            .filter(|stripe| stripe.len() > 0)
+            .find_map(|stripe| {
+                let mut line = stripe.lock();
+                let chunk = line.pop()?;
+                let count = &stripe.waiting;
+                let messages = stripe.len().saturating_sub(chunk.messages());
+                count.messages.store(messages, Ordering::Relaxed);
+                let bytes = count.bytes.load(Ordering::Relaxed);
+                let bytes = bytes.saturating_sub(chunk.weight);
+                count.bytes.store(bytes, Ordering::Relaxed);
+                if let Some(next) = line.front() {
+                    count.mark(next.at);
+                }
+                Some(chunk)
+            })
+    }
+
+    fn next_owned(&self, owned: &mut OwnedShards) -> Option<(ShardId, Chunk)> {
+        let (shard, chunk) = owned.pop(&self.keys)?;
+        self.left_sub_queue(&chunk);
+        Some((shard, chunk))
+    }
+
+    /// Take one item, for a dispatcher that has no lanes.
+    pub(crate) fn pop(&self) -> Option<Popped> {
+        match self.scheduled.pop() {
+            Some(shard) => Some(Popped::Shard(shard)),
+            None => self.pop_plain().map(Popped::Chunk),
+        }
+    }
+
+    /// Take one chunk of an owned sub-queue.
+    pub(crate) fn pop_owned(&self, owned: &mut OwnedShards) -> Option<Chunk> {
+        self.next_owned(owned).map(|(_, chunk)| chunk)
+    }
+
+    /// When the message was called that [`Self::pop_owned`] would give, where one sub-queue is owned.
+    pub(crate) fn next_called(&self, owned: &OwnedShards) -> Option<Instant> {
+        owned.front(&self.keys, Chunk::called)
+    }
+
+    /// Whether anything waits that any lane may take.
+    pub(crate) fn has_shared_work(&self) -> bool {
+        !self.scheduled.is_empty() || self.stripes.iter().any(|stripe| stripe.len() > 0)
+    }
+
+    /// Whether anything waits that a lane with these sub-queues may take.
+    pub(crate) fn has_work(&self, owned: &OwnedShards) -> bool {
+        self.has_shared_work() || self.has_own_work(owned)
+    }
+
+    /// Whether anything waits in these sub-queues.
+    pub(crate) fn has_own_work(&self, owned: &OwnedShards) -> bool {
+        owned.has_work(&self.keys)
+    }
+
+    /// Removes everything. Only for a producer that has ended.
+    pub(crate) fn drain(&self) -> Vec<Chunk> {
+        let mut all = Vec::new();
+        while let Some(item) = self.pop() {
+            if let Popped::Chunk(chunk) = item {
+                all.push(chunk);
+            }
+        }
+        for chunk in self.keys.drain() {
+            self.left_sub_queue(&chunk);
+            all.push(chunk);
+        }
+        all
+    }
+
+    fn left_sub_queue(&self, chunk: &Chunk) {
+        let Count {
+            messages, bytes, ..
+        } = &self.keyed;
+        messages.fetch_sub(chunk.messages(), Ordering::Relaxed);
+        bytes.fetch_sub(chunk.weight, Ordering::Relaxed);
+        self.keyed.mark(chunk.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Timestamp,
+        producer::accumulator::budget::Cost,
+        wire::{Batch, Record, encoded_len},
+    };
+
+    const WIDE: ChunkLimits = ChunkLimits {
+        bytes: 1000,
+        messages: 100,
+        max_age_spread: 1_000_000_000,
+        epoch: 0,
+    };
+
+    fn push(queue: &Queue, key: Option<&'static str>, payload: &'static str, limits: &ChunkLimits) {
+        let now = crate::time::now();
+        let record = Record {
+            key: key.map(Into::into),
+            payload: payload.into(),
+            ..Record::default()
+        };
+        let entry = Entry {
+            record: &record,
+            topic: None,
+            len: encoded_len(&record),
+            cost: Cost::one(10),
+            at: 0,
+            promise: None,
+        };
+        let start = ChunkStart {
+            now,
+            nanos: 0,
+            wall: Timestamp(0),
+            epoch: limits.epoch,
+        };
+        let _receipt = queue.push(&entry, limits, || start);
+    }
+
+    fn pull(queue: &Queue, lane: usize, owned: &mut OwnedShards, messages: usize) -> Vec<String> {
+        let mut got = Vec::new();
+        let run = Run {
+            bytes: 1000,
+            messages,
+        };
+        queue.pull(lane, owned, true, run, |mut chunk, _| {
+            let batch = Batch::decode(chunk.records.finish()).unwrap();
+            let texts = batch.records().map(|r| r.payload.to_vec());
+            got.extend(texts.map(|text| String::from_utf8(text).unwrap()));
+        });
+        got
+    }
+
+    #[test]
+    fn a_keys_messages_follow_their_lane_while_others_take_the_rest() {
+        let queue = Queue::new(crate::time::now());
+        let (mut first, mut second) = (OwnedShards::default(), OwnedShards::default());
+        push(&queue, Some("k"), "k1", &WIDE);
+        assert_eq!(pull(&queue, 0, &mut first, 1), ["k1"]);
+        push(&queue, Some("k"), "k2", &WIDE);
+        push(&queue, None, "a", &WIDE);
+        push(&queue, None, "b", &WIDE);
+        assert_eq!(pull(&queue, 1, &mut second, 9), ["a", "b"]);
+        assert_eq!(pull(&queue, 0, &mut first, 9), ["k2"]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_pull_ends_with_the_chunk_that_reaches_a_bound() {
+        let queue = Queue::new(crate::time::now());
+        let pairs = ChunkLimits {
+            messages: 2,
+            ..WIDE
+        };
+        for payload in ["a", "b", "c", "d", "e"] {
+            push(&queue, None, payload, &pairs);
+        }
+        let mut owned = OwnedShards::default();
+        assert_eq!(pull(&queue, 0, &mut owned, 1), ["a", "b"]);
+        assert_eq!(queue.len(), 3);
+        assert_eq!(pull(&queue, 0, &mut owned, 9), ["c", "d", "e"]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+        assert_eq!(queue.oldest_wait(crate::time::now()), Duration::ZERO);
+    }
+}
