@@ -23,7 +23,7 @@ use std::{
 
 use anabranch::{
     Broker, Consumer, Offset, Producer,
-    conn::{ClientTls, dev_certs::DevCerts},
+    conn::{ClientTls, DevCerts},
     store::{Fsync, LogConfig, LogStore},
     wire::Start,
 };

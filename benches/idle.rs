@@ -21,7 +21,7 @@ use std::{
 
 use anabranch::{
     Broker, Producer,
-    conn::{ClientTls, dev_certs::DevCerts},
+    conn::{ClientTls, DevCerts},
     store::MemoryStore,
 };
 

@@ -21,7 +21,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use quinn::{AsyncUdpSocket, Runtime};
 pub use quinn_simnet::*;
 
-use crate::conn::network::{NetworkProvider, Resolving};
+use crate::conn::{NetworkProvider, Resolving};
 
 impl NetworkProvider for Host {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use anabranch::{
     Broker, Offset, Producer, RequestId, Timestamp, TopicName,
     broker::Retention,
-    conn::{ClientTls, dev_certs::DevCerts},
+    conn::{ClientTls, DevCerts},
     store::{
         Append, Appended, DedupCheck, DedupWindow, Fsync, LogConfig, LogStore, MemoryConfig,
         MemoryStore, Store, Trim,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{session, shared::Shared};
-use crate::conn::admission::ActiveCounts;
+use crate::conn::ActiveCounts;
 
 /// Accepts until the broker is told to stop, and refuses from when it is told to drain. `false`: the socket has
 /// failed.

@@ -18,11 +18,8 @@ use super::{
 use crate::{
     config::{ConfigError, Problems},
     conn::{
-        Congestion, ServerTls, StatelessResetKey, TlsError,
-        admission::Admission,
-        dev_certs::{DevCerts, DevCertsError},
-        network::{NetworkProvider, Udp},
-        quic::{self, TransportConfig},
+        self, Admission, Congestion, DevCerts, DevCertsError, NetworkProvider, ServerTls,
+        StatelessResetKey, TlsError, TransportConfig, Udp,
     },
     tasks::Tasks,
 };
@@ -120,7 +117,7 @@ impl Builder {
     /// By what a broker that was killed and started again tells its clients so, which otherwise find out by their
     /// ping timeout. To be kept beside the store; see [`StatelessResetKey::in_file`].
     pub fn reset_key(mut self, key: StatelessResetKey) -> Self {
-        self.config.transport.reset_key = Some(key);
+        self.config.reset_key = Some(key);
         self
     }
 
@@ -185,13 +182,18 @@ impl Builder {
         let mut narrow = config.transport.clone();
         narrow.receive_window = narrow.receive_window.min(session::STRANGER_WINDOW);
         narrow.max_streams = narrow.max_streams.min(session::STRANGER_STREAMS);
-        let server = quic::server_config(tls.to_rustls()?, &narrow, &config.admission)?;
+        let server = conn::server_config(tls.to_rustls()?, &narrow, &config.admission)?;
 
         let topics = Topics::load(Arc::clone(&store), config.auto_create, config.limits.topics);
         let topics = topics.await?;
-        let endpoint =
-            quic::server_endpoint(config.listen, server, &config.transport, &*self.network)?;
-        let address = endpoint.local_addr().map_err(|source| quic::BindError {
+        let endpoint = conn::server_endpoint(
+            config.listen,
+            server,
+            &config.transport,
+            &*self.network,
+            config.reset_key.as_ref(),
+        )?;
+        let address = endpoint.local_addr().map_err(|source| conn::BindError {
             address: config.listen,
             source,
         })?;
@@ -230,7 +232,7 @@ pub enum StartError {
     DevelopmentCertificate(#[from] DevCertsError),
     /// The address cannot be listened at.
     #[error("the address cannot be listened at")]
-    Socket(#[from] quic::BindError),
+    Socket(#[from] conn::BindError),
     /// The store does not tell its topics.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),

@@ -8,7 +8,7 @@ use std::{
 use super::Tokens;
 use crate::{
     config::{ConfigError, Problems},
-    conn::{admission::Admission, quic::TransportConfig},
+    conn::{Admission, StatelessResetKey, TransportConfig},
 };
 
 /// Everything a broker can be told but its TLS and its store.
@@ -22,6 +22,9 @@ pub struct Config {
     pub transport: TransportConfig,
     /// Connections, handshakes under way, and how long a client may take until its session stands.
     pub admission: Admission,
+    /// The key of stateless resets: with the same key as before a restart, the broker tells its clients of the restart
+    /// within a round trip. Default none: a new key at each start, so clients find out by their ping timeout.
+    pub reset_key: Option<StatelessResetKey>,
     /// The tokens that are accepted. None: no token is asked for, and whoever TLS lets in may do everything. With
     /// tokens, a client that shows none needs a certificate that TLS has checked, and may then do everything.
     pub tokens: Option<Tokens>,
@@ -45,6 +48,7 @@ impl Default for Config {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT),
             transport: TransportConfig::server(),
             admission: Admission::default(),
+            reset_key: None,
             tokens: None,
             limits: Limits::default(),
             retention: Retention::default(),
@@ -169,7 +173,7 @@ impl Config {
         self.transport.problems(problems);
         problems.expect(
             self.transport.max_streams >= 2,
-            "settings.max_streams",
+            "transport.max_streams",
             &self.transport.max_streams,
             "must leave room for the session and one more",
         );
@@ -307,7 +311,7 @@ mod tests {
         assert_eq!(
             fields,
             [
-                "settings.max_streams",
+                "transport.max_streams",
                 "limits.max_message",
                 "limits.stream_batches",
                 "limits.topics",

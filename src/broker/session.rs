@@ -24,7 +24,7 @@ use super::{
     stream,
 };
 use crate::{
-    conn::{CloseCode, admission::handshake},
+    conn::{CloseCode, handshake},
     metrics::broker as metrics,
     tasks::Tasks,
     time,

@@ -36,39 +36,27 @@
 //!
 //! For servers: [`admission`], which attempts are taken up; [`reset`], how clients learn of a restart.
 
-pub mod address;
-pub mod admission;
-pub mod backoff;
-pub mod close;
-pub mod config;
-pub mod congestion;
-pub mod dev_certs;
-mod dial;
-pub mod error;
-pub mod link;
-pub mod network;
-mod ping;
-mod private_file;
-pub mod quic;
-pub mod reset;
-mod session;
-pub mod sight;
-mod sockets;
-pub mod supervisor;
+mod client;
+mod quic;
+mod server;
 pub mod tls;
 
-pub use close::{CloseCode, CloseReason};
-pub use config::{Config, Token};
-pub use congestion::Congestion;
-pub use error::{ConnectError, ConnectErrorKind};
-pub use link::{OpenError, Session};
-pub use reset::StatelessResetKey;
-pub use session::PingStats;
-pub use sight::{PathMonitor, PathStats};
-pub use supervisor::{ConnectionState, StartError, Supervisor, wait_connected};
-pub use tls::{ClientTls, ServerTls, TlsError, Trust};
+pub use {
+    client::{
+        Backoff, BackoffConfig, Config, ConnectError, ConnectErrorKind, ConnectionState, OpenError,
+        PingStats, ServerAddress, ServerAddressError, Session, StartError, Supervisor, Token,
+        client_config, client_config_for, client_endpoint, wait_connected,
+    },
+    quic::{
+        BindError, CloseCode, CloseReason, Congestion, NetworkProvider, PathMonitor, PathStats,
+        Resolving, Side, TransportConfig, Udp, any_local,
+    },
+    server::{
+        ActiveCounts, Admission, DevCerts, DevCertsError, HandshakeError, StatelessResetKey,
+        handshake, server_config, server_endpoint,
+    },
+    tls::{ClientTls, ServerTls, TlsError, Trust},
+};
 
 #[cfg(test)]
-mod loopback;
-#[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod tests;

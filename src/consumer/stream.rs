@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Offset, TopicName,
-    conn::{self, ConnectionState, Session, backoff::Backoff},
+    conn::{self, Backoff, ConnectionState, Session},
     metrics::consumer as metrics,
     time,
     wire::{Batch, Delivery, Failure, FailureCode, Packet, Start, Subscribe},

@@ -97,7 +97,7 @@ impl Builder {
     /// Who decides how much may be in flight towards the broker. Default: [`Congestion::Cubic`]; see
     /// [`congestion`](crate::congestion) for the one for links that lose.
     pub fn congestion(mut self, congestion: Congestion) -> Self {
-        self.config.connection.settings.congestion = congestion;
+        self.config.connection.transport.congestion = congestion;
         self
     }
 

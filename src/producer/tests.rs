@@ -14,7 +14,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use super::{Config, Fate, Message, Producer, SendErrorKind, Strategy};
 use crate::{
     Offset, RequestId, Timestamp,
-    conn::testing::{Answer, At, Memory, TestBroker, client},
+    conn::tests::{Answer, At, Memory, TestBroker, client},
     wire::{Batch, Packet, PacketCodec, Produce, Stored},
 };
 

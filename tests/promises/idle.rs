@@ -18,7 +18,7 @@ fn wake_ups(pings: Option<Duration>) -> u64 {
         if let Some(every) = pings {
             let mut config = world.config();
             config.connection.ping_interval = every;
-            config.connection.settings.idle_timeout = Duration::from_secs(120);
+            config.connection.transport.idle_timeout = Duration::from_secs(120);
             let builder = anabranch::Producer::builder().config(config).topic(TOPIC);
             let connected = builder.connect().await.unwrap();
             let receipt = connected.send_async("one").await.unwrap();

@@ -13,8 +13,7 @@ use anabranch::{
         store::{MemoryStore, Store},
     },
     conn::{
-        self, ClientTls, ServerTls, Trust,
-        quic::TransportConfig,
+        self, ClientTls, ServerTls, TransportConfig, Trust,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Builder},

@@ -13,7 +13,7 @@ use std::{
 use anabranch::{
     Broker, Producer,
     broker::Retention,
-    conn::{ClientTls, dev_certs::DevCerts},
+    conn::{ClientTls, DevCerts},
     store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
 };
 use anyhow::Context as _;

@@ -3,8 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use anabranch::conn::{
-    ClientTls, Config, Congestion, Trust,
-    address::ServerAddress,
+    ClientTls, Config, Congestion, ServerAddress, Trust,
     tls::{CertifiedKey, Fingerprint},
 };
 use clap::{ValueEnum, builder::BoolishValueParser};

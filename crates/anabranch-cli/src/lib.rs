@@ -100,7 +100,7 @@ pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode 
 
 /// What is logged where `RUST_LOG` asks for nothing: warnings, but for those of a connection that does not come about,
 /// which the commands tell themselves.
-const LOGGED: &str = "warn,anabranch::conn::supervisor=error";
+const LOGGED: &str = "warn,anabranch::conn::client::supervisor=error";
 
 /// Sends the log to standard error.
 pub fn log() {

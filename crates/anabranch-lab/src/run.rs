@@ -28,8 +28,7 @@ use crate::{tasks::Tasks, time};
 use anabranch::{
     broker::{self, Broker},
     conn::{
-        ClientTls, ServerTls, Trust,
-        quic::TransportConfig,
+        ClientTls, ServerTls, TransportConfig, Trust,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Producer, Receipt},
@@ -225,7 +224,7 @@ impl Run<'_> {
         config.connection.servers = vec![BROKER.to_string()];
         config.connection.tls = ClientTls::trusting(Trust::Pinned(identity().1));
         config.connection.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.connection.settings.congestion = congestion(scenario.congestion);
+        config.connection.transport.congestion = congestion(scenario.congestion);
         config.connection.connect_timeout = Duration::from_secs(60);
         config.buffer_bytes = scenario.buffer;
         // A run is over before anything is too late.

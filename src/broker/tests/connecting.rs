@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Offset,
-    conn::{CloseCode, admission::Admission},
+    conn::{Admission, CloseCode},
     wire::{Connect, FailureCode, Packet, PacketCodec, Start},
 };
 

@@ -18,12 +18,7 @@ use super::super::{
 };
 use crate::{
     Offset, RequestId, Timestamp, TopicName,
-    conn::{
-        ClientTls, CloseCode, CloseReason,
-        dev_certs::DevCerts,
-        network::Udp,
-        quic::{self, TransportConfig},
-    },
+    conn::{self, ClientTls, CloseCode, CloseReason, DevCerts, TransportConfig, Udp},
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Packet, PacketCodec, Produce, ProducerIdentity,
         Record, Start, Stored, Subscribe,
@@ -108,11 +103,11 @@ impl Client {
     pub(crate) async fn dial(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
         let settings = TransportConfig::default();
         let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let endpoint = quic::client_endpoint(any, &settings, &Udp::default()).unwrap();
+        let endpoint = conn::client_endpoint(any, &settings, &Udp::default()).unwrap();
         let tls = ClientTls::trusting(certificates().trust())
             .to_rustls()
             .unwrap();
-        let config = quic::client_config(tls).unwrap();
+        let config = conn::client_config(tls).unwrap();
         let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
         Ok(Self {
             connection: soon("a connection", connecting).await?,

@@ -274,7 +274,7 @@ pub fn peer_fingerprint(connection: &quinn::Connection) -> Option<Fingerprint> {
 }
 
 /// Checks a server certificate as a client would that trusts `ca`, at another time than now if need be.
-pub(super) fn would_be_trusted(
+pub(in crate::conn) fn would_be_trusted(
     ca: &CertificateDer<'static>,
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -294,11 +294,11 @@ pub(super) fn would_be_trusted(
 }
 
 /// The one implementation of cryptography that is used.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(in crate::conn) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn authorities(ca: &Pem) -> Result<RootCertStore, TlsError> {
+pub(in crate::conn) fn authorities(ca: &Pem) -> Result<RootCertStore, TlsError> {
     Source::read("CA file", ca)?.roots()
 }
 
@@ -326,6 +326,3 @@ fn check_protocol(protocols: &[Vec<u8>]) -> Result<(), TlsError> {
         Err(TlsError::ReadyWithoutProtocol)
     }
 }
-
-#[cfg(test)]
-mod tests;

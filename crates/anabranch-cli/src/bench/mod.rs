@@ -25,7 +25,7 @@ mod watched;
 
 use std::{process::ExitCode, time::Duration};
 
-use anabranch::conn::dev_certs::DevCerts;
+use anabranch::conn::DevCerts;
 use anyhow::{Context, bail};
 use clap::{ValueEnum, builder::BoolishValueParser};
 

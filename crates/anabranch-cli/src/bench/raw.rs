@@ -6,11 +6,7 @@
 use std::{sync::Arc, time::Duration, time::Instant};
 
 use anabranch::conn::{
-    ClientTls, Congestion, PathMonitor,
-    admission::Admission,
-    dev_certs::DevCerts,
-    network::Udp,
-    quic::{self, TransportConfig},
+    self, Admission, ClientTls, Congestion, DevCerts, PathMonitor, TransportConfig, Udp,
 };
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -51,8 +47,8 @@ impl Raw {
         let mut settings = TransportConfig::server();
         settings.congestion = congestion.clone();
         let tls = certs.server_tls().to_rustls()?;
-        let config = quic::server_config(tls, &settings, &Admission::default())?;
-        let server = quic::server_endpoint(here, config, &settings, &Udp::default())?;
+        let config = conn::server_config(tls, &settings, &Admission::default())?;
+        let server = conn::server_endpoint(here, config, &settings, &Udp::default(), None)?;
         let address = server.local_addr()?;
         let serving = tokio::spawn(async move {
             // Errors are those of the client, which tells them.
@@ -67,13 +63,13 @@ impl Raw {
         settings.keep_alive = Some(KEEP_ALIVE);
         settings.congestion = congestion;
         let tls = ClientTls::trusting(certs.trust()).to_rustls()?;
-        let config = quic::client_config(tls)?;
-        let config = quic::client_config_for(
+        let config = conn::client_config(tls)?;
+        let config = conn::client_config_for(
             &config,
             &settings,
             Arc::new(PathMonitor::new(Instant::now())),
         );
-        let client = quic::client_endpoint(here, &settings, &Udp::default())?;
+        let client = conn::client_endpoint(here, &settings, &Udp::default())?;
         let connection = client.connect_with(config, address, "localhost")?.await?;
         Ok(Self {
             connection,

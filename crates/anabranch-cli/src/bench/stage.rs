@@ -8,7 +8,7 @@ use anabranch::{
         Broker, Retention,
         store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
-    conn::{self, ClientTls, dev_certs::DevCerts, quic::TransportConfig},
+    conn::{self, ClientTls, DevCerts, TransportConfig},
     producer,
 };
 
@@ -47,7 +47,7 @@ impl Stage {
                 (Some(broker), Some(store), conn)
             }
         };
-        conn.settings.congestion = args.congestion.into();
+        conn.transport.congestion = args.congestion.into();
         let mut producers = Vec::new();
         for _ in 0..args.producers {
             let mut config = producer::Config::default();

@@ -8,7 +8,7 @@ use anabranch::{
         Broker,
         store::{LogConfig, LogStore},
     },
-    conn::{self, ClientTls, dev_certs::DevCerts},
+    conn::{self, ClientTls, DevCerts},
     consumer::{Consumer, Received, Start},
     producer::{self, Strategy},
     scaler::Adaptive,

@@ -173,7 +173,7 @@ impl Args {
             config.buffer_bytes = SPOOL_BUFFER;
         }
         config.connection = self.connection.config();
-        config.connection.settings.congestion = self.congestion.into();
+        config.connection.transport.congestion = self.congestion.into();
         config
     }
 

@@ -3,8 +3,7 @@
 use std::{fs, net::IpAddr, path::PathBuf};
 
 use anabranch::conn::{
-    ServerTls,
-    dev_certs::DevCerts,
+    DevCerts, ServerTls,
     tls::{CertifiedKey, ClientCertificates, Fingerprint},
 };
 use anyhow::Context;

@@ -20,7 +20,7 @@ use anabranch::{
         Broker, Retention, ShutdownError, Tokens,
         store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     },
-    conn::{quic::TransportConfig, reset::StatelessResetKey},
+    conn::{StatelessResetKey, TransportConfig},
     metrics,
 };
 use anyhow::Context;

@@ -10,7 +10,7 @@ use std::{
 use anabranch::{
     Producer,
     broker::{Broker, Retention, StartError},
-    conn::{self, ClientTls, dev_certs::DevCerts},
+    conn::{self, ClientTls, DevCerts},
     consumer, producer,
     store::{LogConfig, LogStore, OpenError},
 };

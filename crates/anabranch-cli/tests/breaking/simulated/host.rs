@@ -13,7 +13,7 @@ use std::{
 };
 
 use anabranch::{
-    conn::network::{NetworkProvider, Resolving},
+    conn::{NetworkProvider, Resolving},
     sim::{self, Socket},
 };
 use quinn::{

@@ -7,11 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use anabranch::conn::{
-    ClientTls, ServerTls,
-    admission::Admission,
-    quic::{self, TransportConfig},
-};
+use anabranch::conn::{self, Admission, ClientTls, ServerTls, TransportConfig};
 use bytes::Bytes;
 use fastrand::Rng;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
@@ -46,11 +42,11 @@ impl Relay {
     ) -> Self {
         let settings = TransportConfig::server();
         let tls = shown.to_rustls().unwrap();
-        let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
-        let front = quic::server_endpoint(listen, config, &settings, host).unwrap();
+        let config = conn::server_config(tls, &settings, &Admission::default()).unwrap();
+        let front = conn::server_endpoint(listen, config, &settings, host, None).unwrap();
         let back = SocketAddr::new(listen.ip(), 0);
-        let mut back = quic::client_endpoint(back, &TransportConfig::default(), host).unwrap();
-        let config = quic::client_config(trusted.to_rustls().unwrap()).unwrap();
+        let mut back = conn::client_endpoint(back, &TransportConfig::default(), host).unwrap();
+        let config = conn::client_config(trusted.to_rustls().unwrap()).unwrap();
         back.set_default_client_config(config);
         let relay = Self {
             shared: Arc::default(),

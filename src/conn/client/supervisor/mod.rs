@@ -22,15 +22,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::task::Task;
 use super::{
-    close::CloseReason,
     config::Config,
+    endpoints::Endpoints,
     error::{Cause, ConnectError},
-    link::Session,
-    quic::BindError,
-    sockets::Sockets,
-    tls::TlsError,
+    session::Session,
 };
 use crate::config::{ConfigError, Problems};
+use crate::conn::{
+    quic::{BindError, CloseReason},
+    tls::TlsError,
+};
 use crate::{ordered_watch, tasks::Tasks, time, wire::ProducerIdentity};
 
 /// How the connection stands.
@@ -75,7 +76,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Supervisor {
     state: ordered_watch::Receiver<ConnectionState>,
-    sockets: Arc<Sockets>,
+    endpoints: Arc<Endpoints>,
     stop: CancellationToken,
 }
 
@@ -116,11 +117,11 @@ impl Supervisor {
         });
         let stop = tasks.stopped().child_token();
         let task = Task::new(config, producer, publish, stop.clone())?;
-        let sockets = task.sockets();
+        let endpoints = task.endpoints();
         tasks.spawn(task.run());
         Ok(Self {
             state,
-            sockets,
+            endpoints,
             stop,
         })
     }
@@ -157,7 +158,7 @@ impl Supervisor {
     ///
     /// Where there is no new socket. What has not moved stays with the old one.
     pub fn rebind(&self) -> Result<(), BindError> {
-        self.sockets.rebind()
+        self.endpoints.rebind()
     }
 
     /// Closes the connection, with [`Done`](super::close::CloseCode::Done), and waits until the broker has heard of
@@ -174,7 +175,7 @@ impl Supervisor {
             let _ = state
                 .wait_for(|state| matches!(state, ConnectionState::Closed(_)))
                 .await;
-            self.sockets.wait_idle().await;
+            self.endpoints.wait_idle().await;
         };
         if time::timeout(limit, ended).await.is_err() {
             tracing::debug!(
@@ -220,6 +221,3 @@ pub async fn wait_connected(
 fn closed_here(server: &str) -> ConnectError {
     ConnectError::connecting(server, None, Cause::Ended(CloseReason::Ours))
 }
-
-#[cfg(test)]
-mod tests;

@@ -21,11 +21,11 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use super::{
-    private_file,
-    tls::{self, CertifiedKey, Fingerprint, ServerTls, Trust},
+use super::private_file;
+use crate::{
+    conn::tls::{self, CertifiedKey, Fingerprint, ServerTls, Trust},
+    time,
 };
-use crate::time;
 
 /// How long a development certificate is valid.
 const VALID: Duration = Duration::from_secs(365 * DAY);

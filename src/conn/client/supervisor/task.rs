@@ -6,20 +6,21 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectionState, closed_here};
-use crate::{
-    conn::{
+use crate::conn::{
+    client::{
         backoff::Backoff,
-        close::CloseCode,
         config::{Config, Target},
         dial::Dialer,
+        endpoints::{Endpoints, client_config},
         error::{Cause, ConnectError, ConnectErrorKind},
-        link::Session,
         ping::Pings,
-        quic,
-        session::{self, Desk, PingStats, SessionStream},
-        sockets::Sockets,
-        tls::TlsError,
+        session::Session,
+        session_stream::{self, Desk, PingStats, SessionStream},
     },
+    quic::CloseCode,
+    tls::TlsError,
+};
+use crate::{
     metrics::connection as metrics,
     ordered_watch, time,
     wire::{Connect, ProducerIdentity},
@@ -91,8 +92,8 @@ impl Task {
         publish: ordered_watch::Sender<ConnectionState>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
-        let tls = quic::client_config(config.tls.to_rustls()?)?;
-        let mut settings = config.settings.clone();
+        let tls = client_config(config.tls.to_rustls()?)?;
+        let mut transport = config.transport.clone();
         // Who only reads waits for what the broker sends. A producer that sends nothing waits for nothing, but for an
         // answer that takes longer than an interval.
         let rest = match producer {
@@ -100,12 +101,12 @@ impl Task {
             None => 1,
         };
         // While flow control holds a ping back, this shows whether the broker lives.
-        settings
+        transport
             .keep_alive
             .get_or_insert((config.ping_interval * rest).mul_f32(1.5));
-        let sockets = Arc::new(Sockets::new(
+        let endpoints = Arc::new(Endpoints::new(
             Arc::clone(&config.network),
-            settings.clone(),
+            transport.clone(),
             config.local_address,
         ));
         Ok(Self {
@@ -114,9 +115,9 @@ impl Task {
                 .expect("the servers were checked a moment ago"),
             dialer: Dialer {
                 network: Arc::clone(&config.network),
-                sockets,
+                endpoints,
                 tls,
-                settings,
+                transport,
             },
             connect: Connect {
                 token: config.token.as_bytes().clone(),
@@ -132,9 +133,9 @@ impl Task {
         })
     }
 
-    /// The sockets from which it connects.
-    pub(super) fn sockets(&self) -> Arc<Sockets> {
-        Arc::clone(&self.dialer.sockets)
+    /// The endpoints from which it connects.
+    pub(super) fn endpoints(&self) -> Arc<Endpoints> {
+        Arc::clone(&self.dialer.endpoints)
     }
 
     pub(super) async fn run(mut self) {
@@ -178,7 +179,7 @@ impl Task {
                 }
                 cause = session.run(pings, desk) => cause,
             };
-            link.close(session::code_for(&cause));
+            link.close(session_stream::code_for(&cause));
             let lost = ConnectError::lost(&link.server, link.remote_address(), cause);
             metrics::failed(lost.kind().as_str());
             let lost = Arc::new(lost);
@@ -289,7 +290,7 @@ impl Task {
             Err(_) => Err(Cause::NoSession(limit)),
         };
         let (session, connected) = opened.map_err(|cause| {
-            connection.close(session::code_for(&cause).into(), &[]);
+            connection.close(session_stream::code_for(&cause).into(), &[]);
             ConnectError::connecting(&server, Some(connection.remote_address()), cause)
         })?;
         if let (Some(identity), Some(enrolled)) = (&mut self.connect.producer, connected.producer) {

@@ -1,6 +1,6 @@
 //! Pure: what kinds of failure there are, which of them pass by themselves, and how they are told from numbers.
 
-use crate::{conn::close::CloseCode, wire::FailureCode};
+use crate::{conn::quic::CloseCode, wire::FailureCode};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -158,15 +158,15 @@ pub(super) fn kind_of_failure(code: FailureCode) -> ConnectErrorKind {
 
 /// TLS alerts, RFC 8446 section 6.
 pub(super) mod alert {
-    pub(in crate::conn::error) const BAD_CERTIFICATE: u8 = 42;
-    pub(in crate::conn::error) const UNSUPPORTED_CERTIFICATE: u8 = 43;
-    pub(in crate::conn::error) const CERTIFICATE_REVOKED: u8 = 44;
-    pub(in crate::conn::error) const CERTIFICATE_EXPIRED: u8 = 45;
-    pub(in crate::conn::error) const CERTIFICATE_UNKNOWN: u8 = 46;
-    pub(in crate::conn::error) const UNKNOWN_CA: u8 = 48;
-    pub(in crate::conn::error) const ACCESS_DENIED: u8 = 49;
-    pub(in crate::conn::error) const DECRYPT_ERROR: u8 = 51;
-    pub(in crate::conn::error) const CERTIFICATE_REQUIRED: u8 = 116;
+    pub(in crate::conn::client::error) const BAD_CERTIFICATE: u8 = 42;
+    pub(in crate::conn::client::error) const UNSUPPORTED_CERTIFICATE: u8 = 43;
+    pub(in crate::conn::client::error) const CERTIFICATE_REVOKED: u8 = 44;
+    pub(in crate::conn::client::error) const CERTIFICATE_EXPIRED: u8 = 45;
+    pub(in crate::conn::client::error) const CERTIFICATE_UNKNOWN: u8 = 46;
+    pub(in crate::conn::client::error) const UNKNOWN_CA: u8 = 48;
+    pub(in crate::conn::client::error) const ACCESS_DENIED: u8 = 49;
+    pub(in crate::conn::client::error) const DECRYPT_ERROR: u8 = 51;
+    pub(in crate::conn::client::error) const CERTIFICATE_REQUIRED: u8 = 116;
 }
 
 /// What we found wrong with the server, by the alert that rustls sends for it.

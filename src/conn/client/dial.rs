@@ -10,14 +10,11 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::Connection;
 
 use super::{
-    close::CloseReason,
     config::Target,
+    endpoints::{Endpoints, client_config_for},
     error::{Cause, ConnectError},
-    network::NetworkProvider,
-    quic::{self, TransportConfig},
-    sight::PathMonitor,
-    sockets::Sockets,
 };
+use crate::conn::quic::{CloseReason, NetworkProvider, PathMonitor, TransportConfig};
 use crate::time;
 
 /// How long the next address waits for the one before.
@@ -27,9 +24,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Dialer {
     pub(super) network: Arc<dyn NetworkProvider>,
-    pub(super) sockets: Arc<Sockets>,
+    pub(super) endpoints: Arc<Endpoints>,
     pub(super) tls: quinn::ClientConfig,
-    pub(super) settings: TransportConfig,
+    pub(super) transport: TransportConfig,
 }
 
 /// A connection whose session is not open yet, and the sight of it.
@@ -57,7 +54,7 @@ impl Dialer {
         };
         let mut untried: VecDeque<_> = found
             .into_iter()
-            .filter(|address| self.sockets.reaches(*address))
+            .filter(|address| self.endpoints.reaches(*address))
             .collect();
 
         let mut trying = FuturesUnordered::new();
@@ -98,11 +95,11 @@ impl Dialer {
         limit: Duration,
     ) -> Result<Dialed, Cause> {
         let sight = Arc::new(PathMonitor::new(time::now()));
-        let config = quic::client_config_for(&self.tls, &self.settings, Arc::clone(&sight));
+        let config = client_config_for(&self.tls, &self.transport, Arc::clone(&sight));
         let connecting = match self.begin(&config, address, name)? {
             Ok(connecting) => connecting,
             Err(quinn::ConnectError::EndpointStopping) => {
-                self.sockets.discard(address);
+                self.endpoints.discard(address);
                 self.begin(&config, address, name)?
                     .map_err(Cause::Unusable)?
             }
@@ -122,7 +119,7 @@ impl Dialer {
         name: &str,
     ) -> Result<Result<quinn::Connecting, quinn::ConnectError>, Cause> {
         let endpoint = self
-            .sockets
+            .endpoints
             .toward(address)
             .map_err(|error| Cause::Bind(Arc::new(error)))?;
         Ok(endpoint.connect_with(config.clone(), address, name))

@@ -6,10 +6,7 @@ mod kind;
 
 pub use self::kind::ConnectErrorKind;
 use self::kind::{alert, kind_of_code, kind_of_failure, kind_of_our_alert, kind_of_their_alert};
-use super::{
-    close::{CloseCode, CloseReason, Side},
-    quic::BindError,
-};
+use crate::conn::quic::{BindError, CloseCode, CloseReason, Side};
 use crate::wire::Failure;
 
 /// There is no connection to a server, or no longer one.

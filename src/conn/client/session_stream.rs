@@ -22,11 +22,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::{
-    close::{CloseCode, CloseReason},
     error::Cause,
     ping::{Next, Pings},
 };
 use crate::{
+    conn::quic::{CloseCode, CloseReason},
     metrics::connection as metrics,
     time,
     wire::{CodecError, Connect, Connected, Packet, PacketCodec},

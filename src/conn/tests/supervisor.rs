@@ -1,17 +1,20 @@
 //! In virtual time, over a network in memory. What needs the operating system is in `conn/loopback.rs`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::*;
+use super::{
+    memory_network::{At, Memory},
+    test_broker::{Answer, TestBroker, certs, client},
+};
 use crate::{
     conn::{
-        close::CloseCode,
-        error::ConnectErrorKind as Kind,
-        link::OpenError,
-        network::NetworkProvider,
-        testing::{Answer, At, Memory, TestBroker, client},
+        ClientTls, CloseCode, CloseReason, Config, ConnectError, ConnectErrorKind as Kind,
+        ConnectionState, NetworkProvider, OpenError, StartError, Supervisor, TransportConfig,
+        Trust, wait_connected,
     },
-    wire::FailureCode,
+    tasks::Tasks,
+    time,
+    wire::{FailureCode, ProducerIdentity},
 };
 
 const A: &str = "192.0.2.1:4433";
@@ -213,11 +216,11 @@ async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
 async fn a_broker_that_lets_no_ping_through_and_lives_is_not_dead() {
     let world = World::new();
     let network = world.at(A);
-    let mut settings = crate::conn::quic::TransportConfig::server();
-    settings.stream_receive_window = 65_536;
-    settings.receive_window = 65_536;
-    let tls = crate::conn::testing::certs().server_tls();
-    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
+    let mut transport = TransportConfig::server();
+    transport.stream_receive_window = 65_536;
+    transport.receive_window = 65_536;
+    let tls = certs().server_tls();
+    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
     let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
@@ -271,9 +274,9 @@ async fn a_broker_that_goes_and_comes_back_is_found_again() {
 async fn the_announcement_that_a_broker_will_close_is_published() {
     let world = World::new();
     let network = world.at(A);
-    let tls = crate::conn::testing::certs().server_tls();
-    let settings = crate::conn::quic::TransportConfig::server();
-    let mut broker = TestBroker::with(A, Answer::GoAway, &network, &tls, &settings);
+    let tls = certs().server_tls();
+    let transport = TransportConfig::server();
+    let mut broker = TestBroker::with(A, Answer::GoAway, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
     let link = supervisor.wait_connected().await.unwrap();
     link.going_away().await;
@@ -602,10 +605,10 @@ async fn closing_in_the_middle_of_an_attempt_does_not_wait_for_it() {
 async fn a_stream_over_the_peer_s_limit_is_refused_at_once_or_after_the_wait() {
     let world = World::new();
     let network = world.at(A);
-    let mut settings = crate::conn::quic::TransportConfig::server();
-    settings.max_streams = 3;
-    let tls = crate::conn::testing::certs().server_tls();
-    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &settings);
+    let mut transport = TransportConfig::server();
+    transport.max_streams = 3;
+    let tls = certs().server_tls();
+    let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
     let link = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
@@ -704,7 +707,7 @@ async fn options_that_cannot_work_never_begin() {
         r#"the connection's options are wrong: name = "": must have 1 to 200 bytes"#
     );
     let mut config = world.config(&[A]);
-    config.tls = crate::conn::tls::ClientTls::trusting(crate::conn::tls::Trust::CaPem(vec![]));
+    config.tls = ClientTls::trusting(Trust::CaPem(vec![]));
     let wrong = Supervisor::start(config, None, &world.tasks).unwrap_err();
     assert!(matches!(wrong, StartError::Tls(_)), "{wrong}");
     assert_eq!(world.tasks.len(), 0);

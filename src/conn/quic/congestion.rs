@@ -7,7 +7,7 @@ use quinn::congestion::{
 };
 use quinn_proto::RttEstimator;
 
-use super::sight::{Gauge, PathMonitor};
+use super::path_stats::{Gauge, PathMonitor};
 use quinn_thalweg::ThalwegConfig;
 
 /// Which congestion controller decides how much may be in flight.

@@ -13,7 +13,8 @@ use rustls::crypto::{
     tls13::{Hkdf, OkmBlock},
 };
 
-use super::tls;
+use super::private_file;
+use crate::conn::tls;
 
 /// The secret by which resets are told from forgeries. To be kept across restarts, and from everybody else: who has
 /// it can cut connections.
@@ -51,7 +52,7 @@ impl StatelessResetKey {
             .secure_random
             .fill(&mut bytes)
             .map_err(|_| io::Error::other("the operating system gives no random numbers"))?;
-        super::private_file::write(path, &bytes, 0o600)?;
+        private_file::write(path, &bytes, 0o600)?;
         Ok(Self(bytes))
     }
 

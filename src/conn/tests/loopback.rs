@@ -18,20 +18,15 @@ use rcgen::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    admission::{ActiveCounts, Admission, HandshakeError, handshake},
-    close::{CloseCode, CloseReason, Side},
-    config::Config,
-    error::{ConnectError, ConnectErrorKind as Kind},
-    network::{NetworkProvider, Resolving, Udp},
-    quic::{self, TransportConfig},
-    reset::StatelessResetKey,
-    sight::PathMonitor,
-    supervisor::{ConnectionState, Supervisor},
-    testing::{Answer, TestBroker, certs, client, soon},
-    tls::{self, CertifiedKey, ClientCertificates, ClientTls, Fingerprint, Pem, ServerTls, Trust},
+use super::test_broker::{Answer, TestBroker, certs, client, soon};
+use crate::{
+    conn::{
+        ConnectErrorKind as Kind,
+        tls::{self, CertifiedKey, ClientCertificates, Fingerprint, Pem},
+        *,
+    },
+    tasks::Tasks,
 };
-use crate::tasks::Tasks;
 
 const LOCALHOST: &str = "127.0.0.1:0";
 const YEAR: i32 = 2000;
@@ -105,10 +100,10 @@ async fn meet(
     Result<Connection, CloseReason>,
     SocketAddr,
 ) {
-    let settings = TransportConfig::server();
-    let config = quic::server_config(server, &settings, &Admission::default()).unwrap();
+    let transport = TransportConfig::server();
+    let config = server_config(server, &transport, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
-    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let endpoint = server_endpoint(listen, config, &transport, &Udp::default(), None).unwrap();
     let address = endpoint.local_addr().unwrap();
     let mut config = client(address.to_string());
     config.tls = client_tls;
@@ -389,10 +384,10 @@ async fn a_client_certificate_that_is_accepted_is_known_to_the_server() {
 #[tokio::test]
 async fn a_server_that_refuses_connections_is_busy() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = TransportConfig::server();
-    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let transport = TransportConfig::server();
+    let config = server_config(tls, &transport, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
-    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let endpoint = server_endpoint(listen, config, &transport, &Udp::default(), None).unwrap();
     let address = endpoint.local_addr().unwrap();
     let supervisor = supervise(client(address.to_string()));
     let full = Admission {
@@ -412,14 +407,14 @@ async fn a_server_that_refuses_connections_is_busy() {
 #[tokio::test]
 async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_gets_in() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = TransportConfig::server();
+    let transport = TransportConfig::server();
     let strict = Admission {
         retry_above: 0,
         ..Admission::default()
     };
-    let config = quic::server_config(tls, &settings, &strict).unwrap();
+    let config = server_config(tls, &transport, &strict).unwrap();
     let listen = LOCALHOST.parse().unwrap();
-    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let endpoint = server_endpoint(listen, config, &transport, &Udp::default(), None).unwrap();
     let address = endpoint.local_addr().unwrap();
     let _supervisor = supervise(client(address.to_string()));
     let first = soon(endpoint.accept()).await.unwrap();
@@ -436,10 +431,10 @@ async fn a_client_of_an_address_that_is_not_validated_is_asked_to_try_again_and_
 #[tokio::test]
 async fn a_client_that_begins_a_handshake_and_goes_silent_is_dropped_in_time() {
     let tls = certs().server_tls().to_rustls().unwrap();
-    let settings = TransportConfig::server();
-    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let transport = TransportConfig::server();
+    let config = server_config(tls, &transport, &Admission::default()).unwrap();
     let listen = LOCALHOST.parse().unwrap();
-    let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let endpoint = server_endpoint(listen, config, &transport, &Udp::default(), None).unwrap();
     let address = endpoint.local_addr().unwrap();
     // A relay that lets the client's first packet through, and nothing back.
     let relay = tokio::net::UdpSocket::bind(LOCALHOST).await.unwrap();
@@ -467,12 +462,18 @@ impl Killable {
             .build()
             .unwrap();
         let entered = runtime.enter();
-        let mut settings = TransportConfig::server();
-        settings.reset_key = reset_key;
+        let transport = TransportConfig::server();
         let tls = certs().server_tls().to_rustls().unwrap();
-        let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+        let config = server_config(tls, &transport, &Admission::default()).unwrap();
         let listen = listen.parse().unwrap();
-        let endpoint = quic::server_endpoint(listen, config, &settings, &Udp::default()).ok();
+        let endpoint = server_endpoint(
+            listen,
+            config,
+            &transport,
+            &Udp::default(),
+            reset_key.as_ref(),
+        )
+        .ok();
         let address = endpoint.as_ref().map(|e| e.local_addr().unwrap());
         if let Some(endpoint) = endpoint {
             runtime.spawn(TestBroker::serve_all(endpoint, Answer::Welcome));
@@ -545,7 +546,7 @@ async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_on
     let address = broker.address;
     let mut config = client(address.to_string());
     // So long that the test would fail if it came to that.
-    config.settings.idle_timeout = Duration::from_secs(1000);
+    config.transport.idle_timeout = Duration::from_secs(1000);
     config.ping_interval = Duration::from_secs(400);
     config.ping_timeout = Duration::from_secs(400);
     let supervisor = supervise(config);
@@ -613,11 +614,11 @@ async fn localhost_is_reached_whichever_of_its_addresses_the_broker_has() {
 
 #[tokio::test]
 async fn the_sight_of_a_connection_agrees_with_quinn_s_own_figures() {
-    let settings = TransportConfig::server();
+    let transport = TransportConfig::server();
     let tls = certs().server_tls().to_rustls().unwrap();
-    let config = quic::server_config(tls, &settings, &Admission::default()).unwrap();
+    let config = server_config(tls, &transport, &Admission::default()).unwrap();
     let listen: SocketAddr = LOCALHOST.parse().unwrap();
-    let server = quic::server_endpoint(listen, config, &settings, &Udp::default()).unwrap();
+    let server = server_endpoint(listen, config, &transport, &Udp::default(), None).unwrap();
     let address = server.local_addr().unwrap();
     let reading = tokio::spawn(async move {
         let connection = server.accept().await.unwrap().await.unwrap();
@@ -630,11 +631,11 @@ async fn the_sight_of_a_connection_agrees_with_quinn_s_own_figures() {
     });
 
     let trust = ClientTls::trusting(certs().trust()).to_rustls().unwrap();
-    let settings = TransportConfig::default();
-    let endpoint = quic::client_endpoint(listen, &settings, &Udp::default()).unwrap();
+    let transport = TransportConfig::default();
+    let endpoint = client_endpoint(listen, &transport, &Udp::default()).unwrap();
     let sight = Arc::new(PathMonitor::new(crate::time::now()));
-    let base = quic::client_config(trust).unwrap();
-    let config = quic::client_config_for(&base, &settings, Arc::clone(&sight));
+    let base = client_config(trust).unwrap();
+    let config = client_config_for(&base, &transport, Arc::clone(&sight));
     let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
     let connection = soon(connecting).await.unwrap();
     let (mut send, mut recv) = connection.open_bi().await.unwrap();

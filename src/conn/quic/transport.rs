@@ -1,19 +1,12 @@
 //! QUIC for both ends: the numbers of the transport, and the endpoints that use them.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use quinn::{
-    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, VarInt,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
-};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, VarInt};
 
 use super::{
-    admission::Admission,
     congestion::{Congestion, WatchedFactory},
-    network::NetworkProvider,
-    reset::StatelessResetKey,
-    sight::PathMonitor,
-    tls::TlsError,
+    path_stats::PathMonitor,
 };
 use crate::config::{ConfigError, Problems};
 
@@ -58,9 +51,6 @@ pub struct TransportConfig {
     /// Whether streams of one priority take turns packet by packet. Default: `true`. Without, a stream that always has
     /// something to send lets no other send anything: no new stream, and nothing that was lost.
     pub fair_streams: bool,
-    /// By what a server that was restarted tells its clients so. Default: `None`, a new one with every endpoint:
-    /// clients find out by their ping timeout. Without effect for a client.
-    pub reset_key: Option<StatelessResetKey>,
     /// Who decides how much may be in flight. Default: [`Congestion::Cubic`].
     pub congestion: Congestion,
 }
@@ -79,7 +69,6 @@ impl Default for TransportConfig {
             mtu_upper_bound: 1452,
             gso: true,
             fair_streams: true,
-            reset_key: None,
             congestion: Congestion::default(),
         }
     }
@@ -88,9 +77,6 @@ impl Default for TransportConfig {
 /// The most that may be on its way in one stream: 7000 packets of 1200 bytes, a tenth of them lost, leave 700 gaps. From
 /// 1024 on, quinn's assembler gives up: "too many gaps in stream buffer", and the connection is gone.
 const MOST_OF_A_STREAM: u32 = 8 << 20;
-
-/// quinn's default: the largest payload that fits into an Ethernet frame over IPv4.
-const ETHERNET_PAYLOAD: u16 = 1472;
 
 /// The longest duration that QUIC can state, in milliseconds: 2^62 - 1. Far less is already nonsense.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -119,50 +105,50 @@ impl TransportConfig {
     pub(crate) fn problems(&self, problems: &mut Problems) {
         problems.expect(
             self.max_streams <= 65_536,
-            "settings.max_streams",
+            "transport.max_streams",
             &self.max_streams,
             "must be at most 65536",
         );
         problems.expect(
             self.stream_receive_window >= 65_536,
-            "settings.stream_receive_window",
+            "transport.stream_receive_window",
             &self.stream_receive_window,
             "must be at least 65536",
         );
         problems.expect(
             self.stream_receive_window <= MOST_OF_A_STREAM,
-            "settings.stream_receive_window",
+            "transport.stream_receive_window",
             &self.stream_receive_window,
             "must be at most 8388608, or losses could end the connection",
         );
         problems.expect(
             self.receive_window >= self.stream_receive_window,
-            "settings.receive_window",
+            "transport.receive_window",
             &self.receive_window,
-            "must be at least settings.stream_receive_window",
+            "must be at least transport.stream_receive_window",
         );
         problems.expect(
             self.send_window >= 65_536,
-            "settings.send_window",
+            "transport.send_window",
             &self.send_window,
             "must be at least 65536",
         );
         problems.expect(
             (Duration::from_millis(100)..=DAY).contains(&self.idle_timeout),
-            "settings.idle_timeout",
+            "transport.idle_timeout",
             &self.idle_timeout,
             "must be between 100 ms and a day",
         );
         problems.expect(
             self.keep_alive
                 .is_none_or(|every| !every.is_zero() && every < self.idle_timeout),
-            "settings.keep_alive",
+            "transport.keep_alive",
             &self.keep_alive,
-            "must be more than zero and less than settings.idle_timeout",
+            "must be more than zero and less than transport.idle_timeout",
         );
         problems.expect(
             (Duration::from_millis(1)..=Duration::from_secs(10)).contains(&self.initial_rtt),
-            "settings.initial_rtt",
+            "transport.initial_rtt",
             &self.initial_rtt,
             "must be between 1 ms and 10 s",
         );
@@ -170,13 +156,13 @@ impl TransportConfig {
             self.max_ack_delay.is_none_or(|delay| {
                 (Duration::from_millis(1)..=Duration::from_secs(1)).contains(&delay)
             }),
-            "settings.max_ack_delay",
+            "transport.max_ack_delay",
             &self.max_ack_delay,
             "must be between 1 ms and 1 s",
         );
         problems.expect(
             (1200..=65_527).contains(&self.mtu_upper_bound),
-            "settings.mtu_upper_bound",
+            "transport.mtu_upper_bound",
             &self.mtu_upper_bound,
             "must be between 1200 and 65527",
         );
@@ -217,119 +203,6 @@ impl TransportConfig {
     }
 }
 
-/// An endpoint could not be opened at an address.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open a UDP socket at {address}")]
-pub struct BindError {
-    /// Which address.
-    pub address: SocketAddr,
-    /// Why not.
-    pub source: io::Error,
-}
-
-/// A server's endpoint at `listen`, which is [`Endpoint::accept`]ed from. Port 0 takes any free port, and
-/// `[::]` serves IPv4 too where the system allows that.
-///
-/// The caller decides what becomes of each attempt, by [`Admission::decide`].
-///
-/// # Errors
-///
-/// Where the address cannot be used.
-pub fn server_endpoint(
-    listen: SocketAddr,
-    config: quinn::ServerConfig,
-    settings: &TransportConfig,
-    network: &dyn NetworkProvider,
-) -> Result<Endpoint, BindError> {
-    endpoint(listen, Some(config), settings, network)
-}
-
-/// What a server tells quinn: its TLS, its numbers, and how many attempts may wait.
-///
-/// To change certificates under way, make another one and hand it to [`Endpoint::set_server_config`].
-///
-/// # Errors
-///
-/// Where `tls` cannot do QUIC.
-pub fn server_config(
-    tls: Arc<rustls::ServerConfig>,
-    settings: &TransportConfig,
-    admission: &Admission,
-) -> Result<quinn::ServerConfig, TlsError> {
-    let crypto = QuicServerConfig::try_from(tls).map_err(|_| TlsError::ReadyWithoutInitialSuite)?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config
-        .transport_config(Arc::new(settings.to_quinn(None)))
-        .max_incoming(admission.max_incoming)
-        .incoming_buffer_size(INCOMING_BYTES)
-        .incoming_buffer_size_total(
-            INCOMING_BYTES
-                .saturating_mul(u64::try_from(admission.max_incoming).unwrap_or(u64::MAX)),
-        );
-    Ok(config)
-}
-
-/// What is kept of an attempt that nobody has accepted yet: a client sends a few packets before it has an answer.
-const INCOMING_BYTES: u64 = 16 << 10;
-
-/// A client's endpoint at `local`.
-///
-/// # Errors
-///
-/// Where the address cannot be used.
-pub fn client_endpoint(
-    local: SocketAddr,
-    settings: &TransportConfig,
-    network: &dyn NetworkProvider,
-) -> Result<Endpoint, BindError> {
-    endpoint(local, None, settings, network)
-}
-
-/// What a client tells quinn, with the numbers still open: see [`client_config_for`].
-///
-/// # Errors
-///
-/// Where `tls` cannot do QUIC.
-pub fn client_config(tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, TlsError> {
-    let crypto = QuicClientConfig::try_from(tls).map_err(|_| TlsError::ReadyWithoutInitialSuite)?;
-    Ok(quinn::ClientConfig::new(Arc::new(crypto)))
-}
-
-/// `base` for one connection, which publishes into `sight`. Connections of one `base` share what they
-/// remember of the server: session tickets and address tokens.
-#[must_use]
-pub fn client_config_for(
-    base: &quinn::ClientConfig,
-    settings: &TransportConfig,
-    sight: Arc<PathMonitor>,
-) -> quinn::ClientConfig {
-    let mut config = base.clone();
-    config.transport_config(Arc::new(settings.to_quinn(Some(sight))));
-    config
-}
-
-fn endpoint(
-    address: SocketAddr,
-    server: Option<quinn::ServerConfig>,
-    settings: &TransportConfig,
-    network: &dyn NetworkProvider,
-) -> Result<Endpoint, BindError> {
-    let mut config = EndpointConfig::default();
-    config
-        .max_udp_payload_size(settings.mtu_upper_bound.max(ETHERNET_PAYLOAD))
-        .expect("between 1472 and 65535, and larger payloads do not exist")
-        .rng_seed(network.seed());
-    if let (Some(key), Some(_)) = (&settings.reset_key, &server) {
-        key.apply(&mut config);
-    }
-    network
-        .bind(address)
-        .and_then(|socket| {
-            Endpoint::new_with_abstract_socket(config, server, socket, network.runtime())
-        })
-        .map_err(|source| BindError { address, source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,25 +239,5 @@ mod tests {
         assert!(with(8 << 20).check().is_ok());
         let error = with((8 << 20) + 1).check().unwrap_err();
         assert!(error.to_string().contains("at most 8388608"), "{error}");
-    }
-
-    #[test]
-    fn an_address_in_use_is_named() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let _entered = runtime.enter();
-        let settings = TransportConfig::default();
-        let network = crate::conn::network::Udp::default();
-        let bind = |address| client_endpoint(address, &settings, &network);
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let taken = first.local_addr().unwrap();
-        let error = bind(taken).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(
-            error.to_string(),
-            format!("cannot open a UDP socket at {taken}")
-        );
     }
 }

@@ -5,18 +5,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use quinn::Endpoint;
+use quinn::{Endpoint, EndpointConfig, crypto::rustls::QuicClientConfig};
 
-use super::{
-    network::{NetworkProvider, any_local},
-    quic::{self, BindError, TransportConfig},
+use crate::conn::{
+    quic::{self, BindError, NetworkProvider, PathMonitor, TransportConfig, any_local},
+    tls::TlsError,
 };
 
-/// A client's endpoints. They outlive connections, and connections move with them ([`Sockets::rebind`]).
+/// A client's endpoints. They outlive connections, and connections move with them ([`Endpoints::rebind`]).
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub(super) struct Endpoints {
     network: Arc<dyn NetworkProvider>,
-    settings: TransportConfig,
+    transport: TransportConfig,
     local: Option<SocketAddr>,
     open: Mutex<Open>,
 }
@@ -36,15 +36,15 @@ impl Open {
     }
 }
 
-impl Sockets {
+impl Endpoints {
     pub(super) fn new(
         network: Arc<dyn NetworkProvider>,
-        settings: TransportConfig,
+        transport: TransportConfig,
         local: Option<SocketAddr>,
     ) -> Self {
         Self {
             network,
-            settings,
+            transport,
             local,
             open: Mutex::default(),
         }
@@ -64,7 +64,7 @@ impl Sockets {
             return Ok(endpoint.clone());
         }
         let local = self.local.unwrap_or_else(|| any_local(remote));
-        let endpoint = quic::client_endpoint(local, &self.settings, self.network.as_ref())?;
+        let endpoint = client_endpoint(local, &self.transport, self.network.as_ref())?;
         Ok(slot.insert(endpoint).clone())
     }
 
@@ -107,4 +107,40 @@ impl Sockets {
         // Nothing that holds the lock can leave the books half written.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A client's endpoint at `local`.
+///
+/// # Errors
+///
+/// Where the address cannot be used.
+pub fn client_endpoint(
+    local: SocketAddr,
+    transport: &TransportConfig,
+    network: &dyn NetworkProvider,
+) -> Result<Endpoint, BindError> {
+    quic::endpoint(local, None, EndpointConfig::default(), transport, network)
+}
+
+/// What a client tells quinn, with the numbers still open: see [`client_config_for`].
+///
+/// # Errors
+///
+/// Where `tls` cannot do QUIC.
+pub fn client_config(tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, TlsError> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| TlsError::ReadyWithoutInitialSuite)?;
+    Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+}
+
+/// `base` for one connection, which publishes into `sight`. Connections of one `base` share what they
+/// remember of the server: session tickets and address tokens.
+#[must_use]
+pub fn client_config_for(
+    base: &quinn::ClientConfig,
+    transport: &TransportConfig,
+    sight: Arc<PathMonitor>,
+) -> quinn::ClientConfig {
+    let mut config = base.clone();
+    config.transport_config(Arc::new(transport.to_quinn(Some(sight))));
+    config
 }

@@ -1,9 +1,11 @@
-use std::{error::Error as _, fs, path::Path};
+use std::{error::Error as _, fs, path::Path, sync::Arc};
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use super::*;
-use crate::conn::dev_certs::DevCerts;
+use crate::conn::{
+    DevCerts,
+    tls::{authorities, *},
+};
 
 /// An error with its causes, as a program shows it.
 fn whole(error: &TlsError) -> String {

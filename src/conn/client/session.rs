@@ -6,12 +6,12 @@ use futures_util::FutureExt;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{
-    close::{CloseCode, CloseReason},
-    session::{PingStats, Waiting},
-    sight::{PathMonitor, PathStats},
+use super::session_stream::{PingStats, Waiting};
+use crate::{
+    conn::quic::{CloseCode, CloseReason, PathMonitor, PathStats},
+    time,
+    wire::Connected,
 };
-use crate::{time, wire::Connected};
 
 /// A connection whose session stands. After it is lost, the supervisor publishes another one.
 ///
