@@ -1,42 +1,43 @@
-//! Every metric of this crate: its name, kind, unit and meaning. The only file with metric names.
+//! Every metric of this crate: its name, kind, unit, labels and meaning. No other file contains a metric name.
 //!
-//! Metrics go to whatever recorder the application has installed for the [`metrics`](https://docs.rs/metrics)
-//! crate; without one they cost an atomic load. [`describe`] tells the recorder what they mean, and [`BUCKETS`]
-//! are bounds for the histograms, in seconds.
+//! Metrics go to the recorder that the application has installed for the [`metrics`](https://docs.rs/metrics) crate.
+//! Without a recorder, recording costs one atomic load. [`describe`] passes the help texts to the recorder, and
+//! [`BUCKETS`] are bounds for the histograms of seconds.
 //!
-//! Counting is done once a batch, not once a message.
+//! Metrics are recorded once per batch, not once per message. The functions below take numbers and label strings only,
+//! so this file depends on no other part of the crate.
 
 use std::time::Duration;
 
 use metrics::{Unit, counter, gauge, histogram};
 
-/// What kind of metric.
+/// The kind of a metric, as Prometheus defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Only grows.
+    /// A sum that only grows.
     Counter,
-    /// A present value.
+    /// A current value, which may fall.
     Gauge,
-    /// A distribution.
+    /// A distribution of values.
     Histogram,
 }
 
-/// One metric.
+/// The description of one metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name, as it is recorded.
+    /// The name under which the metric is recorded.
     pub name: &'static str,
-    /// What kind it is.
+    /// The kind of the metric.
     pub kind: Kind,
-    /// What it counts in.
+    /// The unit of its values.
     pub unit: Unit,
-    /// Its labels.
+    /// The names of its labels.
     pub labels: &'static [&'static str],
-    /// What it is, and what a high value means.
+    /// The help text: what is measured, and where useful what a high value means.
     pub help: &'static str,
 }
 
-/// Bounds for histograms of seconds: 50 µs to a minute.
+/// Bucket bounds for histograms of seconds, from 50 µs to one minute.
 pub const BUCKETS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -45,11 +46,11 @@ pub const BUCKETS: &[f64] = &[
 macro_rules! metrics {
     ($($const:ident = $name:literal, $kind:ident, $unit:ident, [$($label:literal),*], $help:literal;)*) => {
         $(
-            #[allow(dead_code, reason = "each end records its own")]
+            #[allow(dead_code, reason = "the client and the broker each record a part of them")]
             const $const: &str = $name;
         )*
 
-        /// All metrics.
+        /// The descriptions of all metrics.
         pub const ALL: &[Metric] = &[$(Metric {
             name: $name,
             kind: Kind::$kind,
@@ -62,94 +63,94 @@ macro_rules! metrics {
 
 metrics! {
     BATCHED = "anabranch_producer_messages_batched_total", Counter, Count, [],
-        "Messages that a lane took from the queue.";
+        "Messages that lanes have taken from the queue and put into batches.";
     ACKED = "anabranch_producer_messages_acked_total", Counter, Count, [],
-        "Messages that the broker stored (OpenTelemetry: messaging.client.sent.messages).";
+        "Messages that the broker has stored and acknowledged (OpenTelemetry: messaging.client.sent.messages).";
     FAILED = "anabranch_producer_messages_failed_total", Counter, Count, ["error"],
-        "Accepted messages that ended without an acknowledgement. High: look at the label.";
+        "Accepted messages that ended with an error instead of an acknowledgement, by kind of error.";
     REJECTED = "anabranch_producer_messages_rejected_total", Counter, Count, ["error"],
-        "Messages that were not accepted. High: the buffer is full, or messages are too large.";
+        "Messages that the producer did not accept, by kind of error. High: the buffer is full, or messages are too large.";
     DROPPED = "anabranch_producer_messages_dropped_total", Counter, Count, [],
-        "Messages without an outcome when their producer was dropped without a close. High: a missing close.";
+        "Messages without an outcome when their producer was dropped. High: a call of close is missing.";
     RETRIED = "anabranch_producer_retries_total", Counter, Count, [],
-        "Batches written again after their stream was lost. High: a link that breaks.";
+        "Batches written again because their stream was lost. High: the connection breaks often.";
     QUEUE_MESSAGES = "anabranch_producer_queue_messages", Gauge, Count, [],
-        "Messages that wait for a lane, when the scaler last looked. High: the network or the broker is slower than the application.";
+        "Messages in the queue that no lane has taken yet, at the last scaler tick. High: the network or the broker is slower than the application.";
     QUEUE_BYTES = "anabranch_producer_queue_bytes", Gauge, Bytes, [],
-        "Their bytes.";
+        "Bytes of the messages in the queue that no lane has taken yet, at the last scaler tick.";
     QUEUE_WAIT = "anabranch_producer_queue_wait_seconds", Histogram, Seconds, [],
-        "From the call to the batch, for the oldest message of each batch. High: too few lanes, or a full pipe.";
+        "Time from the send call to the batch, for the oldest message of each batch. High: too few lanes, or a full congestion window.";
     BATCH_MESSAGES = "anabranch_producer_batch_messages", Histogram, Count, [],
-        "Messages in a batch.";
+        "Number of messages in a batch that a producer sends.";
     BATCH_BYTES = "anabranch_producer_batch_bytes", Histogram, Bytes, [],
-        "Bytes of a batch.";
+        "Encoded size of a batch that a producer sends.";
     ACK_DURATION = "anabranch_producer_ack_duration_seconds", Histogram, Seconds, [],
-        "From the call to the acknowledgement, for the oldest message of each batch (OpenTelemetry: messaging.client.operation.duration).";
-    HELD = "anabranch_producer_broker_held_seconds", Histogram, Seconds, [],
-        "How long the broker had a batch before it answered. High: its store is slow.";
+        "Time from the send call to the acknowledgement, for the oldest message of each batch (OpenTelemetry: messaging.client.operation.duration).";
+    BROKER_PROCESSING = "anabranch_producer_broker_processing_seconds", Histogram, Seconds, [],
+        "Time from the broker's receipt of a batch to its response, as the broker reports it. High: its store is slow.";
     LANES = "anabranch_producer_lanes", Gauge, Count, [],
-        "Lanes that are open.";
+        "Lanes of the producer that are open, at the last scaler tick.";
     LANES_OPENED = "anabranch_producer_lanes_opened_total", Counter, Count, ["reason"],
-        "Lanes opened, by reason.";
+        "Lanes that the scaler has opened, by reason.";
     LANES_RETIRED = "anabranch_producer_lanes_retired_total", Counter, Count, ["reason"],
-        "Lanes retired, by reason.";
+        "Lanes that the scaler has retired, by reason.";
     DECISIONS = "anabranch_producer_scaler_decisions_total", Counter, Count, ["reason"],
-        "Looks of the scaling policy, by the reason of its decision, holding included.";
+        "Decisions of the scaler, one a tick, by reason. Decisions to change nothing are included.";
     SPOOL_MESSAGES = "anabranch_producer_spool_messages", Gauge, Count, [],
-        "Messages in the spool on disk. High: no server could be reached for long.";
+        "Messages in the producer's spool on disk. High: no server has been reachable for long.";
     SPOOL_BYTES = "anabranch_producer_spool_bytes", Gauge, Bytes, [],
-        "Their bytes.";
-    SPOOLED = "anabranch_producer_spool_written_total", Counter, Count, [],
-        "Messages written to the spool.";
-    SPOOL_DELIVERED = "anabranch_producer_spool_delivered_total", Counter, Count, [],
-        "Messages of the spool that the broker stored.";
-    SPOOL_LOST = "anabranch_producer_spool_lost_total", Counter, Count, ["error"],
-        "Messages of the spool that are damaged, or that the broker refused for good. High: look at the label and the log.";
+        "Bytes of the messages in the producer's spool on disk.";
+    SPOOL_WRITTEN = "anabranch_producer_spool_messages_written_total", Counter, Count, [],
+        "Messages that the producer has written to its spool on disk.";
+    SPOOL_DELIVERED = "anabranch_producer_spool_messages_delivered_total", Counter, Count, [],
+        "Messages that went from the producer's spool to the broker and were stored there.";
+    SPOOL_LOST = "anabranch_producer_spool_messages_lost_total", Counter, Count, ["error"],
+        "Messages of the producer's spool that were damaged on disk or refused for good by the broker, by kind of error.";
     STREAMS = "anabranch_pool_streams", Gauge, Count, ["state"],
-        "Streams of the pool that are idle, in use and opening, when the scaler last looked.";
+        "Streams of the producer's stream pool, by state (idle, in_use, opening), at the last scaler tick.";
     RTT = "anabranch_connection_rtt_seconds", Gauge, Seconds, [],
-        "Smoothed round trip time of the connection, when the scaler last looked.";
+        "Smoothed round trip time of the producer's connection, at the last scaler tick.";
     CWND = "anabranch_connection_cwnd_bytes", Gauge, Bytes, [],
-        "Its congestion window. Low with a long queue: the network is the limit.";
-    LOST = "anabranch_connection_lost_packets", Gauge, Count, [],
-        "Packets of the present connection that were declared lost.";
+        "Congestion window of the producer's connection, at the last scaler tick. Low beside a long queue: the network is the limit.";
+    PACKETS_LOST = "anabranch_connection_packets_lost_total", Counter, Count, [],
+        "Packets that the producer's connections have declared lost, counted at each scaler tick.";
     CONNECTS = "anabranch_connection_connects_total", Counter, Count, [],
-        "Connections that came to stand. More than one a producer or consumer: reconnects.";
+        "Connections that producers and consumers have established. More than one each: they reconnected.";
     CONNECT_FAILURES = "anabranch_connection_failures_total", Counter, Count, ["error"],
-        "Attempts to connect that failed, and connections that were lost.";
+        "Attempts to connect that failed, and established connections that were lost, by kind of error.";
     PING = "anabranch_connection_ping_rtt_seconds", Histogram, Seconds, [],
-        "From a ping to its pong. High beside a low rtt: the broker's process is busy.";
+        "Time from a ping to its pong. High beside a low anabranch_connection_rtt_seconds: the broker's process is busy.";
     RECEIVED = "anabranch_consumer_messages_received_total", Counter, Count, [],
-        "Messages that came from the broker.";
+        "Messages that consumers have received from the broker.";
     RECEIVED_BYTES = "anabranch_consumer_received_bytes_total", Counter, Bytes, [],
-        "Bytes of the batches they came in.";
+        "Encoded bytes of the batches that consumers have received from the broker.";
     SKIPPED = "anabranch_consumer_messages_skipped_total", Counter, Count, [],
-        "Offsets that were gone when this consumer came to them. High: retention is shorter than the consumer is slow.";
+        "Messages that retention had dropped before the consumer reached them. High: the consumer is too slow for the retention.";
     BROKER_CONNECTIONS = "anabranch_broker_connections", Gauge, Count, [],
-        "Connections that stand.";
-    BROKER_REFUSED = "anabranch_broker_refused_total", Counter, Count, ["code"],
-        "Connections, batches and questions that were refused, by code.";
+        "Client connections of the broker that are open.";
+    REJECTIONS = "anabranch_broker_rejections_total", Counter, Count, ["code"],
+        "Requests that the broker has refused (connections, batches, subscriptions, queries), by failure code.";
     STORED_MESSAGES = "anabranch_broker_messages_stored_total", Counter, Count, [],
-        "Messages stored.";
+        "Messages that the broker has stored.";
     STORED_BYTES = "anabranch_broker_stored_bytes_total", Counter, Bytes, [],
-        "Bytes of the batches stored.";
-    REPEATS = "anabranch_broker_batches_repeated_total", Counter, Count, [],
-        "Batches that were stored already and only answered again.";
+        "Encoded bytes of the batches that the broker has stored.";
+    DUPLICATES = "anabranch_broker_batches_duplicate_total", Counter, Count, [],
+        "Batches that the broker had stored already: it answered them again and stored nothing.";
     COMMIT = "anabranch_broker_commit_seconds", Histogram, Seconds, [],
-        "How long the store took for one group of batches. High: the disk is slow.";
+        "Time that the broker's store took for one group commit. High: the disk is slow.";
     COMMIT_BATCHES = "anabranch_broker_commit_batches", Histogram, Count, [],
-        "Batches in one group. High: many producers share each write.";
-    STORE_REFUSES = "anabranch_broker_store_refuses", Gauge, Count, [],
-        "1 while the store takes no writes (full, read-only, failed), when the broker last looked; else 0.";
+        "Number of batches in one group commit of the broker. High: many producers share each write.";
+    STORE_READ_ONLY = "anabranch_broker_store_read_only", Gauge, Count, [],
+        "1 while the broker's store takes no writes (disk full, read-only or failed), else 0.";
     DELIVERED_MESSAGES = "anabranch_broker_messages_delivered_total", Counter, Count, [],
-        "Messages sent to subscribers.";
+        "Messages that the broker has sent to subscribers.";
     SUBSCRIPTIONS = "anabranch_broker_subscriptions", Gauge, Count, [],
-        "Subscriptions that stand.";
+        "Subscriptions of the broker that are open.";
     TRIMMED = "anabranch_broker_trimmed_bytes_total", Counter, Bytes, [],
-        "Bytes that retention dropped.";
+        "Bytes of stored batches that the broker has dropped by retention.";
 }
 
-/// Tells the installed recorder what each metric is. To be called once, after the recorder was installed.
+/// Describes every metric to the installed recorder. Call it once, after installing the recorder.
 pub fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -160,8 +161,8 @@ pub fn describe() {
     }
 }
 
-/// Counts as `f64`, which gauges and histograms want: exact up to 2^53.
-#[allow(clippy::cast_precision_loss)]
+/// Converts a count for gauges and histograms.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 const fn float(n: u64) -> f64 {
     n as f64
 }
@@ -169,31 +170,26 @@ const fn float(n: u64) -> f64 {
 #[cfg(feature = "producer")]
 pub(crate) mod producer {
     use super::*;
-    use crate::{
-        pool::Status,
-        producer::SendErrorKind,
-        scaler::{Load, Reason},
-    };
 
-    pub(crate) fn batched(messages: usize, bytes: usize, waited: Duration) {
+    pub(crate) fn batched(messages: usize, bytes: usize, queue_wait: Duration) {
         counter!(BATCHED).increment(messages as u64);
         histogram!(BATCH_MESSAGES).record(float(messages as u64));
         histogram!(BATCH_BYTES).record(float(bytes as u64));
-        histogram!(QUEUE_WAIT).record(waited);
+        histogram!(QUEUE_WAIT).record(queue_wait);
     }
 
-    pub(crate) fn acked(messages: u64, took: Duration, held: Duration) {
+    pub(crate) fn acked(messages: u64, duration: Duration, broker_processing: Duration) {
         counter!(ACKED).increment(messages);
-        histogram!(ACK_DURATION).record(took);
-        histogram!(HELD).record(held);
+        histogram!(ACK_DURATION).record(duration);
+        histogram!(BROKER_PROCESSING).record(broker_processing);
     }
 
-    pub(crate) fn failed(messages: u64, kind: SendErrorKind) {
-        counter!(FAILED, "error" => kind.as_str()).increment(messages);
+    pub(crate) fn failed(messages: u64, error: &'static str) {
+        counter!(FAILED, "error" => error).increment(messages);
     }
 
-    pub(crate) fn rejected(kind: SendErrorKind) {
-        counter!(REJECTED, "error" => kind.as_str()).increment(1);
+    pub(crate) fn rejected(error: &'static str) {
+        counter!(REJECTED, "error" => error).increment(1);
     }
 
     pub(crate) fn dropped(messages: u64) {
@@ -206,52 +202,60 @@ pub(crate) mod producer {
         }
     }
 
-    pub(crate) fn decided(reason: Reason) {
-        counter!(DECISIONS, "reason" => reason.as_str()).increment(1);
+    pub(crate) fn scaler_decided(reason: &'static str) {
+        counter!(DECISIONS, "reason" => reason).increment(1);
     }
 
-    pub(crate) fn lanes_opened(reason: Reason, lanes: u64) {
-        counter!(LANES_OPENED, "reason" => reason.as_str()).increment(lanes);
+    pub(crate) fn lanes_opened(reason: &'static str, lanes: u64) {
+        counter!(LANES_OPENED, "reason" => reason).increment(lanes);
     }
 
-    pub(crate) fn lanes_retired(reason: Reason, lanes: u64) {
-        counter!(LANES_RETIRED, "reason" => reason.as_str()).increment(lanes);
+    pub(crate) fn lanes_retired(reason: &'static str, lanes: u64) {
+        counter!(LANES_RETIRED, "reason" => reason).increment(lanes);
     }
 
-    /// What the scaler saw.
-    pub(crate) fn looked(load: &Load, lanes: usize, pool: &Status) {
-        gauge!(LANES).set(float(lanes as u64));
-        gauge!(QUEUE_MESSAGES).set(float(load.queued_messages as u64));
-        gauge!(QUEUE_BYTES).set(float(load.queued_bytes));
-        gauge!(RTT).set(load.rtt);
-        gauge!(CWND).set(float(load.cwnd));
-        gauge!(LOST).set(float(load.packets_lost));
-        gauge!(STREAMS, "state" => "idle").set(float(pool.idle as u64));
-        gauge!(STREAMS, "state" => "in_use").set(float(pool.in_use as u64));
-        gauge!(STREAMS, "state" => "opening").set(float(pool.opening as u64));
+    pub(crate) fn lanes(open: usize) {
+        gauge!(LANES).set(float(open as u64));
+    }
+
+    pub(crate) fn queue(messages: usize, bytes: u64) {
+        gauge!(QUEUE_MESSAGES).set(float(messages as u64));
+        gauge!(QUEUE_BYTES).set(float(bytes));
+    }
+
+    /// Records the state of the network path. `newly_lost` counts the packets lost since the call before.
+    pub(crate) fn path(rtt: Duration, cwnd: u64, newly_lost: u64) {
+        gauge!(RTT).set(rtt);
+        gauge!(CWND).set(float(cwnd));
+        counter!(PACKETS_LOST).increment(newly_lost);
+    }
+
+    pub(crate) fn pool_streams(idle: usize, in_use: usize, opening: usize) {
+        for (state, streams) in [("idle", idle), ("in_use", in_use), ("opening", opening)] {
+            gauge!(STREAMS, "state" => state).set(float(streams as u64));
+        }
     }
 }
 
 #[cfg(feature = "spool")]
 pub(crate) mod spool {
     use super::*;
-    use crate::producer::SendErrorKind;
 
-    pub(crate) fn holds(messages: u64, bytes: u64) {
+    pub(crate) fn size(messages: u64, bytes: u64) {
         gauge!(SPOOL_MESSAGES).set(float(messages));
         gauge!(SPOOL_BYTES).set(float(bytes));
     }
 
-    pub(crate) fn spooled(messages: u64) {
-        counter!(SPOOLED).increment(messages);
+    pub(crate) fn written(messages: u64) {
+        counter!(SPOOL_WRITTEN).increment(messages);
     }
 
     pub(crate) fn delivered(messages: u64) {
         counter!(SPOOL_DELIVERED).increment(messages);
     }
 
-    pub(crate) fn lost(messages: u64, kind: SendErrorKind) {
-        counter!(SPOOL_LOST, "error" => kind.as_str()).increment(messages);
+    pub(crate) fn lost(messages: u64, error: &'static str) {
+        counter!(SPOOL_LOST, "error" => error).increment(messages);
     }
 }
 
@@ -270,8 +274,8 @@ pub(crate) mod connection {
         counter!(CONNECT_FAILURES, "error" => error).increment(1);
     }
 
-    pub(crate) fn ping(took: Duration) {
-        histogram!(PING).record(took);
+    pub(crate) fn ping(rtt: Duration) {
+        histogram!(PING).record(rtt);
     }
 }
 
@@ -294,44 +298,43 @@ pub(crate) mod consumer {
 #[cfg(feature = "broker")]
 pub(crate) mod broker {
     use super::*;
-    use crate::wire::FailureCode;
 
-    /// Counted in a gauge while it lives.
+    /// Counts one in a gauge until it is dropped.
     #[derive(Debug)]
-    pub(crate) struct Counted(&'static str);
+    pub(crate) struct GaugeGuard(&'static str);
 
-    impl Counted {
+    impl GaugeGuard {
         fn new(name: &'static str) -> Self {
             gauge!(name).increment(1.0);
             Self(name)
         }
     }
 
-    impl Drop for Counted {
+    impl Drop for GaugeGuard {
         fn drop(&mut self) {
             gauge!(self.0).decrement(1.0);
         }
     }
 
-    pub(crate) fn connection() -> Counted {
-        Counted::new(BROKER_CONNECTIONS)
+    pub(crate) fn connection() -> GaugeGuard {
+        GaugeGuard::new(BROKER_CONNECTIONS)
     }
 
-    pub(crate) fn subscription() -> Counted {
-        Counted::new(SUBSCRIPTIONS)
+    pub(crate) fn subscription() -> GaugeGuard {
+        GaugeGuard::new(SUBSCRIPTIONS)
     }
 
-    pub(crate) fn refused(code: FailureCode) {
-        counter!(BROKER_REFUSED, "code" => code.as_str()).increment(1);
+    pub(crate) fn rejected(code: &'static str) {
+        counter!(REJECTIONS, "code" => code).increment(1);
     }
 
-    pub(crate) fn committed(batches: usize, took: Duration) {
-        histogram!(COMMIT).record(took);
+    pub(crate) fn committed(batches: usize, duration: Duration) {
+        histogram!(COMMIT).record(duration);
         histogram!(COMMIT_BATCHES).record(float(batches as u64));
     }
 
-    pub(crate) fn store_refuses(refuses: bool) {
-        gauge!(STORE_REFUSES).set(if refuses { 1.0 } else { 0.0 });
+    pub(crate) fn store_read_only(read_only: bool) {
+        gauge!(STORE_READ_ONLY).set(if read_only { 1.0 } else { 0.0 });
     }
 
     pub(crate) fn stored(messages: u64, bytes: u64) {
@@ -339,8 +342,8 @@ pub(crate) mod broker {
         counter!(STORED_BYTES).increment(bytes);
     }
 
-    pub(crate) fn repeated() {
-        counter!(REPEATS).increment(1);
+    pub(crate) fn duplicate() {
+        counter!(DUPLICATES).increment(1);
     }
 
     pub(crate) fn delivered(messages: u64) {

@@ -156,7 +156,7 @@ impl Committing {
             let mut answers = self.append(group).await.into_iter();
             let now = time::now();
             metrics::committed(waiting.len(), now.duration_since(began));
-            metrics::store_refuses(self.store.state() != StoreState::Ready);
+            metrics::store_read_only(self.store.state() != StoreState::Ready);
             tracing::trace!(batches = waiting.len(), took = ?now.duration_since(began), "group stored");
             for job in waiting {
                 job.answer(answers.next().unwrap_or_else(unanswered), now);
@@ -229,7 +229,7 @@ impl Waiting {
         let packet = match result {
             Ok(appended) => {
                 if appended.repeat {
-                    metrics::repeated();
+                    metrics::duplicate();
                 } else {
                     metrics::stored(u64::from(self.count), self.bytes);
                 }

@@ -84,7 +84,7 @@ use crate::{
 
 /// A refusal with its sentence: an error's own line, without its sources. Counted.
 fn failure(code: FailureCode, detail: impl fmt::Display) -> Failure {
-    metrics::refused(code);
+    metrics::rejected(code.as_str());
     Failure {
         code,
         detail: detail.to_string(),

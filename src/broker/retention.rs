@@ -24,7 +24,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Err(error) => tracing::warn!(%topic, %error, "retention failed"),
             }
         }
-        metrics::store_refuses(shared.store.state() != StoreState::Ready);
+        metrics::store_read_only(shared.store.state() != StoreState::Ready);
         keep_connected(&shared).await;
         match shared
             .store

@@ -261,7 +261,7 @@ impl Shared {
 
     /// Why a message that was not accepted is not; counted.
     pub(crate) fn rejected(&self, kind: SendErrorKind) -> SendError {
-        metrics::rejected(kind);
+        metrics::rejected(kind.as_str());
         match (kind, self.end.get()) {
             (SendErrorKind::Closed, Some(end)) => end.clone().with_fate(Fate::NotStored),
             _ => SendError::new(kind, Fate::NotStored),

@@ -52,6 +52,8 @@ pub(crate) struct Autoscale {
     lanes: Vec<OpenLane>,
     /// Lanes opened so far.
     opened: u64,
+    /// The number of the session at the last tick, and the packets that it had lost by then.
+    packets_lost: (u64, u64),
     report: watch::Sender<Lanes>,
 }
 
@@ -75,6 +77,7 @@ impl Autoscale {
             policy,
             lanes: Vec::new(),
             opened: 0,
+            packets_lost: (0, 0),
             report,
         }
     }
@@ -127,19 +130,27 @@ impl Autoscale {
         self.shared
             .scaler_quiet
             .store(load.is_quiet(), Ordering::SeqCst);
-        metrics::looked(&load, lanes, &self.transport.pool().status());
+        let pool = self.transport.pool().status();
+        metrics::lanes(lanes);
+        metrics::queue(load.queued_messages, load.queued_bytes);
+        metrics::path(
+            load.rtt,
+            load.cwnd,
+            self.newly_lost(link.number(), load.packets_lost),
+        );
+        metrics::pool_streams(pool.idle, pool.in_use, pool.opening);
         self.publish(Some(decision.reason));
         decision.wake_after
     }
 
     fn apply(&mut self, load: &Load, decision: Decision) {
         let Decision { action, reason, .. } = decision;
-        metrics::decided(reason);
+        metrics::scaler_decided(reason.as_str());
         match action {
             Action::Hold => tracing::trace!(%reason, ?load, "lanes held"),
             Action::Open(n) => {
                 let opened = self.open(n.get());
-                metrics::lanes_opened(reason, opened);
+                metrics::lanes_opened(reason.as_str(), opened);
                 tracing::info!(
                     opened,
                     lanes = self.staying().count(),
@@ -152,9 +163,18 @@ impl Autoscale {
             }
             Action::Retire(n) => {
                 let retired = self.retire(n.get());
-                metrics::lanes_retired(reason, retired);
+                metrics::lanes_retired(reason.as_str(), retired);
                 tracing::info!(retired, lanes = self.staying().count(), %reason, "lanes retired");
             }
+        }
+    }
+
+    /// Returns how many packets were lost since the last tick. QUIC counts them from the start of each connection.
+    fn newly_lost(&mut self, session: u64, total: u64) -> u64 {
+        let (before, lost) = std::mem::replace(&mut self.packets_lost, (session, total));
+        match before == session {
+            true => total.saturating_sub(lost),
+            false => total,
         }
     }
 

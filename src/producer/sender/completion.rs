@@ -134,7 +134,7 @@ impl Shared {
     }
 
     pub(in crate::producer) fn fail(&self, request: Request, error: &SendError) {
-        metrics::failed(request.messages as u64, error.kind());
+        metrics::failed(request.messages as u64, error.kind().as_str());
         let mut messages = messages_of(&request);
         for part in &request.parts {
             let rest = messages.split_off(part.messages.min(messages.len()));

@@ -178,7 +178,7 @@ impl Spool {
     fn tell(&self, change: impl FnOnce(&mut State)) {
         let mode = self.mode();
         let (phase, held) = (mode.phase(), mode.held());
-        metrics::holds(held.messages, held.bytes);
+        metrics::size(held.messages, held.bytes);
         self.state.send_if_modified(|state| {
             let before = state.clone();
             state.phase = phase;

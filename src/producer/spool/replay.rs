@@ -217,7 +217,7 @@ impl Spool {
         let bytes = parts.iter().map(|part| part.batch.len() as u64).sum();
         if !std::mem::replace(&mut settled.told, true) {
             for Undeliverable { place, kind, fate } in lost {
-                metrics::lost(1, kind);
+                metrics::lost(1, kind.as_str());
                 self.fail(shared, place, &SendError::new(kind, fate));
             }
         }
@@ -277,7 +277,7 @@ impl Spool {
             "the broker refuses messages of the spool for good"
         );
         let kind = SendErrorKind::Refused(code);
-        metrics::lost(part.places.len() as u64, kind);
+        metrics::lost(part.places.len() as u64, kind.as_str());
         let fate = match code {
             FailureCode::Unrecognised(_) | FailureCode::OutOfWindow => Fate::Unknown,
             _ => Fate::NotStored,
@@ -292,7 +292,7 @@ impl Spool {
     fn fail(&self, shared: &Shared, place: u64, error: &SendError) {
         let waiting = self.waiting().take(place);
         if let Some((promise, epochs)) = waiting {
-            crate::metrics::producer::failed(1, error.kind());
+            crate::metrics::producer::failed(1, error.kind().as_str());
             promise.failed(error.clone(), Vec::new());
             resolve(shared, epochs);
         }

@@ -320,7 +320,7 @@ impl Spool {
 
     /// A message that has no place on disk is not stored.
     pub(super) fn give_up(&self, shared: &Shared, staged: Staged, error: SendError) {
-        metrics::failed(1, error.kind());
+        metrics::failed(1, error.kind().as_str());
         staged.promise.failed(error, vec![staged.message]);
         self.free(shared, staged.size.cost);
         shared.epochs.resolved(staged.epoch, 1);
@@ -406,7 +406,7 @@ impl Spool {
             let Some((promises, epochs)) = told else {
                 return;
             };
-            metrics::failed(promises.len() as u64, error.kind());
+            metrics::failed(promises.len() as u64, error.kind().as_str());
             for promise in promises {
                 promise.failed(error.clone(), Vec::new());
             }

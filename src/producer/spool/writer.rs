@@ -238,7 +238,7 @@ impl Writer {
         let held = self.spool.log.held();
         self.spool.mode_mut().on_written(held);
         let mut cost = Cost::default();
-        metrics::spooled(messages.len() as u64);
+        metrics::written(messages.len() as u64);
         for (entry, place) in self.left(messages, &mut cost).into_iter().zip(places) {
             let left = match self.spool.config.receipts {
                 Receipts::WhenSpooled => Err(entry.receipts),
