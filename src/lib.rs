@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`producer`] | the client end that sends; its page follows one message through six short files |
 //! | [`scaler`] | how many lanes, and why: the law, pure, and the trait to bring another |
-//! | [`pool`] | tested streams, generic, with its books apart |
+//! | [`pool`] | a generic pool of tested streams |
 //! | [`conn`] | TLS, the session, pings, and the one owner of reconnecting |
 //! | [`wire`] | packets and batches; bytes in, packets out |
 //! | [`broker`] | the far end: streams, group commit, subscriptions |

@@ -1,10 +1,10 @@
-//! Pure: the pool's options, their defaults and their rules.
+//! Sans-I/O: the pool's options, their defaults and their rules.
 
 use std::{fmt, time::Duration};
 
 use crate::config::{ConfigError, Problems};
 
-/// How many streams a pool keeps, how it tests them, and how long anything may take.
+/// How many streams a pool keeps, when it tests them, and its time limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,64 +20,64 @@ use crate::config::{ConfigError, Problems};
 pub struct Config {
     /// Streams kept open, idle and in use together. Default 1; 0 keeps none; at most [`max`](Self::max).
     ///
-    /// A stream that leaves is replaced at once; when that fails, again after [`open_retry`](Self::open_retry).
-    /// More costs the peer memory, fewer costs the first checkouts of a burst an open each.
+    /// A stream that leaves is replaced at once, and after a failed open again after [`open_retry`](Self::open_retry). More
+    /// streams cost the peer memory. With fewer, the first callers of a burst each wait for an open.
     pub min: usize,
 
     /// Streams that may exist at once: idle, in use, being tested and being opened. Default 16, at least 1.
     ///
-    /// A caller who comes when all are in use waits for one to come back. The peer may permit fewer; see
+    /// When all are in use, a caller waits for one to come back. The peer may permit fewer; see
     /// [`ManageStream::at_limit`](super::ManageStream::at_limit).
     pub max: usize,
 
     /// Time for one open. Default 2 s, more than zero.
     ///
-    /// Opening waits silently where the peer permits no further stream, so this is how long a caller waits to
-    /// be told. It starts before the first probe, which has its own limit.
+    /// quinn's `open_bi` waits while the peer permits no further stream, so this is how long a caller may wait to learn that. The
+    /// first probe is not included; it has [its own limit](Self::probe_timeout).
     pub open_timeout: Duration,
 
     /// Time for one probe. Default 2 s, more than zero.
     ///
-    /// Several round trips of the slowest link in question: a shorter one discards streams that only stalled.
+    /// Choose several round trips of the slowest link. A shorter limit discards streams that are only delayed.
     pub probe_timeout: Duration,
 
-    /// Longest wait for a stream, from the call to the guard. Default 5 s, more than zero.
+    /// Longest wait of [`StreamPool::get`](super::StreamPool::get). Default 5 s, more than zero.
     pub checkout_timeout: Duration,
 
-    /// How old the last proof of an idle stream may grow before the background task probes it. Default 30 s;
-    /// `None` checks nothing in the background, and an idle pool then sets no timer.
+    /// Time between two background probes of an idle stream. Default 30 s. `None` probes nothing in the background, and an idle
+    /// pool then sets no timer.
     ///
-    /// Shorter finds dead streams sooner and costs a round trip a stream each time. At most half of the idle
-    /// streams are being checked at a time, so that the others stay ready.
+    /// A shorter interval finds dead streams sooner, and costs a probe per stream each time. At most half of the idle streams
+    /// are probed at a time, so that the others stay ready.
     pub check_interval: Option<Duration>,
 
-    /// How long a stream may have been idle, since it was last used or probed, and still be handed out at
-    /// once. Default 10 s; zero probes at every checkout.
+    /// How long after its last use or probe an idle stream is handed out without a probe. Default 10 s; zero probes at every
+    /// checkout.
     ///
-    /// One that was idle for longer is probed before its next use, which costs that caller a round trip.
+    /// A stream that was idle for longer is probed first, which costs that caller a round trip.
     pub max_idle: Duration,
 
-    /// How recent the last answered probe of a returned stream must be for it to go back untested but for
+    /// How long after an answered probe a returned stream goes back with no other test than
     /// [`is_broken`](super::ManageStream::is_broken). Default zero: every returned stream is probed.
     ///
-    /// A lane that holds its stream for minutes does not feel the round trip. Callers who take turns on few
-    /// streams do: each turn then lasts a round trip longer, unless the last proof is trusted for a while.
+    /// A probe after each use costs a round trip. That is nothing for a holder that keeps its stream for minutes. Where many
+    /// callers share few streams, each use lasts a round trip longer unless probes are valid for a while.
     pub probe_validity: Duration,
 
-    /// How long a stream above [`min`](Self::min) stays without being used. Default 10 s, more than zero;
-    /// `None` keeps it.
+    /// How long a stream above [`min`](Self::min) may be idle before it is closed. Default 10 s, more than zero; `None` keeps
+    /// it.
     pub idle_timeout: Option<Duration>,
 
-    /// How old a stream may become. Default `None`, any age; more than zero.
+    /// Age at which a stream is closed. Default `None`, which is any age; more than zero.
     ///
-    /// One over age leaves when it is idle or comes back; it is never taken from its holder.
+    /// A stream over that age is closed when it is idle or comes back, and never taken from its holder.
     pub max_age: Option<Duration>,
 
-    /// Pause after a failed open before the pool tries again of its own accord. Default 100 ms, more than
-    /// zero. Doubles with each failure in a row, up to 64 times this.
+    /// Pause after a failed open before the pool opens another that no caller asked for. Default 100 ms, more than zero. It
+    /// doubles with each failure in a row, up to 64 times this.
     ///
-    /// It paces the refilling up to `min` and the trying again at a peer's limit. A caller's own request is
-    /// tried without a pause, and its failure is told to a caller.
+    /// The pause applies to opens up to `min`, and to all opens at the peer's limit. Other opens for a caller have no pause, and
+    /// their failure is returned to a caller.
     pub open_retry: Duration,
 }
 
@@ -100,11 +100,27 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every field.
+    /// Returns the options of single mode: one stream that all callers share, in the order of their calls. `min` and `max` are 1,
+    /// and [`probe_validity`](Self::probe_validity) is 1 s. Everything else is as in [`Config::default`].
+    ///
+    /// The [module's page](super#single-mode) says when to use it. Callers that share a stream hold it for one write each, and
+    /// a probe after every write would make each a round trip longer. With `probe_validity` zero the stream is probed after
+    /// every use all the same.
+    #[must_use]
+    pub fn single() -> Self {
+        Self {
+            min: 1,
+            max: 1,
+            probe_validity: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
+    /// Checks every field against its rule.
     ///
     /// # Errors
     ///
-    /// All that is wrong, at once: each field with its value and the rule it breaks.
+    /// [`ConfigError`] names every field that breaks its rule, with its value.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {

@@ -1,25 +1,25 @@
-//! One error per operation of the pool.
+//! Sans-I/O: the error of a checkout.
 
 use std::{error::Error, time::Duration};
 
 use thiserror::Error;
 
-/// Why [`StreamPool::get`](super::StreamPool::get) returned no stream. `E` is the manager's own error.
+/// Why [`StreamPool::get`](super::StreamPool::get) returned no stream. `E` is the manager's error.
 ///
-/// Nothing was sent for the caller in any of these cases, so asking again risks nothing.
+/// Nothing was written for the caller in any of these cases, so calling again risks nothing.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PoolError<E: Error + 'static> {
-    /// The pool is closed, or was while the caller waited.
+    /// The pool is closed, or was closed while the caller waited.
     #[error("the stream pool is closed")]
     Closed,
 
-    /// None came free in time.
+    /// No stream came free within [`Config::checkout_timeout`](super::Config::checkout_timeout).
     #[error("no stream came free within {waited:?}{}", if *at_limit { ", and the peer permits no further one" } else { "" })]
     TimedOut {
         /// How long the caller waited.
         waited: Duration,
-        /// Whether the peer's own limit on streams was what kept the pool from opening another.
+        /// Whether the peer's limit on streams kept the pool from opening another.
         at_limit: bool,
     },
 
@@ -27,26 +27,26 @@ pub enum PoolError<E: Error + 'static> {
     #[error("the stream could not be opened")]
     Open(#[source] E),
 
-    /// An open did not end within [`Config::open_timeout`](super::Config::open_timeout). The usual reason is a
-    /// peer that permits no further stream, the other a connection that stands still.
+    /// An open did not end within [`Config::open_timeout`](super::Config::open_timeout). Usually the peer permits no further
+    /// stream, or the connection makes no progress.
     #[error("the stream could not be opened in time")]
     OpenTimedOut,
 
-    /// A stream was opened and the peer failed its first probe.
+    /// A stream was opened and its first probe failed.
     #[error("the new stream failed its first probe")]
     Probe(#[source] E),
 
-    /// A stream was opened and the peer did not answer its first probe within
+    /// A stream was opened and its first probe was not answered within
     /// [`Config::probe_timeout`](super::Config::probe_timeout).
     #[error("the new stream's first probe was not answered in time")]
     ProbeTimedOut,
 
-    /// The task that opened the stream ended without a result, which it does only if the manager panicked.
+    /// The task that opened the stream ended without a result, because the manager panicked.
     #[error("the task that opened the stream ended without a result")]
     Aborted,
 }
 
-/// What happened, without what it carries.
+/// The kind of a [`PoolError`], without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolErrorKind {
@@ -67,7 +67,7 @@ pub enum PoolErrorKind {
 }
 
 impl<E: Error + 'static> PoolError<E> {
-    /// What happened, to be matched or counted.
+    /// Returns the kind of the error, to be matched or counted.
     #[must_use]
     pub const fn kind(&self) -> PoolErrorKind {
         match self {
@@ -89,7 +89,7 @@ impl<E: Error + 'static> PoolError<E> {
 }
 
 impl PoolErrorKind {
-    /// Whether the same call may succeed later: always, but on a closed pool.
+    /// Whether the same call may succeed later. It may unless the pool is closed.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
@@ -102,18 +102,6 @@ impl PoolErrorKind {
             Self::Closed => false,
         }
     }
-}
-
-/// Why [`StreamPool::try_get`](super::StreamPool::try_get) returned no stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TryGetError {
-    /// No stream is ready that nobody waits for already.
-    #[error("no stream is ready")]
-    Empty,
-    /// The pool is closed.
-    #[error("the stream pool is closed")]
-    Closed,
 }
 
 #[cfg(test)]

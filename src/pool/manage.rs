@@ -1,4 +1,4 @@
-//! What the pool must be told about a kind of stream: how to open one, test one and throw one away.
+//! The trait that a user of the pool implements: how streams are opened, tested and discarded.
 
 use std::future::Future;
 
@@ -6,11 +6,10 @@ use super::status::EvictReason;
 
 /// Opens, tests and discards the streams of one pool.
 ///
-/// The pool calls the asynchronous methods in tasks of its own, each under a time limit, and **drops their
-/// futures** when the limit passes or the pool closes. So neither has to be quick, and both must stand being
-/// dropped at any await.
+/// The pool calls the async methods in tasks of its own, each with a time limit. It **drops their futures** when the limit
+/// passes or the pool closes, so both must be cancel safe at every await.
 pub trait ManageStream: Send + Sync + 'static {
-    /// What the pool holds: a bidirectional QUIC stream with its codec, say.
+    /// What the pool holds, for instance a bidirectional QUIC stream with its codec.
     type Stream: Send + 'static;
 
     /// Why a stream could not be opened, or failed its probe.
@@ -18,39 +17,39 @@ pub trait ManageStream: Send + Sync + 'static {
 
     /// Opens one stream.
     ///
-    /// The pool probes what comes back before anybody sees it, so there is no need to test it here.
+    /// The pool probes the stream before any caller gets it, so there is no need to test it here.
     ///
     /// # Cancel safety
     ///
-    /// Dropped after [`Config::open_timeout`](super::Config::open_timeout). A stream that was half open by then
-    /// has to be reset by the future's own drop; the pool never saw it.
+    /// The pool drops the future after [`Config::open_timeout`](super::Config::open_timeout). A stream that is half open then
+    /// must be reset by the drop of the future, because the pool does not have it.
     fn open(&self) -> impl Future<Output = Result<Self::Stream, Self::Error>> + Send;
 
-    /// Asks the peer's task on this stream for an answer, and returns once it came.
+    /// Asks the peer's task on this stream for an answer, and returns once it has come.
     ///
-    /// An unwritten QUIC stream does not exist for the peer, so an open that succeeded proves nothing; an
-    /// answered probe proves that the stream and its far end work.
+    /// The peer learns of a QUIC stream only when something is written on it. So a successful open proves nothing, and an
+    /// answered probe proves that the stream works at both ends.
     ///
     /// # Cancel safety
     ///
-    /// Dropped after [`Config::probe_timeout`](super::Config::probe_timeout). The stream may be in the middle of
-    /// a frame then, and the pool discards it.
+    /// The pool drops the future after [`Config::probe_timeout`](super::Config::probe_timeout), and discards the stream, which
+    /// may be in the middle of a frame.
     fn probe(
         &self,
         stream: &mut Self::Stream,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Whether the stream is known to be useless, from what is known here and now. Called at every checkout
-    /// and return; must be cheap and must not block or panic.
+    /// Whether the stream is known to be unusable, without asking the peer. The pool calls this at every checkout and return. It
+    /// must be cheap, and must not block or panic.
     fn is_broken(&self, stream: &Self::Stream) -> bool;
 
-    /// Throws the stream away: resets both directions, never finishes them, because a finished stream looks
-    /// to the peer like one that said everything. Must not block or panic; it is called from `Drop`.
-    fn discard(&self, stream: Self::Stream, why: EvictReason);
+    /// Resets both directions of the stream. It must not finish them, because a finished stream looks complete to the peer. It
+    /// is called from `Drop`, and must not block or panic.
+    fn discard(&self, stream: Self::Stream, reason: EvictReason);
 
-    /// Whether `error`, which [`open`](Self::open) returned, says that the peer permits no further stream at
-    /// present. The pool then treats the number it has as its limit for a while: callers wait for a stream to
-    /// come back instead of being told the error. By default no error means that.
+    /// Whether `error`, returned by [`open`](Self::open), means that the peer permits no further stream now. The pool then takes
+    /// its number of streams for the limit, and callers wait for a stream to come back instead of receiving the error. The
+    /// default returns false.
     fn at_limit(&self, error: &Self::Error) -> bool {
         let _ = error;
         false

@@ -1,40 +1,62 @@
-//! The stream pool: streams that are open, tested and ready, within a lower and an upper bound.
+//! A pool of tested streams, with a lower and an upper bound. It is generic over the kind of stream.
 //!
-//! Opening a stream costs a round trip before it is known to work, because an unwritten QUIC stream does not
-//! exist for the peer; and a stream that was left in the middle of a frame is worse than none. So streams are
-//! opened ahead, proved by a probe that the peer's own task answers, lent to one holder at a time behind a guard,
-//! and looked at again before anybody else gets them.
+//! A new QUIC stream is unknown to the peer until something is written on it, so an open proves nothing and costs a round trip
+//! to be sure. A stream that a holder left in the middle of a frame would corrupt the next holder's frames. So this pool
+//! opens streams ahead, tests each with a probe that the peer answers, lends it to one holder at a time, and tests it again
+//! before anyone else gets it.
 //!
 //! ```text
-//!   get() ─▶ line ───────────── Slots: the books ─────────────▶ PooledStream (guard)
-//!            first come,   idle · in use · returning · testing           │ Drop
-//!            first served  opening · min · max · why each left        ▼
-//!                                ▲         │                   is_broken, then returning
-//!                                │         ▼
-//!                          probe · open · discard ◀── keeper (one task) ──▶ ManageStream (yours)
+//!  get() ──▶ waiters ──▶ PoolState ────────────────────────▶ PooledStream (guard)
+//!            in the      idle · in use · returning ·              │ drop
+//!            order of    checking · opening                       ▼
+//!            their calls     ▲      │                        is_broken, then returning
+//!                            │      ▼
+//!                     probe · open · discard ◀── maintenance task ──▶ ManageStream (yours)
 //! ```
 //!
-//! Its rules:
+//! # Rules
 //!
-//! 1. A stream is probed before it enters the pool, and only one that passes enters.
-//! 2. Idle streams are probed in the background ([`Config::check_interval`]), and bad ones leave.
-//! 3. A stream is tested again at checkout (`is_broken`) and before it is put back (`is_broken` at once, then a
-//!    probe in the background while it counts as `returning`); a bad one is discarded and never handed out.
-//! 4. One that lay for longer than [`Config::max_idle`] is probed before its next use, and one older than
-//!    [`Config::max_age`] is retired.
-//! 5. [`Config::min`] are kept open, [`Config::max`] is never passed, and a peer that permits fewer makes
-//!    nobody hang: an open has a time limit, and callers wait in line for what comes back.
+//! 1. A stream enters the pool only after it has answered a probe.
+//! 2. Idle streams are probed in the background every [`Config::check_interval`]. Those that fail are discarded.
+//! 3. A stream is tested at checkout ([`is_broken`](ManageStream::is_broken)) and when it comes back (`is_broken` at once, then
+//!    a probe in the background while it counts as `returning`). One that fails is discarded and never handed out.
+//! 4. A stream that was idle for longer than [`Config::max_idle`] is probed before its next use. One older than
+//!    [`Config::max_age`] is closed.
+//! 5. The pool keeps [`Config::min`] streams and never has more than [`Config::max`]. If the peer permits fewer, callers wait for
+//!    a stream to come back. Every wait has a time limit.
+//! 6. A guard that is dropped within a frame resets its stream ([`PooledStream::begin`], [`PooledStream::end`]). quinn would
+//!    *finish* a stream that is merely dropped, and the peer would take half a frame for the end of the data.
 //!
-//! Callers never open or probe. They wait in line, and the pool's own tasks do the rest, so a caller may give up at
-//! any await and what was begun for it is there for the next.
+//! Callers never open or probe; the pool's tasks do. So a caller may drop its future at any await, and a stream that was begun
+//! for it serves the next caller.
 //!
-//! How it fails: an open that fails is told to the caller at the head of the line, where nothing else on its way
-//! would serve it. With nobody in line, the pool tries to get back to `min` after a pause that doubles
-//! ([`Config::open_retry`]). A probe that fails costs that stream, never a caller. When the keeper's runtime goes,
-//! the pool closes.
+//! # Failures
 //!
-//! Its bounds: streams by `max`; tasks by streams, and one; every wait by [`Config::checkout_timeout`]; the line by
-//! the callers themselves, one small entry for each that is waiting.
+//! A failed open is returned to the first waiting caller, unless another open or probe under way will serve it. Without a
+//! waiting caller the pool opens up to `min` again after a pause that doubles with each failure ([`Config::open_retry`]). A
+//! failed probe costs that stream and no caller. When the runtime of the maintenance task shuts down, the pool closes.
+//!
+//! # Bounds
+//!
+//! Streams are bounded by `max`, tasks by the number of streams plus one, and every wait by [`Config::checkout_timeout`]. The
+//! queue holds one small entry per waiting caller.
+//!
+//! # Single mode
+//!
+//! [`Config::single`] makes a pool of one stream that all callers share, each for one frame or one request at a time, in the
+//! order of their calls. Use it
+//!
+//! - where the peer keeps order per stream, and the order of your calls must be the order of processing;
+//! - where the peer permits one stream, or charges for each;
+//! - for rare requests, for which a second stream would be idle.
+//!
+//! Use several streams where packets are lost (a lost packet delays only its own stream), where one write may take long, or
+//! where the peer works through each stream one request at a time. A holder that is dropped within a frame costs the one
+//! stream there is: the others wait until a new one is open and has answered its probe.
+//!
+//! # Example
+//!
+//! `examples/stream_pool.rs` does this over QUIC.
 //!
 //! ```
 //! use anabranch::pool::{Config, EvictReason, ManageStream, PooledStream, StreamPool};
@@ -55,39 +77,38 @@
 //!     fn is_broken(&self, _stream: &Vec<u8>) -> bool {
 //!         false
 //!     }
-//!     fn discard(&self, stream: Vec<u8>, _why: EvictReason) {
-//!         drop(stream) // over QUIC: reset it and stop it
+//!     fn discard(&self, stream: Vec<u8>, _reason: EvictReason) {
+//!         drop(stream) // over QUIC: reset and stop it
 //!     }
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = StreamPool::new(Memory, Config::default())?;
+//! let pool = StreamPool::new(Memory, Config::single())?;
 //! let mut stream = pool.get().await?;
-//! PooledStream::begin(&mut stream); // dropped from here on, the stream would be discarded
+//! PooledStream::begin(&mut stream); // a drop from here on would discard the stream
 //! stream.extend_from_slice(b"a whole frame");
 //! PooledStream::end(&mut stream);
-//! drop(stream); // goes back, and is tested before anyone else gets it
+//! drop(stream); // goes back to the pool
 //! pool.close().await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! *Single mode* is the same pool with one stream and fair turns: [`Config::single`].
+//! # Files
 //!
-//! Reading order: [`ManageStream`], `slots.rs` (the books, pure, with `slot.rs` and `pace.rs`), `guard.rs`, `shared.rs` (the lock), `keeper.rs`
-//! (the tasks), `stream_pool.rs` (the handle).
+//! `manage.rs` the trait to implement; `stream_pool.rs` the handle; `guard.rs` the guard; `state.rs` what the pool decides
+//! (sans-I/O, with `slot.rs` and `open_backoff.rs`); `shared.rs` the lock; `maintenance.rs` the tasks.
 
 mod config;
 mod error;
 mod guard;
-mod keeper;
+mod maintenance;
 mod manage;
-mod pace;
+mod open_backoff;
 mod shared;
-mod single;
 mod slot;
-mod slots;
+mod state;
 mod status;
 mod stream_pool;
 
@@ -95,8 +116,8 @@ mod stream_pool;
 mod tests;
 
 pub use config::Config;
-pub use error::{PoolError, PoolErrorKind, TryGetError};
-pub use guard::PooledStream;
+pub use error::{PoolError, PoolErrorKind};
+pub use guard::{FrameMark, PooledStream};
 pub use manage::ManageStream;
 pub use status::{Counts, EvictReason, Status, StreamId};
 pub use stream_pool::StreamPool;

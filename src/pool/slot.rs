@@ -1,60 +1,60 @@
-//! Pure: one stream with its papers, and the tokens that stand for it while it is away from the books.
+//! Sans-I/O: one stream with its times, and the tokens that represent it while it is opened, held or probed.
 //!
-//! None of them can be copied, and only the books make them; so a stream that is in one pair of hands is in no other.
+//! No token can be copied, and only [`PoolState`](super::state::PoolState) makes them. So no stream has two holders.
 
 use std::time::Instant;
 
 use super::{config::Config, status::StreamId};
 
-/// The right to open one stream. There are never more of them than room.
+/// The right to open one stream. It counts against `max` until it is returned.
 #[derive(Debug)]
-#[must_use = "a permit that is lost keeps its room for ever"]
+#[must_use = "a lost permit counts against `max` for ever"]
 pub(super) struct Permit(pub(super) ());
 
-/// A stream with its papers, in the hands of one holder.
+/// A stream and its times. Whoever has the slot has the stream.
 #[derive(Debug)]
-#[must_use = "a slot that is lost keeps its room for ever"]
+#[must_use = "a lost slot counts against `max` for ever"]
 pub(super) struct Slot<S> {
     pub(super) id: StreamId,
-    /// When it entered the pool.
-    pub(super) born: Instant,
+    /// When the stream entered the pool.
+    pub(super) entered_at: Instant,
     /// When it last answered a probe.
-    pub(super) proved: Instant,
+    pub(super) probed_at: Instant,
     /// When it was last given back, or entered.
-    pub(super) since: Instant,
+    pub(super) idle_since: Instant,
     pub(super) stream: S,
 }
 
-/// A stream that is being probed, and where it came from.
+/// A stream that is being probed, and which count it belongs to.
 #[derive(Debug)]
-#[must_use = "a trial that is lost keeps its room for ever"]
-pub(super) struct Trial<S> {
+#[must_use = "a lost stream counts against `max` for ever"]
+pub(super) struct Probing<S> {
     pub(super) slot: Slot<S>,
-    /// Given back by a holder, or idle for too long when someone asked; otherwise taken for a check.
+    /// True for a stream that a holder gave back, false for one that was idle.
     pub(super) returned: bool,
 }
 
 impl<S> Slot<S> {
-    /// A stream that has just answered its first probe.
+    /// Makes the slot of a stream that has just answered its first probe.
     pub(super) const fn new(id: StreamId, stream: S, now: Instant) -> Self {
         Self {
             id,
-            born: now,
-            proved: now,
-            since: now,
+            entered_at: now,
+            probed_at: now,
+            idle_since: now,
             stream,
         }
     }
 
     /// Whether it may be handed out without a probe.
     pub(super) fn is_ready(&self, config: &Config, now: Instant) -> bool {
-        now.saturating_duration_since(self.since.max(self.proved)) <= config.max_idle
+        now.saturating_duration_since(self.idle_since.max(self.probed_at)) <= config.max_idle
     }
 
-    /// Whether it may go back without a probe.
-    pub(super) fn is_trusted(&self, config: &Config, now: Instant) -> bool {
-        let unproved_for = now.saturating_duration_since(self.proved);
-        !config.probe_validity.is_zero() && unproved_for <= config.probe_validity
+    /// Whether its last answered probe is recent enough for it to go back without another.
+    pub(super) fn is_probe_valid(&self, config: &Config, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.probed_at);
+        !config.probe_validity.is_zero() && age <= config.probe_validity
     }
 
     pub(super) fn is_aged(&self, config: &Config, now: Instant) -> bool {
@@ -70,19 +70,19 @@ impl<S> Slot<S> {
     }
 
     pub(super) fn aged_at(&self, config: &Config) -> Option<Instant> {
-        self.born.checked_add(config.max_age?)
+        self.entered_at.checked_add(config.max_age?)
     }
 
     pub(super) fn idled_out_at(&self, config: &Config) -> Option<Instant> {
-        self.since.checked_add(config.idle_timeout?)
+        self.idle_since.checked_add(config.idle_timeout?)
     }
 
     pub(super) fn check_due_at(&self, config: &Config) -> Option<Instant> {
-        self.proved.checked_add(config.check_interval?)
+        self.probed_at.checked_add(config.check_interval?)
     }
 }
 
-impl<S> Trial<S> {
+impl<S> Probing<S> {
     pub(super) const fn id(&self) -> StreamId {
         self.slot.id
     }

@@ -1,8 +1,8 @@
-//! Pure: what can be seen of a pool from outside: numbers now, counts since the start, and why streams left.
+//! Sans-I/O: what can be seen of a pool from outside: its streams now, and why earlier ones left.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-/// Names one stream of one pool, never used twice. Says nothing about the stream's number on the wire.
+/// Names one stream of one pool. Never used twice, and not the QUIC stream ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub(super) u64);
 
@@ -16,19 +16,19 @@ impl fmt::Display for StreamId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EvictReason {
-    /// [`is_broken`](super::ManageStream::is_broken) said so.
+    /// [`is_broken`](super::ManageStream::is_broken) returned true.
     Broken,
-    /// A probe came back with an error.
+    /// A probe returned an error.
     ProbeFailed,
     /// A probe was not answered in time.
     ProbeTimedOut,
-    /// It lay unused above `min` for [`Config::idle_timeout`](super::Config::idle_timeout).
+    /// The stream was unused above `min` for [`Config::idle_timeout`](super::Config::idle_timeout).
     Idle,
-    /// It was older than [`Config::max_age`](super::Config::max_age).
+    /// The stream was older than [`Config::max_age`](super::Config::max_age).
     Aged,
-    /// Its guard was dropped within a frame, or by a panic.
+    /// The guard was dropped within a frame, or by a panic.
     Dirty,
-    /// Its holder asked for it: [`PooledStream::discard`](super::PooledStream::discard).
+    /// The holder called [`PooledStream::discard`](super::PooledStream::discard).
     Discarded,
     /// The pool was closed.
     Closed,
@@ -47,9 +47,9 @@ impl EvictReason {
         Self::Closed,
     ];
 
-    /// A name for labels: lower case, words joined by underscores.
+    /// Returns the reason's name for labels, in snake case.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Broken => "broken",
             Self::ProbeFailed => "probe_failed",
@@ -65,84 +65,74 @@ impl EvictReason {
 
 impl fmt::Display for EvictReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
-/// Counts since the pool was made. They only grow.
+/// Totals since the pool was made.
 ///
-/// `opened` equals the streams there are now ([`Status::streams`]) plus all that retired.
+/// `opened` equals the streams that exist now ([`Status::streams`]) plus all that were evicted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Streams the manager opened, whether or not they then passed their first probe.
+    /// Streams that [`open`](super::ManageStream::open) returned, whether or not they passed their first probe.
     pub opened: u64,
-    /// Opens that brought no usable stream, other than those in `refused`: errors, time limits, and first
-    /// probes that failed.
-    pub open_failed: u64,
-    /// Opens that the peer's limit refused.
-    pub refused: u64,
-    /// Streams handed to a caller.
-    pub checkouts: u64,
-    /// How long all those callers waited, added up.
-    pub checkout_wait: Duration,
-    /// Callers who left the line before they were served: their future was dropped or their time was up.
-    pub gave_up: u64,
-    retired: [u64; EvictReason::ALL.len()],
+    evicted: [u64; EvictReason::ALL.len()],
 }
 
 impl Counts {
-    /// Streams that left for this reason.
+    /// Returns the number of streams that left for `reason`.
     #[must_use]
-    pub const fn retired(&self, why: EvictReason) -> u64 {
-        self.retired[why as usize]
+    pub const fn evicted(&self, reason: EvictReason) -> u64 {
+        self.evicted[reason as usize]
     }
 
-    /// Streams that left for whatever reason.
+    /// Returns the number of streams that left for any reason.
     #[must_use]
-    pub fn retired_total(&self) -> u64 {
-        self.retired.iter().sum()
+    pub fn evicted_total(&self) -> u64 {
+        self.evicted.iter().sum()
     }
 
-    pub(super) const fn retire(&mut self, why: EvictReason) {
-        self.retired[why as usize] += 1;
+    pub(super) const fn on_evicted(&mut self, reason: EvictReason) {
+        self.evicted[reason as usize] += 1;
     }
 }
 
-/// What a pool holds at one moment. The numbers belong together: they are read under one lock.
+/// What a pool holds at one moment. All fields are read under one lock, so they are consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Streams ready to be handed out, or to be probed first if they lay for long.
+    /// Streams that no caller has. They are ready, or are probed first when idle for longer than
+    /// [`Config::max_idle`](super::Config::max_idle).
     pub idle: usize,
-    /// Streams in the hands of callers.
+    /// Streams that callers hold.
     pub in_use: usize,
-    /// Streams that came back and are being tested before they are idle again.
+    /// Streams that were given back and are tested before they are idle again.
     pub returning: usize,
     /// Idle streams that are being probed.
-    pub testing: usize,
-    /// Streams on their way: being opened, or in their first probe.
+    pub checking: usize,
+    /// Streams being opened, their first probe included.
     pub opening: usize,
-    /// Callers in line.
+    /// Callers that wait for a stream.
     pub waiting: usize,
     /// [`Config::min`](super::Config::min).
     pub min: usize,
     /// [`Config::max`](super::Config::max).
     pub max: usize,
-    /// How many streams there were, opening ones included, when the peer refused another one; `None` once an
-    /// open succeeded after that.
+    /// The peer's limit: the number of streams, opening ones included, at which it refused another. `None` before a
+    /// refusal, and again once an open has succeeded after it.
     pub limit: Option<usize>,
     /// Whether the pool is closed.
     pub closed: bool,
-    /// What happened since the start.
+    /// Totals since the pool was made.
     pub counts: Counts,
 }
 
 impl Status {
-    /// Streams that exist: idle, in use, returning and testing.
+    /// Returns the number of streams that exist: idle, in use, returning and being checked.
     #[must_use]
     pub const fn streams(&self) -> usize {
-        self.idle + self.in_use + self.returning + self.testing
+        self.idle + self.in_use + self.returning + self.checking
     }
 }
 
@@ -153,19 +143,19 @@ mod tests {
     #[test]
     fn every_reason_is_counted_in_a_place_of_its_own_under_a_name_of_its_own() {
         let mut counts = Counts::default();
-        for (n, why) in EvictReason::ALL.into_iter().enumerate() {
-            assert_eq!(why as usize, n);
+        for (n, reason) in EvictReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, n);
             for _ in 0..=n {
-                counts.retire(why);
+                counts.on_evicted(reason);
             }
         }
-        for (n, why) in EvictReason::ALL.into_iter().enumerate() {
-            assert_eq!(counts.retired(why), n as u64 + 1);
+        for (n, reason) in EvictReason::ALL.into_iter().enumerate() {
+            assert_eq!(counts.evicted(reason), n as u64 + 1);
         }
-        assert_eq!(counts.retired_total(), 36);
+        assert_eq!(counts.evicted_total(), 36);
         let names: std::collections::BTreeSet<_> = EvictReason::ALL
             .into_iter()
-            .map(EvictReason::name)
+            .map(EvictReason::as_str)
             .collect();
         assert_eq!(names.len(), EvictReason::ALL.len());
     }

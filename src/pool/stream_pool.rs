@@ -1,4 +1,4 @@
-//! The handle: make a pool, ask it for a stream, look at it, close it.
+//! The pool's handle: makes a pool, asks it for streams, shows its status, closes it.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -6,13 +6,13 @@ use tokio::sync::oneshot;
 
 use super::{
     config::Config,
-    error::{PoolError, TryGetError},
+    error::PoolError,
     guard::PooledStream,
-    keeper::{Keeping, keep},
+    maintenance::{self, CloseOnDrop},
     manage::ManageStream,
-    shared::{Outcome, Shared},
-    slots::Ticket,
-    status::{EvictReason, Status},
+    shared::{Checkout, Shared},
+    state::Ticket,
+    status::Status,
 };
 use crate::{config::ConfigError, time};
 
@@ -20,18 +20,18 @@ use crate::{config::ConfigError, time};
 ///
 /// # Drop
 ///
-/// The last handle's drop closes the pool as [`close`](Self::close) does, without waiting for its tasks. Guards
-/// that are still held stay good, and their streams are discarded when they come back.
+/// The drop of the last handle closes the pool as [`close`](Self::close) does, without waiting for its tasks. Guards that are
+/// still held stay usable, and their streams are discarded when they come back.
 pub struct StreamPool<M: ManageStream> {
     handle: Arc<Handle<M>>,
 }
 
-/// Closes the pool when the last clone is gone. Guards and tasks hold only what is inside.
+/// Closes the pool when the last clone is dropped. Guards and tasks hold only what is inside.
 struct Handle<M: ManageStream>(Arc<Shared<M>>);
 
 impl<M: ManageStream> Drop for Handle<M> {
     fn drop(&mut self) {
-        self.0.shut();
+        self.0.close();
     }
 }
 
@@ -48,99 +48,65 @@ impl<M: ManageStream> StreamPool<M> {
     pub fn new(manager: M, config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = Arc::new(Shared::new(manager, config));
-        shared.tasks.spawn(keep(Keeping(Arc::clone(&shared))));
+        shared
+            .tasks
+            .spawn(maintenance::run(CloseOnDrop(Arc::clone(&shared))));
         Ok(Self {
             handle: Arc::new(Handle(shared)),
         })
     }
 
-    /// Waits for a tested stream: a ready one at once, else one that is opened or comes back.
+    /// Waits for a tested stream: an idle one if there is one, else the first that is opened or comes back.
     ///
-    /// Callers are served in the order of asking, with a stream or with an error, and no later one overtakes.
-    /// What is handed out passed [`is_broken`](ManageStream::is_broken) just now and answered a probe: when it
-    /// was opened, when it was last given back (see [`Config::probe_validity`]), or just now if it lay for longer than
-    /// [`Config::max_idle`].
+    /// Callers are served in the order of their calls. The stream has just passed [`is_broken`](ManageStream::is_broken), and
+    /// has answered a probe: when it was opened, when it was last given back (see [`Config::probe_validity`]), or just now if
+    /// it was idle for longer than [`Config::max_idle`].
     ///
     /// # Errors
     ///
-    /// [`PoolError::TimedOut`] after [`Config::checkout_timeout`]; [`PoolError::Closed`]; or why a stream could
-    /// not be opened, where nothing else on its way would have served this caller. An open that the peer's
-    /// limit refused ([`ManageStream::at_limit`]) is no error while there are streams that may come back.
+    /// [`PoolError::TimedOut`] after [`Config::checkout_timeout`]; [`PoolError::Closed`]; or why an open failed, if no other
+    /// open or probe under way would have served this caller. An open that the peer's limit refused
+    /// ([`ManageStream::at_limit`]) is no error while a stream may come back.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropping the future loses nothing but the place in line. Streams are opened and probed by
-    /// the pool's own tasks, so what was begun for this caller ends in the pool, ready for the next.
+    /// Cancel safe: dropping the future loses nothing but the place in the queue. The pool's own tasks open and probe, so a
+    /// stream that was begun for this caller enters the pool and serves the next.
     pub async fn get(&self) -> Result<PooledStream<M>, PoolError<M::Error>> {
         let shared = self.shared();
-        let mut place = Place::take(shared);
+        let mut waiting = Waiting::begin(shared);
         let timeout = shared.config.checkout_timeout;
-        let outcome = match time::timeout(timeout, &mut place.outcome).await {
-            // The sender is dropped unanswered only by a panic of the manager.
-            Ok(outcome) => Some(outcome.unwrap_or(Err(PoolError::Aborted))),
-            Err(_elapsed) => None,
-        };
-        let waited = place.waited();
-        place.ended = outcome.is_some();
-        match outcome {
-            Some(outcome) => outcome.map(|stream| stream.deliver(waited)),
-            None => Err(PoolError::TimedOut {
-                waited,
+        let Ok(received) = time::timeout(timeout, &mut waiting.receiver).await else {
+            return Err(PoolError::TimedOut {
+                waited: time::now().saturating_duration_since(waiting.since),
                 at_limit: shared.at_limit(),
-            }),
-        }
+            });
+        };
+        waiting.is_served = true;
+        // The sender is dropped without an answer only if the manager panicked.
+        let slot = received.unwrap_or(Err(PoolError::Aborted))?;
+        Ok(PooledStream::new(slot, Arc::clone(shared)))
     }
 
-    /// A stream that is ready now, without waiting and without opening one.
-    ///
-    /// Where the only streams at hand lay for longer than [`Config::max_idle`], one is probed in the
-    /// background, so that a later call finds it ready.
-    ///
-    /// # Errors
-    ///
-    /// [`TryGetError::Empty`] when no stream is ready or others wait already; [`TryGetError::Closed`].
-    pub fn try_get(&self) -> Result<PooledStream<M>, TryGetError> {
-        let shared = self.shared();
-        let asked = time::now();
-        while let Some(slot) = shared.change(|books, now| books.try_take(now)) {
-            let stream = PooledStream::undelivered(slot, Arc::clone(shared));
-            if !shared.manager.is_broken(&stream) {
-                return Ok(stream.deliver(time::now().saturating_duration_since(asked)));
-            }
-            let slot = stream.into_slot();
-            shared.change(|books, _| books.retire(slot, EvictReason::Broken));
-        }
-        match shared.is_closed() {
-            true => Err(TryGetError::Closed),
-            false => Err(TryGetError::Empty),
-        }
-    }
-
-    /// What the pool holds, and what happened so far.
+    /// Returns what the pool holds now, and its totals.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared().status()
     }
 
-    /// The manager that this pool was made with.
-    #[must_use]
-    pub fn manager(&self) -> &M {
-        &self.shared().manager
-    }
-
     /// Closes the pool, for every handle of it, and waits until its tasks have ended.
     ///
-    /// Whoever waits in line is told [`PoolError::Closed`], and so is whoever asks later. Streams that are idle,
-    /// being opened or being tested are discarded before this returns. It does not wait for guards: their
-    /// holders keep them, and the streams are discarded when they come back.
+    /// Callers that wait, and all later ones, receive [`PoolError::Closed`]. Streams that are idle, being opened or being probed
+    /// are discarded before this returns. It does not wait for guards: their holders keep them, and the streams are discarded
+    /// when they come back.
     ///
     /// # Cancel safety
     ///
-    /// The pool is closed from the first poll on; dropping the future only stops waiting for the tasks.
+    /// The pool is closed from the first poll on. Dropping the future only stops waiting for the tasks.
     pub async fn close(self) {
         let shared = Arc::clone(self.shared());
         drop(self);
-        shared.shut();
+        shared.close();
         shared.tasks.shutdown().await;
     }
 
@@ -165,43 +131,43 @@ impl<M: ManageStream> fmt::Debug for StreamPool<M> {
     }
 }
 
-/// A caller's place in line. Dropped at any moment it leaves nothing behind: the place is given up, and
-/// a stream that was handed over just then goes back unused.
-struct Place<'a, M: ManageStream> {
-    shared: &'a Arc<Shared<M>>,
+/// A caller's place in the queue. Its drop leaves the queue, and gives back a stream that was sent but not received.
+struct Waiting<'a, M: ManageStream> {
+    shared: &'a Shared<M>,
     ticket: Ticket,
     since: Instant,
-    outcome: oneshot::Receiver<Outcome<M>>,
-    /// Whether there was an outcome, so that the caller did not give up.
-    ended: bool,
+    receiver: oneshot::Receiver<Checkout<M>>,
+    /// Whether the receiver has answered, so that the drop has nothing to do.
+    is_served: bool,
 }
 
-impl<'a, M: ManageStream> Place<'a, M> {
-    /// Joins the line.
-    fn take(shared: &'a Arc<Shared<M>>) -> Self {
-        let (waiter, outcome) = oneshot::channel();
-        let (ticket, since) = shared.change(|books, now| (books.join(waiter), now));
+impl<'a, M: ManageStream> Waiting<'a, M> {
+    fn begin(shared: &'a Shared<M>) -> Self {
+        let (waiter, receiver) = oneshot::channel();
+        let (ticket, since) = shared.change(|state, now| (state.enqueue(waiter), now));
         Self {
             shared,
             ticket,
             since,
-            outcome,
-            ended: false,
+            receiver,
+            is_served: false,
         }
-    }
-
-    fn waited(&self) -> std::time::Duration {
-        time::now().saturating_duration_since(self.since)
     }
 }
 
-impl<M: ManageStream> Drop for Place<'_, M> {
+impl<M: ManageStream> Drop for Waiting<'_, M> {
     fn drop(&mut self) {
-        if !self.ended {
-            self.shared.change(|books, _| {
-                books.on_gave_up();
-                books.leave(self.ticket)
-            });
+        if self.is_served {
+            return;
         }
+        // From here on no send succeeds, so the stream is either received below or still with its sender.
+        self.receiver.close();
+        let unused = self.receiver.try_recv().ok().and_then(Result::ok);
+        self.shared.change(|state, _| {
+            if let Some(slot) = unused {
+                state.on_unused(slot);
+            }
+            state.cancel(self.ticket)
+        });
     }
 }

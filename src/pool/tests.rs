@@ -1,13 +1,16 @@
-//! A peer that does as it is told, and what every test of the pool needs.
-#![allow(clippy::disallowed_methods)]
+//! A scripted peer, and helpers that all tests of the pool use.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests spawn callers and sleep in virtual time"
+)]
 
 mod cancellation;
 mod closing;
 mod guard;
-mod line;
 mod rules;
 mod threads;
 mod timers;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +29,7 @@ const SEC: Duration = Duration::from_secs(1);
 
 type Pool = StreamPool<Peer>;
 
-/// How one open or one probe goes.
+/// How one open or one probe ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Ok,
@@ -40,28 +43,30 @@ enum Step {
 enum Event {
     Opened(u32),
     /// The stream answered a probe.
-    Proved(u32),
+    Probed(u32),
     Discarded(u32, EvictReason),
 }
 
-/// The other end, and the record of what happened to it.
+/// The peer: its script, and the record of what happened.
 #[derive(Debug, Clone, Default)]
 struct Peer(Arc<Mutex<Record>>);
 
 #[derive(Debug)]
 struct Record {
     open: Step,
+    /// How often `open` was called.
+    opens: u32,
     probe: Step,
-    /// Streams whose probes go another way than the others'.
+    /// Streams whose probes end otherwise than `probe` says.
     probe_of: BTreeMap<u32, Step>,
     broken: BTreeSet<u32>,
-    /// How many streams it permits, and whether it says so (else an open hangs).
+    /// How many streams the peer permits. One more is refused if `refuses` is true; otherwise its open hangs.
     permits: usize,
     refuses: bool,
     next: u32,
     live: BTreeSet<u32>,
     most_live: usize,
-    /// Streams that were dropped instead of being discarded.
+    /// Streams that were dropped without a discard.
     lost: usize,
     log: Vec<Event>,
 }
@@ -70,6 +75,7 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             open: Step::Ok,
+            opens: 0,
             probe: Step::Ok,
             probe_of: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -98,7 +104,7 @@ impl fmt::Display for PeerError {
 
 impl std::error::Error for PeerError {}
 
-/// A stream knows its number, and tells when it is dropped without having been discarded.
+/// A stream. Its drop without a discard is recorded.
 #[derive(Debug)]
 struct Wire {
     n: u32,
@@ -109,7 +115,7 @@ struct Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if !self.discarded {
-            self.peer.look().lost += 1;
+            self.peer.record().lost += 1;
         }
     }
 }
@@ -124,30 +130,30 @@ impl Step {
                 Ok(())
             }
             Self::Never => std::future::pending().await,
-            Self::Panic => panic!("told to"),
+            Self::Panic => panic!("scripted"),
         }
     }
 }
 
 impl Peer {
-    fn look(&self) -> MutexGuard<'_, Record> {
+    fn record(&self) -> MutexGuard<'_, Record> {
         self.0.lock().unwrap()
     }
 
     fn probes_of(&self, n: u32) -> usize {
-        let log = &self.look().log;
-        log.iter().filter(|e| **e == Event::Proved(n)).count()
+        let log = &self.record().log;
+        log.iter().filter(|e| **e == Event::Probed(n)).count()
     }
 
     fn fate_of(&self, n: u32) -> Option<EvictReason> {
-        self.look().log.iter().find_map(|event| match event {
+        self.record().log.iter().find_map(|event| match event {
             Event::Discarded(stream, why) if *stream == n => Some(*why),
             _ => None,
         })
     }
 
     fn break_stream(&self, n: u32) {
-        self.look().broken.insert(n);
+        self.record().broken.insert(n);
     }
 }
 
@@ -156,10 +162,14 @@ impl ManageStream for Peer {
     type Error = PeerError;
 
     async fn open(&self) -> Result<Wire, PeerError> {
-        let step = self.look().open;
+        let step = {
+            let mut record = self.record();
+            record.opens += 1;
+            record.open
+        };
         step.take().await?;
         let full = {
-            let record = self.look();
+            let record = self.record();
             (record.live.len() >= record.permits).then_some(record.refuses)
         };
         match full {
@@ -167,7 +177,7 @@ impl ManageStream for Peer {
             Some(false) => std::future::pending().await,
             None => {}
         }
-        let mut record = self.look();
+        let mut record = self.record();
         let n = record.next;
         record.next += 1;
         record.live.insert(n);
@@ -182,21 +192,21 @@ impl ManageStream for Peer {
 
     async fn probe(&self, stream: &mut Wire) -> Result<(), PeerError> {
         let step = {
-            let record = self.look();
+            let record = self.record();
             *record.probe_of.get(&stream.n).unwrap_or(&record.probe)
         };
         step.take().await?;
-        self.look().log.push(Event::Proved(stream.n));
+        self.record().log.push(Event::Probed(stream.n));
         Ok(())
     }
 
     fn is_broken(&self, stream: &Wire) -> bool {
-        self.look().broken.contains(&stream.n)
+        self.record().broken.contains(&stream.n)
     }
 
     fn discard(&self, mut stream: Wire, why: EvictReason) {
         stream.discarded = true;
-        let mut record = self.look();
+        let mut record = self.record();
         assert!(record.live.remove(&stream.n), "discarded twice");
         record.log.push(Event::Discarded(stream.n, why));
     }
@@ -206,8 +216,7 @@ impl ManageStream for Peer {
     }
 }
 
-/// The many and the single: promises that hold for both are tested with both. Nothing happens on its own but
-/// what a test asks for.
+/// The default and single mode, without background work. Promises that hold for both are tested with both.
 fn modes() -> [Config; 2] {
     [Config::default(), Config::single()].map(|config| Config {
         min: 0,
@@ -224,7 +233,7 @@ fn pool(config: Config) -> (Pool, Peer) {
     (pool, peer)
 }
 
-/// Lets the tasks run, without letting time pass, until the pool is as it should be.
+/// Lets tasks run, without letting time pass, until the status is as `what` demands.
 async fn until(pool: &Pool, what: impl Fn(&Status) -> bool) -> Status {
     for _ in 0..1000 {
         let status = pool.status();
@@ -233,10 +242,10 @@ async fn until(pool: &Pool, what: impl Fn(&Status) -> bool) -> Status {
         }
         tokio::task::yield_now().await;
     }
-    panic!("never came to be: {:?}", pool.status());
+    panic!("not reached: {:?}", pool.status());
 }
 
-/// Lets virtual time pass, and whatever falls due in it.
+/// Lets virtual time pass, and then lets tasks run.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
     for _ in 0..10 {
@@ -244,13 +253,13 @@ async fn pass(time: Duration) {
     }
 }
 
-/// One stream, given back and idle again.
+/// Uses one stream, and waits until it is idle again.
 async fn one_idle(pool: &Pool) {
     drop(pool.get().await.unwrap());
     until(pool, |s| s.idle == 1 && s.returning == 0).await;
 }
 
-/// A `get` in a task of its own, in line when this returns.
+/// Spawns a `get`. It is in the queue when this returns.
 async fn queue(pool: &Pool) -> tokio::task::JoinHandle<GetResult> {
     let waiting = pool.status().waiting;
     let getter = pool.clone();
@@ -261,7 +270,7 @@ async fn queue(pool: &Pool) -> tokio::task::JoinHandle<GetResult> {
 
 type GetResult = Result<PooledStream<Peer>, PoolError<PeerError>>;
 
-/// Polls once; the future keeps its place.
+/// Polls once without dropping the future.
 async fn poll_once<F: Future>(future: &mut std::pin::Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
@@ -270,25 +279,25 @@ async fn poll_once<F: Future>(future: &mut std::pin::Pin<&mut F>) -> Option<F::O
     .await
 }
 
-/// Nothing under way, nothing lost, and the peer has as many streams as the books say.
+/// Checks that nothing is under way, that no stream was lost, and that pool and peer count the same streams.
 #[track_caller]
 fn assert_whole(pool: &Pool, peer: &Peer) {
     let status = pool.status();
-    let record = peer.look();
+    let record = peer.record();
     assert_eq!(
         (
             status.waiting,
             status.opening,
             status.returning,
-            status.testing
+            status.checking
         ),
         (0, 0, 0, 0),
         "{status:?}"
     );
     assert_eq!(status.streams(), record.live.len(), "{status:?} {record:?}");
-    let retired = status.counts.retired_total();
+    let evicted = status.counts.evicted_total();
     let here = u64::try_from(status.streams()).unwrap();
-    assert_eq!(status.counts.opened, here + retired, "{status:?}");
+    assert_eq!(status.counts.opened, here + evicted, "{status:?}");
     assert_eq!(status.counts.opened, u64::from(record.next), "{status:?}");
     assert!(record.most_live <= status.max, "{record:?}");
     assert_eq!(record.lost, 0, "{record:?}");

@@ -1,4 +1,4 @@
-//! Every way an open and a probe can go, with callers who give up after a random number of polls.
+//! Every way an open and a probe can end, with callers that drop their future after a random number of polls.
 
 use super::*;
 
@@ -10,7 +10,7 @@ const STEPS: [Step; 5] = [
     Step::Panic,
 ];
 
-/// One caller: asks, polls a few times, and either gives up or holds what it got for a while.
+/// Polls a `get` a few times, and either drops it or holds its stream for a while.
 async fn caller(pool: Pool, peer: Peer, mut rng: fastrand::Rng) {
     let pause = |rng: &mut fastrand::Rng| match rng.u64(..3) {
         0 => Duration::ZERO,
@@ -39,16 +39,16 @@ async fn caller(pool: Pool, peer: Peer, mut rng: fastrand::Rng) {
     }
 }
 
-/// Runs callers against a peer that goes one way, heals it, and looks at the books.
+/// Runs callers against a scripted peer, lets the peer succeed again, and checks the pool.
 async fn run(config: Config, open: Step, probe: Step, seed: u64) {
     let (pool, peer) = pool(config);
     let mut rng = fastrand::Rng::with_seed(seed);
-    // Some streams exist before things go that way.
+    // Some streams exist before the script applies.
     for _ in 0..rng.usize(..2) {
         one_idle(&pool).await;
     }
     {
-        let mut record = peer.look();
+        let mut record = peer.record();
         (record.open, record.probe) = (open, probe);
     }
     let callers: Vec<_> = (0..10)
@@ -57,10 +57,10 @@ async fn run(config: Config, open: Step, probe: Step, seed: u64) {
     for caller in callers {
         caller.await.unwrap();
     }
-    assert_eq!(pool.status().waiting, 0, "all have gone");
+    assert_eq!(pool.status().waiting, 0, "no caller waits any more");
 
     {
-        let mut record = peer.look();
+        let mut record = peer.record();
         (record.open, record.probe) = (Step::Ok, Step::Ok);
     }
     pass(20 * SEC).await;
@@ -76,7 +76,7 @@ async fn run(config: Config, open: Step, probe: Step, seed: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_who_give_up_at_random_leave_the_books_whole_and_the_pool_working() {
+async fn callers_that_give_up_at_random_leave_the_counts_whole_and_the_pool_working() {
     for config in modes() {
         for (row, open) in STEPS.into_iter().enumerate() {
             for (column, probe) in STEPS.into_iter().enumerate() {
@@ -100,22 +100,22 @@ async fn callers_who_give_up_at_random_leave_the_books_whole_and_the_pool_workin
 async fn a_manager_that_panics_is_told_to_the_caller_and_costs_no_room() {
     for config in modes() {
         let (pool, peer) = pool(config);
-        peer.look().open = Step::Panic;
+        peer.record().open = Step::Panic;
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::Aborted), "{error}");
-        peer.look().open = Step::Ok;
-        peer.look().probe = Step::Panic;
+        peer.record().open = Step::Ok;
+        peer.record().probe = Step::Panic;
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::Aborted), "{error}");
         assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
-        peer.look().probe = Step::Ok;
+        peer.record().probe = Step::Ok;
         one_idle(&pool).await;
         assert_whole(&pool, &peer);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkout_that_is_dropped_after_any_number_of_polls_leaves_the_books_whole() {
+async fn a_checkout_that_is_dropped_after_any_number_of_polls_leaves_the_counts_whole() {
     let slow = Step::Slow(5 * MS);
     for config in modes() {
         for (open, probe) in [(Step::Ok, Step::Ok), (slow, Step::Ok), (slow, slow)] {
@@ -123,7 +123,7 @@ async fn a_checkout_that_is_dropped_after_any_number_of_polls_leaves_the_books_w
             let mut completed = false;
             while !completed {
                 let (pool, peer) = pool(config.clone());
-                (peer.look().open, peer.look().probe) = (open, probe);
+                (peer.record().open, peer.record().probe) = (open, probe);
                 let mut got = None;
                 {
                     let mut get = pin!(pool.get());

@@ -1,9 +1,9 @@
-//! Closing: everyone is told, nothing is left open, no task goes on.
+//! Closing: every caller is told, no stream stays open, no task goes on.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn closing_discards_idle_streams_tells_who_waits_and_ends_every_task() {
+async fn closing_discards_idle_streams_tells_waiters_and_ends_every_task() {
     for config in modes() {
         let max = config.max.min(2);
         let (pool, peer) = pool(Config {
@@ -23,9 +23,8 @@ async fn closing_discards_idle_streams_tells_who_waits_and_ends_every_task() {
         assert!(matches!(waiter.await.unwrap(), Err(PoolError::Closed)));
         assert_eq!(shared.tasks.len(), 0);
         assert!(matches!(pool.get().await, Err(PoolError::Closed)));
-        assert!(pool.try_get().is_err());
 
-        // Guards stay good, and their streams are discarded when they come back.
+        // Guards stay usable, and their streams are discarded when they come back.
         assert_eq!(pool.status().in_use, max);
         drop(held);
         assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
@@ -39,15 +38,15 @@ async fn closing_discards_idle_streams_tells_who_waits_and_ends_every_task() {
 async fn closing_interrupts_opens_and_probes_that_hang() {
     for config in modes() {
         let (pool, peer) = pool(Config { max: 4, ..config });
-        // One returned and in a probe that hangs, one in its first probe, one being opened.
+        // One stream was given back and its probe hangs, one is in its first probe, one is being opened.
         let returned = pool.get().await.unwrap();
-        peer.look().probe = Step::Never;
+        peer.record().probe = Step::Never;
         drop(returned);
         let shared = Arc::clone(pool.shared());
         let begun = tokio::time::Instant::now();
         let mut waiters = vec![queue(&pool).await, queue(&pool).await];
-        until(&pool, |_| peer.look().next == 2).await;
-        peer.look().open = Step::Never;
+        until(&pool, |_| peer.record().next == 2).await;
+        peer.record().open = Step::Never;
         waiters.push(queue(&pool).await);
         until(&pool, |s| s.opening == 2).await;
 
@@ -59,7 +58,7 @@ async fn closing_interrupts_opens_and_probes_that_hang() {
         }
         assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
         assert_eq!(peer.fate_of(1), Some(EvictReason::Closed));
-        let record = peer.look();
+        let record = peer.record();
         assert_eq!((record.live.len(), record.lost), (0, 0));
     }
 }
@@ -72,13 +71,13 @@ async fn dropping_the_last_handle_closes_the_pool() {
         let shared = Arc::clone(pool.shared());
         let clone = pool.clone();
         drop(pool);
-        assert!(!shared.is_closed());
+        assert!(!shared.status().closed);
         drop(clone);
-        assert!(shared.is_closed());
+        assert!(shared.status().closed);
         shared.tasks.join().await;
         drop(held);
         assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));
-        assert_eq!(peer.look().lost, 0);
+        assert_eq!(peer.record().lost, 0);
     }
 }
 
@@ -86,7 +85,7 @@ async fn dropping_the_last_handle_closes_the_pool() {
 async fn closing_a_pool_that_is_still_opening_its_first_streams_ends_it() {
     for config in modes() {
         let (pool, peer) = pool(Config { min: 1, ..config });
-        peer.look().open = Step::Never;
+        peer.record().open = Step::Never;
         until(&pool, |s| s.opening == 1).await;
         pool.clone().close().await;
         assert_whole(&pool, &peer);
@@ -94,7 +93,7 @@ async fn closing_a_pool_that_is_still_opening_its_first_streams_ends_it() {
 }
 
 #[test]
-fn a_pool_whose_runtime_goes_closes_even_if_it_never_ran() {
+fn a_pool_whose_runtime_is_shut_down_closes_even_if_its_task_never_ran() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,18 +1,17 @@
-//! The guard: nothing half written ever reaches the next holder.
+//! The guard: a stream with half a frame never reaches another holder.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_guard_dropped_mid_frame_resets_its_stream_and_never_returns_it() {
     for config in modes() {
-        // Trusting a recent proof must not let it through either.
+        // A probe that is still valid must not let it through either.
         let (pool, peer) = pool(Config {
             probe_validity: 60 * SEC,
             ..config
         });
         let mut stream = pool.get().await.unwrap();
         PooledStream::begin(&mut stream);
-        assert!(PooledStream::is_mid_frame(&stream));
         drop(stream);
         assert_eq!(peer.fate_of(0), Some(EvictReason::Dirty));
         assert_eq!(pool.status().streams(), 0);
@@ -46,13 +45,34 @@ async fn a_write_that_is_cancelled_at_an_await_costs_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_marked_beside_a_borrowed_stream_is_a_frame_of_the_guard() {
+    for config in modes() {
+        let (pool, peer) = pool(config);
+        for whole in [true, false] {
+            let mut stream = pool.get().await.unwrap();
+            let (wire, mut mark) = PooledStream::with_mark(&mut stream);
+            mark.begin();
+            assert_eq!(wire.n, 0);
+            if whole {
+                mark.end();
+            }
+            drop(stream);
+            until(&pool, |s| s.returning == 0).await;
+            let fate = (!whole).then_some(EvictReason::Dirty);
+            assert_eq!(peer.fate_of(0), fate);
+        }
+        assert_whole(&pool, &peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_panics_costs_the_stream() {
     for config in modes() {
         let (pool, peer) = pool(config);
         let stream = pool.get().await.unwrap();
         let holder = tokio::spawn(async move {
             let _stream = stream;
-            panic!("told to");
+            panic!("scripted");
         });
         assert!(holder.await.unwrap_err().is_panic());
         assert_eq!(peer.fate_of(0), Some(EvictReason::Dirty));
@@ -61,7 +81,7 @@ async fn a_holder_that_panics_costs_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_discarded_stream_is_counted_as_its_holders_wish() {
+async fn a_stream_that_its_holder_discards_is_counted_as_discarded() {
     for config in modes() {
         let (pool, peer) = pool(config);
         let stream = pool.get().await.unwrap();
@@ -93,7 +113,10 @@ fn a_guard_may_be_dropped_after_its_runtime_is_gone() {
     });
     drop(returned);
     drop(runtime);
-    assert!(pool.status().closed, "the pool closes with its keeper");
+    assert!(
+        pool.status().closed,
+        "the pool closes with its maintenance task"
+    );
     assert_eq!(peer.fate_of(1), Some(EvictReason::Closed));
     drop(held);
     assert_eq!(peer.fate_of(0), Some(EvictReason::Closed));

@@ -1,4 +1,4 @@
-//! The five rules of the pool, each with the tests that hold it.
+//! Rules 1 to 5 of the pool, each with its tests. Rule 6 is in `guard.rs`.
 
 use super::*;
 
@@ -8,7 +8,7 @@ use super::*;
 async fn a_stream_is_tested_before_it_enters_and_only_one_that_passes_enters() {
     for config in modes() {
         let (pool, peer) = pool(config);
-        peer.look().probe_of = [(0, Step::Error), (1, Step::Never)].into();
+        peer.record().probe_of = [(0, Step::Error), (1, Step::Never)].into();
 
         let error = pool.get().await.unwrap_err();
         assert!(matches!(error, PoolError::Probe(PeerError::Scripted)));
@@ -21,8 +21,8 @@ async fn a_stream_is_tested_before_it_enters_and_only_one_that_passes_enters() {
 
         let stream = pool.get().await.unwrap();
         assert_eq!(stream.n, 2);
-        let log = peer.look().log.clone();
-        assert!(log.ends_with(&[Event::Opened(2), Event::Proved(2)]));
+        let log = peer.record().log.clone();
+        assert!(log.ends_with(&[Event::Opened(2), Event::Probed(2)]));
         drop(stream);
         until(&pool, |s| s.idle == 1).await;
         assert_whole(&pool, &peer);
@@ -43,12 +43,12 @@ async fn idle_streams_are_checked_regularly_and_bad_ones_leave() {
         pass(16 * SEC).await;
         assert_eq!(peer.probes_of(0), 4, "the first, and one every 5 s");
 
-        peer.look().probe_of.insert(0, Step::Error);
+        peer.record().probe_of.insert(0, Step::Error);
         pass(5 * SEC).await;
         assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
 
         until(&pool, |s| s.idle == 1).await;
-        peer.look().probe_of.insert(1, Step::Never);
+        peer.record().probe_of.insert(1, Step::Never);
         pass(8 * SEC).await;
         assert_eq!(peer.fate_of(1), Some(EvictReason::ProbeTimedOut));
 
@@ -59,7 +59,7 @@ async fn idle_streams_are_checked_regularly_and_bad_ones_leave() {
         assert_eq!(
             peer.probes_of(2),
             1,
-            "what is known to be broken is not asked"
+            "a broken stream is discarded without a probe"
         );
 
         until(&pool, |s| s.idle == 1).await;
@@ -80,8 +80,9 @@ async fn a_stream_is_tested_again_at_checkout_and_a_bad_one_is_discarded() {
 
         until(&pool, |s| s.idle == 1).await;
         peer.break_stream(1);
-        assert!(pool.try_get().is_err());
+        assert_eq!(pool.get().await.unwrap().n, 2);
         assert_eq!(peer.fate_of(1), Some(EvictReason::Broken));
+        until(&pool, |s| s.idle == 1).await;
         assert_whole(&pool, &peer);
     }
 }
@@ -102,7 +103,7 @@ async fn a_stream_is_tested_again_before_it_is_put_back_and_a_bad_one_never_retu
         );
 
         let stream = pool.get().await.unwrap();
-        peer.look().probe = Step::Slow(50 * MS);
+        peer.record().probe = Step::Slow(50 * MS);
         drop(stream);
         let status = pool.status();
         assert_eq!((status.idle, status.returning), (0, 1));
@@ -112,14 +113,14 @@ async fn a_stream_is_tested_again_before_it_is_put_back_and_a_bad_one_never_retu
 
         let stream = pool.get().await.unwrap();
         assert_eq!(stream.n, 1);
-        peer.look().probe_of.insert(1, Step::Error);
+        peer.record().probe_of.insert(1, Step::Error);
         drop(stream);
         until(&pool, |s| s.streams() == 0).await;
         assert_eq!(peer.fate_of(1), Some(EvictReason::ProbeFailed));
 
         let stream = pool.get().await.unwrap();
         assert_eq!(stream.n, 2);
-        peer.look().probe_of.insert(2, Step::Never);
+        peer.record().probe_of.insert(2, Step::Never);
         drop(stream);
         pass(3 * SEC).await;
         assert_eq!(peer.fate_of(2), Some(EvictReason::ProbeTimedOut));
@@ -128,14 +129,14 @@ async fn a_stream_is_tested_again_before_it_is_put_back_and_a_bad_one_never_retu
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_returned_stream_gets_it_only_after_its_test() {
+async fn a_waiter_gets_a_returned_stream_only_after_its_test() {
     for config in modes() {
         let (pool, peer) = pool(Config { max: 1, ..config });
         for (bad, next) in [(false, 0), (true, 1)] {
             let held = pool.get().await.unwrap();
             let waiter = queue(&pool).await;
             if bad {
-                peer.look().probe_of.insert(held.n, Step::Error);
+                peer.record().probe_of.insert(held.n, Step::Error);
             }
             let probes = peer.probes_of(next);
             drop(held);
@@ -147,7 +148,7 @@ async fn who_waits_for_a_returned_stream_gets_it_only_after_its_test() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recent_proof_is_trusted_only_where_and_as_long_as_the_options_say() {
+async fn a_probe_is_valid_for_as_long_as_the_options_say() {
     for config in modes() {
         let (pool, peer) = pool(Config {
             probe_validity: SEC,
@@ -157,7 +158,7 @@ async fn a_recent_proof_is_trusted_only_where_and_as_long_as_the_options_say() {
         pass(SEC).await;
         drop(stream);
         assert_eq!(pool.status().idle, 1);
-        let stream = pool.try_get().unwrap();
+        let stream = pool.get().await.unwrap();
         pass(MS).await;
         drop(stream);
         assert_eq!((pool.status().idle, pool.status().returning), (0, 1));
@@ -180,7 +181,11 @@ async fn a_stream_idle_for_longer_than_max_idle_is_tested_again_before_its_next_
         pass(2 * SEC).await;
         drop(pool.get().await.unwrap());
         until(&pool, |s| s.idle == 1).await;
-        assert_eq!(peer.probes_of(0), probes + 1, "that is the return's");
+        assert_eq!(
+            peer.probes_of(0),
+            probes + 1,
+            "one probe, when it was given back"
+        );
 
         pass(4 * SEC).await;
         let stream = pool.get().await.unwrap();
@@ -189,38 +194,21 @@ async fn a_stream_idle_for_longer_than_max_idle_is_tested_again_before_its_next_
         until(&pool, |s| s.idle == 1).await;
 
         pass(4 * SEC).await;
-        peer.look().probe_of.insert(0, Step::Error);
+        peer.record().probe_of.insert(0, Step::Error);
         assert_eq!(pool.get().await.unwrap().n, 1, "the bad one is replaced");
         assert_eq!(peer.fate_of(0), Some(EvictReason::ProbeFailed));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_idle_for_long_is_not_ready_for_try_get_until_it_was_tested() {
-    for config in modes() {
-        let (pool, peer) = pool(Config {
-            max_idle: 3 * SEC,
-            ..config
-        });
-        one_idle(&pool).await;
-        let probes = peer.probes_of(0);
-        pass(4 * SEC).await;
-        assert!(pool.try_get().is_err());
-        until(&pool, |s| s.idle == 1).await;
-        assert_eq!(peer.probes_of(0), probes + 1);
-        assert_eq!(pool.try_get().unwrap().n, 0);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn probing_at_every_checkout_hands_out_streams_and_does_not_go_round_for_ever() {
+async fn probing_at_every_checkout_delivers_streams_and_does_not_repeat_for_ever() {
     for config in modes() {
         let (pool, peer) = pool(Config {
             max_idle: Duration::ZERO,
             ..config
         });
         one_idle(&pool).await;
-        peer.look().probe = Step::Slow(10 * MS);
+        peer.record().probe = Step::Slow(10 * MS);
         pass(MS).await;
         let probes = peer.probes_of(0);
         let stream = pool.get().await.unwrap();
@@ -229,7 +217,7 @@ async fn probing_at_every_checkout_hands_out_streams_and_does_not_go_round_for_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_over_age_is_retired_when_idle_and_when_it_comes_back() {
+async fn a_stream_over_age_is_closed_when_idle_and_when_it_comes_back() {
     for config in modes() {
         let (pool, peer) = pool(Config {
             max_age: Some(10 * SEC),
@@ -260,13 +248,16 @@ async fn min_streams_are_kept_ready_and_restored() {
         PooledStream::discard(pool.get().await.unwrap());
         until(&pool, |s| s.idle == min).await;
 
-        // The peer fails for a while: tried again after pauses, and whole again afterwards.
-        peer.look().open = Step::Error;
+        // Opens fail for a while. They are tried again after pauses, and then the pool is whole again.
+        {
+            let mut record = peer.record();
+            (record.open, record.opens) = (Step::Error, 0);
+        }
         PooledStream::discard(pool.get().await.unwrap());
         pass(SEC).await;
-        let tried = pool.status().counts.open_failed;
+        let tried = peer.record().opens;
         assert!((2..=5).contains(&tried), "{tried} attempts in 1 s");
-        peer.look().open = Step::Ok;
+        peer.record().open = Step::Ok;
         pass(10 * SEC).await;
         assert_eq!(pool.status().idle, min);
         assert_whole(&pool, &peer);
@@ -274,7 +265,7 @@ async fn min_streams_are_kept_ready_and_restored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_above_min_and_unused_leaves_after_the_idle_timeout() {
+async fn a_stream_above_min_is_closed_after_the_idle_timeout() {
     let [config, _] = modes();
     let (pool, peer) = pool(Config {
         min: 1,
@@ -292,7 +283,7 @@ async fn what_is_above_min_and_unused_leaves_after_the_idle_timeout() {
     pass(SEC).await;
     let status = pool.status();
     assert_eq!(
-        (status.idle, status.counts.retired(EvictReason::Idle)),
+        (status.idle, status.counts.evicted(EvictReason::Idle)),
         (1, 3)
     );
     pass(60 * SEC).await;
@@ -301,11 +292,11 @@ async fn what_is_above_min_and_unused_leaves_after_the_idle_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_streams_are_never_passed() {
+async fn the_most_streams_are_never_passed() {
     for config in modes() {
         let max = config.max.min(3);
         let (pool, peer) = pool(Config { max, ..config });
-        peer.look().open = Step::Slow(20 * MS);
+        peer.record().open = Step::Slow(20 * MS);
         let callers: Vec<_> = (0..20_u64)
             .map(|n| {
                 let pool = pool.clone();
@@ -323,27 +314,26 @@ async fn max_streams_are_never_passed() {
             caller.await.unwrap();
         }
         pass(SEC).await;
-        assert_eq!(peer.look().most_live, max);
-        assert_eq!(pool.status().counts.checkouts, 20);
+        assert_eq!(peer.record().most_live, max);
         assert_whole(&pool, &peer);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_that_hangs_at_the_peers_limit_makes_nobody_hang() {
+async fn an_open_that_hangs_at_the_peers_limit_makes_no_caller_hang() {
     let [config, _] = modes();
     let (pool, peer) = pool(config);
-    peer.look().permits = 2;
+    peer.record().permits = 2;
     let first = pool.get().await.unwrap();
     let second = pool.get().await.unwrap();
 
-    // One waits for its open until the limit of time, and is told.
+    // A caller waits for its open until the time limit, and receives the error.
     let asked = tokio::time::Instant::now();
     let error = pool.get().await.unwrap_err();
     assert!(matches!(error, PoolError::OpenTimedOut), "{error}");
     assert_eq!(asked.elapsed(), pool.shared().config.open_timeout);
 
-    // One is in line while its open hangs, and gets what comes back meanwhile.
+    // A caller waits while its open hangs, and gets the stream that comes back meanwhile.
     let waiter = queue(&pool).await;
     drop(first);
     let third = waiter.await.unwrap().unwrap();
@@ -355,11 +345,12 @@ async fn an_open_that_hangs_at_the_peers_limit_makes_nobody_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_refuses_another_stream_sets_the_limit_and_callers_wait_for_what_comes_back() {
+async fn a_peer_that_refuses_another_stream_sets_the_limit_and_callers_wait_for_a_stream_to_come_back()
+ {
     let [config, _] = modes();
     let (pool, peer) = pool(config);
     {
-        let mut record = peer.look();
+        let mut record = peer.record();
         record.permits = 2;
         record.refuses = true;
     }
@@ -372,16 +363,16 @@ async fn a_peer_that_refuses_another_stream_sets_the_limit_and_callers_wait_for_
     let third = waiter.await.unwrap().unwrap();
     assert_eq!(third.n, 0);
 
-    // Nothing comes back: the wait ends, and says that the peer's limit was the reason.
+    // No stream comes back: the wait ends, and the error names the peer's limit.
     let error = pool.get().await.unwrap_err();
     assert!(
         matches!(error, PoolError::TimedOut { at_limit: true, .. }),
         "{error}"
     );
 
-    // The peer permits more: found after a pause, while someone waits.
+    // The peer permits more. The pool finds out after a pause, while a caller waits.
     let waiter = queue(&pool).await;
-    peer.look().permits = 3;
+    peer.record().permits = 3;
     let fourth = waiter.await.unwrap().unwrap();
     assert_eq!((fourth.n, pool.status().limit), (2, None));
     drop((second, third, fourth));
@@ -394,7 +385,7 @@ async fn a_refusal_is_told_where_no_stream_can_come_back() {
     for config in modes() {
         let (pool, peer) = pool(config);
         {
-            let mut record = peer.look();
+            let mut record = peer.record();
             record.permits = 0;
             record.refuses = true;
         }

@@ -1,4 +1,4 @@
-//! Real threads: the same promises, with nobody taking turns.
+//! The same promises on several threads.
 
 use super::*;
 
@@ -41,6 +41,6 @@ async fn many_threads_never_share_a_stream_and_never_pass_max() {
         }
         pool.clone().close().await;
         assert_whole(&pool, &peer);
-        assert!(peer.look().live.is_empty());
+        assert!(peer.record().live.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! A pool with nothing to do does nothing.
+//! A pool that has nothing to do sets no timer.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn an_idle_pool_without_a_background_check_sets_no_timer() {
             ..config
         });
         one_idle(&pool).await;
-        assert_eq!(pool.shared().keeper_wakes(), None);
+        assert_eq!(pool.shared().next_wake(), None);
     }
 }
 
@@ -26,10 +26,10 @@ async fn a_pool_whose_streams_are_all_in_use_sets_no_timer() {
             ..config
         });
         until(&pool, |s| s.idle == 1).await;
-        assert!(pool.shared().keeper_wakes().is_some());
+        assert!(pool.shared().next_wake().is_some());
         let _held = pool.get().await.unwrap();
-        // The keeper wakes once more for the time that it had set, and then for none.
+        // The maintenance task wakes once more at the time that it had set, and sets no other.
         pass(2 * SEC).await;
-        assert_eq!(pool.shared().keeper_wakes(), None);
+        assert_eq!(pool.shared().next_wake(), None);
     }
 }
