@@ -11,12 +11,10 @@ use std::{sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
-    broker::{
-        Broker,
-        store::{LogConfig, LogStore},
-    },
+    broker::Broker,
     conn::{ClientTls, Trust},
     consumer::Consumer,
+    store::{LogConfig, LogStore},
     wire::Start,
 };
 

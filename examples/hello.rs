@@ -10,8 +10,9 @@ use std::{sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
-    broker::{Broker, store::MemoryStore},
+    broker::Broker,
     conn::{ClientTls, Trust},
+    store::MemoryStore,
 };
 
 #[tokio::main]

@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer, TopicName,
-    broker::{
-        Broker, Config, Retention,
-        store::{MemoryStore, Store},
-    },
+    broker::{Broker, Config, Retention},
     conn::{ClientTls, Trust},
     consumer::Consumer,
     metrics::{ALL, Kind, Metric},
+    store::{MemoryStore, Store},
     wire::Start,
 };
 use metrics_util::{MetricKind, debugging::DebuggingRecorder};
@@ -84,7 +82,7 @@ async fn everything() {
         .subscribe()
         .await
         .unwrap();
-    assert!(late.recv().await.unwrap().missed > 0);
+    assert!(late.recv().await.unwrap().skipped > 0);
     drop((consumer, late));
     broker.shutdown(LONG).await.unwrap();
     let waiting = second.send_async("left behind").await.unwrap();

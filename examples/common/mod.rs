@@ -4,10 +4,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anabranch::{
     Producer,
-    broker::{Broker, store::MemoryStore},
+    broker::Broker,
     conn::{ClientTls, Trust},
     consumer::{self, Consumer},
     producer,
+    store::MemoryStore,
 };
 use tempfile::TempDir;
 

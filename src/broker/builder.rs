@@ -6,14 +6,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Broker, Config, Limits, Retention, Tokens, accept,
-    commit::Committer,
-    retention,
-    running::Running,
-    session,
-    shared::Shared,
-    store::{Store, StoreError},
-    topics::Topics,
+    Broker, Config, Limits, Retention, Tokens, accept, commit::Committer, retention,
+    running::Running, session, shared::Shared, topics::Topics,
 };
 use crate::{
     config::{ConfigError, Problems},
@@ -21,6 +15,7 @@ use crate::{
         self, Admission, Congestion, DevCerts, DevCertsError, NetworkProvider, ServerTls,
         StatelessResetKey, TlsError, TransportConfig, Udp,
     },
+    store::{Store, StoreError},
     tasks::Tasks,
 };
 

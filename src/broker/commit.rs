@@ -24,14 +24,11 @@ use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    config::Limits,
-    store::{Append, Appended, Store, StoreError, StoreState},
-    topics::Topic,
-};
+use super::{config::Limits, topics::Topic};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp,
     metrics::broker as metrics,
+    store::{Append, Appended, Store, StoreError, StoreState},
     tasks::Tasks,
     time,
     wire::{Failure, FailureCode, Packet, Produce, Refused, Stored},

@@ -26,7 +26,8 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::{sync::Arc, time::Duration};
-//! use anabranch::broker::{Broker, store::{LogConfig, LogStore}};
+//! use anabranch::broker::Broker;
+//! use anabranch::store::{LogConfig, LogStore};
 //!
 //! let store = LogStore::open("data", LogConfig::default()).await?;
 //! let broker = Broker::builder()
@@ -47,7 +48,7 @@
 //! | [`Broker`], [`Handle`] | a broker that serves, and its end |
 //! | [`Builder`], [`Config`], [`Limits`], [`Retention`] | what it is told |
 //! | [`Tokens`], [`Permissions`], [`Pattern`] | who may do what |
-//! | [`store`] | where topics live |
+//! | [`store`](crate::store) | where topics are stored |
 
 mod accept;
 mod auth;
@@ -74,8 +75,6 @@ pub use auth::{Pattern, PatternError, Permissions, TokenFileError, Tokens, Token
 pub use builder::{Builder, StartError};
 pub use config::{Config, DEFAULT_PORT, Limits, Retention};
 pub use running::{Broker, Handle, ServeError, ShutdownError};
-
-pub use crate::store;
 
 use crate::{
     metrics::broker as metrics,

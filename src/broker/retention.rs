@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    config::Retention,
-    shared::Shared,
+use super::{config::Retention, shared::Shared};
+use crate::{
+    Timestamp, TopicName,
+    metrics::broker as metrics,
     store::{StoreError, StoreState, Trim},
+    time,
 };
-use crate::{Timestamp, TopicName, metrics::broker as metrics, time};
 
 /// Looks through all topics once in [`Retention::every`], until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>) {

@@ -10,12 +10,13 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    builder::Builder,
-    shared::Shared,
+use super::{builder::Builder, shared::Shared};
+use crate::{
+    conn::CloseCode,
     store::{StoreError, StoreState},
+    tasks::Tasks,
+    time,
 };
-use crate::{conn::CloseCode, tasks::Tasks, time};
 
 /// How long a shutdown may go on behind its deadline, for the store to finish what it is at.
 const GRACE: Duration = Duration::from_secs(1);

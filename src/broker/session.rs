@@ -20,12 +20,12 @@ use super::{
     outgoing::Outgoing,
     sessions::{Overtaken, Seat},
     shared::{Peer, Shared},
-    store::StoreError,
     stream,
 };
 use crate::{
     conn::{CloseCode, handshake},
     metrics::broker as metrics,
+    store::StoreError,
     tasks::Tasks,
     time,
     wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},

@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::store::StoreError;
+use crate::store::StoreError;
 use crate::{ProducerId, wire::ProducerIdentity};
 
 /// Why a connection no longer speaks for its producer.

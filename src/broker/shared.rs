@@ -5,10 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Config, Permissions, commit::Committer, sessions::Sessions, store::Store, topics::Topics,
-};
-use crate::{ProducerId, tasks::Tasks};
+use super::{Config, Permissions, commit::Committer, sessions::Sessions, topics::Topics};
+use crate::{ProducerId, store::Store, tasks::Tasks};
 
 /// What every task of a broker can reach.
 #[derive(Debug)]

@@ -6,14 +6,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{
-    commit,
-    outgoing::GATHER,
-    store::{Store, StoreError, StoredBatch},
-    topics::Topic,
-};
+use super::{commit, outgoing::GATHER, topics::Topic};
 use crate::{
     Offset,
+    store::{Store, StoreError, StoredBatch},
     wire::{Failure, delivery_head},
 };
 

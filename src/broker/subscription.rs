@@ -22,13 +22,13 @@ use super::{
     outgoing::Outgoing,
     shared::Peer,
     source::Source,
-    store::{Store, StoreError},
     stream::{End, Incoming, misplaced},
     topics::Topic,
 };
 use crate::{
     Offset,
     metrics::broker as metrics,
+    store::{Store, StoreError},
     wire::{Failure, FailureCode, Packet, Start, Subscribe},
 };
 

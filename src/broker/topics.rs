@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::store::{Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::{
     Offset, TopicName,
     wire::{Packet, TopicInfo},

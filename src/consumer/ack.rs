@@ -34,7 +34,7 @@ impl Acker {
     ///
     /// # Errors
     /// [`AckError`].
-    pub fn ack_later(&self, offset: Offset) -> Result<(), AckError> {
+    pub fn ack_nowait(&self, offset: Offset) -> Result<(), AckError> {
         self.desk.want(offset).map(|_| ())
     }
 }

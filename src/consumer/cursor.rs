@@ -19,7 +19,7 @@ pub(super) enum Step {
         /// Records that were asked for by nobody or handed out before.
         skip: u32,
         /// Offsets that are no longer kept, between the last record handed out and this batch.
-        missed: u64,
+        skipped: u64,
     },
     /// All of it was handed out before.
     Old,
@@ -41,9 +41,9 @@ impl Cursor {
 
     /// The subscription stands and begins at `next`: answers how many offsets behind the cursor are no longer kept.
     pub(super) fn on_subscribed(&mut self, next: Offset) -> u64 {
-        let missed = next.0.saturating_sub(self.next.0);
+        let skipped = next.0.saturating_sub(self.next.0);
         self.next = self.next.max(next);
-        missed
+        skipped
     }
 
     /// A batch of `count` records came, the first of them at `base`.
@@ -56,9 +56,9 @@ impl Cursor {
             return Ok(Step::Old);
         }
         let skip = u32::try_from(self.next.0.saturating_sub(base.0)).map_err(|_| Impossible)?;
-        let missed = base.0.saturating_sub(self.next.0);
+        let skipped = base.0.saturating_sub(self.next.0);
         self.next = end;
-        Ok(Step::Take { skip, missed })
+        Ok(Step::Take { skip, skipped })
     }
 }
 
@@ -73,7 +73,10 @@ mod tests {
         let mut cursor = Cursor::new(Offset(7));
         assert_eq!(
             cursor.on_delivery(Offset(5), 4),
-            Ok(Step::Take { skip: 2, missed: 0 })
+            Ok(Step::Take {
+                skip: 2,
+                skipped: 0
+            })
         );
         assert_eq!(cursor.next(), Offset(9));
         assert_eq!(cursor.on_delivery(Offset(5), 4), Ok(Step::Old));
@@ -85,7 +88,10 @@ mod tests {
         assert_eq!(cursor.on_subscribed(Offset(10)), 7);
         assert_eq!(
             cursor.on_delivery(Offset(12), 1),
-            Ok(Step::Take { skip: 0, missed: 2 })
+            Ok(Step::Take {
+                skip: 0,
+                skipped: 2
+            })
         );
         assert_eq!(cursor.on_subscribed(Offset(5)), 0);
         assert_eq!(cursor.next(), Offset(13));
@@ -121,8 +127,8 @@ mod tests {
                 let from = from.min(batches.len() - 1);
                 let from = batches[..=from].iter().rposition(|b| b.0 <= cursor.next()).unwrap_or(0);
                 for &(base, count) in &batches[from..] {
-                    if let Step::Take { skip, missed } = cursor.on_delivery(base, count).unwrap() {
-                        prop_assert_eq!(missed, 0);
+                    if let Step::Take { skip, skipped } = cursor.on_delivery(base, count).unwrap() {
+                        prop_assert_eq!(skipped, 0);
                         handed.extend((skip..count).map(|i| base.0 + u64::from(i)));
                     }
                 }

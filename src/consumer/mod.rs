@@ -15,7 +15,7 @@
 //!
 //! Each batch is checked against the checksum its producer made. One that does not match ends the consumer with
 //! [`ConsumeErrorKind::Corrupt`]; it is never passed over in silence. Messages that retention has dropped before they
-//! could be read are counted in [`Received::missed`].
+//! could be read are counted in [`Received::skipped`].
 //!
 //! | | |
 //! |---|---|

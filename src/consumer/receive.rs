@@ -33,7 +33,7 @@ pub struct Received {
     pub time: Timestamp,
     /// How many messages right before this one are gone for good: retention dropped them before they could be read.
     /// Zero, unless the reader is slower than retention.
-    pub missed: u64,
+    pub skipped: u64,
     /// What its producer sent.
     pub record: Record,
 }
@@ -43,7 +43,7 @@ pub struct Received {
 pub(super) struct Chunk {
     pub(super) next: Offset,
     pub(super) time: Timestamp,
-    pub(super) missed: u64,
+    pub(super) skipped: u64,
     pub(super) records: Records,
     /// What it takes of the credit, given back with the last record.
     pub(super) bytes: u64,
@@ -57,7 +57,7 @@ impl Chunk {
         Some(Received {
             offset,
             time: self.time,
-            missed: std::mem::take(&mut self.missed),
+            skipped: std::mem::take(&mut self.skipped),
             record,
         })
     }
@@ -215,8 +215,8 @@ impl Consumer {
     ///
     /// # Errors
     /// [`AckError`].
-    pub fn ack_later(&self, offset: Offset) -> Result<(), AckError> {
-        self.acker().ack_later(offset)
+    pub fn ack_nowait(&self, offset: Offset) -> Result<(), AckError> {
+        self.acker().ack_nowait(offset)
     }
 
     /// A way to acknowledge from elsewhere.

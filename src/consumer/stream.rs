@@ -56,7 +56,7 @@ pub(super) struct Receiving {
     /// None before the first subscription stands.
     cursor: Option<Cursor>,
     /// Offsets that are gone, to be told with the next message.
-    missed: u64,
+    skipped: u64,
 }
 
 impl Receiving {
@@ -78,7 +78,7 @@ impl Receiving {
             link,
             counted: 0,
             cursor: None,
-            missed: 0,
+            skipped: 0,
         }
     }
 
@@ -184,7 +184,7 @@ impl Receiving {
             }
             _ => Cursor::new(next),
         });
-        self.missed += cursor.on_subscribed(next);
+        self.skipped += cursor.on_subscribed(next);
     }
 
     /// Deliveries in, credit and acknowledgements out, until the stream ends.
@@ -249,12 +249,12 @@ impl Receiving {
                 self.credit.on_taken(bytes);
                 Ok(())
             }
-            Step::Take { skip, missed } => {
-                self.missed += missed;
+            Step::Take { skip, skipped } => {
+                self.skipped += skipped;
                 metrics::received(u64::from(batch.count() - skip), bytes);
-                metrics::skipped(self.missed);
-                if self.missed > 0 {
-                    tracing::warn!(topic = %self.topic, missed = self.missed, expected = %before, "messages are gone");
+                metrics::skipped(self.skipped);
+                if self.skipped > 0 {
+                    tracing::warn!(topic = %self.topic, skipped = self.skipped, expected = %before, "messages are gone");
                 }
                 let mut records = batch.records();
                 records
@@ -264,7 +264,7 @@ impl Receiving {
                 let chunk = Chunk {
                     next: Offset(base.0 + u64::from(skip)),
                     time,
-                    missed: std::mem::take(&mut self.missed),
+                    skipped: std::mem::take(&mut self.skipped),
                     records,
                     bytes,
                 };

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anabranch::{
     Offset, TopicName,
-    broker::store::Store,
     consumer::{Builder, Consumer},
+    store::Store,
     wire::Start,
 };
 
@@ -100,7 +100,7 @@ fn close() {
         filled(&world).await;
         let mut consumer = reader(&world).subscribe().await.unwrap();
         let received = consumer.recv().await.unwrap();
-        consumer.ack_later(received.offset).unwrap();
+        consumer.ack_nowait(received.offset).unwrap();
         let closed = cut(&world.network, k, consumer.close(LONG)).await;
         if let Some(closed) = &closed {
             closed.as_ref().unwrap();
@@ -121,7 +121,7 @@ fn a_store_that_is_opened() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        use anabranch::broker::store::{LogConfig, LogStore, OpenError};
+        use anabranch::store::{LogConfig, LogStore, OpenError};
         for k in 0..20 {
             let folder = tempfile::tempdir().unwrap();
             let mut opening = Box::pin(LogStore::open(folder.path(), LogConfig::default()));

@@ -4,12 +4,10 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Offset, Producer, TopicName,
-    broker::{
-        Broker,
-        store::{LogConfig, LogStore, MemoryStore, Store},
-    },
+    broker::Broker,
     conn::{ClientTls, Trust},
     producer::Builder,
+    store::{LogConfig, LogStore, MemoryStore, Store},
     wire::{Batch, Record},
 };
 use tempfile::TempDir;

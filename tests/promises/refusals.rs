@@ -10,9 +10,9 @@ use std::{
 
 use anabranch::{
     Message, Offset, Receipt,
-    broker::store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError},
     producer::{Fate, SendError, Strategy},
     sim::{self, LinkConfig, Rate},
+    store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError},
     wire::Batch,
 };
 use futures_util::{FutureExt as _, future::BoxFuture};

@@ -8,16 +8,14 @@ use std::{
 
 use anabranch::{
     Offset, Producer, TopicName,
-    broker::{
-        Broker, StartError,
-        store::{MemoryStore, Store},
-    },
+    broker::{Broker, StartError},
     conn::{
         self, ClientTls, ServerTls, TransportConfig, Trust,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     producer::{self, Builder},
     sim::{Direction, Host, LinkConfig, Network},
+    store::{MemoryStore, Store},
     wire::{Batch, Record},
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};

@@ -12,12 +12,10 @@ use std::{
 
 use anabranch::{
     Offset, Producer, TopicName,
-    broker::{
-        Broker,
-        store::{LogConfig, LogStore, Store},
-    },
+    broker::Broker,
     conn::{ClientTls, Trust},
     producer::{Fate, Send},
+    store::{LogConfig, LogStore, Store},
     wire::Batch,
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anabranch::{
     Message,
-    broker::store::{MemoryConfig, MemoryStore, Trim},
     producer::{Fate, SendErrorKind},
     sim,
+    store::{MemoryConfig, MemoryStore, Trim},
     wire::FailureCode,
 };
 use futures_util::future::join_all;

@@ -10,8 +10,8 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 
 use anabranch::{
     TopicName,
-    broker::store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, Trim},
     sim::{Network, Rate},
+    store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, Trim},
     wire::Batch,
 };
 

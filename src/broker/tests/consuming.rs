@@ -4,15 +4,13 @@ use std::{
 };
 
 use super::{
-    super::{
-        Limits, Retention,
-        store::{Append, Store, Trim},
-    },
+    super::{Limits, Retention},
     odd::{Mood, Odd},
     rig::{Client, Raw, batch, broker, memory, produce, producer, soon, start, subscribe, topic},
 };
 use crate::{
     Offset, RequestId, Timestamp,
+    store::{Append, Store, Trim},
     wire::{FailureCode, Packet, Start, Subscribe},
 };
 

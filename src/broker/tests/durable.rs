@@ -3,14 +3,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
-    super::{
-        Broker,
-        store::{LogConfig, LogStore, Store, StoreState},
-    },
+    super::Broker,
     rig::{Client, batch, place, produce, producer, soon, start, subscribe},
 };
 use crate::{
     Offset,
+    store::{LogConfig, LogStore, Store, StoreState},
     wire::{FailureCode, Packet, Start},
 };
 

@@ -8,12 +8,10 @@ use std::sync::{
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{
-    super::store::{Append, Appended, DelegateStore, Store, StoreError, StoredBatch},
-    rig::{memory, soon},
-};
+use super::rig::{memory, soon};
 use crate::{
     Offset, RequestId, TopicName,
+    store::{Append, Appended, DelegateStore, Store, StoreError, StoredBatch},
     wire::{ProducerIdentity, RegisteredProducer},
 };
 

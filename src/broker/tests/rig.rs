@@ -12,13 +12,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio_util::codec::{Encoder, FramedRead};
 
-use super::super::{
-    Broker, Builder,
-    store::{MemoryConfig, MemoryStore, Store},
-};
+use super::super::{Broker, Builder};
 use crate::{
     Offset, RequestId, Timestamp, TopicName,
     conn::{self, ClientTls, CloseCode, CloseReason, DevCerts, TransportConfig, Udp},
+    store::{MemoryConfig, MemoryStore, Store},
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Packet, PacketCodec, Produce, ProducerIdentity,
         Record, Start, Stored, Subscribe,

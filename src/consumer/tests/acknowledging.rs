@@ -3,11 +3,9 @@ use std::time::Duration;
 use super::{Writer, cut, next, offsets, reader};
 use crate::{
     Offset,
-    broker::{
-        store::Store,
-        tests::rig::{memory, soon, start, topic},
-    },
+    broker::tests::rig::{memory, soon, start, topic},
     consumer::{AckError, Start},
+    store::Store,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -32,8 +30,8 @@ async fn a_named_reader_continues_after_its_last_ack() {
     let mut second = named().from(Start::Latest).subscribe().await.unwrap();
     assert_eq!(second.start(), Offset(5));
     assert_eq!(offsets(&mut second, 5).await, [5, 6, 7, 8, 9]);
-    second.ack_later(Offset(6)).unwrap();
-    second.ack_later(Offset(8)).unwrap();
+    second.ack_nowait(Offset(6)).unwrap();
+    second.ack_nowait(Offset(8)).unwrap();
     second.close(SOON).await.unwrap();
     assert_eq!(
         store.position(&topic("t"), "r").await.unwrap(),
@@ -58,7 +56,7 @@ async fn a_reader_reads_on_after_a_cut_and_its_acks_get_through() {
         if offset % 3 == 0 {
             cut(&consumer).await;
         }
-        consumer.ack_later(Offset(offset)).unwrap();
+        consumer.ack_nowait(Offset(offset)).unwrap();
         if offset % 4 == 0 {
             cut(&consumer).await;
         }
@@ -98,7 +96,7 @@ async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
 
     let mut named = builder.name("r").subscribe().await.unwrap();
     let acker = named.acker();
-    assert!(acker.ack_later(Offset(0)).is_err());
+    assert!(acker.ack_nowait(Offset(0)).is_err());
     next(&mut named).await;
     next(&mut named).await;
     let error = acker.ack(Offset(2)).await.unwrap_err();
@@ -110,7 +108,7 @@ async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
     drop(named);
     let ended = soon("the end", async {
         loop {
-            match acker.ack_later(Offset(1)) {
+            match acker.ack_nowait(Offset(1)) {
                 Ok(()) => tokio::task::yield_now().await,
                 Err(error) => break error,
             }
@@ -131,7 +129,7 @@ async fn a_close_without_a_broker_says_what_is_not_confirmed() {
     next(&mut consumer).await;
     drop(broker);
     cut(&consumer).await;
-    consumer.ack_later(Offset(0)).unwrap();
+    consumer.ack_nowait(Offset(0)).unwrap();
     let closed = consumer.close(Duration::from_millis(50)).await;
     assert!(matches!(closed, Err(AckError::Unconfirmed)), "{closed:?}");
 }

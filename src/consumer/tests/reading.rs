@@ -7,7 +7,6 @@ use crate::{
     Offset,
     broker::{
         Broker,
-        store::{Store, Trim},
         tests::{
             odd::{Mood, Odd},
             rig::{broker, memory, soon, start, topic},
@@ -15,6 +14,7 @@ use crate::{
     },
     conn::{ClientTls, ConnectErrorKind, Trust},
     consumer::{ConsumeErrorKind, Consumer, Start, list_topics},
+    store::{Store, Trim},
     wire::FailureCode,
 };
 
@@ -29,7 +29,7 @@ async fn a_consumer_reads_what_is_there_and_then_what_comes() {
     assert_eq!(offsets(&mut consumer, 5).await, [0, 1, 2, 3, 4]);
     assert!(!consumer.is_caught_up());
     let last = next(&mut consumer).await;
-    assert_eq!((last.offset, last.missed), (Offset(5), 0));
+    assert_eq!((last.offset, last.skipped), (Offset(5), 0));
     assert_eq!(last.record.payload, "3 1");
     assert!(consumer.is_caught_up());
     assert_eq!(consumer.try_recv().unwrap(), None);
@@ -51,7 +51,7 @@ async fn an_offset_inside_a_batch_begins_with_that_message() {
         .await
         .unwrap();
     let first = next(&mut consumer).await;
-    assert_eq!((first.offset, first.missed), (Offset(7), 0));
+    assert_eq!((first.offset, first.skipped), (Offset(7), 0));
     assert_eq!(first.record.payload, "2 2");
     assert_eq!(offsets(&mut consumer, 7).await, [8, 9, 10, 11, 12, 13, 14]);
 }
@@ -123,8 +123,8 @@ async fn messages_that_retention_dropped_are_counted() {
         .unwrap();
     writer.write(2, 1).await;
     let first = next(&mut consumer).await;
-    assert_eq!(first.missed, first.offset.0 - 2);
-    assert_eq!(next(&mut consumer).await.missed, 0);
+    assert_eq!(first.skipped, first.offset.0 - 2);
+    assert_eq!(next(&mut consumer).await.skipped, 0);
 }
 
 #[tokio::test]

@@ -4,12 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
-    broker::{
-        Broker, Retention,
-        store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
-    },
+    broker::{Broker, Retention},
     conn::{self, ClientTls, DevCerts, TransportConfig},
     producer,
+    store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
 };
 
 use super::{Args, StoreKind, watched::Watched};

@@ -167,10 +167,12 @@ impl Lines {
     }
 
     fn put(&mut self, received: &Received) -> anyhow::Result<()> {
-        let Received { offset, missed, .. } = received;
-        if *missed > 0 {
+        let Received {
+            offset, skipped, ..
+        } = received;
+        if *skipped > 0 {
             progress::say(format_args!(
-                "{missed} messages before offset {offset} are gone: retention dropped them"
+                "{skipped} messages before offset {offset} are gone: retention dropped them"
             ));
         }
         match self.format {
@@ -191,7 +193,7 @@ impl Lines {
         output::bytes(&self.buffer)?;
         self.buffer.clear();
         if self.named {
-            self.consumer.ack_later(last)?;
+            self.consumer.ack_nowait(last)?;
         }
         Ok(())
     }

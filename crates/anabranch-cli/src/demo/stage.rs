@@ -4,14 +4,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
-    broker::{
-        Broker,
-        store::{LogConfig, LogStore},
-    },
+    broker::Broker,
     conn::{self, ClientTls, DevCerts},
     consumer::{Consumer, Received, Start},
     producer::{self, Strategy},
     scaler::Adaptive,
+    store::{LogConfig, LogStore},
 };
 
 use super::{check::Check, told::Told};

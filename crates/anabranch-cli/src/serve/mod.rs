@@ -16,12 +16,10 @@ use std::{
 };
 
 use anabranch::{
-    broker::{
-        Broker, Retention, ShutdownError, Tokens,
-        store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
-    },
+    broker::{Broker, Retention, ShutdownError, Tokens},
     conn::{StatelessResetKey, TransportConfig},
     metrics,
+    store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
 };
 use anyhow::Context;
 use clap::{ValueEnum, builder::BoolishValueParser};

@@ -109,6 +109,6 @@ fn take(consumer: &Consumer, received: &Received, ledger: &Mutex<Ledger>) {
     lock(ledger).on_read(offset, number, load::order_of(number));
     if offset.is_multiple_of(ACK_EVERY) {
         // A consumer that has ended says so at the next message.
-        let _ = consumer.ack_later(received.offset);
+        let _ = consumer.ack_nowait(received.offset);
     }
 }

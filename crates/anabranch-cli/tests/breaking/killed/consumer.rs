@@ -55,7 +55,7 @@ async fn consume(mut consumer: Consumer, notes: &mut Notes) {
             consumer.ack(offset).await.unwrap();
             notes.line(&format!("confirmed {next}"));
         } else {
-            consumer.ack_later(offset).unwrap();
+            consumer.ack_nowait(offset).unwrap();
         }
     }
 }

@@ -102,7 +102,7 @@ impl Reading<'_> {
             self.take(&received);
             match dice.u8(0..20) {
                 0 => self.ack(received.offset).await,
-                1..4 => self.ack_later(received.offset),
+                1..4 => self.ack_nowait(received.offset),
                 _ => {}
             }
         }
@@ -126,10 +126,10 @@ impl Reading<'_> {
         });
     }
 
-    fn ack_later(&self, offset: Offset) {
+    fn ack_nowait(&self, offset: Offset) {
         self.acknowledged(offset);
         // A consumer that has ended says so here; what it was asked for may stand all the same.
-        let _ = self.consumer.ack_later(offset);
+        let _ = self.consumer.ack_nowait(offset);
     }
 
     async fn ack(&self, offset: Offset) {
