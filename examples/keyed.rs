@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     let producer = far.producer("orders").fixed_lanes(four).connect().await?;
     for event in 0..1000 {
         for customer in 0..3 {
-            let message = Message::new(event.to_string()).key(format!("customer-{customer}"));
+            let message = Message::new(event.to_string()).with_key(format!("customer-{customer}"));
             drop(producer.send_async(message).await?);
         }
     }

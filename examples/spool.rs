@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     // The next producer of the folder, in this process or another, delivers them before anything of its own.
     let far = common::Far::start().await?;
     let producer = spooling(far.producer("events"), folder.path())?;
-    let mut state = producer.spool().expect("it has one");
+    let mut state = producer.watch_spool_state().expect("it has one");
     state
         .wait_for(|state| state.phase == spool::Phase::Memory)
         .await?;

@@ -1,6 +1,9 @@
-//! Numbers that mean something, each with a type of its own.
+//! Numbers with a meaning, each with a type of its own.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -45,6 +48,40 @@ number! {
     ProducerId
 }
 number! {
-    /// Milliseconds since the Unix epoch.
+    /// A point in time in milliseconds since the Unix epoch. Converts to and from [`SystemTime`].
     Timestamp
+}
+
+/// Rounds down to milliseconds. A time before the epoch becomes the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A time that the system cannot represent becomes the epoch.
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let since = Duration::from_millis(time.0);
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_convert_to_system_time_and_back() {
+        let time = UNIX_EPOCH + Duration::from_micros(1_234_567);
+        assert_eq!(Timestamp::from(time), Timestamp(1_234));
+        assert_eq!(
+            SystemTime::from(Timestamp(1_234)),
+            UNIX_EPOCH + Duration::from_millis(1_234)
+        );
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timestamp::from(before), Timestamp(0));
+        let _ = SystemTime::from(Timestamp(u64::MAX));
+    }
 }

@@ -104,7 +104,7 @@ async fn spooled(
     let spooling = spool::Config::new(folder.join("spool"));
     let producer = producer.buffer(8, 1 << 20).spool(spooling).build().unwrap();
     let calls: Vec<_> = (0..20).map(|_| producer.send("to disk")).collect();
-    let mut state = producer.spool().unwrap();
+    let mut state = producer.watch_spool_state().unwrap();
     state.wait_for(|state| state.messages > 0).await.unwrap();
     let broker = Broker::builder()
         .config(config(address))

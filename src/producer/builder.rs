@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{
-    Config, Producer, SameName, Strategy, WhenFull,
+    Config, NameConflict, Producer, Strategy, WhenFull,
     config::Scaling,
     producer::ProducerInner,
     scaling::autoscale::{Autoscale, Lanes},
@@ -107,9 +107,9 @@ impl Builder {
         self
     }
 
-    /// See [`Config::same_name`].
-    pub fn same_name(mut self, same_name: SameName) -> Self {
-        self.config.same_name = same_name;
+    /// See [`Config::name_conflict`].
+    pub fn name_conflict(mut self, name_conflict: NameConflict) -> Self {
+        self.config.name_conflict = name_conflict;
         self
     }
 
@@ -230,7 +230,7 @@ impl Builder {
     /// Dropped while it waits, it leaves nothing behind.
     pub async fn connect(self) -> Result<Producer, StartError> {
         let producer = self.build()?;
-        producer.connected().await?;
+        producer.wait_connected().await?;
         Ok(producer)
     }
 }
@@ -299,10 +299,10 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
 /// Who the broker is told we are.
 fn identity(config: &Config) -> ProducerIdentity {
     let instance = fastrand::u64(..);
-    let name = match (&config.name, config.same_name) {
+    let name = match (&config.name, config.name_conflict) {
         (None, _) => format!("anonymous-{instance:016x}"),
-        (Some(name), SameName::TakesOver) => name.clone(),
-        (Some(name), SameName::Beside) => format!("{name}.{instance:016x}"),
+        (Some(name), NameConflict::Fence) => name.clone(),
+        (Some(name), NameConflict::Distinct) => format!("{name}.{instance:016x}"),
     };
     ProducerIdentity {
         name,
@@ -317,18 +317,18 @@ mod tests {
 
     #[test]
     fn two_producers_of_one_name_are_one_or_two_as_they_were_told() {
-        let named = |same_name| {
+        let named = |name_conflict| {
             let config = Config {
                 name: Some("n".repeat(183)),
-                same_name,
+                name_conflict,
                 ..Config::default()
             };
             identity(&config)
         };
-        let (one, other) = (named(SameName::TakesOver), named(SameName::TakesOver));
+        let (one, other) = (named(NameConflict::Fence), named(NameConflict::Fence));
         assert_eq!(one.name, other.name);
         assert_ne!(one.instance, other.instance);
-        let (one, other) = (named(SameName::Beside), named(SameName::Beside));
+        let (one, other) = (named(NameConflict::Distinct), named(NameConflict::Distinct));
         assert_ne!(one.name, other.name);
         assert_eq!((one.name.len(), other.name.len()), (200, 200));
         assert!(one.name.starts_with("nnn"));

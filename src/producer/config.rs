@@ -71,14 +71,14 @@ impl Strategy {
 /// What becomes of two live producers with the same [name](Config::name).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum SameName {
+pub enum NameConflict {
     /// The later one takes over, and the earlier is fenced: of a service that was started anew, the copy that was
     /// thought dead writes nothing more.
     #[default]
-    TakesOver,
+    Fence,
     /// They are two: each is known to the broker by the name and a random number of its own. The broker remembers
     /// each one for a while, so this is not for processes that start by the thousand.
-    Beside,
+    Distinct,
 }
 
 /// How a producer behaves.
@@ -91,11 +91,11 @@ pub struct Config {
     ///
     /// A producer that comes with the name of a live one takes over from it: the earlier is *fenced*, its connection is
     /// closed, and it ends with [`Disconnected`](super::SendErrorKind::Disconnected). It stays fenced, however often it
-    /// tries. [`Config::same_name`] says otherwise.
+    /// tries. [`Config::name_conflict`] says otherwise.
     pub name: Option<String>,
 
     /// What becomes of two producers of one name. Default: the later takes over.
-    pub same_name: SameName,
+    pub name_conflict: NameConflict,
 
     /// Messages that may be held at once, queued and unanswered alike. Default 262 144, 1 to 16 777 215.
     pub buffer_messages: u32,
@@ -126,7 +126,7 @@ pub struct Config {
     /// A lane that has taken so many bytes lets the next one take its turn. Default 1200, at least 1: a packet.
     ///
     /// Less lets one lost packet stall several lanes; more lets it stall more messages of one.
-    pub run_bytes: u64,
+    pub lane_switch_bytes: u64,
 
     /// From the call to the outcome, whatever lies between. Default 120 s, 1 ms to a day.
     pub delivery_timeout: Duration,
@@ -150,7 +150,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             name: None,
-            same_name: SameName::TakesOver,
+            name_conflict: NameConflict::Fence,
             buffer_messages: 262_144,
             buffer_bytes: 64 << 20,
             when_full: WhenFull::Wait,
@@ -158,7 +158,7 @@ impl Default for Config {
             batch_bytes: 64 << 10,
             batch_messages: 4096,
             linger: Duration::ZERO,
-            run_bytes: 1200,
+            lane_switch_bytes: 1200,
             delivery_timeout: Duration::from_secs(120),
             scaler: scaler::Config::default(),
             pool: pool::Config::default(),
@@ -180,9 +180,12 @@ impl Config {
             problems.expect(holds, field, value, rule);
         };
         let name_len = self.name.as_ref().map_or(1, String::len);
-        let (most, sentence) = match self.same_name {
-            SameName::TakesOver => (200, "must have 1 to 200 bytes"),
-            SameName::Beside => (183, "must have 1 to 183 bytes where same_name is Beside"),
+        let (most, sentence) = match self.name_conflict {
+            NameConflict::Fence => (200, "must have 1 to 200 bytes"),
+            NameConflict::Distinct => (
+                183,
+                "must have 1 to 183 bytes where name_conflict is Distinct",
+            ),
         };
         rule((1..=most).contains(&name_len), "name", &self.name, sentence);
         rule(
@@ -216,9 +219,9 @@ impl Config {
             "must be 1 to 65536",
         );
         rule(
-            self.run_bytes >= 1,
-            "run_bytes",
-            &self.run_bytes,
+            self.lane_switch_bytes >= 1,
+            "lane_switch_bytes",
+            &self.lane_switch_bytes,
             "must be at least 1",
         );
         rule(
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_real_ones_and_break_no_rule() {
         let config = Config::default();
-        assert_eq!(config.same_name, SameName::TakesOver);
+        assert_eq!(config.name_conflict, NameConflict::Fence);
         assert_eq!(config.buffer_messages, 262_144);
         assert_eq!(config.buffer_bytes, 64 * 1024 * 1024);
         assert_eq!(config.when_full, WhenFull::Wait);
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!(config.batch_bytes, 64 * 1024);
         assert_eq!(config.batch_messages, 4096);
         assert_eq!(config.linger, Duration::ZERO);
-        assert_eq!(config.run_bytes, 1200);
+        assert_eq!(config.lane_switch_bytes, 1200);
         assert_eq!(config.delivery_timeout, Duration::from_secs(120));
     }
 

@@ -1,127 +1,240 @@
-//! Pure: what an application hands over.
+//! Sans-I/O: what an application hands over.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     Timestamp, TopicName,
-    wire::{Header, Record},
+    wire::{BatchBuilder, Header, Record, encoded_len},
 };
 
-/// A message on its way to a topic: a payload, and where wanted a key, headers, an event time and a topic
-/// other than the producer's own.
+/// A message on its way to a topic: a payload and, optionally, a key, headers, a timestamp and a topic.
 ///
-/// Anything that becomes [`Bytes`] becomes a message:
+/// A method `with_x` sets, the method `x` of the same name returns. Text and bytes become messages without a copy where
+/// they are owned or static:
 ///
 /// ```
-/// use anabranch::Message;
+/// use std::time::SystemTime;
+/// use anabranch::{Message, TopicName};
 ///
+/// # fn f() -> Result<(), Box<dyn std::error::Error>> {
 /// let plain: Message = "hello".into();
-/// let full = Message::new(vec![1, 2, 3])
-///     .key("customer-7")
-///     .header("content-type", "application/octet-stream");
 /// assert_eq!(plain.payload(), "hello");
-/// assert_eq!(full.get_key().unwrap(), "customer-7");
+///
+/// let full = Message::new(vec![1, 2, 3])
+///     .with_key("customer-7")
+///     .with_header("content-type", "application/octet-stream")
+///     .with_timestamp(SystemTime::now())
+///     .with_topic(TopicName::new("orders")?);
+/// assert_eq!(full.key().unwrap(), "customer-7");
+/// assert_eq!(full.headers().len(), 1);
+/// # Ok(()) }
+/// # f().unwrap();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
-    pub(crate) record: Record,
-    pub(crate) topic: Option<TopicName>,
+    payload: Bytes,
+    key: Option<Bytes>,
+    headers: Vec<Header>,
+    timestamp: Option<Timestamp>,
+    topic: Option<TopicName>,
 }
 
 impl Message {
-    /// A message with this payload and nothing else.
+    /// Makes a message with this payload and nothing else.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
-            record: Record {
-                payload: payload.into(),
-                ..Record::default()
-            },
-            topic: None,
+            payload: payload.into(),
+            ..Self::default()
         }
     }
 
-    /// Messages of one producer and topic with the same key are stored in the order of their calls.
+    /// Makes a message whose payload is `value` as JSON.
+    ///
+    /// ```
+    /// # #[derive(serde::Serialize)]
+    /// # struct Order { id: u32 }
+    /// let message = anabranch::Message::json(&Order { id: 7 })?;
+    /// assert_eq!(message.payload(), r#"{"id":7}"#);
+    /// # Ok::<_, serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`serde_json::to_vec`]: the value fails to serialise, or has a map whose keys are not strings.
+    #[cfg(feature = "serde")]
+    pub fn json(value: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_vec(value).map(Self::new)
+    }
+
+    /// Sets the key. Messages of one producer and topic with the same key are stored in the order of their calls.
     #[must_use]
-    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
-        self.record.key = Some(key.into());
+    pub fn with_key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
         self
     }
 
-    /// Adds a header. Names may repeat; order is kept.
+    /// Adds a header. Names may repeat; their order is kept.
     #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        self.record.headers.push(Header {
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers.push(Header {
             name: name.into(),
             value: value.into(),
         });
         self
     }
 
-    /// When the event happened. Without this: the time of the call that sends it.
+    /// Sets when the event happened, a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime). Default: the time of
+    /// the call that sends the message.
     #[must_use]
-    pub const fn event_time(mut self, time: Timestamp) -> Self {
-        self.record.time = time;
+    pub fn with_timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
+        self.timestamp = Some(timestamp.into());
         self
     }
 
-    /// Sends this one to another topic than the producer's own.
+    /// Sends this message to another topic than the producer's own.
     #[must_use]
-    pub fn topic(mut self, topic: TopicName) -> Self {
+    pub fn with_topic(mut self, topic: TopicName) -> Self {
         self.topic = Some(topic);
         self
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub const fn payload(&self) -> &Bytes {
-        &self.record.payload
+        &self.payload
     }
 
-    /// The key, if there is one.
+    /// Returns the payload without a copy.
     #[must_use]
-    pub const fn get_key(&self) -> Option<&Bytes> {
-        self.record.key.as_ref()
+    pub fn into_payload(self) -> Bytes {
+        self.payload
     }
 
-    /// The headers in their order.
+    /// Returns the key, if there is one.
+    #[must_use]
+    pub const fn key(&self) -> Option<&Bytes> {
+        self.key.as_ref()
+    }
+
+    /// Returns the headers in their order.
     #[must_use]
     pub fn headers(&self) -> &[Header] {
-        &self.record.headers
+        &self.headers
     }
 
-    /// The bytes of key, headers and payload: what `max_message_bytes` limits.
+    /// Returns when the event happened; `None` for the time of the call that sends it.
+    #[must_use]
+    pub const fn timestamp(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
+
+    /// Returns the topic; `None` for the producer's own.
+    #[must_use]
+    pub const fn topic(&self) -> Option<&TopicName> {
+        self.topic.as_ref()
+    }
+
+    /// Returns the bytes of key, headers and payload together: what `max_message_bytes` limits.
     #[must_use]
     pub fn content_len(&self) -> usize {
-        self.record.content_len()
+        let key = self.key.as_ref().map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());
+        key + headers.sum::<usize>() + self.payload.len()
+    }
+
+    /// Returns the most bytes it takes in a batch.
+    pub(crate) fn encoded_len(&self) -> usize {
+        encoded_len(self.key.as_deref(), &self.headers, &self.payload)
+    }
+
+    /// Appends it to a batch; without a timestamp of its own it gets `now`.
+    #[inline]
+    pub(crate) fn encode(&self, batch: &mut BatchBuilder, now: impl FnOnce() -> Timestamp) {
+        let time = self.timestamp.unwrap_or_else(now);
+        batch.push_parts(time, self.key.as_deref(), &self.headers, &self.payload);
+    }
+
+    /// Makes the message that a batch has as this record.
+    pub(crate) fn from_record(record: Record, topic: TopicName) -> Self {
+        Self {
+            payload: record.payload,
+            key: record.key,
+            headers: record.headers,
+            timestamp: Some(record.time),
+            topic: Some(topic),
+        }
     }
 }
 
-impl From<Bytes> for Message {
-    fn from(payload: Bytes) -> Self {
-        Self::new(payload)
+macro_rules! from_payload {
+    ($($payload:ty),+ $(,)?) => {$(
+        impl From<$payload> for Message {
+            fn from(payload: $payload) -> Self {
+                Self::new(payload)
+            }
+        }
+    )+};
+}
+
+from_payload!(
+    Bytes,
+    BytesMut,
+    Vec<u8>,
+    Box<[u8]>,
+    String,
+    &'static str,
+    &'static [u8],
+);
+
+impl<const N: usize> From<&'static [u8; N]> for Message {
+    fn from(payload: &'static [u8; N]) -> Self {
+        Self::new(payload.as_slice())
     }
 }
 
-impl From<Vec<u8>> for Message {
-    fn from(payload: Vec<u8>) -> Self {
-        Self::new(payload)
+impl From<Cow<'static, str>> for Message {
+    fn from(payload: Cow<'static, str>) -> Self {
+        match payload {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
     }
 }
 
-impl From<String> for Message {
-    fn from(payload: String) -> Self {
-        Self::new(payload)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
 
-impl From<&'static str> for Message {
-    fn from(payload: &'static str) -> Self {
-        Self::new(payload)
-    }
-}
+    use super::*;
 
-impl From<&'static [u8]> for Message {
-    fn from(payload: &'static [u8]) -> Self {
-        Self::new(payload)
+    #[test]
+    fn owned_and_static_payloads_become_messages_without_a_copy() {
+        let owned = vec![7; 100];
+        let at = owned.as_ptr();
+        assert_eq!(Message::from(owned).payload().as_ptr(), at);
+        let text = "x".repeat(100);
+        let at = text.as_ptr();
+        assert_eq!(Message::from(Cow::Owned(text)).payload().as_ptr(), at);
+        let fixed = "static";
+        assert_eq!(Message::from(fixed).payload().as_ptr(), fixed.as_ptr());
+        assert_eq!(Message::from(b"raw").into_payload(), "raw");
+    }
+
+    #[test]
+    fn what_is_set_is_returned_by_the_getter_of_the_same_name() {
+        let topic = TopicName::new("t").unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(5);
+        let message = Message::new("payload")
+            .with_key("k")
+            .with_header("name", "value")
+            .with_timestamp(time)
+            .with_topic(topic.clone());
+        assert_eq!(message.key().unwrap(), "k");
+        assert_eq!(message.headers()[0].name, "name");
+        assert_eq!(message.timestamp(), Some(Timestamp(5)));
+        assert_eq!(message.topic(), Some(&topic));
+        assert_eq!(message.content_len(), "payloadknamevalue".len());
+        assert_eq!(Message::new("").timestamp(), None);
     }
 }

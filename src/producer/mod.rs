@@ -38,10 +38,10 @@ pub mod spool;
 mod tests;
 
 pub use builder::{BuildError, Builder, StartError};
-pub use config::{Config, SameName, Strategy, WhenFull};
+pub use config::{Config, NameConflict, Strategy, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
-pub use producer::{Held, Producer};
+pub use producer::{Producer, ProducerStats};
 pub use receipt::{Ack, Receipt};
 pub use scaling::Lanes;
 pub use send::{Send, SendAsync};

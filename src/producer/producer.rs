@@ -125,41 +125,30 @@ impl Producer {
         }
     }
 
-    /// Waits until there is a connection.
-    ///
-    /// # Errors
-    /// Why there will be none.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn connected(&self) -> Result<(), Arc<ConnectError>> {
-        self.inner.connected().await.map(drop)
-    }
-
-    /// The topic of messages that name none.
+    /// Returns the topic of messages that name none.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
         &self.inner.shared.topic
     }
 
-    /// How many lanes there are and have been, and why.
+    /// Returns how many lanes there are and have been, and the reason of the last change.
     #[must_use]
     pub fn lanes(&self) -> Lanes {
         self.inner.lanes.borrow().clone()
     }
 
-    /// The same, to be awaited: it changes with every look of the scaler.
+    /// Returns a receiver of the number of lanes, which changes with every decision of the scaling policy.
     #[must_use]
     pub fn watch_lanes(&self) -> watch::Receiver<Lanes> {
         self.inner.lanes.clone()
     }
 
-    /// What the producer holds at this moment.
+    /// Returns what the producer holds at this moment.
     #[must_use]
-    pub fn load(&self) -> Held {
+    pub fn stats(&self) -> ProducerStats {
         let shared = &self.inner.shared;
         let (in_flight_messages, in_flight_bytes) = shared.lane_stats.in_flight();
-        Held {
+        ProducerStats {
             queued_messages: shared.queue.len() + shared.ordered.len(),
             queued_bytes: shared.queue.bytes(),
             in_flight_messages,
@@ -169,16 +158,46 @@ impl Producer {
         }
     }
 
-    /// How it stands with the spool, to look at or to await; `None` where there is none.
+    /// Returns the state of the spool; `None` without one.
     #[cfg(feature = "spool")]
     #[must_use]
-    pub fn spool(&self) -> Option<watch::Receiver<spool::State>> {
+    pub fn spool_state(&self) -> Option<spool::State> {
+        self.watch_spool_state().map(|state| state.borrow().clone())
+    }
+
+    /// Returns a receiver of the state of the spool, which changes with it; `None` without a spool.
+    #[cfg(feature = "spool")]
+    #[must_use]
+    pub fn watch_spool_state(&self) -> Option<watch::Receiver<spool::State>> {
         self.inner.shared.spool.as_ref().map(|spool| spool.state())
     }
 
-    /// The state of the connection, to look at or to await.
+    /// Returns the state of the connection.
     #[must_use]
-    pub fn link(&self) -> watch::Receiver<ConnectionState> {
+    pub fn connection_state(&self) -> ConnectionState {
+        self.inner.transport.links().borrow().clone()
+    }
+
+    /// Returns whether there is a connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self.connection_state(), ConnectionState::Connected(_))
+    }
+
+    /// Waits until there is a connection.
+    ///
+    /// # Errors
+    /// The reason why there will be none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wait_connected(&self) -> Result<(), Arc<ConnectError>> {
+        self.inner.wait_connected().await.map(drop)
+    }
+
+    /// Returns a receiver of the state of the connection, which changes with it.
+    #[must_use]
+    pub fn watch_connection_state(&self) -> watch::Receiver<ConnectionState> {
         self.inner.transport.links().as_watch()
     }
 }
@@ -196,27 +215,27 @@ impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("topic", self.topic())
-            .field("load", &self.load())
+            .field("stats", &self.stats())
             .field("lanes", &self.lanes().open)
             .finish_non_exhaustive()
     }
 }
 
-/// What a producer holds.
+/// What a producer holds at one moment. See [`Producer::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Held {
-    /// Messages that no lane has taken yet.
+pub struct ProducerStats {
+    /// Messages that were accepted and that no lane has taken yet.
     pub queued_messages: usize,
-    /// About how many bytes they will be in batches, those of `send` not counted.
+    /// The bytes that the queued messages will take in batches, about. Those of `send` are not counted.
     pub queued_bytes: u64,
-    /// Messages in batches without an answer.
+    /// Messages in batches that the broker has not answered yet.
     pub in_flight_messages: usize,
-    /// The bytes of these batches.
+    /// The bytes of the batches that the broker has not answered yet.
     pub in_flight_bytes: u64,
-    /// Calls that wait for room.
+    /// Calls of `send` and `send_async` that wait for room in the buffer.
     pub waiting: usize,
-    /// Batches sent again so far.
+    /// Batches that were written to a stream again, since the producer started.
     pub retried: u64,
 }
 
@@ -249,7 +268,7 @@ impl ProducerInner {
     }
 
     /// Waits until there is a connection, or there will be none.
-    pub(super) async fn connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
+    pub(super) async fn wait_connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
         conn::wait_connected(&mut self.transport.links().as_watch()).await
     }
 

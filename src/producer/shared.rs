@@ -199,7 +199,7 @@ impl Shared {
             .config
             .batch_bytes
             .min(self.max_run.load(Ordering::Relaxed));
-        let run = share.max(self.config.run_bytes).min(most);
+        let run = share.max(self.config.lane_switch_bytes).min(most);
         // A lane that is alone takes all there is in any case.
         let chunk = if lanes > 1 { run } else { most };
         self.chunk_bytes
@@ -341,6 +341,6 @@ fn nanos(time: Duration) -> u64 {
 
 /// How large a chunk may become where it should have `wanted` bytes: a lane has several in its window.
 fn chunk_bytes(config: &Config, wanted: u64) -> usize {
-    let most = (config.scaler.lane_window / CHUNKS_OF_WINDOW).max(config.run_bytes);
+    let most = (config.scaler.lane_window / CHUNKS_OF_WINDOW).max(config.lane_switch_bytes);
     usize::try_from(wanted.min(most)).unwrap_or(usize::MAX)
 }

@@ -106,7 +106,7 @@ async fn what_a_stream_carried_that_was_reset_is_written_again_on_another() {
     assert_eq!(again.answered_below, b.request, "the first has its outcome");
     lane.store(b.request, 1).await;
     assert_eq!(second.await.unwrap().offset(), Offset(1));
-    assert_eq!(producer.load().retried, 1);
+    assert_eq!(producer.stats().retried, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +187,7 @@ async fn a_key_stays_on_the_stream_of_what_expired_there_and_may_still_be_stored
         for n in 0..KEYS {
             // Each time in another order, so that the lanes would come to other keys.
             let key = (n * 5 + round * 3) % KEYS;
-            let message = Message::new(vec![round; 4000]).key(vec![key]);
+            let message = Message::new(vec![round; 4000]).with_key(vec![key]);
             receipts.push(producer.send_async(message).await.unwrap());
         }
         let mut seen = 0;
@@ -219,7 +219,7 @@ async fn a_lane_with_more_in_hand_than_the_others_goes_on_with_its_own_keys() {
     let _four = probed.acquire_many(4).await.unwrap();
     // Nothing is answered, and no other lane has anything.
     for _ in 0..20 {
-        let message = Message::new(vec![0; 4000]).key("k");
+        let message = Message::new(vec![0; 4000]).with_key("k");
         let _receipt = producer.send_async(message).await.unwrap();
         batches.recv().await.unwrap();
     }
@@ -238,7 +238,7 @@ async fn a_stream_a_message() -> (Producer, TestBroker, Batches) {
 }
 
 fn keyed(text: &str) -> Message {
-    Message::new(text.to_owned()).key("k")
+    Message::new(text.to_owned()).with_key("k")
 }
 
 #[tokio::test(start_paused = true)]

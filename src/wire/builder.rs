@@ -96,10 +96,10 @@ impl BatchBuilder {
     ) {
         if self.count == 0 {
             self.base_time = self.fixed_base.unwrap_or(time);
-            self.make_room(Batch::HEADER_LEN + parts_len(key, headers, payload));
+            self.make_room(Batch::HEADER_LEN + encoded_len(key, headers, payload));
             self.buf.put_slice(&[0; Batch::HEADER_LEN]);
         } else {
-            self.make_room(parts_len(key, headers, payload));
+            self.make_room(encoded_len(key, headers, payload));
         }
         self.count = self.count.saturating_add(1);
 
@@ -174,16 +174,11 @@ impl BatchBuilder {
     }
 }
 
-/// The most bytes that a record takes in a batch, without the batch's [head](Batch::HEADER_LEN). The nearer its
-/// time is to the batch's first, the fewer it takes, by up to 9.
+/// Returns the most bytes that a record of these parts takes in a batch, without the batch's [head](Batch::HEADER_LEN).
+/// The nearer its time is to the batch's first, the fewer it takes, by up to 9.
 #[inline]
 #[must_use]
-pub fn encoded_len(record: &Record) -> usize {
-    parts_len(record.key.as_deref(), &record.headers, &record.payload)
-}
-
-#[inline]
-fn parts_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
+pub fn encoded_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
     let key = key.map_or(1, |key| {
         varint::len(wide(key.len()).saturating_add(1)) + key.len()
     });

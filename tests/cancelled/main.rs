@@ -74,7 +74,7 @@ pub fn small(world: &World) -> Builder {
 /// Everything that was accepted has its outcome, and the whole budget can be taken again, and no more.
 pub async fn assert_whole(world: &World, producer: &Producer) {
     producer.flush(LONG).await.unwrap();
-    let held = producer.load();
+    let held = producer.stats();
     assert_eq!((held.queued_messages, held.queued_bytes), (0, 0));
     assert_eq!((held.in_flight_messages, held.in_flight_bytes), (0, 0));
     assert_eq!(held.waiting, 0);

@@ -27,7 +27,7 @@ fn connect() {
 fn connected() {
     for_all_k(async |world, k| {
         let producer = small(&world).build().unwrap();
-        let connected = cut(&world.network, k, producer.connected()).await;
+        let connected = cut(&world.network, k, producer.wait_connected()).await;
         assert_whole(&world, &producer).await;
         producer.close(LONG).await.unwrap();
         connected.is_some()
@@ -68,7 +68,7 @@ fn send_async() {
     for_all_k(async |world, k| {
         let producer = small(&world).connect().await.unwrap();
         fill(&producer);
-        let message = Message::new("it").key("k");
+        let message = Message::new("it").with_key("k");
         let sent = cut(&world.network, k, producer.send_async(message)).await;
         assert_whole(&world, &producer).await;
         is_there(&payloads(&world).await, sent.is_some());

@@ -19,7 +19,7 @@ fn drops(close: bool) {
         let producer = spooling().connect().await.unwrap();
         world.there.cut();
         world.back.cut();
-        let mut link = producer.link();
+        let mut link = producer.watch_connection_state();
         link.wait_for(|link| !matches!(link, ConnectionState::Connected(_)))
             .await
             .unwrap();
@@ -27,7 +27,12 @@ fn drops(close: bool) {
         // Both waits for room and for the disk are in it.
         let completed = if close {
             let on_disk = |state: &spool::State| state.messages == SENT - 6;
-            producer.spool().unwrap().wait_for(on_disk).await.unwrap();
+            producer
+                .watch_spool_state()
+                .unwrap()
+                .wait_for(on_disk)
+                .await
+                .unwrap();
             let closing = producer.clone().close(std::time::Duration::from_millis(20));
             cut(&world.network, k, closing).await.is_some()
         } else {
@@ -71,7 +76,7 @@ fn drops(close: bool) {
             }
             producer
         };
-        let mut state = producer.spool().unwrap();
+        let mut state = producer.watch_spool_state().unwrap();
         let over = |state: &spool::State| state.phase == spool::Phase::Memory;
         state.wait_for(over).await.unwrap();
         producer.flush(LONG).await.unwrap();

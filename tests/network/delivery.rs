@@ -27,7 +27,7 @@ async fn each_once(far: &Far, strategy: Strategy, n: usize) {
     for (i, offset) in offsets.into_iter().enumerate() {
         assert_eq!(text(&by_offset[&offset].payload), i.to_string());
     }
-    let load = producer.load();
+    let load = producer.stats();
     assert_eq!((load.queued_messages, load.in_flight_messages), (0, 0));
     producer.close(LONG).await.unwrap();
 }
@@ -60,7 +60,7 @@ async fn a_message_may_go_to_a_topic_of_its_own() {
     let producer = far.producer().connect().await.unwrap();
     let other = TopicName::new("other").unwrap();
     let there = producer
-        .send_async(Message::new("there").topic(other.clone()))
+        .send_async(Message::new("there").with_topic(other.clone()))
         .await
         .unwrap();
     let here = producer.send_async("here").await.unwrap();
@@ -81,7 +81,7 @@ async fn what_is_sent_around_a_restart_of_the_broker_is_stored_once() {
         for i in 0..3000_u32 {
             receipts.push(
                 sender
-                    .send_async(Message::new(format!("{i}")).key("k"))
+                    .send_async(Message::new(format!("{i}")).with_key("k"))
                     .await
                     .unwrap(),
             );

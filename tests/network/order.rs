@@ -30,7 +30,7 @@ async fn keyed(strategy: Strategy, far: Far) -> Far {
     let mut receipts = FuturesUnordered::new();
     for n in 0..EACH {
         for key in 0..KEYS {
-            let message = Message::new(format!("{n}")).key(format!("key-{key}"));
+            let message = Message::new(format!("{n}")).with_key(format!("key-{key}"));
             receipts.push(producer.send_async(message).await.unwrap());
         }
     }

@@ -20,7 +20,7 @@ async fn a_message_over_the_limit_is_refused_before_anything_is_queued() {
     assert_eq!(error.kind(), SendErrorKind::TooLarge);
     assert_eq!(error.fate(), Fate::NotStored);
     assert_eq!(error.into_message().unwrap().payload().len(), 101);
-    assert_eq!(producer.load().queued_messages, 0);
+    assert_eq!(producer.stats().queued_messages, 0);
     producer.send(vec![0; 100]).await.unwrap();
     producer.close(LONG).await.unwrap();
 }
@@ -85,7 +85,7 @@ async fn who_waits_for_room_gets_it_in_turn_and_nothing_is_lost() {
     }
     let expected: Vec<_> = (0..500).map(|i| i.to_string()).collect();
     assert_eq!(far.payloads().await, expected);
-    assert_eq!(producer.load().waiting, 0);
+    assert_eq!(producer.stats().waiting, 0);
     producer.close(LONG).await.unwrap();
 }
 
@@ -96,9 +96,9 @@ async fn a_call_that_is_dropped_while_it_waits_leaves_nothing_behind() {
     far.broker.shutdown(LONG).await.unwrap();
     drop(producer.send_async("first").await.unwrap());
     let waiting = producer.send_async("second");
-    assert_eq!(producer.load().waiting, 1);
+    assert_eq!(producer.stats().waiting, 1);
     drop(waiting);
-    assert_eq!(producer.load().waiting, 0);
+    assert_eq!(producer.stats().waiting, 0);
     let left = producer.close(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(left.undelivered.len(), 1);
 }

@@ -68,7 +68,7 @@ async fn history(network: sim::Network, seed: u64) {
                     let key = format!("k{}", dice.u8(0..6));
                     let calls = sent.calls.entry(key.clone()).or_default();
                     calls.push(payload.clone());
-                    let message = Message::new(payload.clone()).key(key);
+                    let message = Message::new(payload.clone()).with_key(key);
                     let receipt = producer.send_async(message).await.unwrap();
                     sent.receipts.push((payload, receipt));
                 }

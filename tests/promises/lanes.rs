@@ -62,7 +62,7 @@ fn a_producer_that_was_refused_for_good_sleeps_until_it_is_closed() {
                 )));
                 let producer = world.producer().tls(ClientTls::trusting(stranger));
                 let producer = producer.strategy(strategy).build().unwrap();
-                let keyed = || Message::new("one").key("key");
+                let keyed = || Message::new("one").with_key("key");
                 let receipts = [(); 3].map(|()| producer.try_send_async(keyed()).unwrap());
                 for receipt in receipts {
                     let error = receipt.await.unwrap_err();

@@ -51,18 +51,18 @@ fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
                 let message = Message::new(vec![1; PAYLOAD]);
                 let message = match n % 2 {
                     0 => message,
-                    _ => message.key(n.to_string()),
+                    _ => message.with_key(n.to_string()),
                 };
                 receipts.push(producer.send_async(message).await.unwrap());
                 sent += 1;
             }
             until_stored(&world, sent).await;
             // The client gives its connection up, and tries in vain.
-            let mut state = producer.link();
+            let mut state = producer.watch_connection_state();
             let lost =
                 state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
             lost.await.unwrap();
-            assert!(producer.load().in_flight_messages > 0);
+            assert!(producer.stats().in_flight_messages > 0);
 
             let before = world.there.counters().sent.bytes;
             world.back.restore();
@@ -71,7 +71,7 @@ fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
                 receipt.await.unwrap();
             }
             let bytes = world.there.counters().sent.bytes - before;
-            assert_eq!(producer.load().retried, 0, "a batch was written again");
+            assert_eq!(producer.stats().retried, 0, "a batch was written again");
             assert!(bytes < 30_000, "{bytes} bytes for what was stored already");
             assert_eq!(world.stored().await.len(), sent);
             producer.close(LONG).await.unwrap();
@@ -88,7 +88,7 @@ fn what_was_written_to_a_broker_that_has_forgotten_it_is_told_as_unknown_and_not
         world.back.cut();
         let stored = producer.send_async("stored").await.unwrap();
         until_stored(&world, 2).await;
-        let mut state = producer.link();
+        let mut state = producer.watch_connection_state();
         let down =
             state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
         down.await.unwrap();
@@ -121,11 +121,11 @@ fn an_outage_longer_than_any_idle_timeout_loses_nothing() {
                 world.there.cut();
                 world.back.cut();
             }
-            let message = Message::new(n.to_string()).key("k");
+            let message = Message::new(n.to_string()).with_key("k");
             receipts.push(producer.send_async(message).await.unwrap());
             world.network.sleep(Duration::from_secs(2)).await;
         }
-        let mut state = producer.link();
+        let mut state = producer.watch_connection_state();
         let down = state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { .. }));
         down.await.unwrap();
         world.there.restore();
@@ -149,7 +149,7 @@ fn what_is_not_stored_is_sent_again_and_the_rest_is_not() {
         until_stored(&world, 2).await;
         world.there.cut();
         let lost = producer.send_async("lost").await.unwrap();
-        let mut state = producer.link();
+        let mut state = producer.watch_connection_state();
         let down =
             state.wait_for(|s| matches!(s, ConnectionState::Reconnecting { attempt: 2.., .. }));
         down.await.unwrap();
@@ -157,7 +157,7 @@ fn what_is_not_stored_is_sent_again_and_the_rest_is_not() {
         world.back.restore();
         assert_eq!(stored.await.unwrap().offset().0, 1);
         assert_eq!(lost.await.unwrap().offset().0, 2);
-        assert_eq!(producer.load().retried, 1);
+        assert_eq!(producer.stats().retried, 1);
         assert_eq!(world.stored().await.len(), 3);
         producer.close(LONG).await.unwrap();
     });

@@ -153,7 +153,7 @@ async fn history(network: sim::Network, seed: u64) {
             0 => ordered.push((number, producer.send(payload))),
             n => {
                 let key = format!("k{}", n % 3);
-                let message = Message::new(payload).key(key.clone());
+                let message = Message::new(payload).with_key(key.clone());
                 let receipt = producer.send_async(message).await.unwrap();
                 known
                     .lock()

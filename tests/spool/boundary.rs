@@ -32,7 +32,7 @@ fn send_keeps_its_order_from_memory_to_disk_and_back() {
         delivered(&producer).await;
         producer.send("1200").await.unwrap();
         assert_eq!(payloads(&world).await, numbers(0..1201));
-        let held = producer.load();
+        let held = producer.stats();
         assert_eq!(
             (held.queued_messages, held.in_flight_messages, held.waiting),
             (0, 0, 0)
@@ -54,7 +54,7 @@ fn keys_keep_their_order_from_memory_to_disk_and_back() {
                 1500 => heal(&world),
                 _ => {}
             }
-            let message = Message::new(n.to_string()).key(format!("k{}", n % 7));
+            let message = Message::new(n.to_string()).with_key(format!("k{}", n % 7));
             receipts.push(producer.send_async(message).await.unwrap());
         }
         for receipt in receipts {
@@ -80,10 +80,10 @@ fn calls_that_wait_for_room_when_the_connection_is_lost_go_to_disk_in_their_plac
         // Nothing is answered any more, and the producer does not know yet.
         world.back.cut();
         let calls: Vec<_> = (0..300).map(|n| producer.send(n.to_string())).collect();
-        assert!(producer.load().waiting > 200);
+        assert!(producer.stats().waiting > 200);
         cut(&world, &producer).await;
         on_disk(&producer, 200).await;
-        assert_eq!(producer.load().waiting, 0);
+        assert_eq!(producer.stats().waiting, 0);
         heal(&world);
         join_all(calls)
             .await
@@ -104,7 +104,7 @@ fn a_short_outage_that_memory_can_hold_touches_no_disk() {
         let calls: Vec<_> = (0..40).map(|n| producer.send(n.to_string())).collect();
         heal(&world);
         join_all(calls).await;
-        assert_eq!(producer.spool().unwrap().borrow().phase, Phase::Memory);
+        assert_eq!(producer.spool_state().unwrap().phase, Phase::Memory);
         producer.close(LONG).await.unwrap();
     });
 }

@@ -53,7 +53,8 @@ fn send<'a>(producer: &'a Producer, key: u64, number: u64) -> Call<'a> {
     if key == 0 {
         return Box::pin(producer.send(number.to_string()));
     }
-    let entering = producer.send_async(Message::new(number.to_string()).key(format!("k{key}")));
+    let entering =
+        producer.send_async(Message::new(number.to_string()).with_key(format!("k{key}")));
     Box::pin(async move { entering.await?.await })
 }
 
@@ -129,7 +130,7 @@ async fn history(network: sim::Network, seed: u64, folder: &Path) {
     heal(&world);
     let last =
         restart::as_soon_as_it_is_free(&world, || with(&world, spool::Config::new(folder))).await;
-    last.connected().await.unwrap();
+    last.wait_connected().await.unwrap();
     delivered(&last).await;
     last.close(LONG).await.unwrap();
 

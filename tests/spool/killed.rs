@@ -51,7 +51,7 @@ fn child() {
             .build()
             .unwrap();
         sends(&producer, from.parse().unwrap()..to.parse().unwrap()).await;
-        producer.connected().await.unwrap();
+        producer.wait_connected().await.unwrap();
         delivered(&producer).await;
         say("delivered");
         producer.close(LIMIT).await.unwrap();

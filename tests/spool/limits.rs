@@ -45,7 +45,7 @@ fn a_full_spool_is_full_by_when_full_and_has_room_again_when_it_was_delivered() 
                 }
             }
         }
-        assert_eq!(producer.spool().unwrap().borrow().messages, 100);
+        assert_eq!(producer.spool_state().unwrap().messages, 100);
         heal(&world);
         delivered(&producer).await;
         producer.flush(LONG).await.unwrap();
@@ -69,7 +69,7 @@ fn a_disk_that_takes_nothing_is_told_and_what_found_no_place_is_not_stored() {
             .unwrap();
         cut(&world, &producer).await;
         let calls: Vec<_> = (0..100).map(|n| producer.send(n.to_string())).collect();
-        let mut state = producer.spool().unwrap();
+        let mut state = producer.watch_spool_state().unwrap();
         let trouble = state
             .wait_for(|state| state.trouble.is_some())
             .await
@@ -88,7 +88,7 @@ fn a_disk_that_takes_nothing_is_told_and_what_found_no_place_is_not_stored() {
             }
         }
         heal(&world);
-        producer.connected().await.unwrap();
+        producer.wait_connected().await.unwrap();
         delivered(&producer).await;
         producer.send("after").await.unwrap();
         assert_eq!(payloads(&world).await, ["after"]);

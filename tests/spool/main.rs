@@ -50,7 +50,7 @@ pub fn link() -> LinkConfig {
 pub async fn cut(world: &World, producer: &Producer) {
     world.there.cut();
     world.back.cut();
-    let mut link = producer.link();
+    let mut link = producer.watch_connection_state();
     link.wait_for(|link| !matches!(link, anabranch::conn::ConnectionState::Connected(_)))
         .await
         .unwrap();
@@ -63,7 +63,7 @@ pub fn heal(world: &World) {
 
 /// Waits until everything that is on disk was delivered.
 pub async fn delivered(producer: &Producer) {
-    let mut state = producer.spool().unwrap();
+    let mut state = producer.watch_spool_state().unwrap();
     state
         .wait_for(|state| state.phase == spool::Phase::Memory)
         .await
@@ -72,7 +72,7 @@ pub async fn delivered(producer: &Producer) {
 
 /// Waits until so many are on disk.
 pub async fn on_disk(producer: &Producer, messages: u64) {
-    let mut state = producer.spool().unwrap();
+    let mut state = producer.watch_spool_state().unwrap();
     state
         .wait_for(|state| state.messages >= messages)
         .await

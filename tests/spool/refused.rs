@@ -34,7 +34,7 @@ fn what_the_broker_refuses_for_good_is_told_and_holds_nothing_up() {
             .map(|n| {
                 let message = Message::from(n.to_string());
                 producer.send(match n {
-                    80 => message.topic("elsewhere".parse().unwrap()),
+                    80 => message.with_topic("elsewhere".parse().unwrap()),
                     _ => message,
                 })
             })
@@ -74,7 +74,7 @@ fn what_the_broker_cannot_take_now_is_asked_again_and_stored_once_and_in_its_ord
         let calls: Vec<_> = (0..100).map(|n| producer.send(n.to_string())).collect();
         on_disk(&producer, 36).await;
         heal(&world);
-        let mut state = producer.spool().unwrap();
+        let mut state = producer.watch_spool_state().unwrap();
         let trouble = state.wait_for(|state| state.trouble.is_some()).await;
         drop(trouble.unwrap());
         let room = Trim {

@@ -95,7 +95,7 @@ fn a_producer_that_vanishes_while_it_delivers_has_everything_delivered_once_by_t
             }
             let last =
                 as_soon_as_it_is_free(&world, || with(&world, when_spooled(folder.path()))).await;
-            last.connected().await.unwrap();
+            last.wait_connected().await.unwrap();
             delivered(&last).await;
             assert_eq!(payloads(&world).await, numbers(48..1000));
             last.close(LONG).await.unwrap();

@@ -92,8 +92,8 @@ impl Sampler {
     }
 
     fn take(&self, at: f64, producer: &Producer, there: &Direction) {
-        let held = producer.load();
-        let path = match &*producer.link().borrow() {
+        let held = producer.stats();
+        let path = match &producer.connection_state() {
             ConnectionState::Connected(link) => Some(link.path()),
             _ => None,
         };

@@ -14,7 +14,7 @@ use crate::producer::{
     receipt::{Promise, Receipt},
     shared::Shared,
 };
-use crate::{Timestamp, metrics::producer as metrics, time, wire::encoded_len};
+use crate::{metrics::producer as metrics, time};
 
 /// What a message costs of the budget beside its content: the memory of its place in a chunk and of its receipt.
 pub(crate) const MESSAGE_OVERHEAD: u64 = 256;
@@ -105,9 +105,8 @@ impl Shared {
         route: Route,
         size: Size,
     ) -> (PendingMessage, oneshot::Receiver<Receipt>) {
-        let record = &mut message.record;
-        if record.time == Timestamp::default() {
-            record.time = time::timestamp();
+        if message.timestamp().is_none() {
+            message = message.with_timestamp(time::timestamp());
         }
         let (receipt, waiting) = oneshot::channel();
         let pending = PendingMessage {
@@ -150,7 +149,7 @@ impl Shared {
     /// `None` for a message that is too large.
     fn size(&self, message: &Message) -> Option<Size> {
         let len = message.content_len() as u64;
-        let encoded = encoded_len(&message.record);
+        let encoded = message.encoded_len();
         let most = self.max_message.load(Ordering::Relaxed);
         let fits = len <= most && encoded as u64 <= most + FRAMING;
         fits.then(|| Size {
@@ -189,8 +188,8 @@ impl Shared {
     ) -> Receipt {
         let (promise, epoch) = kept.unzip();
         let entry = Entry {
-            record: &message.record,
-            topic: message.topic.as_ref().filter(|topic| **topic != self.topic),
+            message,
+            topic: message.topic().filter(|topic| **topic != self.topic),
             len: size.encoded,
             cost: size.cost,
             at,

@@ -18,13 +18,14 @@ use std::{
 };
 
 use crate::producer::{
+    Message,
     accumulator::budget::Cost,
     accumulator::key_shards::Fifo,
     receipt::{Promise, Receipt},
 };
 use crate::{
     Timestamp, TopicName,
-    wire::{Batch, BatchBuilder, Header, Record},
+    wire::{Batch, BatchBuilder},
 };
 
 /// Base times of chunks are multiples of it, in milliseconds: a time that lies less than this behind its base takes one byte.
@@ -33,8 +34,8 @@ const QUANTUM: u64 = 64;
 /// A message before its line, its budget taken.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    /// A record without a time gets that of the call.
-    pub(crate) record: &'a Record,
+    /// Without a timestamp of its own it gets that of the call.
+    pub(crate) message: &'a Message,
     /// Where it differs from the producer's own.
     pub(crate) topic: Option<&'a TopicName>,
     /// The most bytes it takes in a batch.
@@ -134,25 +135,23 @@ impl Chunk {
     #[inline]
     fn push(&mut self, entry: &Entry<'_>) -> Receipt {
         let index = self.records.count();
-        let record = entry.record;
-        let time = match record.time {
-            Timestamp(0) => self.wall_at(entry.at),
-            time => time,
-        };
-        let key = record.key.as_deref();
-        let headers: &[Header] = &record.headers;
-        self.records.push_parts(time, key, headers, &record.payload);
+        let (start, at) = (self.start, entry.at);
+        entry
+            .message
+            .encode(&mut self.records, || start.wall_at(at));
         self.cost.add(entry.cost);
         self.weight += entry.len as u64;
         self.at = self.at.min(entry.at);
         Receipt::new(Arc::clone(&self.promise), index)
     }
+}
 
-    /// The wall clock at `at`, by how far that is from the chunk's opening.
+impl ChunkStart {
+    /// Returns the wall clock at `at`, by how far that is from the opening.
     #[inline]
     fn wall_at(&self, at: u64) -> Timestamp {
         const NANOS: u64 = 1_000_000;
-        let ChunkStart { nanos, wall, .. } = self.start;
+        let Self { nanos, wall, .. } = *self;
         Timestamp(match at.checked_sub(nanos) {
             Some(after) => wall.0.saturating_add(after / NANOS),
             None => wall.0.saturating_sub((nanos - at) / NANOS),
@@ -242,7 +241,6 @@ impl Fifo for ChunkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::encoded_len;
 
     const LIMITS: ChunkLimits = ChunkLimits {
         bytes: 200,
@@ -266,15 +264,12 @@ mod tests {
         }
 
         fn push(&mut self, topic: Option<&str>, text: &str, millis: u64, limits: &ChunkLimits) {
-            let record = Record {
-                payload: text.to_owned().into(),
-                ..Record::default()
-            };
+            let message = Message::new(text.to_owned());
             let topic = topic.map(|topic| TopicName::new(topic).unwrap());
             let entry = Entry {
-                record: &record,
+                message: &message,
                 topic: topic.as_ref(),
-                len: encoded_len(&record),
+                len: message.encoded_len(),
                 cost: Cost::one(1),
                 at: millis * 1_000_000,
                 promise: None,

@@ -173,9 +173,9 @@ impl Queue {
         open: impl FnOnce() -> ChunkStart,
     ) -> Receipt {
         match entry
-            .record
-            .key
-            .as_deref()
+            .message
+            .key()
+            .map(|key| &**key)
             .map(KeyShards::<ChunkQueue>::shard)
         {
             None => self.push_plain(entry, limits, open),
@@ -375,8 +375,8 @@ mod tests {
     use super::*;
     use crate::{
         Timestamp,
-        producer::accumulator::budget::Cost,
-        wire::{Batch, Record, encoded_len},
+        producer::{Message, accumulator::budget::Cost},
+        wire::Batch,
     };
 
     const WIDE: ChunkLimits = ChunkLimits {
@@ -388,15 +388,15 @@ mod tests {
 
     fn push(queue: &Queue, key: Option<&'static str>, payload: &'static str, limits: &ChunkLimits) {
         let now = crate::time::now();
-        let record = Record {
-            key: key.map(Into::into),
-            payload: payload.into(),
-            ..Record::default()
+        let plain = Message::new(payload);
+        let message = match key {
+            Some(key) => plain.with_key(key),
+            None => plain,
         };
         let entry = Entry {
-            record: &record,
+            message: &message,
             topic: None,
-            len: encoded_len(&record),
+            len: message.encoded_len(),
             cost: Cost::one(10),
             at: 0,
             promise: None,

@@ -161,19 +161,19 @@ mod tests {
     use super::*;
     use crate::{
         Timestamp,
-        producer::accumulator::chunk::{ChunkStart, Entry},
-        wire::{Batch, Record},
+        producer::{
+            Message,
+            accumulator::chunk::{ChunkStart, Entry},
+        },
+        wire::Batch,
     };
 
     fn chunk(topic: Option<&str>, payload: &'static str, wall: u64, epoch: u64) -> Chunk {
         let now = crate::time::now();
-        let record = Record {
-            payload: payload.into(),
-            ..Record::default()
-        };
+        let message = Message::new(payload);
         let topic = topic.map(|t| TopicName::new(t).unwrap());
         let entry = Entry {
-            record: &record,
+            message: &message,
             topic: topic.as_ref(),
             len: 8,
             cost: Cost::one(8),

@@ -12,7 +12,7 @@ use crate::{
     RequestId,
     metrics::producer as metrics,
     time,
-    wire::{Batch, Failure, FailureCode, Record, Refused, Stored},
+    wire::{Batch, Failure, FailureCode, Refused, Stored},
 };
 
 impl Shared {
@@ -255,12 +255,8 @@ fn messages_of(request: &Request) -> Vec<Message> {
     let Ok(batch) = Batch::decode(request.batch.clone()) else {
         return Vec::new();
     };
-    let topic = Some(request.topic.clone());
-    batch
-        .records()
-        .map(|record: Record| Message {
-            record,
-            topic: topic.clone(),
-        })
+    let records = batch.records();
+    records
+        .map(|record| Message::from_record(record, request.topic.clone()))
         .collect()
 }

@@ -105,7 +105,7 @@ impl LaneSource {
                 let taken = self.shared.queue.pull(*lane, owned, shared, run, taker);
                 *so_far += taken;
                 // As near to a packet as whole messages come: one more like the last would be further off.
-                if taken > 0 && *so_far + taken / 2 >= self.shared.config.run_bytes {
+                if taken > 0 && *so_far + taken / 2 >= self.shared.config.lane_switch_bytes {
                     *so_far = 0;
                     self.shared.queue.waker.pass_on(*lane);
                 }

@@ -417,7 +417,7 @@ impl Spool {
 
 /// Where a message goes.
 pub(super) fn topic_of<'a>(shared: &'a Shared, staged: &'a Staged) -> &'a TopicName {
-    staged.message.topic.as_ref().unwrap_or(&shared.topic)
+    staged.message.topic().unwrap_or(&shared.topic)
 }
 
 /// Flushes need not wait for these any more.

@@ -150,7 +150,8 @@ impl Writer {
                 entries.push((topic.clone(), BatchBuilder::new(0)));
                 entries.len() - 1
             });
-            entries[place].1.push(&staged.message.record);
+            let batch = &mut entries[place].1;
+            staged.message.encode(batch, time::timestamp);
         }
         let first = self.next;
         let appends = entries.into_iter().map(|(topic, mut batch)| {

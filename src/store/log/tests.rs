@@ -173,7 +173,7 @@ async fn offsets_go_on_after_a_topic_was_trimmed_empty_and_the_store_reopened() 
     };
     store.trim(&topic("a"), all).await.unwrap();
     let store = reopened(store, folder.path()).await;
-    assert_eq!(bases(&store, "a", 0).await, []);
+    assert_eq!(bases(&store, "a", 0).await, [0_u64; 0]);
     assert_eq!(base(&store, batch(p, 2, "a", 1)).await, 9);
 }
 

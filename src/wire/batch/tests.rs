@@ -264,7 +264,7 @@ proptest! {
         let mut before = Batch::HEADER_LEN;
         for record in &records {
             builder.push(record);
-            let (took, most) = (builder.len() - before, super::super::encoded_len(record));
+            let (took, most) = (builder.len() - before, super::super::encoded_len(record.key.as_deref(), &record.headers, &record.payload));
             prop_assert!(took <= most && most <= took + 9, "{took} bytes, at most {most}");
             before = builder.len();
         }

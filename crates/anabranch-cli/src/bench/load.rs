@@ -165,7 +165,7 @@ impl Share {
         let place = usize::try_from(number).unwrap_or(0);
         match self.topics.len() {
             0 => message,
-            topics => message.topic(self.topics[place % topics].clone()),
+            topics => message.with_topic(self.topics[place % topics].clone()),
         }
     }
 

@@ -292,7 +292,7 @@ async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow
     let _live = Live::begin({
         let producer = stage.producers[0].clone();
         move || {
-            let held = producer.load();
+            let held = producer.stats();
             format!(
                 "{:>7} queued, {:>7} unanswered, {} lanes",
                 held.queued_messages,

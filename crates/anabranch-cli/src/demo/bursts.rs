@@ -52,7 +52,7 @@ pub(super) async fn send(
         for number in numbers {
             let line = text.line(number);
             check.on_sent(number, &line);
-            let message = Message::new(line).header(NUMBER, number.to_be_bytes().to_vec());
+            let message = Message::new(line).with_header(NUMBER, number.to_be_bytes().to_vec());
             receipts.push(producer.send_async(message).await?);
         }
         for receipt in receipts.drain(..) {
@@ -82,7 +82,7 @@ pub(super) fn live(producer: &Producer, messages: u64) -> Live {
 }
 
 fn now(producer: &Producer, most: u64) -> String {
-    let (held, lanes) = (producer.load(), producer.lanes().open);
+    let (held, lanes) = (producer.stats(), producer.lanes().open);
     let backlog = held.queued_messages + held.in_flight_messages;
     let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
     let filled = (backlog.saturating_mul(BAR) / most).min(BAR);

@@ -207,7 +207,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()?;
     tokio::select! {
         // With a spool, no broker is needed to begin.
-        connected = producer.connected(), if args.spool.is_none() => connected?,
+        connected = producer.wait_connected(), if args.spool.is_none() => connected?,
         () = std::future::ready(()), if args.spool.is_some() => {}
         () = stop.cancelled() => {
             progress::say("stopped before there was a connection; nothing was read");
@@ -236,7 +236,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         () = too_late => Duration::ZERO,
     };
     let took = began.elapsed();
-    let (held, lanes) = (producer.load(), producer.lanes());
+    let (held, lanes) = (producer.stats(), producer.lanes());
     // What it hands back, the receipts tell too.
     let closed = producer.clone().close(goodbye).await;
     let in_spool = closed.map_or_else(|error| error.spooled, |()| 0);
@@ -253,10 +253,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Waits until the spool is empty, or it shows that no broker can be reached.
 async fn empty_spool(producer: &Producer) {
-    let Some(mut spool) = producer.spool() else {
+    let Some(mut spool) = producer.watch_spool_state() else {
         return;
     };
-    let mut link = producer.link();
+    let mut link = producer.watch_connection_state();
     loop {
         let is_empty = spool.borrow_and_update().phase == spool::Phase::Memory;
         let is_hopeless = match &*link.borrow_and_update() {
@@ -278,9 +278,9 @@ async fn empty_spool(producer: &Producer) {
 /// The line that shows how it goes.
 fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
     let (producer, tally) = (producer.clone(), Arc::clone(tally));
-    let link = producer.link();
+    let link = producer.watch_connection_state();
     Live::begin(move || {
-        let (held, lanes) = (producer.load(), producer.lanes().open);
+        let (held, lanes) = (producer.stats(), producer.lanes().open);
         let connected = match &*link.borrow() {
             ConnectionState::Connected(_) => "",
             _ => "  no connection, trying again",

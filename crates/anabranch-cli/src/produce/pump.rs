@@ -174,7 +174,7 @@ fn message(line: Bytes, key_delimiter: Option<&[u8]>) -> Message {
     let (key, payload) = lines::keyed(line, delimiter);
     let message = Message::new(payload);
     match key {
-        Some(key) => message.key(key),
+        Some(key) => message.with_key(key),
         None => message,
     }
 }

@@ -123,7 +123,7 @@ impl Calling {
         lock(&self.ledger).on_sent(number);
         let message = match order_of(number) {
             Some(OF_CALLS) => return self.sends.send((number, message)).await.ok(),
-            Some(key) => message.key(key.to_string()),
+            Some(key) => message.with_key(key.to_string()),
             None => message,
         };
         match self.producer.send_async(message).await {

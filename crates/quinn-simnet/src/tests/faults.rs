@@ -39,7 +39,7 @@ fn scenario(config: LinkConfig, packets: u8) -> (Vec<(u8, Duration)>, Counters) 
         assert_eq!(counters.in_flight(), 0);
         assert_eq!(
             counters.delivered.packets,
-            arrived.len().try_into().unwrap()
+            u64::try_from(arrived.len()).unwrap()
         );
         assert_eq!(pair.back.counters(), Counters::default());
         (arrived, counters)

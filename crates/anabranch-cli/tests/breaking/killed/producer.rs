@@ -90,7 +90,7 @@ async fn call<'a>(producer: &'a Producer, id: u64, notes: &mut Notes) -> Pending
     }
     let message = match order {
         1 => message,
-        key => message.key(key.to_string()),
+        key => message.with_key(key.to_string()),
     };
     match producer.send_async(message).await {
         Ok(receipt) => receipt.map(move |outcome| (id, outcome)).boxed(),

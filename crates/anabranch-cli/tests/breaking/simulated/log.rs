@@ -68,9 +68,9 @@ impl Log {
         let mut payload = format!("{:0PAYLOAD$}", id.0).into_bytes();
         payload.resize(len.max(PAYLOAD), b'.');
         // The wall clock's time would take more or fewer bytes from run to run.
-        let message = Message::new(payload).event_time(Timestamp(id.0));
+        let message = Message::new(payload).with_timestamp(Timestamp(id.0));
         match order {
-            Order::OfKey(key) => (id, message.key(key.to_string())),
+            Order::OfKey(key) => (id, message.with_key(key.to_string())),
             Order::None | Order::OfCalls => (id, message),
         }
     }
