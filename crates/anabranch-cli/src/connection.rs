@@ -1,20 +1,20 @@
-//! The flags of every command that connects to a broker.
+//! Flags of every command that connects to a broker.
 
 use std::{path::PathBuf, time::Duration};
 
 use anabranch::conn::{
-    ClientTls, Config, Congestion, ServerAddress, Trust,
+    ClientTls, Config, ServerAddress, Trust,
     tls::{CertifiedKey, Fingerprint},
 };
-use clap::{ValueEnum, builder::BoolishValueParser};
+use clap::builder::BoolishValueParser;
 
-use crate::units;
+use crate::args;
 
-/// Where the broker is, whom we trust, and who we are.
+/// Address of the broker, trusted certificates, and credentials.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// The broker. Several may be given, to be tried in turn.
+    /// Address of the broker. Several addresses are tried in turn.
     #[arg(
         long,
         env = "ANABRANCH_SERVER",
@@ -24,11 +24,11 @@ pub(crate) struct ConnectionArgs {
     )]
     server: Vec<ServerAddress>,
 
-    /// Trust the certificate authorities in this PEM file, instead of those of the operating system.
+    /// PEM file of trusted certificate authorities, instead of those of the operating system.
     #[arg(long, env = "ANABRANCH_CA", value_name = "FILE", conflicts_with_all = ["pin", "insecure"])]
     ca: Option<PathBuf>,
 
-    /// Trust the one certificate with this SHA-256 fingerprint.
+    /// SHA-256 fingerprint of the only certificate to trust.
     #[arg(
         long,
         env = "ANABRANCH_PIN",
@@ -37,15 +37,15 @@ pub(crate) struct ConnectionArgs {
     )]
     pin: Option<Fingerprint>,
 
-    /// Trust whoever answers. Anybody on the way can then read and change everything.
+    /// Accept any certificate. Anyone on the path can then read and change everything.
     #[arg(long, env = "ANABRANCH_INSECURE", value_parser = BoolishValueParser::new())]
     insecure: bool,
 
-    /// The name that the broker's certificate must be valid for, where it is not the host of --server.
+    /// Name that the broker's certificate must be valid for, if it differs from the host of --server.
     #[arg(long, env = "ANABRANCH_SERVER_NAME", value_name = "NAME")]
     server_name: Option<String>,
 
-    /// Our certificate, for a broker that asks for one: a PEM file.
+    /// PEM file of the client certificate, for a broker that requires one.
     #[arg(
         long,
         env = "ANABRANCH_CLIENT_CERT",
@@ -54,7 +54,7 @@ pub(crate) struct ConnectionArgs {
     )]
     client_cert: Option<PathBuf>,
 
-    /// The private key of our certificate: a PEM file.
+    /// PEM file of the client certificate's private key.
     #[arg(
         long,
         env = "ANABRANCH_CLIENT_KEY",
@@ -63,7 +63,7 @@ pub(crate) struct ConnectionArgs {
     )]
     client_key: Option<PathBuf>,
 
-    /// A token to show to the broker. Other users of this machine can see it unless it is given by the environment.
+    /// Access token for the broker. Other users of this machine can see it, unless it is set in the environment.
     #[arg(
         long,
         env = "ANABRANCH_TOKEN",
@@ -72,19 +72,19 @@ pub(crate) struct ConnectionArgs {
     )]
     token: Option<String>,
 
-    /// How long the first connection may take.
+    /// Time limit for the first connection.
     #[arg(
         long,
         env = "ANABRANCH_CONNECT_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     connect_timeout: Duration,
 }
 
 impl ConnectionArgs {
-    /// These flags as the library wants them.
+    /// Converts the flags to the library's options.
     pub(crate) fn config(&self) -> Config {
         let trust = if self.insecure {
             Trust::DangerouslyAcceptAny
@@ -109,30 +109,5 @@ impl ConnectionArgs {
         config.connect_timeout = self.connect_timeout;
         config.handshake_timeout = config.handshake_timeout.min(self.connect_timeout);
         config
-    }
-}
-
-/// Which congestion controller a connection has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Controller {
-    /// What most of the Internet uses: takes every loss for congestion.
-    #[default]
-    Cubic,
-    /// The older standard.
-    Newreno,
-    /// quinn's; does not mind single losses; experimental.
-    Bbr,
-    /// Ours, for links that lose.
-    Thalweg,
-}
-
-impl From<Controller> for Congestion {
-    fn from(controller: Controller) -> Self {
-        match controller {
-            Controller::Cubic => Self::Cubic,
-            Controller::Newreno => Self::NewReno,
-            Controller::Bbr => Self::Bbr,
-            Controller::Thalweg => Self::Thalweg,
-        }
     }
 }

@@ -1,20 +1,20 @@
-//! Pure but for one line: what a person is told of an error.
+//! How an error is reported to the user.
 
 use std::process::ExitCode;
 
-use crate::{output, progress};
+use crate::{output::StdoutClosed, progress};
 
-/// Says why the program ends, and gives its exit code. A reader of our output that has gone is no failure.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    if error.is::<output::Gone>() {
+/// Prints why the command failed, and returns the exit code. A closed standard output is not a failure.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.is::<StdoutClosed>() {
         return ExitCode::SUCCESS;
     }
     progress::say(format_args!("error: {}", sentence(error)));
     ExitCode::FAILURE
 }
 
-/// An error and its causes in one line. A cause whose words stand there already is not repeated.
-pub fn sentence(error: &anyhow::Error) -> String {
+/// Returns an error and its causes in one line, without causes whose text is already in the line.
+fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let words = cause.to_string().replace('\n', " ");

@@ -1,4 +1,4 @@
-//! `anabranch lab`: runs the laboratory, which is a program of its own.
+//! `anabranch lab`: runs the program `anabranch-lab`.
 
 use std::{
     ffi::OsString,
@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// The laboratory's program.
+/// Name of the laboratory's program.
 const PROGRAM: &str = "anabranch-lab";
 
-/// Try a link before you deploy on it: producer and broker over a simulated network, in virtual time.
+/// Compare numbers of lanes on a given link: a real producer and broker over a simulated network, in virtual time.
 ///
-/// This runs the program `anabranch-lab` with the same arguments. It is looked for beside this program, then in PATH.
+/// Runs the program `anabranch-lab` with the same arguments. It is looked for in the directory of this program, then in
+/// PATH. `anabranch lab soak` keeps a broker, a producer and a consumer under load for hours, in real time.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
@@ -22,17 +23,17 @@ pub(crate) struct Args {
     arguments: Vec<OsString>,
 }
 
-/// Runs the laboratory and returns its exit code.
+/// Runs the laboratory, and returns its exit code.
 ///
 /// # Errors
-/// When there is no such program, or it does not start.
+/// When the program is not found or does not start.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let this = std::env::current_exe().ok();
     let program = program(this.as_deref());
     let status = match Command::new(&program).args(args.arguments).status() {
         Ok(status) => status,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-            "the laboratory is a program of its own, and {PROGRAM} is neither beside this one nor in PATH: cargo install {PROGRAM}"
+            "cannot find the program {PROGRAM}, neither in the directory of this one nor in PATH: cargo install {PROGRAM}"
         ),
         Err(error) => {
             return Err(error).with_context(|| format!("cannot start {}", program.display()));
@@ -42,14 +43,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Returns the laboratory's program beside `this` one, or its bare name, which is looked for in PATH.
+/// Returns the laboratory's program in the directory of `this` program, or its bare name, which is looked for in PATH.
 fn program(this: Option<&Path>) -> PathBuf {
-    let beside = this.and_then(Path::parent).map(|folder| {
+    let sibling = this.and_then(Path::parent).map(|folder| {
         folder
             .join(PROGRAM)
             .with_extension(std::env::consts::EXE_EXTENSION)
     });
-    beside
+    sibling
         .filter(|path| path.is_file())
         .unwrap_or_else(|| PROGRAM.into())
 }
@@ -64,8 +65,8 @@ mod tests {
         let this = folder.path().join("anabranch");
         assert_eq!(program(Some(&this)), Path::new(PROGRAM));
         assert_eq!(program(None), Path::new(PROGRAM));
-        let beside = folder.path().join(PROGRAM);
-        std::fs::write(&beside, "").unwrap();
-        assert_eq!(program(Some(&this)), beside);
+        let sibling = folder.path().join(PROGRAM);
+        std::fs::write(&sibling, "").unwrap();
+        assert_eq!(program(Some(&this)), sibling);
     }
 }

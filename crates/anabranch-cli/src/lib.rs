@@ -1,39 +1,46 @@
-//! The `anabranch` program: a broker and its clients from the command line.
+//! The `anabranch` program: a broker and its clients on the command line.
 //!
 //! ```text
-//! serve                    a broker
-//! produce   consume        lines in, lines out
-//! ping      topics         is it there, and what does it hold
-//! demo                     all of it at once, and whether anything was lost
-//! bench                    how fast, beside raw QUIC and the disk
-//! lab                      what more streams are worth on a given link (runs the program anabranch-lab)
-//! soak                     whether anything grows or gets lost in hours
+//! serve                    runs a broker
+//! produce   consume        sends lines, prints messages
+//! ping      topics         asks a broker whether it is reachable, and what it holds
+//! demo                     sends, reads back and compares, all in one process
+//! bench                    measures throughput and latency, next to raw QUIC and the disk
+//! lab                      runs the program anabranch-lab: the value of more lanes on a given link
 //!
-//! connection.rs            the flags of everything that connects
-//! failure.rs  output.rs  progress.rs  signals.rs  units.rs
+//! connection.rs            flags of every command that connects
+//! args.rs  strategy.rs     values of flags
+//! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
+//! failure.rs  output.rs  progress.rs  signals.rs  stats.rs
 //! ```
 //!
-//! Data and what `--output json` asks for go to standard output, everything else to standard error. Each flag has an
-//! environment variable: `--server-name` is `ANABRANCH_SERVER_NAME`. The exit code is 0 where all went well, 1 where
-//! something did not, 2 where the command line is wrong, and that of the signal where a second one ended the program
-//! at once.
-#![allow(clippy::disallowed_methods)]
+//! Data, and results with `--output json`, go to standard output; everything else goes to standard error. Each flag has an
+//! environment variable: `--server-name` is `ANABRANCH_SERVER_NAME`. The exit code is 0 for success, 1 for a failure,
+//! 2 for a wrong command line, and 128 plus the signal's number when a second signal ended the process.
+//!
+//! Public here is only what the program `anabranch-lab` shares.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program reads the clock and starts tasks; the library's rules are for its own files"
+)]
 
+pub mod args;
 mod bench;
 mod connection;
 mod consume;
 mod demo;
-pub mod failure;
+mod failure;
+pub mod harness;
 mod lab;
 pub mod output;
 mod ping;
 mod produce;
 pub mod progress;
 mod serve;
-pub mod signals;
-mod soak;
+mod signals;
+pub mod stats;
+mod strategy;
 mod topics;
-pub mod units;
 
 use std::{future::Future, process::ExitCode};
 
@@ -58,7 +65,6 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Lab(lab::Args),
-    Soak(soak::Args),
 }
 
 impl Command {
@@ -72,7 +78,6 @@ impl Command {
             Self::Demo(args) => demo::run(args).await,
             Self::Bench(args) => bench::run(args).await,
             Self::Lab(args) => lab::run(args),
-            Self::Soak(args) => soak::run(args).await,
         }
     }
 }
@@ -85,7 +90,7 @@ pub fn main() -> ExitCode {
     run(cli.command.run())
 }
 
-/// Runs a command on a runtime of its own, and reports how it failed where it did.
+/// Runs a command on a new runtime, reports its error if it fails, and returns the exit code.
 #[must_use]
 pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
@@ -93,22 +98,22 @@ pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode 
         Err(error) => return failure::report(&error.into()),
     };
     let outcome = runtime.block_on(Box::pin(command));
-    // Nothing is waited for that may hang, such as a read of a terminal.
+    // Does not wait for blocking calls that may never return, such as a read of a terminal.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| failure::report(&error))
 }
 
-/// What is logged where `RUST_LOG` asks for nothing: warnings, but for those of a connection that does not come about,
-/// which the commands tell themselves.
-const LOGGED: &str = "warn,anabranch::conn::client::supervisor=error";
+/// The log filter without `RUST_LOG`: warnings, except those of failed connection attempts, which the commands report
+/// themselves.
+const DEFAULT_FILTER: &str = "warn,anabranch::conn::client::supervisor=error";
 
-/// Sends the log to standard error.
+/// Writes the log to standard error, above the live lines. `RUST_LOG` sets its filter.
 pub fn log() {
     let filter = match std::env::var("RUST_LOG") {
         Ok(wanted) if !wanted.is_empty() => EnvFilter::builder()
             .with_default_directive(LevelFilter::WARN.into())
             .parse_lossy(wanted),
-        _ => EnvFilter::new(LOGGED),
+        _ => EnvFilter::new(DEFAULT_FILTER),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

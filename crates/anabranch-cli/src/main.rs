@@ -1,4 +1,4 @@
-//! The `anabranch` program. Everything is in the library beside it.
+//! The `anabranch` program. All of it is in the library of this package.
 
 use std::process::ExitCode;
 

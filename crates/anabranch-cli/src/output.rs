@@ -8,37 +8,37 @@ use std::{
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// In which form results are told.
+/// The output format of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Output {
-    /// Sentences.
+    /// Sentences and tables.
     #[default]
     Text,
     /// One JSON object or array on one line.
     Json,
 }
 
-/// Whoever read our output has gone, as `head` does when it has seen enough.
+/// Standard output was closed by its reader, as `head` does. Not a failure of the command.
 #[derive(Debug)]
-pub struct Gone;
+pub(crate) struct StdoutClosed;
 
-impl fmt::Display for Gone {
+impl fmt::Display for StdoutClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the output any more")
+        f.write_str("standard output is closed")
     }
 }
 
-impl std::error::Error for Gone {}
+impl std::error::Error for StdoutClosed {}
 
 /// Writes bytes as they are, and flushes.
 ///
 /// # Errors
-/// [`Gone`], or what the system said.
-pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+/// When standard output cannot be written. When it is closed, the command ends without a message and with exit code 0.
+pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Gone.into(),
+        io::ErrorKind::BrokenPipe => StdoutClosed.into(),
         _ => anyhow::Error::new(error).context("cannot write to standard output"),
     })
 }
@@ -46,7 +46,7 @@ pub fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Writes a line.
 ///
 /// # Errors
-/// As [`bytes`].
+/// When standard output cannot be written. When it is closed, the command ends without a message and with exit code 0.
 pub fn line(line: impl fmt::Display) -> anyhow::Result<()> {
     bytes(format!("{line}\n").as_bytes())
 }
@@ -54,16 +54,27 @@ pub fn line(line: impl fmt::Display) -> anyhow::Result<()> {
 /// Writes a value as one line of JSON.
 ///
 /// # Errors
-/// As [`bytes`].
+/// When standard output cannot be written. When it is closed, the command ends without a message and with exit code 0.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string(value)?)
 }
 
-/// Ends the output of a command: a result as JSON to standard output, or a sentence to standard error.
+/// Writes the result of a command to standard output, in the format that was asked for.
 ///
 /// # Errors
-/// As [`bytes`].
-pub fn summary(output: Output, value: &(impl Serialize + fmt::Display)) -> anyhow::Result<()> {
+/// When standard output cannot be written. When it is closed, the command ends without a message and with exit code 0.
+pub fn result(output: Output, value: &(impl Serialize + fmt::Display)) -> anyhow::Result<()> {
+    match output {
+        Output::Json => json(value),
+        Output::Text => line(value),
+    }
+}
+
+/// Writes the summary of a command: JSON to standard output, or a sentence to standard error.
+pub(crate) fn summary(
+    output: Output,
+    value: &(impl Serialize + fmt::Display),
+) -> anyhow::Result<()> {
     match output {
         Output::Json => json(value),
         Output::Text => {
@@ -71,9 +82,4 @@ pub fn summary(output: Output, value: &(impl Serialize + fmt::Display)) -> anyho
             Ok(())
         }
     }
-}
-
-/// A figure to three places, which is as exact as these are.
-pub fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }

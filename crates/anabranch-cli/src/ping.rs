@@ -1,4 +1,4 @@
-//! `anabranch ping`: is the broker there, and how far away.
+//! `anabranch ping`: whether a broker is reachable, and the round-trip time to it.
 
 use std::{fmt, process::ExitCode, time::Duration};
 
@@ -7,20 +7,22 @@ use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    args,
     connection::ConnectionArgs,
-    output::{self, Output, rounded},
-    signals, units,
+    output::{self, Output},
+    signals,
+    stats::{millis, rounded},
 };
 
-/// How long the broker may take to hear that we leave.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the close may take to reach the broker.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Ask the broker whether it is there, and measure how long it takes to answer.
+/// Check that a broker is reachable, and measure its round-trip time.
 ///
-/// Pings have a stream of their own and never wait behind messages. The exit code is 1 when no answer came.
+/// Pings use a stream of their own and never wait behind messages. The exit code is 1 when no answer came.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many pings.
+    /// Number of pings.
     #[arg(
         long,
         env = "ANABRANCH_COUNT",
@@ -30,27 +32,27 @@ pub(crate) struct Args {
     )]
     count: u64,
 
-    /// The time from one ping to the next.
+    /// Time from one ping to the next.
     #[arg(
         long,
         env = "ANABRANCH_INTERVAL",
         value_name = "TIME",
         default_value = "1s",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     interval: Duration,
 
-    /// How long an answer may take.
+    /// Time limit for each answer.
     #[arg(
         long,
         env = "ANABRANCH_PING_TIMEOUT",
         value_name = "TIME",
         default_value = "5s",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     ping_timeout: Duration,
 
-    /// How to say it.
+    /// Output format.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 
@@ -73,13 +75,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for _ in 0..args.count {
             ticks.tick().await;
-            // The connection may have been lost since, and be another one.
+            // After a reconnect this is a new connection.
             let ping = async { supervisor.wait_connected().await.ok()?.check().await };
             let pong = tokio::time::timeout(args.ping_timeout, ping).await;
             let pong = pong.ok().flatten();
             results.add(pong);
             if args.output == Output::Text {
-                output::line(told(results.sent, pong))?;
+                output::line(ping_line(results.sent, pong))?;
             }
         }
         anyhow::Ok(())
@@ -88,7 +90,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         pinged = pinging => pinged?,
         () = stop.cancelled() => {}
     }
-    supervisor.close(GOODBYE).await;
+    supervisor.close(CLOSE_TIMEOUT).await;
     match args.output {
         Output::Text => output::line(&results)?,
         Output::Json => output::json(&results.summary())?,
@@ -99,19 +101,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn told(number: u64, pong: Option<Duration>) -> String {
+fn ping_line(number: u64, pong: Option<Duration>) -> String {
     match pong {
-        Some(time) => format!("ping {number}: {:.3} ms", units::millis(time)),
+        Some(time) => format!("ping {number}: {:.3} ms", millis(time)),
         None => format!("ping {number}: no answer"),
     }
 }
 
-/// What came back.
+/// The pings so far, and their answers.
 #[derive(Debug, Default)]
 struct Results {
     sent: u64,
     received: u32,
-    /// All times together.
+    /// Sum of all round-trip times.
     sum: Duration,
     min: Option<Duration>,
     max: Option<Duration>,
@@ -138,7 +140,7 @@ impl Results {
     }
 
     fn summary(&self) -> Summary {
-        let ms = |time: Duration| rounded(units::millis(time));
+        let ms = |time: Duration| rounded(millis(time));
         Summary {
             sent: self.sent,
             received: self.received,

@@ -1,6 +1,6 @@
-//! Standard error: what is going on, for a person at a terminal, and sentences for everybody.
+//! Standard error: live progress lines on a terminal, and messages.
 //!
-//! The live lines exist only where standard error is a terminal. Sentences and logs go above them.
+//! The live lines exist only where standard error is a terminal. Messages and logs are written above them.
 
 use std::{
     fmt,
@@ -12,25 +12,25 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
 
-/// How often live lines change.
+/// Time from one update of a live line to the next.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The live lines of this process.
 static LINES: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
 
-/// Whether a person sees standard error.
+/// Returns whether standard error is a terminal.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Writes a line to standard error, above the live lines. Where nobody reads it there is nobody to tell.
+/// Writes a line to standard error, above the live lines. A closed standard error is ignored.
 pub fn say(line: impl fmt::Display) {
     let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Standard error, above the live lines.
-pub fn stderr() -> impl Write {
+/// Returns a writer to standard error, above the live lines.
+pub(crate) fn stderr() -> impl Write {
     Above
 }
 
@@ -50,16 +50,16 @@ impl Write for Above {
     }
 }
 
-/// A line that shows what `now` says, ten times a second, until it is dropped.
+/// A live line: shows the current text of a closure ten times a second, until it is dropped.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     bar: ProgressBar,
     ticker: Option<JoinHandle<()>>,
 }
 
 impl Live {
-    /// Begins a line. Without a terminal there is none, and `now` is never called.
-    pub fn begin(now: impl Fn() -> String + Send + 'static) -> Self {
+    /// Adds a line that shows what `now` returns. Without a terminal there is no line, and `now` is never called.
+    pub(crate) fn begin(now: impl Fn() -> String + Send + 'static) -> Self {
         if !is_terminal() {
             return Self {
                 bar: ProgressBar::hidden(),

@@ -1,22 +1,22 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second one gets it at once.
+//! Ctrl-C and SIGTERM: the first one asks for a graceful shutdown, the second one ends the process at once.
 
 use std::io;
 
 use tokio_util::sync::CancellationToken;
 
-/// Exit code of a program that a signal ended: 128 and its number.
+/// Plus the signal's number, this is the exit code of a process that a signal ended.
 const SIGNALLED: i32 = 128;
 
-/// A token that the first signal cancels. At the second one `last_words` is called and the program ends.
-pub fn watch(last_words: impl FnOnce() + Send + 'static) -> io::Result<CancellationToken> {
+/// Returns a token that the first signal cancels. The second signal calls `before_exit` and ends the process.
+pub(crate) fn watch(before_exit: impl FnOnce() + Send + 'static) -> io::Result<CancellationToken> {
     let mut signals = Signals::new()?;
     let first = CancellationToken::new();
-    let told = first.clone();
+    let cancelled = first.clone();
     tokio::spawn(async move {
         signals.next().await;
-        told.cancel();
+        cancelled.cancel();
         let number = signals.next().await;
-        last_words();
+        before_exit();
         std::process::exit(SIGNALLED + number);
     });
     Ok(first)
@@ -38,7 +38,7 @@ impl Signals {
         })
     }
 
-    /// The number of the next signal.
+    /// Waits for the next signal, and returns its number.
     async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.interrupt.recv() => 2,

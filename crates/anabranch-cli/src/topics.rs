@@ -1,4 +1,4 @@
-//! `anabranch topics`: what a broker holds.
+//! `anabranch topics`: lists the topics of a broker.
 
 use std::process::ExitCode;
 
@@ -11,10 +11,10 @@ use crate::{
     output::{self, Output},
 };
 
-/// List the topics that we may read or write.
+/// List the topics that these credentials may read or write.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How to list them.
+    /// Output format.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 
@@ -26,13 +26,13 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 struct Topic {
     name: String,
-    /// Messages that are kept.
+    /// Number of stored messages.
     messages: u64,
-    /// Their bytes in the store.
+    /// Size of the topic in the store, in bytes.
     bytes: u64,
-    /// The offset of the oldest one, where there is any.
+    /// Offset of the oldest message. `None` for an empty topic.
     first: Option<u64>,
-    /// The offset of the newest.
+    /// Offset of the newest message. `None` for an empty topic.
     last: Option<u64>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The topics below one another, a line each and one above them.
+/// Returns a heading and one line per topic.
 fn table(topics: &[Topic]) -> String {
     let widest = topics.iter().map(|topic| topic.name.len()).max();
     let width = widest.unwrap_or(0).max("TOPIC".len());

@@ -47,7 +47,6 @@ mod scenario;
 mod store;
 mod strategy;
 mod tasks;
-mod text;
 mod time;
 mod trace;
 

@@ -2,9 +2,8 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use anabranch::units;
 use fastrand::Rng;
-
-use super::text;
 
 /// The shape of the load over time. The mean is the same for all of them but [`Pattern::Once`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,9 +33,8 @@ impl FromStr for Pattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("{text:?} is no pattern: steady, poisson, burst:PERIOD/DUTY, ramp or once:N")
-        };
+        let wrong =
+            || "must be steady, poisson, burst:PERIOD/DUTY, ramp or once:MESSAGES".to_owned();
         match text.split_once(':') {
             None if text == "steady" => Ok(Self::Steady),
             None if text == "poisson" => Ok(Self::Poisson),
@@ -44,8 +42,8 @@ impl FromStr for Pattern {
             Some(("burst", rest)) => {
                 let (period, duty) = rest.split_once('/').ok_or_else(wrong)?;
                 Ok(Self::Burst {
-                    period: text::duration(period)?,
-                    duty: text::share(duty)?,
+                    period: units::parse_duration(period).map_err(|error| error.to_string())?,
+                    duty: units::parse_ratio(duty).map_err(|error| error.to_string())?,
                 })
             }
             Some(("once", messages)) => Ok(Self::Once {
@@ -66,8 +64,8 @@ impl fmt::Display for Pattern {
             Self::Burst { period, duty } => write!(
                 f,
                 "burst:{}/{}",
-                text::show_duration(*period),
-                text::show_share(*duty)
+                units::format_duration(*period),
+                units::format_ratio(*duty)
             ),
         }
     }

@@ -5,11 +5,11 @@ use std::{fmt, time::Duration};
 use super::{
     pattern::{Pattern, Schedule},
     strategy::Strategy,
-    text,
 };
 use anabranch::{
     scaler,
     sim::{LinkConfig, Loss, Queue, Rate},
+    units,
 };
 
 /// An Ethernet frame's content: the largest packet that the link carries, in bytes.
@@ -158,13 +158,14 @@ impl Default for Scenario {
     }
 }
 
-/// Something in a scenario that cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
+/// A field of a scenario that is not valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenarioError {
-    /// Which field.
+    /// Name of the field.
     pub field: String,
-    /// What is wrong with it.
+    /// The text that [`Scenario::set`] could not read. `None` for a value that breaks a rule of [`Scenario::check`].
+    pub value: Option<String>,
+    /// The rule that is broken.
     pub problem: String,
 }
 
@@ -172,8 +173,40 @@ impl ScenarioError {
     pub(super) fn new(field: &str, problem: impl Into<String>) -> Self {
         Self {
             field: field.to_owned(),
+            value: None,
             problem: problem.into(),
         }
+    }
+}
+
+impl fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            field,
+            value,
+            problem,
+        } = self;
+        match value {
+            Some(value) => write!(f, "{field} = {value:?}: {problem}"),
+            None => write!(f, "{field}: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+/// The rule that a field's text breaks.
+struct Problem(String);
+
+impl From<String> for Problem {
+    fn from(rule: String) -> Self {
+        Self(rule)
+    }
+}
+
+impl From<units::ParseError> for Problem {
+    fn from(error: units::ParseError) -> Self {
+        Self(error.to_string())
     }
 }
 
@@ -191,60 +224,67 @@ impl Scenario {
     /// ```
     ///
     /// # Errors
-    /// A name that is none, and text that cannot be read as its value.
+    /// An unknown name, or text that cannot be read as a value of the field.
     pub fn set(&mut self, field: &str, value: &str) -> Result<(), ScenarioError> {
         self.set_field(field, value)
-            .map_err(|problem| ScenarioError::new(field, problem))
+            .map_err(|Problem(problem)| ScenarioError {
+                field: field.to_owned(),
+                value: Some(value.to_owned()),
+                problem,
+            })
     }
 
-    fn set_field(&mut self, field: &str, value: &str) -> Result<(), String> {
+    fn set_field(&mut self, field: &str, value: &str) -> Result<(), Problem> {
         match field {
             "name" => value.clone_into(&mut self.name),
-            "rtt" => self.rtt = text::duration(value)?,
-            "jitter" => self.jitter = text::duration(value)?,
-            "loss" => self.loss = text::share(value)?,
+            "rtt" => self.rtt = units::parse_duration(value)?,
+            "jitter" => self.jitter = units::parse_duration(value)?,
+            "loss" => self.loss = units::parse_ratio(value)?,
             "burst" => self.burst = number(value)?,
-            "rate" => self.rate = text::rate(value)?,
+            "rate" => self.rate = Rate::bits(units::parse_rate(value)?),
             "queue" => {
                 self.queue = match value.strip_suffix("bdp") {
                     Some(times) => QueueSize::Bdp(number(times)?),
-                    None => QueueSize::Bytes(text::size(value)?),
+                    None => QueueSize::Bytes(units::parse_size(value)?),
                 }
             }
             "load" => {
-                self.load = match text::rate(value) {
-                    Ok(rate) => Load::Rate(rate),
-                    Err(_) => Load::OfLink(
-                        text::share(value)
-                            .map_err(|_| format!("{value:?} is no load, such as 50mbit or 50%"))?,
-                    ),
+                self.load = match (units::parse_rate(value), units::parse_ratio(value)) {
+                    (Ok(bits), _) => Load::Rate(Rate::bits(bits)),
+                    (_, Ok(share)) => Load::OfLink(share),
+                    _ => {
+                        let rule = "expected a rate or a share of the link, such as 50mbit or 50%";
+                        return Err(rule.to_owned().into());
+                    }
                 }
             }
             "pattern" => self.pattern = value.parse()?,
-            "noise" => self.noise = text::share(value)?,
-            "size" => self.size = number_of(text::size(value)?)?,
-            "duration" => self.duration = text::duration(value)?,
-            "warm-up" => self.warm_up = text::duration(value)?,
-            "tail" => self.tail = text::duration(value)?,
+            "noise" => self.noise = units::parse_ratio(value)?,
+            "size" => self.size = number_of(units::parse_size(value)?)?,
+            "duration" => self.duration = units::parse_duration(value)?,
+            "warm-up" => self.warm_up = units::parse_duration(value)?,
+            "tail" => self.tail = units::parse_duration(value)?,
             "congestion" => self.congestion = controller(value)?,
-            "broker-delay" => self.broker_delay = text::duration(value)?,
-            "store-delay" => self.store_delay = text::duration(value)?,
-            "store-rate" => self.store_rate = Some(text::rate(value)?),
+            "broker-delay" => self.broker_delay = units::parse_duration(value)?,
+            "store-delay" => self.store_delay = units::parse_duration(value)?,
+            "store-rate" => self.store_rate = Some(Rate::bits(units::parse_rate(value)?)),
             "peer-streams" => self.peer_streams = Some(number(value)?),
-            "peer-window" => self.peer_window = Some(number_of(text::size(value)?)?),
-            "lane-window" => self.lane_window = text::size(value)?,
+            "peer-window" => self.peer_window = Some(number_of(units::parse_size(value)?)?),
+            "lane-window" => self.lane_window = units::parse_size(value)?,
             "backlog-threshold" => self.backlog_threshold = number(value)?,
             "max-lanes" => self.max_lanes = number(value)?,
-            "idle-timeout" => self.idle_timeout = text::duration(value)?,
-            "buffer" => self.buffer = text::size(value)?,
+            "idle-timeout" => self.idle_timeout = units::parse_duration(value)?,
+            "buffer" => self.buffer = units::parse_size(value)?,
             "lose-at" => {
                 let moments = value.split(',').filter(|one| !one.is_empty());
-                self.lose_at = moments.map(text::duration).collect::<Result<_, _>>()?;
+                self.lose_at = moments
+                    .map(units::parse_duration)
+                    .collect::<Result<_, _>>()?;
             }
             "seed" => self.seed = number(value)?,
             "runs" => self.runs = number(value)?,
             "strategies" => self.strategies = Strategy::list(value)?,
-            _ => return Err("there is no such option".to_owned()),
+            _ => return Err("there is no such option".to_owned().into()),
         }
         Ok(())
     }
@@ -264,51 +304,51 @@ impl Scenario {
             field(always, name, show(self), show(&default));
         };
         both(true, "name", &|s| s.name.clone());
-        both(true, "rtt", &|s| text::show_duration(s.rtt));
-        both(true, "jitter", &|s| text::show_duration(s.jitter));
-        both(true, "loss", &|s| text::show_share(s.loss));
+        both(true, "rtt", &|s| units::format_duration(s.rtt));
+        both(true, "jitter", &|s| units::format_duration(s.jitter));
+        both(true, "loss", &|s| units::format_ratio(s.loss));
         both(true, "burst", &|s| s.burst.to_string());
-        both(true, "rate", &|s| text::show_rate(s.rate));
+        both(true, "rate", &|s| show_rate(s.rate));
         both(true, "queue", &|s| s.queue.to_string());
         both(true, "load", &|s| s.load.to_string());
         both(true, "pattern", &|s| s.pattern.to_string());
-        both(false, "noise", &|s| text::show_share(s.noise));
-        both(true, "size", &|s| text::show_size(s.size as u64));
-        both(true, "duration", &|s| text::show_duration(s.duration));
-        both(false, "warm-up", &|s| text::show_duration(s.warm_up));
-        both(false, "tail", &|s| text::show_duration(s.tail));
+        both(false, "noise", &|s| units::format_ratio(s.noise));
+        both(true, "size", &|s| units::format_size(s.size as u64));
+        both(true, "duration", &|s| units::format_duration(s.duration));
+        both(false, "warm-up", &|s| units::format_duration(s.warm_up));
+        both(false, "tail", &|s| units::format_duration(s.tail));
         both(true, "congestion", &|s| s.congestion.to_string());
         both(true, "broker-delay", &|s| {
-            text::show_duration(s.broker_delay)
+            units::format_duration(s.broker_delay)
         });
         both(false, "store-delay", &|s| {
-            text::show_duration(s.store_delay)
+            units::format_duration(s.store_delay)
         });
         both(false, "store-rate", &|s| {
-            s.store_rate.map(text::show_rate).unwrap_or_default()
+            s.store_rate.map(show_rate).unwrap_or_default()
         });
         both(false, "peer-streams", &|s| {
             s.peer_streams.map(|n| n.to_string()).unwrap_or_default()
         });
         both(false, "peer-window", &|s| {
             s.peer_window
-                .map(|n| text::show_size(n.into()))
+                .map(|n| units::format_size(n.into()))
                 .unwrap_or_default()
         });
-        both(false, "lane-window", &|s| text::show_size(s.lane_window));
+        both(false, "lane-window", &|s| units::format_size(s.lane_window));
         both(false, "backlog-threshold", &|s| {
             s.backlog_threshold.to_string()
         });
         both(false, "max-lanes", &|s| s.max_lanes.to_string());
         both(false, "idle-timeout", &|s| {
-            text::show_duration(s.idle_timeout)
+            units::format_duration(s.idle_timeout)
         });
-        both(false, "buffer", &|s| text::show_size(s.buffer));
+        both(false, "buffer", &|s| units::format_size(s.buffer));
         both(false, "lose-at", &|s| {
             let moments: Vec<_> = s
                 .lose_at
                 .iter()
-                .map(|at| text::show_duration(*at))
+                .map(|at| units::format_duration(*at))
                 .collect();
             moments.join(",")
         });
@@ -425,11 +465,11 @@ fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
     value
         .trim()
         .parse()
-        .map_err(|_| format!("{value:?} is no such number"))
+        .map_err(|_| "expected a number".to_owned())
 }
 
 fn number_of<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
-    T::try_from(value).map_err(|_| format!("{value} is too much"))
+    T::try_from(value).map_err(|_| "too large".to_owned())
 }
 
 fn controller(value: &str) -> Result<Controller, String> {
@@ -438,10 +478,12 @@ fn controller(value: &str) -> Result<Controller, String> {
         "newreno" => Ok(Controller::NewReno),
         "bbr" => Ok(Controller::Bbr),
         "thalweg" => Ok(Controller::Thalweg),
-        _ => Err(format!(
-            "{value:?} is none of cubic, newreno, bbr and thalweg"
-        )),
+        _ => Err("must be cubic, newreno, bbr or thalweg".to_owned()),
     }
+}
+
+fn show_rate(rate: Rate) -> String {
+    units::format_rate(rate.as_bits())
 }
 
 impl fmt::Display for Controller {
@@ -459,7 +501,7 @@ impl fmt::Display for QueueSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bdp(times) => write!(f, "{times}bdp"),
-            Self::Bytes(bytes) => f.write_str(&text::show_size(*bytes)),
+            Self::Bytes(bytes) => f.write_str(&units::format_size(*bytes)),
         }
     }
 }
@@ -467,8 +509,8 @@ impl fmt::Display for QueueSize {
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rate(rate) => f.write_str(&text::show_rate(*rate)),
-            Self::OfLink(share) => f.write_str(&text::show_share(*share)),
+            Self::Rate(rate) => f.write_str(&show_rate(*rate)),
+            Self::OfLink(share) => f.write_str(&units::format_ratio(*share)),
         }
     }
 }
@@ -541,7 +583,7 @@ mod tests {
         let error = Scenario::default().set("rtt", "50").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "rtt: \"50\" is no duration, such as 50ms, 1.5s or 100us"
+            "rtt = \"50\": expected a duration, such as 250ms, 1.5s or 1h"
         );
         assert!(Scenario::default().set("speed", "1").is_err());
     }

@@ -47,9 +47,7 @@ impl FromStr for Strategy {
                 .filter(|lanes: &NonZeroUsize| lanes.get() <= MAX_LANES)
                 .map(Self::Static)
                 .ok_or_else(|| {
-                    format!(
-                        "{text:?} is no strategy: adaptive, per-message, or a number of lanes up to {MAX_LANES}"
-                    )
+                    format!("must be adaptive, per-message, or a number of lanes up to {MAX_LANES}")
                 }),
         }
     }

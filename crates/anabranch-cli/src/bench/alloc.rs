@@ -1,10 +1,10 @@
-//! How many allocations this process has made, where it was built to count them.
+//! Counts the allocations of this process, if built with the feature `count-allocations`.
 
 #[cfg(feature = "count-allocations")]
 #[global_allocator]
 static COUNTING: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
-/// Allocations and reallocations so far; nothing where they are not counted.
+/// Returns the number of allocations and reallocations so far. `None` if they are not counted.
 pub(super) fn count() -> Option<u64> {
     #[cfg(feature = "count-allocations")]
     {

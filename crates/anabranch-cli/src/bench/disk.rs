@@ -1,4 +1,4 @@
-//! The disk alone: what a log could do at best.
+//! Measures the disk alone: an upper limit for the log.
 
 use std::{
     fs::File,
@@ -9,28 +9,28 @@ use std::{
 
 use anyhow::Context;
 
-use super::load::{Times, times};
+use super::load::{self, Times};
 
-/// How many groups are written at least, and how many bytes.
+/// Smallest number of writes, and of bytes in total.
 const GROUPS: u64 = 32;
 const BYTES: u64 = 64 << 20;
 
-/// What the disk did.
+/// The measurement.
 #[derive(Debug)]
 pub(super) struct Disk {
     /// Bytes written and synced.
     pub(super) bytes: u64,
-    /// Bytes of each group.
+    /// Size of each write, in bytes.
     pub(super) group: u64,
     pub(super) took: Duration,
-    /// Of a write and its fdatasync together.
+    /// Times of a write with its fdatasync.
     pub(super) groups: Times,
 }
 
-/// Appends some groups of bytes to a file in `folder`, each with its fdatasync. It blocks.
+/// Appends to a file in `folder`, with an fdatasync after each `group` bytes. Blocks the thread.
 ///
 /// # Errors
-/// Where that cannot be done.
+/// When the file cannot be written or removed.
 pub(super) fn measure(folder: &Path, group: u64) -> anyhow::Result<Disk> {
     let path = folder.join("disk");
     let written = write(&path, group);
@@ -41,16 +41,16 @@ pub(super) fn measure(folder: &Path, group: u64) -> anyhow::Result<Disk> {
 }
 
 fn write(path: &Path, group: u64) -> anyhow::Result<Disk> {
-    let bytes = super::load::noise(usize::try_from(group)?);
+    let bytes = load::noise(usize::try_from(group)?);
     let mut file = File::create(path)?;
     let count = GROUPS.max(BYTES / group.max(1)).min(GROUPS * 16);
-    let mut groups = times();
+    let mut groups = load::times();
     let began = Instant::now();
     for _ in 0..count {
         let began = Instant::now();
         file.write_all(&bytes)?;
         file.sync_data()?;
-        groups.saturating_record(super::load::nanos(began.elapsed()));
+        groups.saturating_record(load::nanos(began.elapsed()));
     }
     Ok(Disk {
         bytes: group * count,

@@ -1,8 +1,7 @@
-//! The load: tasks that send, and what becomes of the receipts.
+//! The load: tasks that send and await receipts.
 //!
-//! What is sent costs as little as it can: clones of one payload. The receipts go in chunks to another task, which
-//! awaits all of them. Latency is taken of some messages only, each by a task of its own, so that none is told later
-//! than it was known.
+//! To cost little, all messages share one payload, and receipts go in chunks to another task, which awaits all of them.
+//! Latency is sampled: each sampled receipt has its own task, so that its time is taken when the receipt resolves.
 
 use std::{
     collections::VecDeque,
@@ -22,82 +21,86 @@ use hdrhistogram::Histogram;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Args, Mode};
+use crate::stats::as_f64;
 
-/// Receipts that go to the other task at once.
+/// Receipts per chunk.
 const CHUNK: usize = 1024;
-/// Chunks that may wait there. More are outstanding only if the producer holds more.
+/// Capacity of the channel of chunks.
 const CHUNKS: usize = 1024;
-/// Calls of `send` at a time in mode ordered.
+/// Limit of concurrent calls of `send` in mode ordered.
 const CALLS: usize = 32 << 10;
-/// After so many calls, those that are done are looked for.
-const LOOK: u64 = 64;
-/// Latency is taken of one message in so many, at most.
-const STRIDE: u64 = 16;
-/// And of about so many in a run, at most. A sample is a task, which allocates: few, where allocations are counted.
+/// Number of calls after which completed ones are collected.
+const COLLECT_EVERY: u64 = 64;
+/// Smallest distance between two messages whose latency is sampled.
+const MIN_STRIDE: u64 = 16;
+/// Approximate limit of samples in a run. A sample spawns a task, which allocates: few where allocations are counted.
 const SAMPLES: u64 = if cfg!(feature = "count-allocations") {
     1 << 7
 } else {
     1 << 11
 };
 
-/// Times in nanoseconds, to three digits.
+/// A histogram of times in nanoseconds, with three significant digits.
 pub(super) type Times = Histogram<u64>;
 
-/// None yet, of up to an hour.
+/// Returns an empty histogram of times up to an hour.
 pub(super) fn times() -> Times {
-    Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("these bounds are in order")
+    Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("the bounds are valid")
 }
 
-/// A time for [`Times`].
+/// Converts a time for [`Times`].
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Bytes that nobody can compress.
+/// Returns incompressible bytes, the same for each call.
 pub(super) fn noise(len: usize) -> Bytes {
     let mut bytes = vec![0; len];
     fastrand::Rng::with_seed(5).fill(&mut bytes);
     bytes.into()
 }
 
-/// What is sent in each run.
+/// The messages of each run.
 #[derive(Debug)]
 pub(super) struct Load {
     mode: Mode,
     size: usize,
-    /// Over all tasks.
+    /// Number of messages, over all tasks.
     pub(super) messages: u64,
-    /// Where there are several: they take turns.
+    /// Topics used in turn. Empty for one topic.
     topics: Vec<TopicName>,
-    /// For each producer.
+    /// Number of tasks for each producer.
     tasks: u32,
-    /// A second, over all tasks.
+    /// Limit of messages per second, over all tasks.
     rate: Option<u32>,
+    /// Distance between two messages whose latency is sampled.
     stride: u64,
 }
 
-/// How it went.
+/// The measurement of a run.
 #[derive(Debug)]
 pub(super) struct Sent {
-    /// From the first call to the last receipt.
+    /// Time from the first call to the last receipt.
     pub(super) took: Duration,
-    /// From call to receipt.
+    /// Sampled times from call to receipt.
     pub(super) acks: Times,
 }
 
-/// The part of one task.
+/// The messages of one task.
 struct Share {
     producer: Producer,
     payload: Bytes,
     topics: Vec<TopicName>,
     messages: u64,
     stride: u64,
-    pace: Option<Pace>,
+    pacer: Option<Pacer>,
 }
 
 impl Load {
+    /// Reads the load from the flags.
+    ///
     /// # Errors
-    /// Where a topic cannot have its name.
+    /// When the name of a topic is not valid.
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
         let messages = args.messages();
         Ok(Self {
@@ -112,11 +115,11 @@ impl Load {
             },
             tasks: args.tasks,
             rate: args.rate,
-            stride: (messages / SAMPLES).max(STRIDE),
+            stride: (messages / SAMPLES).max(MIN_STRIDE),
         })
     }
 
-    /// Sends all of it, and waits for every receipt.
+    /// Sends all messages, and waits for every receipt.
     ///
     /// # Errors
     /// The first message that was not acknowledged.
@@ -148,14 +151,14 @@ impl Load {
             topics: self.topics.clone(),
             messages: self.messages * (place + 1) / count - self.messages * place / count,
             stride: self.stride,
-            pace: self.rate.map(|rate| Pace::new(rate, count)),
+            pacer: self.rate.map(|rate| Pacer::new(rate, count)),
         };
         (0..).zip(&tasks).map(share).collect()
     }
 }
 
 impl Share {
-    /// Whether latency is taken of this message. Where there are few, of the first at least.
+    /// Returns whether the latency of this message is sampled. The first one always is.
     fn samples(&self, number: u64) -> bool {
         number.is_multiple_of(self.stride)
     }
@@ -176,8 +179,8 @@ impl Share {
         let mut samples = JoinSet::new();
         let mut chunk = Vec::with_capacity(CHUNK);
         for number in 0..self.messages {
-            if let Some(pace) = &self.pace {
-                pace.wait(number).await;
+            if let Some(pacer) = &self.pacer {
+                pacer.wait(number).await;
             }
             if self.samples(number) {
                 let called = Instant::now();
@@ -189,7 +192,7 @@ impl Share {
             if chunk.len() == CHUNK {
                 let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
                 if chunks.send(full).await.is_err() {
-                    // It has found a message that was not acknowledged, and tells below.
+                    // The collector failed; its error is returned below.
                     break;
                 }
             }
@@ -207,25 +210,25 @@ impl Share {
     async fn send(self) -> anyhow::Result<Times> {
         let mut calls = Calls::default();
         for number in 0..self.messages {
-            if let Some(pace) = &self.pace {
-                pace.wait(number).await;
+            if let Some(pacer) = &self.pacer {
+                pacer.wait(number).await;
             }
             let called = self.samples(number).then(Instant::now);
             let call = self.producer.send(self.message(number));
             calls.open.push_back((call, called));
-            if number % LOOK == 0 || self.pace.is_some() {
-                calls.settle(CALLS).await?;
+            if number % COLLECT_EVERY == 0 || self.pacer.is_some() {
+                calls.collect_done(CALLS).await?;
             }
         }
-        calls.settle(0).await?;
+        calls.collect_done(0).await?;
         Ok(calls.acks)
     }
 
     async fn ping(self) -> anyhow::Result<Times> {
         let mut acks = times();
         for number in 0..self.messages {
-            if let Some(pace) = &self.pace {
-                pace.wait(number).await;
+            if let Some(pacer) = &self.pacer {
+                pacer.wait(number).await;
             }
             let called = Instant::now();
             let receipt = self.producer.send_async(self.message(number)).await?;
@@ -246,7 +249,7 @@ async fn collect(mut waiting: mpsc::Receiver<Vec<Receipt>>) -> anyhow::Result<()
     Ok(())
 }
 
-/// Awaits one receipt and keeps its time.
+/// Awaits one receipt, and records its latency.
 async fn sample(called: Instant, receipt: Receipt, acks: Arc<Mutex<Times>>) -> anyhow::Result<()> {
     receipt.await?;
     let time = nanos(called.elapsed());
@@ -255,7 +258,7 @@ async fn sample(called: Instant, receipt: Receipt, acks: Arc<Mutex<Times>>) -> a
     Ok(())
 }
 
-/// Calls of `send` that have not returned, in their order.
+/// Pending calls of `send`, in order.
 struct Calls<'a> {
     open: VecDeque<(Send<'a>, Option<Instant>)>,
     acks: Times,
@@ -271,13 +274,13 @@ impl Default for Calls<'_> {
 }
 
 impl Calls<'_> {
-    /// Takes those from the front that are done, and waits while more than `most` are not.
-    async fn settle(&mut self, most: usize) -> anyhow::Result<()> {
+    /// Removes completed calls from the front, and waits while more than `max_open` are pending.
+    async fn collect_done(&mut self, max_open: usize) -> anyhow::Result<()> {
         poll_fn(|cx| {
             while let Some((call, called)) = self.open.front_mut() {
                 match Pin::new(call).poll(cx) {
                     Poll::Ready(outcome) => outcome?,
-                    Poll::Pending if self.open.len() <= most => break,
+                    Poll::Pending if self.open.len() <= max_open => break,
                     Poll::Pending => return Poll::Pending,
                 };
                 if let Some(called) = called {
@@ -291,26 +294,27 @@ impl Calls<'_> {
     }
 }
 
-/// So many messages a second. What was late is made up for.
+/// Pacers messages to a rate. Late messages are caught up.
 #[derive(Debug)]
-struct Pace {
+struct Pacer {
     began: Instant,
-    /// From one message of this task to the next.
-    apart: Duration,
+    /// Time from one message of this task to the next.
+    gap: Duration,
 }
 
-impl Pace {
+impl Pacer {
     fn new(rate: u32, tasks: u64) -> Self {
-        let apart = Duration::from_secs(1).mul_f64(super::count(tasks)) / rate;
+        let gap = Duration::from_secs(1).mul_f64(as_f64(tasks)) / rate;
         Self {
             began: Instant::now(),
-            apart,
+            gap,
         }
     }
 
-    /// Waits until it is the turn of a message. The timer counts milliseconds, so that those of one come together.
+    /// Waits until a message is due. The timer has a resolution of a millisecond, so messages due in the same one are sent
+    /// together.
     async fn wait(&self, number: u64) {
-        let due = self.began + self.apart.mul_f64(super::count(number));
+        let due = self.began + self.gap.mul_f64(as_f64(number));
         if Instant::now() < due {
             tokio::time::sleep_until(due.into()).await;
         }

@@ -1,76 +1,75 @@
-//! `anabranch bench`: how fast messages are acknowledged, beside what QUIC and the disk do at the same time.
+//! `anabranch bench`: how fast messages are acknowledged, compared with raw QUIC and the disk.
 //!
 //! ```text
-//! stage.rs     a broker on loopback, or one elsewhere, and the producers
-//! load.rs      the sending tasks and their receipts          A ─┐
-//! raw.rs       quinn alone, with the same settings           B  ├─ A B D, A B D, ...: one run after the other
-//! disk.rs      write and fdatasync alone                     D ─┘
-//! process.rs   CPU time and memory of a process
-//! watched.rs   how much the store got at once
-//! alloc.rs     an allocator that counts
-//! report.rs    medians, ratios, spread
+//! setup.rs            a broker on loopback, or one elsewhere, and the producers
+//! load.rs             the sending tasks and their receipts          A ─┐
+//! raw.rs              quinn alone, with the same options            B  ├─ A B D, A B D, ...: one run after the other
+//! disk.rs             write and fdatasync alone                     D ─┘
+//! process.rs          CPU time and memory of a process
+//! counting_store.rs   how much the store writes at once
+//! alloc.rs            an allocator that counts
+//! report.rs           medians, ratios, spread
 //! ```
 //!
-//! A machine has good and bad minutes. So each run measures its own baseline, the ratio is formed within the run, and
-//! what is told is the median over the runs.
+//! The speed of a machine varies over minutes. So each run measures its own baseline, the ratio is formed within the run,
+//! and the report has the median over the runs.
 
 mod alloc;
+mod counting_store;
 mod disk;
 mod load;
 mod process;
 mod raw;
 mod report;
-mod stage;
-mod watched;
+mod setup;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
-use anabranch::conn::DevCerts;
-use anyhow::{Context, bail};
+use anabranch::{conn::DevCerts, units};
 use clap::{ValueEnum, builder::BoolishValueParser};
 
 use self::{
     load::Load,
     raw::Raw,
     report::{Report, Run, Setting},
-    stage::Stage,
+    setup::Setup,
 };
 use crate::{
-    connection::{ConnectionArgs, Controller},
+    args::Controller,
+    connection::ConnectionArgs,
+    harness,
     output::{self, Output},
-    produce::strategy::Streams,
     progress::{self, Live},
-    signals, units,
+    stats::as_f64,
+    strategy::Lanes,
 };
 
-/// Payload bytes of a run where no number of messages is given.
+/// Default payload of a run, in bytes.
 const RUN_BYTES: u64 = 256 << 20;
-/// Messages of such a run at least and at most.
+/// Smallest and largest default number of messages of a run.
 const RUN_MESSAGES: (u64, u64) = (20_000, 2_000_000);
-/// The same for one message at a time.
+/// Default number of messages of a run in mode ping.
 const PINGS: u64 = 20_000;
 
-/// Measure how fast messages are acknowledged: a warm-up, then several runs, their median and their spread.
+/// Measure throughput and latency: a warm-up, then several runs, with their median and spread.
 ///
-/// Without --server, a broker is started in this process, on loopback. Every message gets its receipt, and every
-/// receipt is awaited. ack_ms is the time from the call to the receipt, taken of one message in 16 at most.
-/// client_cpu_us_per_message is the CPU time of this process: with a broker in it, that of both ends, and
-/// broker_cpu_us_per_message is null; it is known with --server and --broker-pid. CPU time counts in steps of 10 ms.
-/// allocations_per_message counts this process too; it is null where the program was built without the feature
-/// count-allocations.
-/// The broker in this process keeps the last 64 MiB where it keeps messages in memory, and everything on disk, in a
-/// folder that is removed at the end, below TMPDIR.
+/// Without --server, a broker is started in this process, on loopback. Every receipt is awaited. ack_ms is the time from the
+/// call to the receipt, measured for at most one message in 16. client_cpu_us_per_message is the CPU time of this process,
+/// including that of a broker in this process. broker_cpu_us_per_message is null, except with --server and --broker-pid. CPU
+/// time has a resolution of 10 ms. allocations_per_message counts this process too, and is null if the program was built
+/// without the feature count-allocations. With --store memory, the broker keeps the last 64 MiB. With --store log, it stores
+/// in a temporary folder below TMPDIR.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Measure a broker in this process, even where a server is named. So it is where none is.
+    /// Start a broker in this process even with --server. The default without --server.
     #[arg(long, env = "ANABRANCH_EMBEDDED", value_parser = BoolishValueParser::new())]
     embedded: bool,
 
-    /// Where the broker in this process keeps messages.
+    /// Where the broker in this process stores messages.
     #[arg(long, env = "ANABRANCH_STORE", value_enum, default_value_t)]
     store: StoreKind,
 
-    /// The payload of a message, in bytes.
+    /// Payload of a message, in bytes.
     #[arg(
         long,
         env = "ANABRANCH_SIZE",
@@ -80,8 +79,8 @@ pub(crate) struct Args {
     )]
     size: u32,
 
-    /// Messages of each run, over all producers and tasks. By default, as many as make 256 MiB, 20 000 to 2 000 000;
-    /// in mode ping 20 000.
+    /// Number of messages of each run, over all producers and tasks [default: 256 MiB of payload, but 20 000 to 2 000 000;
+    /// 20 000 in mode ping].
     #[arg(
         long,
         env = "ANABRANCH_MESSAGES",
@@ -90,7 +89,7 @@ pub(crate) struct Args {
     )]
     messages: Option<u64>,
 
-    /// How many runs, the warm-up not counted.
+    /// Number of runs after the warm-up.
     #[arg(
         long,
         env = "ANABRANCH_RUNS",
@@ -100,24 +99,24 @@ pub(crate) struct Args {
     )]
     runs: u32,
 
-    /// How many streams carry messages in the modes async and ping: adaptive, a number from 1 to 64, or per-message.
+    /// Number of lanes in the modes async and ping: adaptive, a number from 1 to 64, or per-message.
     #[arg(
         long,
         env = "ANABRANCH_STRATEGY",
         value_name = "STRATEGY",
         default_value = "adaptive"
     )]
-    strategy: Streams,
+    strategy: Lanes,
 
     /// How messages are sent.
     #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
     mode: Mode,
 
-    /// The congestion controller of the producers, of the broker in this process, and of the baseline.
+    /// Congestion controller of the producers, the broker in this process, and the baseline.
     #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
     congestion: Controller,
 
-    /// How many producers, each with a connection of its own.
+    /// Number of producers, each with its own connection.
     #[arg(
         long,
         env = "ANABRANCH_PRODUCERS",
@@ -127,7 +126,7 @@ pub(crate) struct Args {
     )]
     producers: u32,
 
-    /// How many tasks send on each producer.
+    /// Number of tasks that send on each producer.
     #[arg(
         long,
         env = "ANABRANCH_TASKS",
@@ -137,7 +136,7 @@ pub(crate) struct Args {
     )]
     tasks: u32,
 
-    /// Messages a second at most, over all tasks: for the latency below the peak. Without it, as fast as they are taken.
+    /// Limit of messages per second, over all tasks, to measure latency below the peak. Without it, there is no limit.
     #[arg(
         long,
         env = "ANABRANCH_RATE",
@@ -146,22 +145,22 @@ pub(crate) struct Args {
     )]
     rate: Option<u32>,
 
-    /// Measure quinn alone in turn with each run: the same bytes on one stream over loopback, with the same settings
-    /// and no messages in them; in mode ping, the same bytes there and back.
+    /// Measure quinn alone after each run: the same bytes on one stream over loopback, with the same options and without
+    /// messages; in mode ping, the same bytes to the server and back.
     #[arg(long, env = "ANABRANCH_BASELINE", value_parser = BoolishValueParser::new())]
     baseline: bool,
 
-    /// With --store log the disk is measured too, in turn with each run: so many bytes, then fdatasync. By default, as
-    /// many as the broker wrote at once on average.
+    /// With --store log, the disk is measured after each run: writes of this size, each with fdatasync [default: the broker's
+    /// average write].
     #[arg(
         long,
         env = "ANABRANCH_DISK_GROUP",
         value_name = "SIZE",
-        value_parser = units::size
+        value_parser = units::parse_size
     )]
     disk_group: Option<u64>,
 
-    /// Spread the messages evenly over so many topics, in turn: the topic's name with a number behind it.
+    /// Number of topics that messages are spread over: the name of the topic, followed by a number.
     #[arg(
         long,
         env = "ANABRANCH_TOPICS",
@@ -171,7 +170,7 @@ pub(crate) struct Args {
     )]
     topics: u32,
 
-    /// The topic to send to.
+    /// Topic to send to.
     #[arg(
         long,
         env = "ANABRANCH_TOPIC",
@@ -180,11 +179,11 @@ pub(crate) struct Args {
     )]
     topic: String,
 
-    /// The process of the broker, on this machine, whose CPU time is to be measured.
+    /// Process of the broker on this machine, to measure its CPU time.
     #[arg(long, env = "ANABRANCH_BROKER_PID", value_name = "PID")]
     broker_pid: Option<u32>,
 
-    /// How to tell the figures.
+    /// Output format of the report.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 
@@ -192,7 +191,7 @@ pub(crate) struct Args {
     connection: Option<ConnectionArgs>,
 }
 
-/// Where the broker in this process keeps messages.
+/// Where the broker in this process stores messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum StoreKind {
     /// In memory.
@@ -210,12 +209,12 @@ enum Mode {
     Async,
     /// send in a loop, many calls at a time.
     Ordered,
-    /// One message, its receipt, the next message.
+    /// One message, its receipt, then the next message.
     Ping,
 }
 
 impl Args {
-    /// The server to measure, if it is not one in this process.
+    /// Returns the server to measure. `None` for a broker in this process.
     fn server(&self) -> Option<&ConnectionArgs> {
         self.connection.as_ref().filter(|_| !self.embedded)
     }
@@ -251,46 +250,29 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let folder = tempfile::Builder::new()
-        .prefix("anabranch-bench-")
-        .tempdir()
-        .context("there is no temporary folder")?;
-    let stop = signals::watch({
-        let folder = folder.path().to_owned();
-        move || {
-            // Nobody else will.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    })?;
-    let measured = async {
-        let stage = Stage::set(&args, folder.path()).await?;
-        let report = measure(&args, &stage, folder.path()).await?;
-        stage.strike().await?;
-        anyhow::Ok(report)
-    };
-    let report = tokio::select! {
-        measured = Box::pin(measured) => measured?,
-        () = stop.cancelled() => bail!("stopped before the end"),
-    };
-    folder
-        .close()
-        .context("the temporary folder cannot be removed")?;
-    match args.output {
-        Output::Json => output::json(&report)?,
-        Output::Text => output::line(&report)?,
-    }
+    let report = harness::with_temporary_folder("bench", async |folder, stop| {
+        let bench = async {
+            let setup = Setup::start(&args, folder).await?;
+            let report = measure(&args, &setup, folder).await?;
+            setup.stop().await?;
+            anyhow::Ok(report)
+        };
+        harness::unless_stopped(&stop, bench).await
+    })
+    .await?;
+    output::result(args.output, &report)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The warm-up and all runs.
-async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow::Result<Report> {
+/// Performs the warm-up and all runs.
+async fn measure(args: &Args, setup: &Setup, folder: &Path) -> anyhow::Result<Report> {
     let load = Load::new(args)?;
     let raw = match args.baseline {
         true => Some(Raw::start(&DevCerts::ensure(folder, &[])?, args.congestion.into()).await?),
         false => None,
     };
     let _live = Live::begin({
-        let producer = stage.producers[0].clone();
+        let producer = setup.producers[0].clone();
         move || {
             let held = producer.stats();
             format!(
@@ -303,14 +285,14 @@ async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow
     });
     let mut runs = Vec::new();
     for number in 0..=args.runs {
-        let run = one(args, stage, &load, raw.as_ref(), folder).await?;
-        // The first one warms up.
+        let run = measure_once(args, setup, &load, raw.as_ref(), folder).await?;
+        // The first run is the warm-up.
         if number > 0 {
             progress::say(format_args!("run {number} of {}: {run}", args.runs));
             runs.push(run);
         }
     }
-    let lanes = stage.producers.iter().map(|p| p.lanes().most).max();
+    let lanes = setup.producers.iter().map(|p| p.lanes().most).max();
     Ok(Report::new(
         args.setting(),
         runs,
@@ -319,13 +301,13 @@ async fn measure(args: &Args, stage: &Stage, folder: &std::path::Path) -> anyhow
     ))
 }
 
-/// Messages, then quinn alone, then the disk alone.
-async fn one(
+/// Performs one run: messages, then quinn alone, then the disk alone.
+async fn measure_once(
     args: &Args,
-    stage: &Stage,
+    setup: &Setup,
     load: &Load,
     raw: Option<&Raw>,
-    folder: &std::path::Path,
+    folder: &Path,
 ) -> anyhow::Result<Run> {
     let broker = args.broker_pid.filter(|_| args.server().is_some());
     let cpu = || {
@@ -336,13 +318,17 @@ async fn one(
     };
     let allocations = alloc::count();
     let before = cpu();
-    let sent = load.run(&stage.producers).await?;
+    let sent = load.run(&setup.producers).await?;
     let after = cpu();
     let allocated = alloc::count()
         .zip(allocations)
-        .map(|(after, before)| count(after.saturating_sub(before)) / count(load.messages));
+        .map(|(after, before)| as_f64(after.saturating_sub(before)) / as_f64(load.messages));
     let spent = |before: Option<Duration>, after: Option<Duration>| {
-        Some(after?.saturating_sub(before?).div_f64(count(load.messages)))
+        Some(
+            after?
+                .saturating_sub(before?)
+                .div_f64(as_f64(load.messages)),
+        )
     };
     let (mut bulk, mut ping_pong, mut disk) = (None, None, None);
     let mut bulk_cpu = None;
@@ -357,8 +343,8 @@ async fn one(
         }
     }
     if args.store == StoreKind::Log && args.server().is_none() {
-        let usual = stage.usual_group();
-        let group = args.disk_group.or(usual).unwrap_or(4 << 20);
+        let average = setup.average_group();
+        let group = args.disk_group.or(average).unwrap_or(4 << 20);
         let folder = folder.to_owned();
         disk = Some(tokio::task::spawn_blocking(move || disk::measure(&folder, group)).await??);
     }
@@ -374,10 +360,4 @@ async fn one(
         allocations: allocated,
         disk,
     }))
-}
-
-/// A count to divide by.
-#[allow(clippy::cast_precision_loss)]
-fn count(count: u64) -> f64 {
-    count as f64
 }

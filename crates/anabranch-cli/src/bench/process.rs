@@ -1,22 +1,23 @@
-//! What the system says of a process: CPU time and memory. Nothing, where it is no Linux.
+//! CPU time and memory of a process, from `/proc`. `None` on systems other than Linux.
 
 use std::{fs, time::Duration};
 
-/// In what CPU time is told to programs: `USER_HZ`, which is 100 whatever the kernel's own clock is.
+/// Unit of CPU times in `/proc`: `USER_HZ` is 100, whatever the kernel's own clock is.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The CPU time of a process, or of this one, in user and system together, over all of its threads.
+/// Returns the user and system CPU time of a process, or of this one, over all its threads.
 pub(super) fn cpu(pid: Option<u32>) -> Option<Duration> {
     let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     ticks(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
-/// The most memory this process ever had.
+/// Returns the peak resident memory of this process, in bytes.
 pub(super) fn peak_rss() -> Option<u64> {
-    most(&fs::read_to_string("/proc/self/status").ok()?)
+    peak(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// The fields `utime` and `stime`. The name, which may hold anything, ends with the last parenthesis.
+/// Parses the fields `utime` and `stime`. They follow the process name, which may hold anything and ends with the last
+/// parenthesis.
 fn ticks(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
@@ -25,7 +26,7 @@ fn ticks(stat: &str) -> Option<Duration> {
     Some(TICK * user.checked_add(system)?)
 }
 
-fn most(status: &str) -> Option<u64> {
+fn peak(status: &str) -> Option<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -46,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_most_memory_is_told_in_bytes() {
-        assert_eq!(most("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
-        assert_eq!(most("VmPeak:\t 9 kB\n"), None);
+        assert_eq!(peak("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(peak("VmPeak:\t 9 kB\n"), None);
     }
 }

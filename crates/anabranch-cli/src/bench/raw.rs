@@ -1,7 +1,7 @@
-//! quinn alone: what the messages are measured against.
+//! Measures quinn alone, as the baseline.
 //!
-//! The same endpoints, sockets, TLS, numbers of the transport and congestion controller as a producer and a broker
-//! have, and nothing else: one bidirectional stream, no frames, no messages.
+//! Endpoints, sockets, TLS, transport options and congestion controller are those of a producer and a broker. On top is
+//! one bidirectional stream, without frames and messages.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -15,12 +15,13 @@ use tokio::task::JoinHandle;
 
 use super::load::{Times, nanos, noise, times};
 
-/// How much is handed to quinn at once.
+/// Size of a write, in bytes.
 const CHUNK: usize = 1 << 20;
-/// So that the connection outlives the runs between its turns.
+/// Keeps the connection open between its runs.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// What is wanted of the server is the first byte of a stream.
+/// First byte of a stream: the server reads the stream to its end, and answers with the number of bytes.
 const BULK: u8 = b'b';
+/// First byte of a stream: the server sends back every message.
 const ECHO: u8 = b'e';
 
 /// A client and a server in this process.
@@ -38,10 +39,10 @@ impl Drop for Raw {
 }
 
 impl Raw {
-    /// Connects them over loopback.
+    /// Connects client and server over loopback.
     ///
     /// # Errors
-    /// Where that does not come about.
+    /// When an endpoint or the connection cannot be made.
     pub(super) async fn start(certs: &DevCerts, congestion: Congestion) -> anyhow::Result<Self> {
         let here = ([127, 0, 0, 1], 0).into();
         let mut settings = TransportConfig::server();
@@ -51,7 +52,7 @@ impl Raw {
         let server = conn::server_endpoint(here, config, &settings, &Udp::default(), None)?;
         let address = server.local_addr()?;
         let serving = tokio::spawn(async move {
-            // Errors are those of the client, which tells them.
+            // The client reports errors of the connection.
             while let Some(incoming) = server.accept().await {
                 if let Ok(connection) = incoming.await {
                     let _ = serve(&connection).await;
@@ -78,16 +79,16 @@ impl Raw {
         })
     }
 
-    /// Sends so many bytes on one stream, and waits until the server says that it has read all of them.
+    /// Sends `bytes` bytes on one stream, and waits until the server has read all of them.
     ///
     /// # Errors
     /// Those of the connection.
     pub(super) async fn bulk(&self, bytes: u64) -> anyhow::Result<Duration> {
-        // In a task, as the load is: who waits on the thread of `main` is woken at a higher price.
+        // In a task, as the load: waking the thread of `main` costs more than waking a task.
         tokio::spawn(bulk(self.connection.clone(), bytes)).await?
     }
 
-    /// Sends `size` bytes and waits until they are back, `count` times, one after the other.
+    /// Sends `size` bytes and waits for their echo, `count` times.
     ///
     /// # Errors
     /// Those of the connection.
@@ -112,7 +113,10 @@ async fn bulk(connection: Connection, bytes: u64) -> anyhow::Result<Duration> {
     recv.read_exact(&mut answer).await?;
     let took = began.elapsed();
     let read = u64::from_be_bytes(answer);
-    ensure!(read == bytes, "{bytes} bytes were sent, {read} came");
+    ensure!(
+        read == bytes,
+        "{bytes} bytes were sent, {read} were received"
+    );
     Ok(took)
 }
 
@@ -136,9 +140,9 @@ async fn ping_pong(connection: Connection, size: u32, count: u64) -> anyhow::Res
 async fn serve(connection: &Connection) -> anyhow::Result<()> {
     loop {
         let (send, mut recv) = connection.accept_bi().await?;
-        let mut wanted = [0];
-        recv.read_exact(&mut wanted).await?;
-        match wanted {
+        let mut kind = [0];
+        recv.read_exact(&mut kind).await?;
+        match kind {
             [BULK] => discard(send, recv).await?,
             _ => echo(send, recv).await?,
         }
@@ -151,7 +155,7 @@ async fn discard(mut send: SendStream, mut recv: RecvStream) -> anyhow::Result<(
         read += u64::try_from(chunk.bytes.len())?;
     }
     send.write_all(&read.to_be_bytes()).await?;
-    send.finish().context("it was reset")
+    send.finish().context("the stream was reset")
 }
 
 async fn echo(mut send: SendStream, mut recv: RecvStream) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Pure: the figures of the runs, and what they come to.
+//! Sans-I/O: the figures of the runs, and their medians.
 
 use std::{fmt, time::Duration};
 
@@ -6,20 +6,19 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::{
-    count,
     disk::Disk,
     load::{Sent, Times},
 };
-use crate::output::rounded;
+use crate::stats::{as_f64, median, millionths, rounded, whole};
 
-/// What was measured, as it was asked for.
+/// The flags of the measurement.
 #[derive(Debug, Serialize)]
 pub(super) struct Setting {
-    /// Payload bytes of a message.
+    /// Payload of a message, in bytes.
     pub(super) size: u32,
-    /// Messages of each run.
+    /// Number of messages of each run.
     pub(super) messages: u64,
-    /// None, where the broker is elsewhere.
+    /// Store of the broker in this process. `None` for a broker elsewhere.
     pub(super) store: Option<String>,
     pub(super) strategy: String,
     pub(super) mode: String,
@@ -30,21 +29,23 @@ pub(super) struct Setting {
     pub(super) rate: Option<u32>,
 }
 
-/// What one run came to, before anything is divided.
+/// The raw measurement of one run.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) messages: u64,
     pub(super) size: u32,
     pub(super) sent: Sent,
-    /// For each message.
+    /// CPU time of this process per message.
     pub(super) client_cpu: Option<Duration>,
+    /// CPU time of the broker's process per message.
     pub(super) broker_cpu: Option<Duration>,
-    /// How long quinn alone took for the same bytes.
+    /// Time that quinn alone took for the same bytes.
     pub(super) bulk: Option<Duration>,
-    /// And its CPU time, for the bytes of each message.
+    /// CPU time of quinn alone, for the bytes of one message.
     pub(super) bulk_cpu: Option<Duration>,
+    /// Round-trip times of quinn alone.
     pub(super) ping_pong: Option<Times>,
-    /// For each message.
+    /// Allocations per message.
     pub(super) allocations: Option<f64>,
     pub(super) disk: Option<Disk>,
 }
@@ -53,31 +54,34 @@ pub(super) struct Measured {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Run {
     messages_per_second: f64,
-    /// Of payload, in millions of bytes.
+    /// Payload throughput. A megabyte is 10^6 bytes.
     megabytes_per_second: f64,
+    /// Throughput of quinn alone.
     baseline_megabytes_per_second: Option<f64>,
-    /// Our bytes over those of quinn alone.
+    /// Payload throughput divided by that of quinn alone.
     efficiency: Option<f64>,
+    /// Times from call to receipt.
     ack_ms: Quantiles,
-    /// Of quinn alone, there and back.
+    /// Round-trip times of quinn alone.
     baseline_ms: Option<Quantiles>,
-    /// Our p50 over that of quinn alone.
+    /// Median of `ack_ms` divided by that of `baseline_ms`.
     latency_ratio: Option<f64>,
+    /// Throughput of the disk alone.
     disk_megabytes_per_second: Option<f64>,
-    /// How many bytes the disk was given at a time.
+    /// Size of each write to the disk.
     disk_group_bytes: Option<f64>,
-    /// Of a write with its fdatasync.
+    /// Times of a write to the disk with its fdatasync.
     disk_ms: Option<Quantiles>,
-    /// Our bytes over those of the disk alone.
+    /// Payload throughput divided by that of the disk alone.
     disk_efficiency: Option<f64>,
     client_cpu_us_per_message: Option<f64>,
     broker_cpu_us_per_message: Option<f64>,
-    /// Of both ends of quinn alone, for the bytes of one message.
+    /// CPU time of both ends of quinn alone, for the bytes of one message.
     baseline_cpu_us_per_message: Option<f64>,
     allocations_per_message: Option<f64>,
 }
 
-/// How times are spread, in milliseconds.
+/// Quantiles of times, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Quantiles {
     p50: f64,
@@ -89,7 +93,7 @@ pub(super) struct Quantiles {
 
 impl Quantiles {
     fn of(times: &Times) -> Self {
-        let ms = |nanos: u64| millionths(count(nanos) / 1e6);
+        let ms = |nanos: u64| millionths(as_f64(nanos) / 1e6);
         Self {
             p50: ms(times.value_at_quantile(0.5)),
             p90: ms(times.value_at_quantile(0.9)),
@@ -99,7 +103,7 @@ impl Quantiles {
         }
     }
 
-    /// The median of each quantile, and the largest of all.
+    /// Returns the median of each quantile, and the largest maximum.
     fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
         let of = |figure: fn(&Self) -> f64| median(all.clone().map(figure)).map(millionths);
         Some(Self {
@@ -114,17 +118,17 @@ impl Quantiles {
 
 impl Run {
     pub(super) fn new(measured: Measured) -> Self {
-        let payload = count(measured.messages) * f64::from(measured.size);
+        let payload = as_f64(measured.messages) * f64::from(measured.size);
         let per_second = |amount: f64, time: Duration| amount / time.as_secs_f64();
         let rate = per_second(payload, measured.sent.took) / 1e6;
         let baseline = measured.bulk.map(|took| per_second(payload, took) / 1e6);
         let ack_ms = Quantiles::of(&measured.sent.acks);
         let baseline_ms = measured.ping_pong.as_ref().map(Quantiles::of);
         let disk = measured.disk.as_ref();
-        let disk_rate = disk.map(|disk| per_second(count(disk.bytes), disk.took) / 1e6);
+        let disk_rate = disk.map(|disk| per_second(as_f64(disk.bytes), disk.took) / 1e6);
         let micros = |time: Duration| rounded(time.as_secs_f64() * 1e6);
         Self {
-            messages_per_second: rounded(per_second(count(measured.messages), measured.sent.took)),
+            messages_per_second: rounded(per_second(as_f64(measured.messages), measured.sent.took)),
             megabytes_per_second: rounded(rate),
             baseline_megabytes_per_second: baseline.map(rounded),
             efficiency: baseline.map(|baseline| millionths(rate / baseline)),
@@ -132,7 +136,7 @@ impl Run {
             latency_ratio: baseline_ms.map(|alone| rounded(ack_ms.p50 / alone.p50)),
             baseline_ms,
             disk_megabytes_per_second: disk_rate.map(rounded),
-            disk_group_bytes: disk.map(|disk| count(disk.group)),
+            disk_group_bytes: disk.map(|disk| as_f64(disk.group)),
             disk_ms: disk.map(|disk| Quantiles::of(&disk.groups)),
             disk_efficiency: disk_rate.map(|disk| millionths(rate / disk)),
             client_cpu_us_per_message: measured.client_cpu.map(micros),
@@ -142,7 +146,7 @@ impl Run {
         }
     }
 
-    /// The median of each figure. Ratios were formed within each run and are not formed again.
+    /// Returns the median of each figure. A ratio is the median of the ratios of the runs.
     fn median(runs: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(runs.iter().map(figure));
         let any = |figure: fn(&Self) -> Option<f64>| median(runs.iter().filter_map(figure));
@@ -180,7 +184,7 @@ impl fmt::Display for Run {
         write!(
             f,
             "{} messages/s, {:.1} MB/s, p50 {:.3} ms, p99 {:.3} ms",
-            HumanCount(crate::units::whole(self.messages_per_second)),
+            HumanCount(whole(self.messages_per_second)),
             self.megabytes_per_second,
             self.ack_ms.p50,
             self.ack_ms.p99,
@@ -199,7 +203,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// How far the runs lie apart: the smallest and the largest.
+/// The smallest and the largest figure of the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Spread {
     min: f64,
@@ -225,7 +229,7 @@ pub(super) struct Report {
     messages_per_second_spread: Option<Spread>,
     efficiency_spread: Option<Spread>,
     peak_rss_bytes: Option<u64>,
-    /// The most lanes that a producer had open at once.
+    /// Largest number of lanes that a producer had open at once.
     lanes_max: usize,
     runs: Vec<Run>,
 }
@@ -274,16 +278,16 @@ impl fmt::Display for Report {
                 }
             ),
         )?;
-        let whole = |figure| HumanCount(crate::units::whole(figure)).to_string();
+        let thousands = |figure| HumanCount(whole(figure)).to_string();
         let spread = self
             .messages_per_second_spread
             .map_or_else(String::new, |s| {
-                format!(" ({} to {})", whole(s.min), whole(s.max))
+                format!(" ({} to {})", thousands(s.min), thousands(s.max))
             });
         row(
             f,
             "messages/s",
-            format_args!("{}{spread}", whole(median.messages_per_second)),
+            format_args!("{}{spread}", thousands(median.messages_per_second)),
         )?;
         row(
             f,
@@ -312,12 +316,12 @@ impl fmt::Display for Report {
                 "disk alone, MB/s",
                 format_args!(
                     "{disk:.1} in groups of {}; ratio {ratio:.3}",
-                    HumanBytes(crate::units::whole(median.disk_group_bytes.unwrap_or(0.0)))
+                    HumanBytes(whole(median.disk_group_bytes.unwrap_or(0.0)))
                 ),
             )?;
         }
         let quantiles = [
-            ("to the receipt, ms", Some(&median.ack_ms)),
+            ("call to receipt, ms", Some(&median.ack_ms)),
             ("quinn alone, ms", median.baseline_ms.as_ref()),
             ("disk alone, ms", median.disk_ms.as_ref()),
         ];
@@ -343,9 +347,9 @@ impl fmt::Display for Report {
             row(f, "allocations/message", format_args!("{allocations:.4}"))?;
         }
         if let Some(bytes) = self.peak_rss_bytes {
-            row(f, "memory at most", format_args!("{}", HumanBytes(bytes)))?;
+            row(f, "peak memory", format_args!("{}", HumanBytes(bytes)))?;
         }
-        write!(f, "{:<20}{}", "lanes at most", self.lanes_max)
+        write!(f, "{:<20}{}", "most lanes", self.lanes_max)
     }
 }
 
@@ -359,28 +363,12 @@ impl fmt::Display for Quantiles {
     }
 }
 
-/// The middle one, or what lies between the two in the middle.
-fn median(figures: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut figures: Vec<f64> = figures.collect();
-    figures.sort_by(f64::total_cmp);
-    let upper = *figures.get(figures.len() / 2)?;
-    match figures.len() % 2 {
-        0 => Some(f64::midpoint(figures[figures.len() / 2 - 1], upper)),
-        _ => Some(upper),
-    }
-}
-
-/// To six places, for what is much less than one.
-fn millionths(figure: f64) -> f64 {
-    (figure * 1e6).round() / 1e6
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::load::times;
 
-    /// A run in which a message took `took` microseconds, and its bytes alone `alone`.
+    /// Returns a run in which a message took `took` microseconds, and its bytes with quinn alone took `alone`.
     fn run(took: u64, alone: u64) -> Run {
         let mut acks = times();
         acks.record(took * 1000).unwrap();
@@ -414,19 +402,12 @@ mod tests {
 
     #[test]
     fn the_ratio_is_the_median_of_the_ratios_and_not_the_ratio_of_the_medians() {
-        // Ratios of 1/2, 1/4 and 1/10; the medians of the times are 4 and 2.
-        let median = Run::median(&[run(2, 1), run(4, 1), run(100, 10)]);
-        assert_eq!(median.efficiency, Some(0.25));
+        // The ratios are 1/2, 1/4 and 1/2; that of the medians of the times, 1 and 4, is 1/4.
+        let median = Run::median(&[run(2, 1), run(4, 1), run(100, 50)]);
+        assert_eq!(median.efficiency, Some(0.5));
         assert_eq!(median.messages_per_second, 250_000.0);
-        // The largest time is not left out.
+        // The maximum is not a median.
         assert!((median.ack_ms.max - 0.1).abs() < 0.001, "{median:?}");
         assert!((median.ack_ms.p50 - 0.004).abs() < 0.001, "{median:?}");
-    }
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), Some(2.5));
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
-        assert_eq!(median(std::iter::empty()), None);
     }
 }

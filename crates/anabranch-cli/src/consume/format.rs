@@ -1,18 +1,19 @@
-//! Pure: a message as a JSON object.
+//! Sans-I/O: a message as a JSON object.
 //!
 //! ```text
 //! {"offset":7,"timestamp":1700000000000,"event_time":1700000000000,"key":"k","headers":[{"name":"n","value":"v"}],"payload":"text"}
 //! ```
 //!
-//! Bytes that are UTF-8 are a string. Others are base64 (RFC 4648, with padding) under the field's name and `_base64`, in
-//! place of the field.
+//! Bytes that are UTF-8 are a string. Others are base64 (RFC 4648, with padding), in a field with the suffix `_base64` that
+//! replaces the plain one.
 
 use std::str;
 
 use anabranch::consumer::Received;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-/// Appends the object, without a newline.
+/// Appends the JSON object of a message, without a newline.
 pub(super) fn json(received: &Received, out: &mut Vec<u8>) -> serde_json::Result<()> {
     serde_json::to_writer(out, &Object(received))
 }
@@ -67,47 +68,6 @@ fn bytes<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     match str::from_utf8(bytes) {
         Ok(text) => map.serialize_entry(as_text, text),
-        Err(_) => map.serialize_entry(as_base64, &base64(bytes)),
-    }
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |six: u32| char::from(DIGITS[(six & 63) as usize]);
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let at = |i: usize| u32::from(three.get(i).copied().unwrap_or_default());
-        let all = at(0) << 16 | at(1) << 8 | at(2);
-        text.push(digit(all >> 18));
-        text.push(digit(all >> 12));
-        text.push(if three.len() > 1 {
-            digit(all >> 6)
-        } else {
-            '='
-        });
-        text.push(if three.len() > 2 { digit(all) } else { '=' });
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
+        Err(_) => map.serialize_entry(as_base64, &BASE64_STANDARD.encode(bytes)),
     }
 }

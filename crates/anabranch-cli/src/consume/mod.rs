@@ -1,4 +1,4 @@
-//! `anabranch consume`: messages in, lines out.
+//! `anabranch consume`: prints the messages of a topic as lines.
 
 mod format;
 
@@ -11,24 +11,24 @@ use anabranch::{
 use clap::{ValueEnum, builder::BoolishValueParser};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::ConnectionArgs, output, produce, progress, signals};
+use crate::{args, connection::ConnectionArgs, output, progress, signals};
 
-/// So much is written at once.
+/// Bytes after which the buffered lines are written.
 const BLOCK: usize = 256 << 10;
-/// How long the broker may take to confirm what was acknowledged.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// Time limit for the broker to confirm acknowledgements at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Read a topic, one message a line, to standard output.
+/// Print the messages of a topic to standard output, one per line.
 ///
-/// It ends where the topic ended when it began, or goes on with --follow until Ctrl-C. With --name, what was
-/// written is acknowledged, and the next one of that name begins behind it.
+/// Ends at the topic's end as of the start, or with --follow at Ctrl-C. With --name, printed messages are acknowledged, and
+/// the next consumer of that name starts after them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The topic to read.
+    /// Topic to read.
     #[arg(long, env = "ANABRANCH_TOPIC", value_name = "TOPIC")]
     topic: TopicName,
 
-    /// Where to begin: earliest, latest or an offset. A name that has a position begins there instead.
+    /// Where to start: earliest, latest or an offset. A name with a stored position starts there instead.
     #[arg(
         long,
         env = "ANABRANCH_FROM",
@@ -37,19 +37,19 @@ pub(crate) struct Args {
     )]
     from: From,
 
-    /// The name under which the broker keeps the position.
-    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = produce::name)]
+    /// Name under which the broker stores the position.
+    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = args::name)]
     name: Option<String>,
 
-    /// End after so many messages.
+    /// Number of messages to read.
     #[arg(long, env = "ANABRANCH_COUNT", value_name = "COUNT")]
     count: Option<u64>,
 
-    /// Wait for more at the end of the topic.
+    /// Wait for more messages at the end of the topic.
     #[arg(long, env = "ANABRANCH_FOLLOW", value_parser = BoolishValueParser::new())]
     follow: bool,
 
-    /// What a line holds.
+    /// Output format of a message.
     #[arg(long, env = "ANABRANCH_FORMAT", value_enum, default_value_t)]
     format: Format,
 
@@ -57,17 +57,18 @@ pub(crate) struct Args {
     connection: ConnectionArgs,
 }
 
-/// What a line holds.
+/// The output format of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Format {
-    /// The payload's bytes as they are.
+    /// The payload as it is.
     #[default]
     Raw,
-    /// A JSON object: offset, timestamp (when it was stored) and event_time (both in milliseconds since 1970), key,
-    /// headers, payload. What is not UTF-8 is base64 under payload_base64, key_base64 or value_base64 instead.
+    /// A JSON object with offset, timestamp (when it was stored) and event_time (both in milliseconds since 1970), key,
+    /// headers and payload. Bytes that are not UTF-8 are base64, under payload_base64, key_base64 or value_base64.
     Json,
 }
 
+/// The value of `--from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct From(Start);
 
@@ -115,27 +116,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let count = args.count.unwrap_or(u64::MAX);
     let copied = lines.copy(count, args.follow, &stop).await;
-    // What came before an error is written too.
+    // Messages received before an error are written too.
     let written = lines.flush();
-    let closed = lines.consumer.close(GOODBYE).await;
+    let closed = lines.consumer.close(CLOSE_TIMEOUT).await;
     copied.and(written)?;
     closed?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Messages on their way to standard output.
+/// Messages on the way to standard output.
 struct Lines {
     consumer: Consumer,
     format: Format,
     named: bool,
-    /// Lines that are not written yet.
+    /// Lines not written yet.
     buffer: Vec<u8>,
-    /// The last message in it.
+    /// Offset of the last message in `buffer`.
     last: Option<Offset>,
 }
 
 impl Lines {
-    /// Copies until the end that was asked for.
+    /// Copies `count` messages, or up to the end of the topic unless `follow`, or until `stop`.
     async fn copy(
         &mut self,
         count: u64,
@@ -172,7 +173,7 @@ impl Lines {
         } = received;
         if *skipped > 0 {
             progress::say(format_args!(
-                "{skipped} messages before offset {offset} are gone: retention dropped them"
+                "{skipped} messages before offset {offset} are missing: retention deleted them"
             ));
         }
         match self.format {
@@ -184,8 +185,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Writes what is there, and acknowledges it. Standard output may block for as long as it likes: this is the main
-    /// thread, and nothing else runs on it.
+    /// Writes and acknowledges the buffered lines. Standard output may block: nothing else runs on the main thread.
     fn flush(&mut self) -> anyhow::Result<()> {
         let Some(last) = self.last.take() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Sending in bursts, with a look at backlog and lanes.
+//! Sends in bursts, and shows backlog and lanes.
 
 use std::time::{Duration, Instant};
 
@@ -7,42 +7,42 @@ use indicatif::HumanCount;
 
 use super::{
     check::Check,
-    stage::{NUMBER, Stage},
+    setup::{NUMBER, Setup},
     text::Text,
 };
 use crate::{
     progress::{self, Live},
-    units,
+    stats::{per_second, whole},
 };
 
-/// How many bursts.
+/// Number of bursts.
 const BURSTS: u64 = 5;
-/// What lies between them.
+/// Pause between bursts.
 const PAUSE: Duration = Duration::from_millis(300);
-/// The longest bar of a backlog, in characters.
+/// Length of a full backlog bar, in characters.
 const BAR: usize = 30;
 
-/// What was seen while it was sent.
+/// What was measured while sending.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// Messages that the broker acknowledged.
+    /// Number of acknowledged messages.
     pub(super) acknowledged: u64,
-    /// From the first message to the last acknowledgement, pauses included.
+    /// Time from the first message to the last acknowledgement, including pauses.
     pub(super) took: Duration,
 }
 
-/// Sends `messages` messages, as fast as they are taken in each burst, and waits for every acknowledgement before the
-/// pause that follows.
+/// Sends `messages` messages in bursts. In a burst, sends as fast as the producer accepts; before each pause, waits for
+/// every acknowledgement.
 ///
 /// # Errors
 /// The first message that was not stored.
 pub(super) async fn send(
-    stage: &Stage,
+    setup: &Setup,
     text: &Text,
     messages: u64,
     check: &mut Check,
 ) -> anyhow::Result<Sent> {
-    let producer = &stage.producer;
+    let producer = &setup.producer;
     let began = Instant::now();
     let mut sent = Sent::default();
     let mut receipts = Vec::new();
@@ -61,11 +61,11 @@ pub(super) async fn send(
         }
         let took = began.elapsed();
         progress::say(format_args!(
-            "burst {} of {BURSTS}: {} messages stored in {:.2} s, {} a second",
+            "burst {} of {BURSTS}: {} messages stored in {:.2} s, {} per second",
             burst + 1,
             HumanCount(count),
             took.as_secs_f64(),
-            HumanCount(units::whole(units::per_second(count, took))),
+            HumanCount(whole(per_second(count, took))),
         ));
         if burst + 1 < BURSTS {
             tokio::time::sleep(PAUSE).await;
@@ -75,17 +75,17 @@ pub(super) async fn send(
     Ok(sent)
 }
 
-/// A line that shows backlog and lanes.
+/// Shows backlog and lanes in a live line.
 pub(super) fn live(producer: &Producer, messages: u64) -> Live {
     let producer = producer.clone();
-    Live::begin(move || now(&producer, messages / BURSTS))
+    Live::begin(move || backlog_line(&producer, messages / BURSTS))
 }
 
-fn now(producer: &Producer, most: u64) -> String {
+fn backlog_line(producer: &Producer, full: u64) -> String {
     let (held, lanes) = (producer.stats(), producer.lanes().open);
     let backlog = held.queued_messages + held.in_flight_messages;
-    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
-    let filled = (backlog.saturating_mul(BAR) / most).min(BAR);
+    let full = usize::try_from(full).unwrap_or(usize::MAX).max(1);
+    let filled = (backlog.saturating_mul(BAR) / full).min(BAR);
     format!(
         "backlog {:<BAR$} {:>7}  lanes {} {lanes}",
         "█".repeat(filled),

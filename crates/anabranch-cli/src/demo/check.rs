@@ -1,46 +1,47 @@
-//! Pure: what was sent against what came back.
+//! Sans-I/O: compares what was sent with what was read back.
 //!
-//! Each message has a number. A bit a number says whether it has come; a sum over number and payload says whether
-//! what came is what was sent, in whatever order.
+//! Each message has a number. A bitmap tells which numbers were received. A checksum over numbers and payloads, which does
+//! not depend on their order, tells whether the messages are identical.
 
-/// What is known of every message.
+/// What was sent and received so far.
 #[derive(Debug)]
 pub(super) struct Check {
     messages: u64,
-    /// A bit for each number that has come.
+    /// One bit per number, set when the number was received.
     seen: Vec<u64>,
     distinct: u64,
-    /// Messages that came, whatever they were.
-    came: u64,
-    /// Messages with a number that came before.
-    again: u64,
+    /// All messages received.
+    received: u64,
+    /// Messages with a number that was received before.
+    duplicated: u64,
     sum_sent: u64,
-    sum_came: u64,
+    sum_received: u64,
 }
 
 impl Check {
-    /// For messages with the numbers below `messages`.
+    /// Expects messages with the numbers below `messages`.
     pub(super) fn new(messages: u64) -> Self {
         let words = usize::try_from(messages.div_ceil(64)).unwrap_or(usize::MAX);
         Self {
             messages,
             seen: vec![0; words],
             distinct: 0,
-            came: 0,
-            again: 0,
+            received: 0,
+            duplicated: 0,
             sum_sent: 0,
-            sum_came: 0,
+            sum_received: 0,
         }
     }
 
-    /// A message is sent.
+    /// Records a sent message.
     pub(super) fn on_sent(&mut self, number: u64, payload: &[u8]) {
         self.sum_sent = self.sum_sent.wrapping_add(digest(number, payload));
     }
 
-    /// A message came back, with its number if it has one of ours. Of several with one number the first counts.
-    pub(super) fn on_came(&mut self, number: Option<u64>, payload: &[u8]) {
-        self.came += 1;
+    /// Records a received message and its number, if it has one. Of several messages with the same number, the checksum
+    /// includes the first.
+    pub(super) fn on_received(&mut self, number: Option<u64>, payload: &[u8]) {
+        self.received += 1;
         let Some(number) = number.filter(|number| *number < self.messages) else {
             return;
         };
@@ -52,34 +53,34 @@ impl Check {
             return;
         };
         if *word & bit != 0 {
-            self.again += 1;
+            self.duplicated += 1;
             return;
         }
         *word |= bit;
         self.distinct += 1;
-        self.sum_came = self.sum_came.wrapping_add(digest(number, payload));
+        self.sum_received = self.sum_received.wrapping_add(digest(number, payload));
     }
 
-    /// Messages that came.
-    pub(super) const fn came(&self) -> u64 {
-        self.came
+    /// Returns the number of messages received.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
     }
 
-    /// Numbers that never came.
+    /// Returns how many numbers were never received.
     pub(super) const fn lost(&self) -> u64 {
         self.messages - self.distinct
     }
 
-    /// Messages that came once more.
+    /// Returns the number of duplicates.
     pub(super) const fn duplicated(&self) -> u64 {
-        self.again
+        self.duplicated
     }
 
-    /// Whether every message came as it was sent, and nothing else did.
+    /// Returns whether every message was received as it was sent, and nothing else was.
     pub(super) const fn is_identical(&self) -> bool {
-        self.came == self.distinct + self.again
+        self.received == self.distinct + self.duplicated
             && self.lost() == 0
-            && self.sum_sent == self.sum_came
+            && self.sum_sent == self.sum_received
     }
 }
 
@@ -106,11 +107,11 @@ mod tests {
     fn what_comes_back_in_any_order_is_identical() {
         let mut check = sent();
         for number in (0..100).rev() {
-            check.on_came(Some(number), b"payload");
+            check.on_received(Some(number), b"payload");
         }
         assert!(check.is_identical());
         assert_eq!(
-            (check.came(), check.lost(), check.duplicated()),
+            (check.received(), check.lost(), check.duplicated()),
             (100, 0, 0)
         );
     }
@@ -119,11 +120,11 @@ mod tests {
     fn a_message_that_is_missing_or_comes_twice_is_counted() {
         let mut check = sent();
         for number in 1..100 {
-            check.on_came(Some(number), b"payload");
+            check.on_received(Some(number), b"payload");
         }
-        check.on_came(Some(64), b"payload");
+        check.on_received(Some(64), b"payload");
         assert_eq!(
-            (check.came(), check.lost(), check.duplicated()),
+            (check.received(), check.lost(), check.duplicated()),
             (100, 1, 1)
         );
         assert!(!check.is_identical());
@@ -134,14 +135,14 @@ mod tests {
         let mut changed = sent();
         for number in 0..100 {
             let payload: &[u8] = if number == 3 { b"changed" } else { b"payload" };
-            changed.on_came(Some(number), payload);
+            changed.on_received(Some(number), payload);
         }
         assert!(!changed.is_identical());
         let mut stranger = sent();
         for number in 0..100 {
-            stranger.on_came(Some(number), b"payload");
+            stranger.on_received(Some(number), b"payload");
         }
-        stranger.on_came(None, b"who?");
+        stranger.on_received(None, b"who?");
         assert!(!stranger.is_identical());
     }
 }

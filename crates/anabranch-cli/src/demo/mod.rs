@@ -1,43 +1,41 @@
-//! `anabranch demo`: the whole thing in one process, and whether anything was lost.
+//! `anabranch demo`: producer, broker and consumer in one process, and whether a message was lost.
 //!
 //! ```text
 //! text.rs ─▶ bursts ─▶ Producer ═ loopback ═▶ Broker with its log in a temporary folder ═▶ Consumer ─▶ check.rs
-//!                      told.rs: the adaptive policy, and every change it makes
+//!                      logging_policy.rs: the adaptive policy; prints each change of the number of lanes
 //! ```
 //!
-//! Nothing is set up for the result: the policy, the broker and the log are those that everybody gets. Only the idle
-//! timeout of lanes is a second, so that one need not wait for ten.
+//! Policy, broker and log have their default options, except the idle timeout of lanes, which is one second instead of ten.
 
 mod bursts;
 mod check;
-mod stage;
+mod logging_policy;
+mod setup;
 mod summary;
 mod text;
-mod told;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, bail};
-
-use self::{check::Check, stage::Stage, summary::Summary, text::Text};
+use self::{check::Check, setup::Setup, summary::Summary, text::Text};
 use crate::{
+    harness,
     output::{self, Output},
-    progress, signals,
+    progress,
 };
 
-/// How long lanes may take to go.
-const LANES_BACK: Duration = Duration::from_secs(20);
+/// Time limit for idle lanes to close.
+const LANES_CLOSED: Duration = Duration::from_secs(20);
 
-/// Start a broker, send it text in bursts, watch the lanes come and go, read everything back and compare.
+/// Start a broker, send it text in bursts, print how lanes open and close, read everything back and compare.
 ///
 /// The exit code is 1 when a message was lost, came twice or came back changed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A text to send, line by line, again and again. Without it: this project's own pages.
+    /// Text file whose lines are sent, repeatedly. Without it, source code of this program.
     #[arg(long, env = "ANABRANCH_INPUT", value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// How many messages, over all bursts.
+    /// Number of messages, over all bursts.
     #[arg(
         long,
         env = "ANABRANCH_MESSAGES",
@@ -47,62 +45,45 @@ pub(crate) struct Args {
     )]
     messages: u32,
 
-    /// How to say how it went.
+    /// Output format of the summary.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let folder = tempfile::Builder::new()
-        .prefix("anabranch-demo-")
-        .tempdir()
-        .context("there is no temporary folder")?;
-    let stop = signals::watch({
-        let folder = folder.path().to_owned();
-        move || {
-            // Nobody else will.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    })?;
     let text = Text::load(args.input.as_deref())?;
-    let played = async {
-        let stage = Stage::set(folder.path()).await?;
-        let summary = play(&stage, &text, args.messages.into()).await?;
-        stage.strike().await?;
-        anyhow::Ok(summary)
-    };
-    let summary = tokio::select! {
-        played = Box::pin(played) => played?,
-        () = stop.cancelled() => bail!("stopped before the end"),
-    };
-    folder
-        .close()
-        .context("the temporary folder cannot be removed")?;
-    match args.output {
-        Output::Json => output::json(&summary)?,
-        Output::Text => output::line(&summary)?,
-    }
+    let summary = harness::with_temporary_folder("demo", async |folder, stop| {
+        let demo = async {
+            let setup = Setup::start(folder).await?;
+            let summary = play(&setup, &text, args.messages.into()).await?;
+            setup.stop().await?;
+            anyhow::Ok(summary)
+        };
+        harness::unless_stopped(&stop, demo).await
+    })
+    .await?;
+    output::result(args.output, &summary)?;
     Ok(match summary.is_whole() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
 }
 
-/// Everything between the curtain and the applause.
-async fn play(stage: &Stage, text: &Text, messages: u64) -> anyhow::Result<Summary> {
+/// Sends everything, reads it back, and waits until the idle lanes are closed.
+async fn play(setup: &Setup, text: &Text, messages: u64) -> anyhow::Result<Summary> {
     let mut check = Check::new(messages);
-    let live = bursts::live(&stage.producer, messages);
-    let sent = bursts::send(stage, text, messages, &mut check).await?;
-    progress::say("reading everything back, while the lanes go");
-    let reading = stage.read_back(&mut check);
+    let live = bursts::live(&setup.producer, messages);
+    let sent = bursts::send(setup, text, messages, &mut check).await?;
+    progress::say("reading everything back, while idle lanes close");
+    let reading = setup.read_back(&mut check);
     let lanes = async {
-        let mut lanes = stage.producer.watch_lanes();
-        let back = lanes.wait_for(|lanes| lanes.open <= stage.least_lanes);
-        // Where they do not go, the summary says so.
-        let _ = tokio::time::timeout(LANES_BACK, back).await;
+        let mut lanes = setup.producer.watch_lanes();
+        let closed = lanes.wait_for(|lanes| lanes.open <= setup.min_lanes);
+        // The summary shows lanes that do not close.
+        let _ = tokio::time::timeout(LANES_CLOSED, closed).await;
         anyhow::Ok(())
     };
     let ((), ()) = tokio::try_join!(reading, lanes)?;
     drop(live);
-    Ok(Summary::new(&check, &sent, &stage.producer.lanes()))
+    Ok(Summary::new(&check, &sent, &setup.producer.lanes()))
 }

@@ -1,4 +1,4 @@
-//! Pure: how the demo went.
+//! Sans-I/O: the summary of the demo.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::{bursts::Sent, check::Check};
-use crate::output::rounded;
+use crate::stats::rounded;
 
-/// What became of the messages, and how many lanes carried them.
+/// What happened to the messages, and how many lanes carried them.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
-    /// Messages that were sent and acknowledged.
+    /// Messages sent and acknowledged.
     sent: u64,
-    /// Messages that were in the topic.
+    /// Messages read back from the topic.
     stored: u64,
-    /// Messages that were not.
+    /// Messages missing in the topic.
     lost: u64,
-    /// Messages that were there once more.
+    /// Messages stored more than once.
     duplicated: u64,
-    /// Whether the checksums over everything sent and everything read agree.
+    /// Whether the checksums over everything sent and everything read are equal.
     identical: bool,
-    /// The most lanes that were open at once.
+    /// Largest number of lanes open at once.
     lanes_max: usize,
-    /// Lanes at the end.
+    /// Number of lanes at the end.
     lanes_final: usize,
-    /// From the first message to the last acknowledgement, pauses included.
+    /// Time from the first message to the last acknowledgement, including pauses.
     seconds: f64,
 }
 
@@ -34,7 +34,7 @@ impl Summary {
     pub(super) fn new(check: &Check, sent: &Sent, lanes: &Lanes) -> Self {
         Self {
             sent: sent.acknowledged,
-            stored: check.came(),
+            stored: check.received(),
             lost: check.lost(),
             duplicated: check.duplicated(),
             identical: check.is_identical(),
@@ -44,7 +44,7 @@ impl Summary {
         }
     }
 
-    /// Whether every message came back once and unchanged.
+    /// Returns whether every message was read back once and unchanged.
     pub(super) const fn is_whole(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.identical
     }

@@ -1,12 +1,12 @@
-//! What is sent: real text, line by line.
+//! The lines that the demo sends.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 
-/// The source of this program.
-const OWN: [&str; 2] = [
+/// Source code of this program.
+const SOURCE: [&str; 2] = [
     include_str!("../lib.rs"),
     include_str!("../produce/lines.rs"),
 ];
@@ -15,13 +15,13 @@ const OWN: [&str; 2] = [
 pub(super) struct Text(Vec<Bytes>);
 
 impl Text {
-    /// The file's lines, or those of this program.
+    /// Loads the lines of a file, or without one those of this program's source code.
     ///
     /// # Errors
-    /// Where the file cannot be read or is empty.
+    /// When the file cannot be read or has no lines.
     pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let text = match path {
-            None => Bytes::from(OWN.concat()),
+            None => Bytes::from(SOURCE.concat()),
             Some(path) => fs::read(path)
                 .with_context(|| format!("cannot read {}", path.display()))?
                 .into(),
@@ -35,7 +35,7 @@ impl Text {
         Ok(Self(lines))
     }
 
-    /// The line of the `number`th message: they are taken in turn, again and again.
+    /// Returns the line of the `number`th message. The lines repeat in order.
     pub(super) fn line(&self, number: u64) -> Bytes {
         let place = number % self.0.len() as u64;
         self.0[usize::try_from(place).unwrap_or_default()].clone()

@@ -1,24 +1,23 @@
-//! Pure: bytes in, lines out, without an allocation a line.
+//! Sans-I/O: splits bytes into lines, without an allocation per line.
 //!
-//! Bytes come as they are read, in blocks that end anywhere. What is handed on is a block of whole lines in one piece of
-//! memory, and a line is a slice of it.
+//! Input arrives in blocks that end anywhere. Output is blocks of whole lines, and each line is a slice of its block.
 
 use bytes::{Bytes, BytesMut};
 
-/// What came of the bytes.
+/// A part of the input, split at line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Whole lines, each with its newline; the last line of a file may have none.
+    /// Whole lines, each with its newline. The last line of a file may have none.
     Lines(Bytes),
-    /// A line with more bytes than the most. They are not kept.
+    /// A line that exceeds the limit. Its bytes are dropped.
     TooLong {
-        /// How many it has.
+        /// Length of the line.
         bytes: u64,
     },
 }
 
 impl Piece {
-    /// How many lines it has.
+    /// Returns the number of lines.
     pub(super) fn lines(&self) -> u64 {
         match self {
             Self::Lines(block) => {
@@ -29,7 +28,7 @@ impl Piece {
         }
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::Lines(block) => len(block),
@@ -38,31 +37,31 @@ impl Piece {
     }
 }
 
-/// Cuts bytes at the last newline and keeps the rest for the next ones.
+/// Splits each block of input at its last newline, and keeps the rest for the next block.
 #[derive(Debug)]
 pub(super) struct Splitter {
-    /// The most bytes of an unfinished line that are kept.
-    most: usize,
-    /// The beginning of a line whose end has not come.
+    /// Limit of a line, in bytes.
+    max_line: usize,
+    /// The start of a line whose end has not arrived.
     rest: BytesMut,
-    /// Bytes so far of a line that is too long.
+    /// Bytes dropped so far of a line that is too long.
     dropped: Option<u64>,
 }
 
 impl Splitter {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(max_line: usize) -> Self {
         Self {
-            most,
+            max_line,
             rest: BytesMut::new(),
             dropped: None,
         }
     }
 
-    /// Takes bytes, and hands on what they complete. Once handing on has failed, nothing more can be pushed.
+    /// Takes a block, and passes what it completes to `emit`. After an error of `emit`, no more may be pushed.
     pub(super) fn push<E>(
         &mut self,
         mut bytes: &[u8],
-        mut hand_on: impl FnMut(Piece) -> Result<(), E>,
+        mut emit: impl FnMut(Piece) -> Result<(), E>,
     ) -> Result<(), E> {
         if let Some(dropped) = self.dropped {
             let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
@@ -70,17 +69,17 @@ impl Splitter {
                 return Ok(());
             };
             self.dropped = None;
-            hand_on(Piece::TooLong {
+            emit(Piece::TooLong {
                 bytes: dropped + len(&bytes[..end]),
             })?;
             bytes = &bytes[end + 1..];
         }
         if let Some(last) = bytes.iter().rposition(|b| *b == b'\n') {
             self.rest.extend_from_slice(&bytes[..=last]);
-            hand_on(Piece::Lines(std::mem::take(&mut self.rest).freeze()))?;
+            emit(Piece::Lines(std::mem::take(&mut self.rest).freeze()))?;
             bytes = &bytes[last + 1..];
         }
-        if self.rest.len() + bytes.len() > self.most {
+        if self.rest.len() + bytes.len() > self.max_line {
             self.dropped = Some(len(&self.rest) + len(bytes));
             self.rest = BytesMut::new();
         } else {
@@ -89,7 +88,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// The end of a file: its last line may have no newline.
+    /// Ends a file, and returns its last line if that has no newline.
     pub(super) fn end(&mut self) -> Option<Piece> {
         let rest = std::mem::take(&mut self.rest).freeze();
         match self.dropped.take() {
@@ -104,7 +103,7 @@ fn len(bytes: &[u8]) -> u64 {
     bytes.len() as u64
 }
 
-/// The lines of a block, without their newlines, as slices of it.
+/// Iterates over the lines of a block, without their newlines.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Bytes);
 
@@ -132,7 +131,7 @@ impl Iterator for Lines {
     }
 }
 
-/// A line as key and payload, cut at the first `delimiter`. A line without one has no key.
+/// Splits a line at the first `delimiter` into key and payload. A line without one has no key.
 pub(super) fn keyed(line: Bytes, delimiter: &[u8]) -> (Option<Bytes>, Bytes) {
     let at = line
         .windows(delimiter.len())
@@ -149,9 +148,9 @@ mod tests {
 
     use super::*;
 
-    /// The lines of `text` when it comes in blocks of these sizes.
-    fn lines_of(text: &[u8], sizes: &[usize], most: usize) -> Vec<Result<Bytes, u64>> {
-        let mut splitter = Splitter::new(most);
+    /// Returns the lines of `text`, pushed in blocks of these sizes.
+    fn lines_of(text: &[u8], sizes: &[usize], max_line: usize) -> Vec<Result<Bytes, u64>> {
+        let mut splitter = Splitter::new(max_line);
         let mut pieces = Vec::new();
         let mut rest = text;
         let mut sizes = sizes.iter().copied().cycle();

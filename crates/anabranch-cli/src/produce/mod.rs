@@ -1,14 +1,13 @@
-//! `anabranch produce`: lines in, messages out.
+//! `anabranch produce`: sends each line as a message.
 //!
 //! ```text
-//! files, stdin ─ source.rs (a thread) ─▶ lines.rs ─▶ pump.rs ─▶ Producer
+//! files, stdin ─ reader.rs (a thread) ─▶ lines.rs ─▶ sender.rs ─▶ Producer
 //!                                          tally.rs ◀─ window.rs ◀─ receipts
 //! ```
 
 mod lines;
-mod pump;
-mod source;
-pub(crate) mod strategy;
+mod reader;
+mod sender;
 mod summary;
 mod tally;
 mod window;
@@ -19,52 +18,55 @@ use anabranch::{
     Producer, TopicName,
     conn::ConnectionState,
     producer::{self, spool},
+    units,
 };
 use bytes::Bytes;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanCount};
 
 use self::{
-    pump::{Pump, Rules},
-    source::Source,
-    strategy::Streams,
+    reader::Input,
+    sender::{Conversion, Sender},
     summary::Summary,
     tally::Tally,
     window::Window,
 };
 use crate::{
-    connection::{ConnectionArgs, Controller},
+    args::{self, Controller},
+    connection::ConnectionArgs,
     output::{self, Output},
     progress::{self, Live},
-    signals, units,
+    signals,
+    stats::{per_second, whole},
+    strategy::Lanes,
 };
 
-/// What is held in memory beside a spool.
+/// Memory of the producer with a spool, in bytes.
 const SPOOL_BUFFER: u64 = 4 << 20;
 
-/// How long the broker may take to hear that we leave.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the close may take to reach the broker.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Send lines of files or of standard input, each as one message.
+/// Send each line of files or of standard input as one message.
 ///
-/// The newline is not part of the message. Lines may hold any bytes. The first Ctrl-C stops the reading and sends what was
-/// read; the second one leaves at once. The exit code is 1 when any message was not delivered.
+/// The newline is not part of the message. A line may hold any bytes. The first Ctrl-C stops reading and delivers what was
+/// read; the second one ends the command at once. The exit code is 1 when a message was not delivered.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files to send; - or none is standard input.
+    /// Files to send. Without files, or for -, standard input.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// The topic to send to.
+    /// Topic to send to.
     #[arg(long, env = "ANABRANCH_TOPIC", value_name = "TOPIC")]
     topic: TopicName,
 
-    /// Which promise of order is wanted.
+    /// Ordering guarantee.
     #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
     mode: Mode,
 
-    /// Lines are KEY, this, PAYLOAD; a line without it has no key. Messages with the same key keep their order.
-    /// \t is a tab.
+    /// Text between the key and the payload of a line; a line without it has no key. Messages with the same key stay in
+    /// order. \t is a tab.
     #[arg(
         long,
         env = "ANABRANCH_KEY_DELIMITER",
@@ -73,61 +75,61 @@ pub(crate) struct Args {
     )]
     key_delimiter: Option<String>,
 
-    /// The producer's name. A later producer of the same name takes over from an earlier one.
-    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = name)]
+    /// Name of the producer. A later producer with the same name fences off an earlier one.
+    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = args::name)]
     name: Option<String>,
 
-    /// How many streams carry messages in mode async: adaptive (one, and more when another would help), a number
-    /// from 1 to 64, or per-message (a stream for each, for comparison).
+    /// Number of lanes (QUIC streams that carry messages) in mode async: adaptive (one, and more while they help), a number
+    /// from 1 to 64, or per-message (one stream per message, for comparison).
     #[arg(
         long,
         env = "ANABRANCH_STRATEGY",
         value_name = "STRATEGY",
         default_value = "adaptive"
     )]
-    strategy: Streams,
+    strategy: Lanes,
 
-    /// The congestion controller.
+    /// Congestion controller.
     #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
     congestion: Controller,
 
-    /// From the sending of a message to its outcome at most; then it counts as failed.
+    /// Time limit from the sending of a message to its outcome. After it, the message has failed.
     #[arg(
         long,
         env = "ANABRANCH_DELIVERY_TIMEOUT",
         value_name = "TIME",
         default_value = "120s",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     delivery_timeout: Duration,
 
-    /// A folder for what memory (4 MiB) has no room for while no broker can be reached. What is in it goes out first, in
-    /// this run or a later one.
+    /// Folder of a spool, which stores messages that do not fit into memory (4 MiB) while no broker is reachable. Spooled
+    /// messages are sent first, in this run or a later one.
     #[arg(long, env = "ANABRANCH_SPOOL", value_name = "DIR")]
     spool: Option<PathBuf>,
 
-    /// How much the spool may hold.
+    /// Size limit of the spool.
     #[arg(
         long,
         env = "ANABRANCH_SPOOL_BYTES",
         value_name = "SIZE",
         default_value = "1GiB",
-        value_parser = units::size,
+        value_parser = units::parse_size,
         requires = "spool"
     )]
     spool_bytes: u64,
 
-    /// How long what was read may take to be delivered after the first Ctrl-C.
+    /// Time limit for delivery after the first Ctrl-C.
     #[arg(
         long,
         env = "ANABRANCH_DRAIN_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
-        value_parser = units::duration
+        value_parser = units::parse_duration
     )]
     drain_timeout: Duration,
 
-    /// How to say what became of the messages.
+    /// Output format of the summary.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 
@@ -135,13 +137,13 @@ pub(crate) struct Args {
     connection: ConnectionArgs,
 }
 
-/// Which promise of order is wanted.
+/// The ordering guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Mode {
-    /// None between messages without a key: any lane takes the next one.
+    /// Messages with the same key stay in order. Any lane sends a message without a key.
     #[default]
     Async,
-    /// The order of the lines, on one stream.
+    /// All messages stay in order, on one stream.
     Ordered,
 }
 
@@ -149,14 +151,6 @@ fn delimiter(text: &str) -> Result<String, &'static str> {
     match text {
         "" => Err("must not be empty"),
         text => Ok(text.replace("\\t", "\t")),
-    }
-}
-
-/// A producer's or a reader's name.
-pub(crate) fn name(text: &str) -> Result<String, &'static str> {
-    match text.len() {
-        1..=200 => Ok(text.into()),
-        _ => Err("must have 1 to 200 bytes"),
     }
 }
 
@@ -177,9 +171,9 @@ impl Args {
         config
     }
 
-    fn rules(&self) -> Rules {
+    fn conversion(&self) -> Conversion {
         let delimiter = self.key_delimiter.clone();
-        Rules {
+        Conversion {
             mode: self.mode,
             key_delimiter: delimiter.map(Bytes::from),
             spool: self.spool.is_some(),
@@ -198,7 +192,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             ));
         }
     })?;
-    let source = Source::open(&args.files)?;
+    let input = Input::open(&args.files)?;
     let config = args.config();
     let producer = Producer::builder()
         .config(config.clone())
@@ -206,66 +200,67 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .topic(args.topic.as_str())
         .build()?;
     tokio::select! {
-        // With a spool, no broker is needed to begin.
+        // With a spool, reading starts without a connection.
         connected = producer.wait_connected(), if args.spool.is_none() => connected?,
         () = std::future::ready(()), if args.spool.is_some() => {}
         () = stop.cancelled() => {
-            progress::say("stopped before there was a connection; nothing was read");
+            progress::say("stopped before the connection was established; nothing was read");
             return Ok(ExitCode::FAILURE);
         }
     }
 
     let began = Instant::now();
     let live = live(&producer, &tally, began);
-    let reading = source.read(config.max_message_bytes, Arc::clone(&tally))?;
+    let lines = input.read(config.max_message_bytes, Arc::clone(&tally))?;
     let window = Window::new(&config, Arc::clone(&tally));
-    let mut pump = Pump::new(&producer, args.rules(), reading, Arc::clone(&tally), window);
+    let conversion = args.conversion();
+    let mut sender = Sender::new(&producer, conversion, lines, Arc::clone(&tally), window);
     let too_late = async {
         stop.cancelled().await;
         let left = tally.undelivered();
         progress::say(format_args!(
-            "stopping: {left} messages are to be delivered; a second signal leaves at once"
+            "stopping: {left} messages are still to be delivered; a second signal ends at once"
         ));
         tokio::time::sleep(args.drain_timeout).await;
     };
-    let goodbye = tokio::select! { biased;
+    let close_timeout = tokio::select! { biased;
         () = async {
-            pump.run(&stop).await;
-            empty_spool(&producer).await;
-        } => GOODBYE,
+            sender.run(&stop).await;
+            drain_spool(&producer).await;
+        } => CLOSE_TIMEOUT,
         () = too_late => Duration::ZERO,
     };
     let took = began.elapsed();
     let (held, lanes) = (producer.stats(), producer.lanes());
-    // What it hands back, the receipts tell too.
-    let closed = producer.clone().close(goodbye).await;
+    // The receipts report the undelivered messages too.
+    let closed = producer.clone().close(close_timeout).await;
     let in_spool = closed.map_or_else(|error| error.spooled, |()| 0);
-    pump.give_up();
+    sender.fail_unsent();
     drop(live);
 
     let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.most);
     output::summary(args.output, &summary)?;
-    Ok(match summary.is_success() && !pump.is_unread() {
+    Ok(match summary.is_success() && !sender.has_read_error() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
 }
 
-/// Waits until the spool is empty, or it shows that no broker can be reached.
-async fn empty_spool(producer: &Producer) {
+/// Waits until the spool is empty or no broker is reachable.
+async fn drain_spool(producer: &Producer) {
     let Some(mut spool) = producer.watch_spool_state() else {
         return;
     };
     let mut link = producer.watch_connection_state();
     loop {
         let is_empty = spool.borrow_and_update().phase == spool::Phase::Memory;
-        let is_hopeless = match &*link.borrow_and_update() {
+        let is_unreachable = match &*link.borrow_and_update() {
             ConnectionState::Connected(_) => false,
             ConnectionState::Connecting { last_error, .. } => last_error.is_some(),
             ConnectionState::Reconnecting { attempt, .. } => *attempt > 1,
             ConnectionState::Closed(_) => true,
         };
-        if is_empty || is_hopeless {
+        if is_empty || is_unreachable {
             return;
         }
         tokio::select! {
@@ -275,7 +270,7 @@ async fn empty_spool(producer: &Producer) {
     }
 }
 
-/// The line that shows how it goes.
+/// Shows the progress in a live line.
 fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
     let (producer, tally) = (producer.clone(), Arc::clone(tally));
     let link = producer.watch_connection_state();
@@ -283,14 +278,14 @@ fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
         let (held, lanes) = (producer.stats(), producer.lanes().open);
         let connected = match &*link.borrow() {
             ConnectionState::Connected(_) => "",
-            _ => "  no connection, trying again",
+            _ => "  not connected, retrying",
         };
         let delivered = tally.delivered();
         format!(
             "{} delivered  {} read  {}/s  backlog {}  lanes {lanes}{connected}",
             HumanCount(delivered),
             HumanBytes(tally.read_bytes()),
-            HumanCount(units::whole(units::per_second(delivered, began.elapsed()))),
+            HumanCount(whole(per_second(delivered, began.elapsed()))),
             HumanCount((held.queued_messages + held.in_flight_messages) as u64),
         )
     })

@@ -1,4 +1,4 @@
-//! Pure: how a run ended, in figures.
+//! Sans-I/O: the summary of a run.
 
 use std::{fmt, time::Duration};
 
@@ -6,34 +6,34 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::{output::rounded, units};
+use crate::stats::{per_second, rounded};
 
-/// What became of the messages.
+/// What happened to the messages.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
-    /// Messages that were read.
+    /// Messages read.
     sent: u64,
-    /// Messages that are stored.
+    /// Messages stored by the broker.
     delivered: u64,
-    /// Messages that went to the spool on disk, and from there to the broker or not yet.
+    /// Messages written to the spool, whether or not they have been sent from there.
     spooled: u64,
-    /// Messages that are in the spool now, those of earlier runs counted too.
+    /// Messages in the spool at the end, including those of earlier runs.
     in_spool: u64,
-    /// Messages that are not stored, or of which nobody knows.
+    /// Messages not stored, or with an unknown outcome.
     failed: u64,
-    /// Batches that were sent again.
-    retried: u64,
-    /// From the connection to the last outcome.
+    /// Batches resent.
+    batches_retried: u64,
+    /// Time from the connection to the last outcome.
     seconds: f64,
     messages_per_second: f64,
-    /// The most lanes that were open at once.
+    /// Largest number of lanes open at once.
     lanes_max: usize,
 }
 
 impl Summary {
     pub(super) fn new(
         tally: &Tally,
-        retried: u64,
+        batches_retried: u64,
         in_spool: u64,
         took: Duration,
         lanes_max: usize,
@@ -44,14 +44,14 @@ impl Summary {
             spooled: tally.spooled(),
             in_spool,
             failed: tally.undelivered(),
-            retried,
+            batches_retried,
             seconds: rounded(took.as_secs_f64()),
-            messages_per_second: rounded(units::per_second(tally.delivered(), took)),
+            messages_per_second: rounded(per_second(tally.delivered(), took)),
             lanes_max,
         }
     }
 
-    /// Whether every message is stored, or on disk.
+    /// Returns whether every message is stored by the broker or in the spool.
     pub(super) const fn is_success(&self) -> bool {
         self.failed == 0
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {} messages delivered in {:.2} s, {:.0} a second",
+            "{} of {} messages delivered in {:.2} s, {:.0} per second",
             HumanCount(self.delivered),
             HumanCount(self.sent),
             self.seconds,
@@ -69,13 +69,13 @@ impl fmt::Display for Summary {
         )?;
         if self.spooled > 0 || self.in_spool > 0 {
             let (spooled, left) = (HumanCount(self.spooled), HumanCount(self.in_spool));
-            write!(f, ", {spooled} by way of the spool, {left} are in it now")?;
+            write!(f, ", {spooled} spooled, {left} left in the spool")?;
         }
         if self.failed > 0 {
             write!(f, ", {} failed", HumanCount(self.failed))?;
         }
-        if self.retried > 0 {
-            write!(f, ", {} batches sent again", HumanCount(self.retried))?;
+        if self.batches_retried > 0 {
+            write!(f, ", {} batches resent", HumanCount(self.batches_retried))?;
         }
         write!(f, ", at most {} lanes", self.lanes_max)
     }

@@ -1,4 +1,4 @@
-//! What became of the messages: counted, and the first few failures told.
+//! Counts the outcomes of messages, and prints the first few failures.
 
 use std::{
     fmt,
@@ -10,50 +10,50 @@ use std::{
 
 use crate::progress;
 
-/// Failures that are told one by one.
-const TOLD: u64 = 5;
+/// Number of failures printed one by one.
+const PRINTED: u64 = 5;
 
-/// Where a message came from.
+/// File and line number of a message.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) file: Arc<str>,
     pub(super) line: u64,
 }
 
-/// The counts of one run.
+/// The counts of a run.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Written by the reader.
+    // Written by the reader thread.
     read: AtomicU64,
     read_bytes: AtomicU64,
-    /// Written by the pump.
+    // Written by the sender.
     delivered: AtomicU64,
     spooled: AtomicU64,
     failed: AtomicU64,
 }
 
 impl Tally {
-    /// Messages that were read.
+    /// Returns the number of messages read.
     pub(super) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Their bytes, with their newlines.
+    /// Returns the number of bytes read, including newlines.
     pub(super) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// Messages that are stored.
+    /// Returns the number of messages stored by the broker.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Messages that went to disk.
+    /// Returns the number of messages written to the spool.
     pub(super) fn spooled(&self) -> u64 {
         self.spooled.load(Ordering::Relaxed)
     }
 
-    /// Messages that were read and are not known to be stored, or on disk.
+    /// Returns the number of messages that were read, and are neither known to be stored nor in the spool.
     pub(super) fn undelivered(&self) -> u64 {
         self.read()
             .saturating_sub(self.delivered() + self.spooled())
@@ -72,14 +72,14 @@ impl Tally {
         self.delivered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message failed, for the reason that `why` puts into words. The first few are told.
+    /// Counts a failed message, and prints the first few with their reason.
     pub(super) fn on_failed(&self, origin: &Origin, why: impl fmt::Display) {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
-        if before < TOLD {
+        if before < PRINTED {
             let Origin { file, line } = origin;
             progress::say(format_args!("error: line {line} of {file}: {why}"));
-        } else if before == TOLD {
-            progress::say("error: further failures are only counted");
+        } else if before == PRINTED {
+            progress::say("error: more messages failed; they are only counted");
         }
     }
 }

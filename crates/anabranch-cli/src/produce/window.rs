@@ -1,6 +1,6 @@
-//! Messages that are out: handed to the producer, their outcome not seen yet.
+//! Messages handed to the producer whose outcome has not been recorded yet.
 //!
-//! Outcomes are looked at in the order of the messages. At the bound the oldest one is awaited.
+//! Outcomes are recorded in the order of the messages. When the window is full, the oldest one is awaited.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +19,14 @@ use futures_util::FutureExt;
 use super::tally::{Origin, Tally};
 use crate::progress;
 
-/// What the producer counts for a message beside its content.
+/// Bytes the producer counts for a message besides its content.
 const OVERHEAD: u64 = 256;
 
-/// The outcome of a message, some time.
+/// A future outcome of a message.
 pub(super) enum Outcome<'a> {
     Receipt(Receipt),
-    /// Waits for room, and then for the outcome.
-    Entering(producer::SendAsync<'a>),
+    /// Waits to be accepted, and then for the outcome.
+    Accepting(producer::SendAsync<'a>),
     Ordered(producer::Send<'a>),
 }
 
@@ -34,12 +34,12 @@ impl Future for Outcome<'_> {
     type Output = Result<Ack, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Self::Entering(entering) = &mut *self {
-            *self = Self::Receipt(ready!(Pin::new(entering).poll(cx))?);
+        if let Self::Accepting(accepting) = &mut *self {
+            *self = Self::Receipt(ready!(Pin::new(accepting).poll(cx))?);
         }
         match &mut *self {
             Self::Receipt(receipt) => Pin::new(receipt).poll(cx),
-            Self::Entering(_) => Poll::Pending,
+            Self::Accepting(_) => Poll::Pending,
             Self::Ordered(send) => Pin::new(send).poll(cx),
         }
     }
@@ -51,33 +51,33 @@ struct Pending<'a> {
     outcome: Outcome<'a>,
 }
 
-/// The messages that are out, oldest first.
+/// The messages without a recorded outcome, oldest first.
 pub(super) struct Window<'a> {
     pending: VecDeque<Pending<'a>>,
-    /// What they cost the producer's buffer.
+    /// Bytes these messages take in the producer's buffer.
     cost: u64,
-    most_messages: usize,
-    most_cost: u64,
+    max_messages: usize,
+    max_cost: u64,
     tally: Arc<Tally>,
-    /// No message to this topic will be taken any more.
-    hopeless: bool,
-    /// Messages go to disk too: later ones may have their outcome before earlier ones.
+    /// Whether every further message would fail too.
+    failed: bool,
+    /// Whether later messages may have their outcome before earlier ones, as with a spool.
     out_of_order: bool,
 }
 
 impl<'a> Window<'a> {
-    /// At most half of what `config` lets the producer hold: so there is always room for the next message. With a spool
-    /// all of it: what memory has no room for goes to disk.
+    /// Limits the window to half of the producer's buffer, so that there is always room for the next message. With a spool
+    /// the limit is the whole buffer, because further messages go to disk.
     pub(super) fn new(config: &producer::Config, tally: Arc<Tally>) -> Self {
         let part = if config.spool.is_some() { 1 } else { 2 };
         Self {
             pending: VecDeque::new(),
             cost: 0,
-            most_messages: usize::try_from(config.buffer_messages / part).unwrap_or(usize::MAX),
-            most_cost: config.buffer_bytes / u64::from(part),
+            max_messages: usize::try_from(config.buffer_messages / part).unwrap_or(usize::MAX),
+            max_cost: config.buffer_bytes / u64::from(part),
             out_of_order: config.spool.is_some(),
             tally,
-            hopeless: false,
+            failed: false,
         }
     }
 
@@ -86,15 +86,15 @@ impl<'a> Window<'a> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.pending.len() >= self.most_messages || self.cost >= self.most_cost
+        self.pending.len() >= self.max_messages || self.cost >= self.max_cost
     }
 
-    /// Whether sending more is pointless.
-    pub(super) const fn is_hopeless(&self) -> bool {
-        self.hopeless
+    /// Returns whether every further message would fail too.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
     }
 
-    /// A message is out.
+    /// Adds a message.
     pub(super) fn push(&mut self, origin: Origin, content: usize, outcome: Outcome<'a>) {
         let cost = content as u64 + OVERHEAD;
         self.cost += cost;
@@ -105,85 +105,85 @@ impl<'a> Window<'a> {
         });
     }
 
-    /// Waits for the oldest outcome; for ever where nothing is out. May be dropped and begun again.
-    pub(super) async fn settle_oldest(&mut self) {
+    /// Waits for the oldest outcome and records it. Waits forever when the window is empty. Cancel safe.
+    pub(super) async fn record_oldest(&mut self) {
         match self.pending.front_mut() {
             Some(oldest) => {
                 let outcome = (&mut oldest.outcome).await;
-                self.settle(outcome);
+                self.pop_oldest(outcome);
             }
             None => std::future::pending().await,
         }
     }
 
-    /// Waits until there is room. May be dropped and begun again.
-    pub(super) async fn settle_some(&mut self) {
+    /// Waits for at least one outcome and records it. Cancel safe.
+    pub(super) async fn record_some(&mut self) {
         if !self.out_of_order {
-            return self.settle_oldest().await;
+            return self.record_oldest().await;
         }
-        let mut settled = Vec::new();
+        let mut ready = Vec::new();
         std::future::poll_fn(|cx| {
             self.pending.retain_mut(|pending| {
                 let Poll::Ready(outcome) = Pin::new(&mut pending.outcome).poll(cx) else {
                     return true;
                 };
                 self.cost -= pending.cost;
-                settled.push((pending.origin.clone(), outcome));
+                ready.push((pending.origin.clone(), outcome));
                 false
             });
-            match settled.is_empty() {
+            match ready.is_empty() {
                 true => Poll::Pending,
                 false => Poll::Ready(()),
             }
         })
         .await;
-        for (origin, outcome) in settled {
-            self.note(&origin, outcome);
+        for (origin, outcome) in ready {
+            self.record(&origin, outcome);
         }
     }
 
-    /// Looks at the outcomes that are there.
-    pub(super) fn settle_what_is_there(&mut self) {
+    /// Records the outcomes that are known.
+    pub(super) fn record_ready(&mut self) {
         while let Some(outcome) = self
             .pending
             .front_mut()
             .and_then(|oldest| (&mut oldest.outcome).now_or_never())
         {
-            self.settle(outcome);
+            self.pop_oldest(outcome);
         }
     }
 
-    /// The oldest message has this outcome.
-    fn settle(&mut self, outcome: Result<Ack, SendError>) {
-        let Some(settled) = self.pending.pop_front() else {
+    /// Removes the oldest message and records its outcome.
+    fn pop_oldest(&mut self, outcome: Result<Ack, SendError>) {
+        let Some(oldest) = self.pending.pop_front() else {
             return;
         };
-        self.cost -= settled.cost;
-        self.note(&settled.origin, outcome);
+        self.cost -= oldest.cost;
+        self.record(&oldest.origin, outcome);
     }
 
-    fn note(&mut self, origin: &Origin, outcome: Result<Ack, SendError>) {
+    fn record(&mut self, origin: &Origin, outcome: Result<Ack, SendError>) {
         match outcome {
             Ok(_) => self.tally.on_delivered(),
             Err(error) if error.fate() == Fate::Spooled => self.tally.on_spooled(),
-            Err(error) => self.failed(origin, &error),
+            Err(error) => self.record_failure(origin, &error),
         }
     }
 
-    /// A message has failed. Where all others will, the rest is silence.
-    pub(super) fn failed(&mut self, origin: &Origin, error: &SendError) {
-        if self.hopeless {
+    /// Records a failure. After one that every further message would share, later failures are not printed.
+    pub(super) fn record_failure(&mut self, origin: &Origin, error: &SendError) {
+        if self.failed {
             return;
         }
         self.tally.on_failed(origin, error);
-        self.hopeless = is_final(error.kind());
-        if self.hopeless {
-            progress::say("error: so will every other message; nothing more is sent");
+        self.failed = is_final(error.kind());
+        if self.failed {
+            progress::say("error: every further message would fail too; nothing more is sent");
         }
     }
 }
 
-/// Whether every further message will fail for the same reason.
+/// Returns whether every further message will fail for the same reason.
 const fn is_final(kind: SendErrorKind) -> bool {
     matches!(
         kind,

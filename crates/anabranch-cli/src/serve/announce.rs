@@ -1,4 +1,4 @@
-//! What is said when the broker serves: where, and the lines that reach it.
+//! What `serve` prints when the broker is ready: its address, and command lines that reach it.
 
 use std::{
     fmt,
@@ -9,32 +9,32 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Args, LOG, StoreKind,
-    identity::{HowToTrust, Identity},
+    Args, StoreKind,
+    identity::{Identity, Trust},
 };
 use crate::output::{self, Output};
 
-/// Everything that is needed to reach the broker.
+/// Everything a client needs to reach the broker.
 #[derive(Debug, Serialize)]
 pub(super) struct Announcement {
-    /// Where it listens.
+    /// Address the broker listens at.
     listening: String,
-    /// Where clients on this machine reach it.
+    /// Address for clients on this machine.
     server: String,
-    /// The store, in words.
+    /// Description of the store.
     store: String,
-    /// The authority that clients are to trust.
+    /// File of the certificate authority that clients must trust.
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<String>,
-    /// The fingerprint of the certificate, where its authority is not known here.
+    /// Fingerprint of the certificate that clients must trust, if there is no file of its authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pin: Option<String>,
-    /// Where metrics are.
+    /// Address of the metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<String>,
-    /// A line that sends.
+    /// Command line that sends messages.
     produce: String,
-    /// A line that reads.
+    /// Command line that reads messages.
     consume: String,
     #[serde(skip)]
     notes: Vec<String>,
@@ -44,17 +44,17 @@ impl Announcement {
     pub(super) fn new(args: &Args, identity: &Identity, address: SocketAddr) -> Self {
         let server = match args.listen.name() {
             Some(name) => format!("{name}:{}", address.port()),
-            None => SocketAddr::new(from_here(address.ip()), address.port()).to_string(),
+            None => SocketAddr::new(local(address.ip()), address.port()).to_string(),
         };
         let mut flags = format!("--server {server}");
         let (mut ca, mut pin) = (None, None);
         match &identity.trust {
-            HowToTrust::Ca(path) => {
+            Trust::Ca(path) => {
                 let path = absolute(path);
                 flags.push_str(&format!(" --ca {}", quoted(&path)));
                 ca = Some(path);
             }
-            HowToTrust::Pin(fingerprint) => {
+            Trust::Pin(fingerprint) => {
                 flags.push_str(&format!(" --pin {fingerprint}"));
                 pin = Some(fingerprint.to_string());
             }
@@ -62,7 +62,7 @@ impl Announcement {
         let mut notes = Vec::new();
         if let Some(file) = &args.token_file {
             notes.push(format!(
-                "clients need a token of {}, in --token or ANABRANCH_TOKEN",
+                "clients need a token from {}, in --token or ANABRANCH_TOKEN",
                 file.display()
             ));
         }
@@ -77,7 +77,7 @@ impl Announcement {
             listening: address.to_string(),
             server,
             store: match args.store {
-                StoreKind::Log => format!("messages on disk in {}", args.data.join(LOG).display()),
+                StoreKind::Log => format!("messages on disk in {}", args.log().display()),
                 StoreKind::Memory => "messages in memory".into(),
             },
             ca,
@@ -89,11 +89,8 @@ impl Announcement {
         }
     }
 
-    pub(super) fn tell(&self, output: Output) -> anyhow::Result<()> {
-        match output {
-            Output::Json => output::json(self),
-            Output::Text => output::line(self),
-        }
+    pub(super) fn print(&self, output: Output) -> anyhow::Result<()> {
+        output::result(output, self)
     }
 }
 
@@ -107,12 +104,12 @@ impl fmt::Display for Announcement {
             writeln!(f, "{note}")?;
         }
         writeln!(f, "send lines:  {}", self.produce)?;
-        write!(f, "read them:   {}", self.consume)
+        write!(f, "read lines:  {}", self.consume)
     }
 }
 
-/// An address of this machine to itself, where the broker listens at all of them.
-fn from_here(ip: IpAddr) -> IpAddr {
+/// Returns the loopback address in place of the unspecified one.
+fn local(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -120,19 +117,19 @@ fn from_here(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// How this program was called.
+/// Returns the name this program was called by, quoted for a shell.
 fn program() -> String {
     let name = std::env::args().next();
     quoted(&name.unwrap_or_else(|| "anabranch".into()))
 }
 
-/// A path that is right in any folder.
+/// Returns the absolute path.
 fn absolute(path: &Path) -> String {
     let absolute = std::path::absolute(path);
     absolute.as_deref().unwrap_or(path).display().to_string()
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

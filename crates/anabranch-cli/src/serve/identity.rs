@@ -1,46 +1,56 @@
-//! The certificate that the broker shows, and how a client comes to trust it.
+//! The broker's certificate, and how clients verify it.
 
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use anabranch::conn::{
     DevCerts, ServerTls,
-    tls::{CertifiedKey, ClientCertificates, Fingerprint},
+    tls::{CertifiedKey, ClientCertificates, Fingerprint, Pem},
 };
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::Args;
 
-/// What the broker shows.
+/// The broker's certificate and key, and how clients verify them.
 pub(super) struct Identity {
     pub(super) tls: ServerTls,
-    pub(super) trust: HowToTrust,
+    pub(super) trust: Trust,
 }
 
-/// What a client that is to trust it is told.
-pub(super) enum HowToTrust {
-    /// The authority that signed the development certificate.
+/// How clients verify the certificate.
+pub(super) enum Trust {
+    /// By the authority that signed the development certificate, in this file.
     Ca(PathBuf),
-    /// The certificate that was given: we do not know who signed it.
+    /// By its fingerprint: the file of its authority is unknown, or there is none.
     Pin(Fingerprint),
 }
 
 impl Identity {
-    /// The certificate that was given, or one for development, made where it is missing.
+    /// Loads the certificate of `--cert`, or else makes one for development: in the data folder, where it is found again, or
+    /// in memory if there is no data folder.
     pub(super) fn find(args: &Args, listen: IpAddr) -> anyhow::Result<Self> {
         let (certificate, trust) = match (&args.cert, &args.key) {
             (Some(chain), Some(key)) => {
                 let shown = CertificateDer::from_pem_file(chain)
                     .with_context(|| format!("cannot read the certificate {}", chain.display()))?;
-                let pin = HowToTrust::Pin(Fingerprint::of(&shown));
+                let pin = Trust::Pin(Fingerprint::of(&shown));
                 (CertifiedKey::files(chain, key), pin)
             }
             _ => {
                 let names = names(args.listen.name(), listen);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let made = DevCerts::ensure(&args.data, &names)?;
-                let certificate = CertifiedKey::files(made.certificate, made.key);
-                (certificate, HowToTrust::Ca(made.ca))
+                match args.data() {
+                    Some(folder) => {
+                        let made = DevCerts::ensure(folder, &names)?;
+                        let certificate = CertifiedKey::files(made.certificate, made.key);
+                        (certificate, Trust::Ca(made.ca))
+                    }
+                    None => in_memory(&names)?,
+                }
             }
         };
         let clients = match &args.client_ca {
@@ -57,7 +67,25 @@ impl Identity {
     }
 }
 
-/// The names that clients may know the broker by, beside those of this machine to itself.
+/// Makes a development certificate that leaves no file behind. A later broker has another one.
+fn in_memory(names: &[&str]) -> anyhow::Result<(CertifiedKey, Trust)> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let made = DevCerts::ensure(folder.path(), names)?;
+    let read = |path: &Path| {
+        let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        text.map(Pem::Text)
+    };
+    let certificate = CertifiedKey {
+        chain: read(&made.certificate)?,
+        key: read(&made.key)?,
+    };
+    folder
+        .close()
+        .context("cannot remove the temporary folder")?;
+    Ok((certificate, Trust::Pin(made.fingerprint)))
+}
+
+/// Returns the names the certificate must be valid for, besides those of loopback.
 fn names(given: Option<&str>, listen: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = given.map(Into::into).into_iter().collect();
     if listen.is_unspecified() {
@@ -68,7 +96,7 @@ fn names(given: Option<&str>, listen: IpAddr) -> Vec<String> {
     names
 }
 
-/// This machine's own name, where the system tells one that can stand in a certificate.
+/// Returns this machine's host name, if it is a valid DNS name.
 fn host_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| fs::read_to_string("/etc/hostname"))

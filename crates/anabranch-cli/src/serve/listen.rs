@@ -1,10 +1,10 @@
-//! The address to listen at, as it was written.
+//! The value of `--listen`.
 
 use std::{net::SocketAddr, str::FromStr};
 
 use anyhow::Context;
 
-/// A host and a port. A host's name stays known: the certificate must be valid for it.
+/// Host and port. A host name is kept, because the certificate must be valid for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Listen {
     Address(SocketAddr),
@@ -20,8 +20,8 @@ impl FromStr for Listen {
             return Ok(Self::Address(address));
         }
         let (host, port) = text.rsplit_once(':').ok_or(RULE)?;
-        let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || !host.chars().all(of_a_name) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if host.is_empty() || !host.chars().all(allowed) {
             return Err(RULE);
         }
         Ok(Self::Name {
@@ -32,19 +32,19 @@ impl FromStr for Listen {
 }
 
 impl Listen {
-    /// The address behind it.
+    /// Resolves the host name.
     pub(super) async fn resolve(&self) -> anyhow::Result<SocketAddr> {
         match self {
             Self::Address(address) => Ok(*address),
             Self::Name { host, port } => tokio::net::lookup_host((host.as_str(), *port))
                 .await
-                .with_context(|| format!("the name {host} does not resolve"))?
+                .with_context(|| format!("cannot resolve the name {host}"))?
                 .next()
-                .with_context(|| format!("the name {host} stands for no address")),
+                .with_context(|| format!("the name {host} has no address")),
         }
     }
 
-    /// The host's name, where it is one.
+    /// Returns the host name. `None` for an IP address.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Address(_) => None,

@@ -1,7 +1,7 @@
-//! `anabranch serve`: a broker in a process of its own.
+//! `anabranch serve`: runs a broker.
 //!
-//! `identity.rs` finds the certificate to show and makes one for development where none is given, `announce.rs`
-//! says how to reach the broker, `listen.rs` reads the address.
+//! `identity.rs` finds the broker's certificate, or makes one for development; `announce.rs` prints how to reach the
+//! broker; `listen.rs` reads the address.
 
 mod announce;
 mod identity;
@@ -20,6 +20,7 @@ use anabranch::{
     conn::{StatelessResetKey, TransportConfig},
     metrics,
     store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
+    units,
 };
 use anyhow::Context;
 use clap::{ValueEnum, builder::BoolishValueParser};
@@ -27,20 +28,27 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing::info;
 
 use self::{announce::Announcement, identity::Identity, listen::Listen};
-use crate::{connection::Controller, output::Output, progress, signals, units};
+use crate::{
+    args::{self, Controller},
+    output::Output,
+    progress, signals,
+};
 
-/// Where messages are, in the data folder.
+/// The data folder without `--data`, for a store on disk.
+const DATA: &str = "anabranch-data";
+/// Folder of the messages, in the data folder.
 const LOG: &str = "log";
-/// By what clients learn at once that a broker that was killed is another one now.
+/// File of the key for stateless resets, in the data folder. With it, a broker that was killed and started again tells its
+/// clients so at once.
 const RESET_KEY: &str = "reset.key";
 
 /// Run a broker until Ctrl-C or SIGTERM.
 ///
-/// Without a certificate it makes one for development, in the data folder. The first signal ends it in order: what was
-/// accepted is stored and answered. The second one ends it at once; what was answered is stored all the same.
+/// Without --cert, the broker makes a certificate for development. The first signal shuts it down gracefully: it stores and
+/// answers what it has accepted. The second signal ends it at once; acknowledged messages are stored all the same.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen: UDP. Port 0 takes any free one.
+    /// UDP address to listen at. Port 0 is any free port.
     #[arg(
         long,
         env = "ANABRANCH_LISTEN",
@@ -49,37 +57,32 @@ pub(crate) struct Args {
     )]
     listen: Listen,
 
-    /// The folder of certificates and keys, with the messages in its folder log. Made where there is none.
-    #[arg(
-        long,
-        env = "ANABRANCH_DATA",
-        value_name = "FOLDER",
-        default_value = "anabranch-data"
-    )]
-    data: PathBuf,
+    /// Folder of messages, certificates and keys, made if missing [default: anabranch-data; none with --store memory].
+    #[arg(long, env = "ANABRANCH_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
 
-    /// Where messages are kept.
+    /// Where messages are stored.
     #[arg(long, env = "ANABRANCH_STORE", value_enum, default_value_t)]
     store: StoreKind,
 
-    /// With --store memory: the most that it holds, 256MiB where this is not said. More is refused, unless retention makes room.
-    #[arg(long, env = "ANABRANCH_MEMORY", value_name = "SIZE", value_parser = units::size)]
+    /// Size limit of --store memory [default: 256MiB]. Messages beyond it are refused, unless retention makes room.
+    #[arg(long, env = "ANABRANCH_MEMORY", value_name = "SIZE", value_parser = units::parse_size)]
     memory: Option<u64>,
 
-    /// The certificate chain to show to clients: a PEM file.
+    /// PEM file of the broker's certificate chain.
     #[arg(long, env = "ANABRANCH_CERT", value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
 
-    /// The private key of the certificate: a PEM file.
+    /// PEM file of the certificate's private key.
     #[arg(long, env = "ANABRANCH_KEY", value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 
-    /// Ask clients for a certificate that an authority in this PEM file has signed.
+    /// PEM file of certificate authorities. Clients must show a certificate that one of them has signed.
     #[arg(long, env = "ANABRANCH_CLIENT_CA", value_name = "FILE")]
     client_ca: Option<PathBuf>,
 
-    /// Ask clients for a token of this file: one a line, and behind it what its bearer may do, such as
-    /// produce:orders.* or consume:*; nothing behind it means everything.
+    /// File of access tokens, one per line, each followed by its permissions, such as produce:orders.* or consume:*. A
+    /// token without permissions may do everything. Clients must show a token.
     #[arg(long, env = "ANABRANCH_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -88,64 +91,77 @@ pub(crate) struct Args {
     metrics: Option<SocketAddr>,
 
     /// Messages older than this may go. Without it, age is no reason.
-    #[arg(long, env = "ANABRANCH_MAX_AGE", value_name = "TIME", value_parser = units::some_duration)]
+    #[arg(long, env = "ANABRANCH_MAX_AGE", value_name = "TIME", value_parser = args::positive_duration)]
     max_age: Option<Duration>,
 
-    /// A topic with more bytes than this loses its oldest messages. Without it, size is no reason.
-    #[arg(long, env = "ANABRANCH_MAX_BYTES", value_name = "SIZE", value_parser = units::size)]
+    /// Size limit of each topic. The oldest messages beyond it are deleted. Without it, there is no limit.
+    #[arg(long, env = "ANABRANCH_MAX_BYTES", value_name = "SIZE", value_parser = units::parse_size)]
     max_bytes: Option<u64>,
 
-    /// Topics are not made by themselves: sending to an unknown one fails.
+    /// Do not create topics on first use: sending to an unknown topic fails.
     #[arg(long, env = "ANABRANCH_NO_CREATE", value_parser = BoolishValueParser::new())]
     no_create: bool,
 
-    /// The congestion controller of what is sent to clients.
+    /// Congestion controller of connections to clients.
     #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
     congestion: Controller,
 
-    /// How long clients may take to finish after the first signal.
+    /// Time limit for clients to finish after the first signal.
     #[arg(
         long,
         env = "ANABRANCH_DRAIN_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
-        value_parser = units::duration
+        value_parser = units::parse_duration
     )]
     drain_timeout: Duration,
 
-    /// How to say where it listens.
+    /// Output format of the announcement.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 }
 
-/// Where a broker keeps its messages.
+/// Where a broker stores its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum StoreKind {
-    /// On disk, in the data folder. What is acknowledged survives a crash and a power cut.
+    /// On disk, in the data folder. Acknowledged messages survive a crash and a power cut.
     #[default]
     Log,
-    /// In memory, and gone with the process.
+    /// In memory. All messages are lost when the process ends.
     Memory,
+}
+
+impl Args {
+    /// Returns the data folder. `None` if nothing is to be written to disk.
+    fn data(&self) -> Option<&Path> {
+        match (&self.data, self.store) {
+            (Some(folder), _) => Some(folder),
+            (None, StoreKind::Log) => Some(Path::new(DATA)),
+            (None, StoreKind::Memory) => None,
+        }
+    }
+
+    /// Returns the folder of the messages, for a store on disk.
+    fn log(&self) -> PathBuf {
+        self.data().unwrap_or(Path::new(DATA)).join(LOG)
+    }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.memory.is_some() && args.store == StoreKind::Log {
         anyhow::bail!(
-            "--memory is for --store memory: the log is on disk, and --max-bytes keeps it small"
+            "--memory needs --store memory; for a store on disk, --max-bytes limits each topic"
         );
     }
-    let stop = signals::watch(|| progress::say("ended at once; what was acknowledged is stored"))?;
+    let stop = signals::watch(|| progress::say("ended at once; acknowledged messages are stored"))?;
     if let Some(address) = args.metrics {
         serve_metrics(address)?;
     }
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
-    // Before the certificates: a folder that another broker has is not touched.
+    // Opened before the certificates are made: the data folder of another broker is not touched.
     let store: Arc<dyn Store> = match args.store {
-        StoreKind::Log => {
-            let folder = args.data.join(LOG);
-            Arc::new(LogStore::open(folder, LogConfig::default()).await?)
-        }
+        StoreKind::Log => Arc::new(LogStore::open(args.log(), LogConfig::default()).await?),
         StoreKind::Memory => {
             let mut config = MemoryConfig::default();
             config.max_bytes = args.memory.unwrap_or(config.max_bytes);
@@ -164,24 +180,26 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .transport(settings)
         .tls(identity.tls.clone())
         .store(store)
-        .reset_key(reset_key(&args.data)?)
         .retention(retention)
         .auto_create(!args.no_create);
+    if let Some(folder) = args.data() {
+        builder = builder.reset_key(reset_key(folder)?);
+    }
     if let Some(tokens) = tokens {
         builder = builder.tokens(tokens);
     }
     let broker = builder.bind().await?;
-    Announcement::new(&args, &identity, broker.local_addr()).tell(args.output)?;
+    Announcement::new(&args, &identity, broker.local_addr()).print(args.output)?;
 
     let failed = tokio::select! {
         () = stop.cancelled() => None,
         ended = broker.serve() => ended.err(),
     };
-    info!("the broker ends");
+    info!("the broker shuts down");
     let drained = broker.shutdown(args.drain_timeout).await;
     match (failed, drained) {
         (Some(error), _) => Err(error.into()),
-        // Their producers send it again; nothing that was answered is lost.
+        // Producers resend what was cut off; no acknowledged message is lost.
         (None, Err(error @ ShutdownError::CutOff { .. })) => {
             progress::say(error);
             Ok(ExitCode::SUCCESS)
@@ -193,13 +211,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Every metric of the crate, in the format of Prometheus.
+/// Serves the metrics of the broker in the format of Prometheus.
 fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), metrics::BUCKETS)
         .map(|builder| builder.with_http_listener(address))
         .and_then(PrometheusBuilder::install)
-        .with_context(|| format!("metrics cannot be served at {address}"))?;
+        .with_context(|| format!("cannot serve metrics at {address}"))?;
     metrics::describe();
     Ok(())
 }
@@ -208,7 +226,7 @@ fn reset_key(data: &Path) -> anyhow::Result<StatelessResetKey> {
     let path = data.join(RESET_KEY);
     std::fs::create_dir_all(data)
         .and_then(|()| StatelessResetKey::in_file(&path))
-        .with_context(|| format!("the key {} cannot be made or read", path.display()))
+        .with_context(|| format!("cannot read or make the key {}", path.display()))
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {

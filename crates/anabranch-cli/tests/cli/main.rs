@@ -1,4 +1,4 @@
-//! The program, as its users meet it: real processes, real ports of this machine, what they write and their exit codes.
+//! Tests of the program from outside: real processes, real ports, their output and exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -15,8 +15,8 @@ mod demo;
 mod interrupt;
 mod order;
 mod outage;
+mod process;
 mod serve;
-mod soak;
 mod spool;
 mod support;
 mod text;

@@ -23,7 +23,7 @@ fn the_lines_that_serve_prints_work_as_they_stand() {
         line.unwrap().unwrap()[beginning.len()..].trim().to_owned()
     };
     line("serving at ");
-    let (produce, consume) = (line("send lines:"), line("read them:"));
+    let (produce, consume) = (line("send lines:"), line("read lines:"));
     let shell = |line: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-c", line]);
@@ -45,6 +45,44 @@ fn a_store_in_memory_holds_what_it_was_given_and_refuses_more_in_words() {
     let large = Serve::with(&["--store", "memory", "--memory", "1MiB"]);
     run_with(&mut large.produce(&[]), &lines).expect_code(0);
     assert_eq!(large.stored(), 2000);
+}
+
+#[test]
+fn a_broker_in_memory_writes_nothing_unasked_and_its_printed_lines_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut serve = anabranch(["serve", "--listen", "localhost:0", "--store", "memory"]);
+    serve.args(["--output", "json"]);
+    serve.current_dir(folder.path());
+    serve.env("TMPDIR", temporary.path());
+    let mut serve = Process::spawn(&mut serve);
+    let mut line = String::new();
+    let mut stdout = BufReader::new(serve.take_stdout());
+    stdout.read_line(&mut line).unwrap();
+    let announced: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(announced["pin"].is_string(), "{announced}");
+    assert!(announced["ca"].is_null(), "{announced}");
+    let shell = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]);
+        shell
+    };
+    let printed = |field: &str| announced[field].as_str().unwrap();
+    run_with(&mut shell(printed("produce")), b"hello\n").expect_code(0);
+    let consume = format!("{} --count 1", printed("consume"));
+    let back = run(&mut shell(&consume)).expect_code(0);
+    assert_eq!(back.stdout, b"hello\n");
+    serve.signal("TERM");
+    serve.end().expect_code(0);
+    for folder in [folder, temporary] {
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn sizes_may_be_of_any_unit() {
+    let broker = Serve::with(&["--max-bytes", "1TiB", "--max-age", "1.5d"]);
+    broker.stop();
 }
 
 #[test]

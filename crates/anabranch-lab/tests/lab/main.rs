@@ -10,7 +10,14 @@ mod controllers;
 mod figures;
 mod grid;
 mod page;
+#[path = "../../../anabranch-cli/tests/cli/process.rs"]
+#[allow(
+    dead_code,
+    reason = "the tests of the program `anabranch` share this file and use all of it"
+)]
+mod process;
 mod right_answers;
+mod soak;
 
 use anabranch_lab::{Comparison, Outcome, Scenario, compare, run};
 

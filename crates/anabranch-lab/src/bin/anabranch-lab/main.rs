@@ -1,261 +1,141 @@
-//! The laboratory's program: what lanes are worth on a given link, in virtual time. `anabranch lab` runs it too.
+//! The laboratory's program. `anabranch lab` runs it too.
+//!
+//! ```text
+//! lanes.rs         compares numbers of lanes on a given link, in virtual time (no subcommand)
+//!   scenarios.rs   reads files of scenarios
+//!   table.rs  regret_table.rs  json.rs  report.rs   print the comparison
+//! controllers.rs   compares congestion controllers, in virtual time (--controllers)
+//! soak             keeps a broker, a producer and a consumer under load for hours, in real time
+//! ```
 #![allow(
     clippy::disallowed_methods,
-    reason = "a program may read the clock and start tasks"
+    reason = "a program reads the clock and starts tasks"
 )]
 
 mod controllers;
-mod file;
 mod json;
-mod regret;
+mod lanes;
+mod regret_table;
 mod report;
+mod scenarios;
+mod soak;
 mod table;
 
-use std::{
-    num::NonZeroUsize,
-    path::PathBuf,
-    process::ExitCode,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::process::ExitCode;
 
-use anabranch_lab::{Comparison, Scenario, compare_all};
-use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use anabranch_cli::{
-    output::{self, Output},
-    progress,
-};
-
-/// Try a link before you deploy on it: producer and broker as they are, over a simulated network, in virtual time.
+/// Compare numbers of lanes on a given link: a real producer and broker over a simulated network, in virtual time.
 ///
-/// Each strategy sends the same load over the same link. Times are from the moment a message is due to the moment the
-/// broker has it. The floor is what no protocol can beat there.
+/// Each strategy sends the same load over the same link. Times are from the moment a message is due to the moment the broker
+/// has stored it. The floor is the least time that any protocol can reach on this link.
 #[derive(Debug, Parser)]
-#[command(name = "anabranch-lab", version, max_term_width = 100)]
-struct Args {
-    /// The round trip of the empty link [50ms]
-    #[arg(long, env = "ANABRANCH_RTT", value_name = "TIME")]
-    rtt: Option<String>,
-    /// Up to so much more delay for each packet [0ms]
-    #[arg(long, env = "ANABRANCH_JITTER", value_name = "TIME")]
-    jitter: Option<String>,
-    /// The share of packets that is lost [1%]
-    #[arg(long, env = "ANABRANCH_LOSS", value_name = "SHARE")]
-    loss: Option<String>,
-    /// How many packets in a row a loss takes on average [1]
-    #[arg(long, env = "ANABRANCH_BURST", value_name = "PACKETS")]
-    burst: Option<String>,
-    /// The rate of the link [100mbit]
-    #[arg(long, env = "ANABRANCH_RATE", value_name = "RATE")]
-    rate: Option<String>,
-    /// The queue before the link, in round trips of its rate or in bytes [1bdp]
-    #[arg(long, env = "ANABRANCH_QUEUE", value_name = "SIZE")]
-    queue: Option<String>,
-    /// The offered payload, or its share of the link's rate [50%]
-    #[arg(long, env = "ANABRANCH_LOAD", value_name = "RATE")]
-    load: Option<String>,
-    /// steady, poisson, burst:PERIOD/DUTY, ramp, or once:MESSAGES [steady]
-    #[arg(long, env = "ANABRANCH_PATTERN", value_name = "PATTERN")]
-    pattern: Option<String>,
-    /// How far the gap between two messages may be from even [0%]
-    #[arg(long, env = "ANABRANCH_NOISE", value_name = "SHARE")]
-    noise: Option<String>,
-    /// The payload of a message [1KiB]
-    #[arg(long, env = "ANABRANCH_SIZE", value_name = "SIZE")]
-    size: Option<String>,
-    /// How long the load lasts [20s]
-    #[arg(long, env = "ANABRANCH_DURATION", value_name = "TIME")]
-    duration: Option<String>,
-    /// Messages that come before this are not measured [0s]
-    #[arg(long, env = "ANABRANCH_WARM_UP", value_name = "TIME")]
-    warm_up: Option<String>,
-    /// How long to look on behind the last message [0s]
-    #[arg(long, env = "ANABRANCH_TAIL", value_name = "TIME")]
-    tail: Option<String>,
-    /// Who competes: adaptive, per-message, and numbers of streams [adaptive,1,4,16,64,per-message]
-    #[arg(long, env = "ANABRANCH_STRATEGIES", value_name = "LIST")]
-    strategies: Option<String>,
-    /// cubic, newreno, bbr or thalweg [cubic]
-    #[arg(long, env = "ANABRANCH_CONGESTION", value_name = "NAME")]
-    congestion: Option<String>,
-    /// How long the broker takes over each batch of a stream [0ms]
-    #[arg(long, env = "ANABRANCH_BROKER_DELAY", value_name = "TIME")]
-    broker_delay: Option<String>,
-    /// How long its store takes over each group of batches [0ms]
-    #[arg(long, env = "ANABRANCH_STORE_DELAY", value_name = "TIME")]
-    store_delay: Option<String>,
-    /// How much its store takes in [no limit]
-    #[arg(long, env = "ANABRANCH_STORE_RATE", value_name = "RATE")]
-    store_rate: Option<String>,
-    /// How many streams the broker permits [its default]
-    #[arg(long, env = "ANABRANCH_PEER_STREAMS", value_name = "STREAMS")]
-    peer_streams: Option<String>,
-    /// How many bytes of a stream the broker permits unread [its default]
-    #[arg(long, env = "ANABRANCH_PEER_WINDOW", value_name = "SIZE")]
-    peer_window: Option<String>,
-    /// How many bytes a lane may have unanswered [256KiB]
-    #[arg(long, env = "ANABRANCH_LANE_WINDOW", value_name = "SIZE")]
-    lane_window: Option<String>,
-    /// The most lanes of the adaptive strategy [64]
-    #[arg(long, env = "ANABRANCH_MAX_STREAMS", value_name = "STREAMS")]
-    max_lanes: Option<String>,
-    /// After how long an unwanted lane is retired [10s]
-    #[arg(long, env = "ANABRANCH_IDLE_TIMEOUT", value_name = "TIME")]
-    idle_timeout: Option<String>,
-    /// How many bytes the producer may hold [64MiB]
-    #[arg(long, env = "ANABRANCH_BUFFER", value_name = "SIZE")]
-    buffer: Option<String>,
-    /// Where all chance begins [1]
-    #[arg(long, env = "ANABRANCH_SEED", value_name = "NUMBER")]
-    seed: Option<String>,
-    /// How many times each is run, with one seed after another: each figure is the median of theirs [1]
-    #[arg(long, env = "ANABRANCH_RUNS", value_name = "NUMBER")]
-    runs: Option<String>,
+#[command(
+    name = "anabranch-lab",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
 
-    /// Many scenarios, from a file: its tables `[[scenario]]` have the names of these flags as keys. Flags that are
-    /// given beside it change every one of them
-    #[arg(long, env = "ANABRANCH_SCENARIOS", value_name = "FILE.toml")]
-    scenarios: Option<PathBuf>,
-    /// Compare the congestion controllers instead: one row a promise, from one seed. Takes some minutes
-    #[arg(long, env = "ANABRANCH_CONTROLLERS", conflicts_with_all = ["scenarios", "report"])]
-    controllers: bool,
-    /// Write a page with everything over time, to be looked at in a browser
-    #[arg(long, env = "ANABRANCH_REPORT", value_name = "FILE.html")]
-    report: Option<PathBuf>,
-    /// How to say it
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    lanes: lanes::Args,
 }
 
-impl Args {
-    /// What was given, by the names that scenarios know.
-    fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("rtt", &self.rtt),
-            ("jitter", &self.jitter),
-            ("loss", &self.loss),
-            ("burst", &self.burst),
-            ("rate", &self.rate),
-            ("queue", &self.queue),
-            ("load", &self.load),
-            ("pattern", &self.pattern),
-            ("noise", &self.noise),
-            ("size", &self.size),
-            ("duration", &self.duration),
-            ("warm-up", &self.warm_up),
-            ("tail", &self.tail),
-            ("strategies", &self.strategies),
-            ("congestion", &self.congestion),
-            ("broker-delay", &self.broker_delay),
-            ("store-delay", &self.store_delay),
-            ("store-rate", &self.store_rate),
-            ("peer-streams", &self.peer_streams),
-            ("peer-window", &self.peer_window),
-            ("lane-window", &self.lane_window),
-            ("max-lanes", &self.max_lanes),
-            ("idle-timeout", &self.idle_timeout),
-            ("buffer", &self.buffer),
-            ("seed", &self.seed),
-            ("runs", &self.runs),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    }
-
-    fn scenarios(&self) -> anyhow::Result<Vec<Scenario>> {
-        let mut scenarios = match &self.scenarios {
-            Some(path) => file::read(path)?,
-            None => vec![Scenario::default()],
-        };
-        for scenario in &mut scenarios {
-            for (name, value) in self.given() {
-                scenario
-                    .set(name, value)
-                    .map_err(|error| anyhow::anyhow!("--{error}"))?;
-            }
-            let named = || format!("scenario {:?}", scenario.name);
-            scenario.check().with_context(named)?;
-        }
-        Ok(scenarios)
-    }
+#[derive(Debug, Subcommand)]
+enum Command {
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let Cli { command, lanes } = Cli::parse();
     anabranch_cli::log();
-    anabranch_cli::run(run(args))
+    match command {
+        Some(Command::Soak(args)) => anabranch_cli::run(soak::run(args)),
+        None => anabranch_cli::run(lanes::run(lanes)),
+    }
 }
 
-async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if args.controllers {
-        let seed = args
-            .scenarios()?
-            .first()
-            .map_or(1, |scenario| scenario.seed);
-        return controllers::run(seed).await;
+#[cfg(test)]
+mod tests {
+    use anabranch_lab::Scenario;
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
     }
-    let mut scenarios = args.scenarios()?;
-    let alone = args.scenarios.is_none();
-    let tour = alone && args.output == Output::Text && args.given().next().is_none();
-    if tour {
-        scenarios.push(another_controller(&scenarios[0])?);
-    }
-    // Simulations have runtimes and clocks of their own, on threads of their own.
-    let comparisons = tokio::task::spawn_blocking(move || compare(&scenarios)).await??;
-    if let Some(path) = &args.report {
-        report::write(path, &comparisons)?;
-    }
-    match (args.output, &comparisons[..]) {
-        (Output::Json, [one]) if alone => output::json(&json::Comparison::of(one))?,
-        (Output::Json, many) => {
-            let all: Vec<_> = many.iter().map(json::Comparison::of).collect();
-            output::json(&all)?;
-        }
-        (Output::Text, many) if alone => {
-            let tables: Vec<_> = many.iter().map(table::of_one).collect();
-            output::line(tables.join("\n\n\n"))?;
-            if tour {
-                output::line(TOUR)?;
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name() {
+        let cli = Cli::command();
+        for command in [&cli].into_iter().chain(cli.get_subcommands()) {
+            for flag in command.get_arguments() {
+                let Some(long) = flag.get_long() else {
+                    continue;
+                };
+                if ["help", "version"].contains(&long) {
+                    continue;
+                }
+                let name = format!("ANABRANCH_{}", long.replace('-', "_").to_uppercase());
+                let variable = flag.get_env().and_then(|env| env.to_str());
+                assert_eq!(variable, Some(name.as_str()), "--{long}");
             }
         }
-        (Output::Text, many) => output::line(regret::table(many))?,
     }
-    Ok(ExitCode::SUCCESS)
-}
 
-/// What is said below a run without options.
-const TOUR: &str = "\n\
-    The same link and the same load, twice. Above, CUBIC takes every lost packet for congestion and carries a fraction of\n\
-    the load: no number of streams helps. Below, Thalweg takes the queue for it, and then streams are what decides how\n\
-    many messages wait for a packet that was not theirs. Try your own link: anabranch lab --help";
-
-/// The same with a controller that does not take each loss for congestion.
-fn another_controller(scenario: &Scenario) -> anyhow::Result<Scenario> {
-    let mut other = scenario.clone();
-    for (field, value) in [("congestion", "thalweg"), ("warm-up", "2s")] {
-        other.set(field, value)?;
+    #[test]
+    fn units_are_those_of_every_other_option() {
+        let scenario = |flags: &[&str]| -> Scenario {
+            let cli = Cli::try_parse_from([&["anabranch-lab"], flags].concat()).unwrap();
+            cli.lanes.scenarios().unwrap().remove(0)
+        };
+        let hour = scenario(&["--duration", "1h"]);
+        assert_eq!(hour.duration.as_secs(), 3600);
+        let large = scenario(&["--buffer", "1TiB", "--duration", "1.5s"]);
+        assert_eq!(large.buffer, 1 << 40);
+        assert_eq!(scenario(&["--size", "1TiB"]).size, 1 << 40);
+        let soak = ["anabranch-lab", "soak", "--duration", "1.5s"];
+        assert!(Cli::try_parse_from(soak).is_ok());
     }
-    Ok(other)
-}
 
-fn compare(scenarios: &[Scenario]) -> anyhow::Result<Vec<Comparison>> {
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let runs: usize = scenarios
-        .iter()
-        .map(|scenario| scenario.strategies.len())
-        .sum();
-    let done = AtomicUsize::new(0);
-    let comparisons = compare_all(scenarios, threads, |place, outcome| {
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if progress::is_terminal() || runs > 12 {
-            let scenario = &scenarios[place];
-            let name = match scenario.name.as_str() {
-                "" => "lab",
-                name => name,
-            };
-            progress::say(format_args!("{done}/{runs} {name}: {}", outcome.name));
+    #[test]
+    fn a_wrong_value_is_named_with_its_flag_and_its_rule() {
+        for (flags, parts) in [
+            (
+                &["--rtt", "50"][..],
+                ["--rtt", "'50'", "expected a duration, such as 250ms"],
+            ),
+            (
+                &["--size", "big"],
+                ["--size", "'big'", "expected a size, such as 1200"],
+            ),
+            (
+                &["--rate", "fast"],
+                ["--rate", "'fast'", "expected a rate, such as 800kbit"],
+            ),
+            (
+                &["--loss", "1 percent"],
+                ["--loss", "'1 percent'", "expected a ratio, such as 0.01"],
+            ),
+            (
+                &["--strategies", "65"],
+                ["--strategies", "'65'", "a number of lanes up to 64"],
+            ),
+            (
+                &["soak", "--duration", "1 week"],
+                ["--duration", "'1 week'", "expected a duration"],
+            ),
+        ] {
+            let parsed = Cli::try_parse_from([&["anabranch-lab"], flags].concat());
+            let error = parsed.unwrap_err().to_string();
+            for part in parts {
+                assert!(error.contains(part), "{part:?} in {error}");
+            }
         }
-    })?;
-    Ok(comparisons)
+    }
 }

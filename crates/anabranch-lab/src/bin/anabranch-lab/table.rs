@@ -31,7 +31,7 @@ fn heading(comparison: &Comparison) -> String {
         .filter(|(name, value)| {
             let idle = matches!(
                 (*name, value.as_str()),
-                ("jitter" | "broker-delay", "0ms") | ("burst", "1") | ("name", "")
+                ("jitter" | "broker-delay", "0s") | ("burst", "1") | ("name", "")
             );
             !idle && *name != "strategies"
         })

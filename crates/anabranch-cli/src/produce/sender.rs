@@ -1,4 +1,4 @@
-//! From what was read to the producer.
+//! Sends the lines that were read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Mode,
     lines::{self, Lines, Piece},
-    source::{Item, Reading},
+    reader::{Item, ReaderHandle},
     tally::{Origin, Tally},
     window::{Outcome, Window},
 };
@@ -17,41 +17,41 @@ use crate::progress;
 
 /// How lines become messages.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
+pub(super) struct Conversion {
     pub(super) mode: Mode,
-    /// What ends the key of a line.
+    /// Text that ends the key of a line.
     pub(super) key_delimiter: Option<Bytes>,
-    /// What memory has no room for goes to disk, and may wait for it.
+    /// Whether the producer has a spool. A message may have to wait for the disk then.
     pub(super) spool: bool,
 }
 
-/// Hands lines to the producer and waits for their outcomes. What it is at stays here when [`Pump::run`] is dropped.
-pub(super) struct Pump<'a> {
+/// Sends lines and awaits their outcomes. Its state survives when [`Sender::run`] is dropped.
+pub(super) struct Sender<'a> {
     producer: &'a Producer,
-    rules: Rules,
-    reading: Reading,
+    conversion: Conversion,
+    reader: ReaderHandle,
     tally: Arc<Tally>,
     window: Window<'a>,
-    /// Where the last line came from.
+    /// File and number of the last line.
     origin: Origin,
-    /// What is left of the present block.
+    /// The rest of the current block.
     lines: Lines,
-    /// Something could not be read.
-    unread: bool,
+    /// Whether an input could not be read to its end.
+    read_error: bool,
 }
 
-impl<'a> Pump<'a> {
+impl<'a> Sender<'a> {
     pub(super) fn new(
         producer: &'a Producer,
-        rules: Rules,
-        reading: Reading,
+        conversion: Conversion,
+        reader: ReaderHandle,
         tally: Arc<Tally>,
         window: Window<'a>,
     ) -> Self {
         Self {
             producer,
-            rules,
-            reading,
+            conversion,
+            reader,
             tally,
             window,
             origin: Origin {
@@ -59,53 +59,52 @@ impl<'a> Pump<'a> {
                 line: 0,
             },
             lines: Lines::default(),
-            unread: false,
+            read_error: false,
         }
     }
 
-    /// Whether something could not be read.
-    pub(super) const fn is_unread(&self) -> bool {
-        self.unread
+    /// Returns whether an input could not be read to its end.
+    pub(super) const fn has_read_error(&self) -> bool {
+        self.read_error
     }
 
-    /// Sends everything that is read and waits for every outcome. From `stop` on nothing more is read; what was read is
-    /// still sent. It also ends where sending more is pointless.
+    /// Sends everything that is read, and waits for every outcome. After `stop`, sends what was read and reads no more. Ends
+    /// early when every further message would fail.
     pub(super) async fn run(&mut self, stop: &CancellationToken) {
         let mut stopping = false;
-        while !self.window.is_hopeless() {
+        while !self.window.has_failed() {
             self.send_lines().await;
-            self.window.settle_what_is_there();
+            self.window.record_ready();
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    self.reading.stop();
+                    self.reader.stop();
                 }
-                item = self.reading.next() => match item {
+                item = self.reader.next() => match item {
                     Some(item) => self.take(item),
                     None => break,
                 },
-                () = self.window.settle_oldest() => {}
+                () = self.window.record_oldest() => {}
             }
         }
         while !self.window.is_empty() {
-            self.window.settle_oldest().await;
+            self.window.record_oldest().await;
         }
     }
 
-    /// To be called when no message can be sent any more and the producer is closed, so that every outcome is there.
-    /// What was read and not sent has failed.
-    pub(super) fn give_up(&mut self) {
-        self.window.settle_what_is_there();
-        self.reading.refuse();
+    /// Counts what was read and not sent as failed. Must be called after the producer is closed, when every outcome is known.
+    pub(super) fn fail_unsent(&mut self) {
+        self.window.record_ready();
+        self.reader.close();
         loop {
             while self.next_line().is_some() {
-                if !self.window.is_hopeless() {
-                    let why = "there was no time to send it; it is not stored";
+                if !self.window.has_failed() {
+                    let why = "not sent before the time limit; it is not stored";
                     self.tally.on_failed(&self.origin, why);
                 }
             }
-            match self.reading.next_there() {
+            match self.reader.try_next() {
                 Some(item) => self.take(item),
                 None => return,
             }
@@ -125,9 +124,9 @@ impl<'a> Pump<'a> {
             }
             Item::Failed(file, error) => {
                 progress::say(format_args!(
-                    "error: cannot read {file} any further: {error}"
+                    "error: cannot read the rest of {file}: {error}"
                 ));
-                self.unread = true;
+                self.read_error = true;
             }
         }
     }
@@ -138,11 +137,11 @@ impl<'a> Pump<'a> {
         Some(line)
     }
 
-    /// Sends what is left of the present block.
+    /// Sends the rest of the current block.
     async fn send_lines(&mut self) {
-        while !self.window.is_hopeless() {
+        while !self.window.has_failed() {
             while self.window.is_full() {
-                self.window.settle_some().await;
+                self.window.record_some().await;
             }
             let Some(line) = self.next_line() else {
                 return;
@@ -152,21 +151,23 @@ impl<'a> Pump<'a> {
     }
 
     fn send(&mut self, line: Bytes) {
-        let message = message(line, self.rules.key_delimiter.as_deref());
+        let message = message(line, self.conversion.key_delimiter.as_deref());
         let content = message.content_len();
-        let outcome = match self.rules.mode {
+        let outcome = match self.conversion.mode {
             Mode::Ordered => Outcome::Ordered(self.producer.send(message)),
-            Mode::Async if self.rules.spool => Outcome::Entering(self.producer.send_async(message)),
+            Mode::Async if self.conversion.spool => {
+                Outcome::Accepting(self.producer.send_async(message))
+            }
             Mode::Async => match self.producer.try_send_async(message) {
                 Ok(receipt) => Outcome::Receipt(receipt),
-                Err(error) => return self.window.failed(&self.origin, &error),
+                Err(error) => return self.window.record_failure(&self.origin, &error),
             },
         };
         self.window.push(self.origin.clone(), content, outcome);
     }
 }
 
-/// The message of a line.
+/// Converts a line to a message.
 fn message(line: Bytes, key_delimiter: Option<&[u8]>) -> Message {
     let Some(delimiter) = key_delimiter else {
         return Message::new(line);

@@ -1,4 +1,4 @@
-//! A store that counts what is appended at once, so that the disk can be asked the same question.
+//! A store that counts appends, so that the disk can be measured with writes of the same size.
 
 use std::sync::{
     Arc,
@@ -8,15 +8,15 @@ use std::sync::{
 use anabranch::store::{Append, Appended, DelegateStore, Store, StoreError};
 use futures_util::future::BoxFuture;
 
-/// Passes everything on.
+/// Delegates to another store, and counts groups and bytes of appends.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct CountingStore {
     inner: Arc<dyn Store>,
     groups: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Watched {
+impl CountingStore {
     pub(super) fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
@@ -25,14 +25,14 @@ impl Watched {
         }
     }
 
-    /// How many bytes a group had on average since the last look; nothing, where there was none.
-    pub(super) fn usual_group(&self) -> Option<u64> {
+    /// Returns the average size of a group since the last call. `None` without groups.
+    pub(super) fn average_group(&self) -> Option<u64> {
         let (groups, bytes) = (self.groups.swap(0, Relaxed), self.bytes.swap(0, Relaxed));
         bytes.checked_div(groups)
     }
 }
 
-impl DelegateStore for Watched {
+impl DelegateStore for CountingStore {
     fn inner(&self) -> &dyn Store {
         &*self.inner
     }

@@ -1,4 +1,4 @@
-//! The broker that is ended and started again, and how it is reached.
+//! The broker that is restarted, and its clients.
 
 use std::{
     net::SocketAddr,
@@ -10,36 +10,37 @@ use std::{
 use anabranch::{
     Producer,
     broker::{Broker, Retention, StartError},
-    conn::{self, ClientTls, DevCerts},
+    conn::{self, DevCerts},
     consumer, producer,
     store::{LogConfig, LogStore, OpenError},
 };
+use anabranch_cli::harness;
 use anyhow::Context;
 
 pub(super) const TOPIC: &str = "soak";
 
-/// How long clients may take when the broker ends in good order.
-const DRAIN: Duration = Duration::from_secs(5);
-/// How long the old broker's folder and port may take to be free again: longer than an idle timeout, for which QUIC may keep the port.
-const FREE: Duration = Duration::from_secs(60);
-/// How often to look whether they are.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time limit of a graceful shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for the folder and port of the old broker to become free. QUIC may keep the port for an idle timeout.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause between two attempts to start.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-pub(super) struct Stage {
+pub(super) struct SoakBroker {
     folder: PathBuf,
     max_bytes: u64,
     certs: DevCerts,
     address: SocketAddr,
     connection: conn::Config,
-    /// None while one takes the place of another.
+    /// `None` during a restart.
     broker: Option<Broker>,
 }
 
-impl Stage {
-    /// A broker on loopback with everything it writes in `folder`.
-    pub(super) async fn set(folder: &Path, max_bytes: u64) -> anyhow::Result<Self> {
+impl SoakBroker {
+    /// Starts a broker on loopback that stores in `folder`.
+    pub(super) async fn start(folder: &Path, max_bytes: u64) -> anyhow::Result<Self> {
         let certs = DevCerts::ensure(folder, &[])?;
-        let mut stage = Self {
+        let mut this = Self {
             folder: folder.to_owned(),
             max_bytes,
             address: ([127, 0, 0, 1], 0).into(),
@@ -47,51 +48,49 @@ impl Stage {
             certs,
             broker: None,
         };
-        let broker = stage.bind().await?;
-        stage.address = broker.local_addr();
-        stage.connection = conn::Config::to(stage.address.to_string());
-        stage.connection.tls = ClientTls::trusting(stage.certs.trust());
-        stage.broker = Some(broker);
-        Ok(stage)
+        let broker = this.bind().await?;
+        this.address = broker.local_addr();
+        this.connection = harness::loopback_client(this.address, &this.certs);
+        this.broker = Some(broker);
+        Ok(this)
     }
 
     async fn bind(&self) -> anyhow::Result<Broker> {
         let opened = async {
             loop {
                 match LogStore::open(self.folder.join("log"), LogConfig::default()).await {
-                    Err(OpenError::InUse(_)) => tokio::time::sleep(LOOK).await,
+                    Err(OpenError::InUse(_)) => tokio::time::sleep(RETRY_PAUSE).await,
                     opened => return opened,
                 }
             }
         };
-        let store = Arc::new(tokio::time::timeout(FREE, opened).await??);
+        let store = Arc::new(tokio::time::timeout(RESTART_TIMEOUT, opened).await??);
         let bound = async {
             loop {
                 let mut retention = Retention::default();
                 retention.max_bytes = Some(self.max_bytes);
                 retention.every = Duration::from_secs(5);
-                let broker = Broker::builder()
+                let broker = harness::loopback_broker(&self.certs)
                     .listen(self.address)
-                    .tls(self.certs.server_tls())
                     .store(Arc::clone(&store) as _)
                     .retention(retention);
                 match broker.bind().await {
-                    Err(StartError::Socket(_)) => tokio::time::sleep(LOOK).await,
+                    Err(StartError::Socket(_)) => tokio::time::sleep(RETRY_PAUSE).await,
                     bound => return bound,
                 }
             }
         };
-        Ok(tokio::time::timeout(FREE, bound).await??)
+        Ok(tokio::time::timeout(RESTART_TIMEOUT, bound).await??)
     }
 
-    /// Ends the broker, in good order or by force, and starts another one with the same folder at the same port.
-    pub(super) async fn start_again(&mut self, in_order: bool) -> anyhow::Result<()> {
+    /// Ends the broker, gracefully or abruptly, and starts another one with the same folder at the same port.
+    pub(super) async fn restart(&mut self, gracefully: bool) -> anyhow::Result<()> {
         match self.broker.take() {
-            // Clients that are not done by then send again.
-            Some(broker) if in_order => drop(broker.shutdown(DRAIN).await),
+            // Clients resend what was cut off.
+            Some(broker) if gracefully => drop(broker.shutdown(SHUTDOWN_TIMEOUT).await),
             broker => drop(broker),
         }
-        let broker = self.bind().await.context("the broker does not come back")?;
+        let broker = self.bind().await.context("cannot restart the broker")?;
         self.broker = Some(broker);
         Ok(())
     }
@@ -108,17 +107,17 @@ impl Stage {
         Ok(producer.connect().await?)
     }
 
-    /// How many messages were ever stored.
+    /// Returns the number of messages ever stored.
     pub(super) async fn stored(&self) -> anyhow::Result<u64> {
         let topics = consumer::list_topics(self.connection.clone()).await?;
         let topic = topics.iter().find(|topic| topic.name.as_str() == TOPIC);
         Ok(topic.map_or(0, |topic| topic.next.0))
     }
 
-    /// Ends everything.
-    pub(super) async fn strike(mut self) -> anyhow::Result<()> {
+    /// Shuts the broker down.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(broker) = self.broker.take() {
-            broker.shutdown(DRAIN).await?;
+            broker.shutdown(SHUTDOWN_TIMEOUT).await?;
         }
         Ok(())
     }

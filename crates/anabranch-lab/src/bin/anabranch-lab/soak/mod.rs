@@ -1,70 +1,74 @@
-//! `anabranch soak`: hours of load with bursts and reconnects, and whether anything grows or gets lost.
+//! `anabranch-lab soak`: hours of load with bursts and reconnects, and whether anything grows or gets lost.
 //!
 //! ```text
-//! load.rs ─▶ Producer ═ loopback ═▶ Broker, its log, retention ═▶ Consumer of a name ─▶ reader.rs
-//!    │             stage.rs ends the broker and starts it again, time after time          │
+//! load.rs ─▶ Producer ═ loopback ═▶ Broker, its log, retention ═▶ durable Consumer ─▶ reader.rs
+//!    │             broker.rs restarts the broker again and again                          │
 //!    └──────────────────────────────▶ ledger.rs ◀──────────────────────────────────────────┘
-//! sample.rs: memory, handles, tasks, disk ─▶ growth.rs ─▶ summary.rs
+//! resources.rs: memory, handles, tasks, disk ─▶ growth.rs ─▶ summary.rs
 //! ```
 //!
-//! Everything is in this one process, so that what leaks anywhere shows in its figures.
+//! Everything runs in this process, so that a leak anywhere shows in its figures.
 
+mod broker;
 mod growth;
 mod ledger;
 mod load;
 mod reader;
-mod sample;
-mod stage;
+mod resources;
 mod summary;
 
 use std::{
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use anabranch::units;
+use anabranch_cli::{
+    args, harness,
+    output::{self, Output},
+    progress,
+};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    growth::Growth, ledger::Ledger, load::Load, sample::Sample, stage::Stage, summary::Summary,
-};
-use crate::{
-    output::{self, Output},
-    progress, signals, units,
+    broker::SoakBroker, growth::Growth, ledger::Ledger, load::Load, resources::Sample,
+    summary::Summary,
 };
 
-/// How long everything that is under way may take to come to an end.
+/// Time limit for everything in flight at the end.
 const END: Duration = Duration::from_secs(60);
 
-/// Run a broker, a producer and a consumer for long, with bursts, and end the broker time after time: see whether memory,
-/// file handles, tasks or disk grow, and whether every message came once.
+/// Keep a broker, a producer and a consumer under load for hours, in real time, while the broker is restarted again and
+/// again. Check that memory, file handles, tasks and disk do not grow, and that every message arrives exactly once.
 ///
-/// Ctrl-C ends the load, waits for what is under way and tells how it went. The exit code is 1 when something grew, was
-/// lost or came twice.
+/// Ctrl-C ends the load, waits for messages in flight and prints the summary. The exit code is 1 when something grew, or a
+/// message was lost or duplicated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long to go on.
+    /// Time to run.
     #[arg(
         long,
         env = "ANABRANCH_DURATION",
         value_name = "TIME",
         default_value = "1h",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     duration: Duration,
 
-    /// How often the broker is ended and started again: in good order and by force, in turn.
+    /// Time between restarts of the broker, which alternate between a graceful shutdown and an abrupt end.
     #[arg(
         long,
         env = "ANABRANCH_RECONNECT_EVERY",
         value_name = "TIME",
         default_value = "1m",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     reconnect_every: Duration,
 
-    /// Messages a second, over bursts and pauses.
+    /// Messages per second, averaged over bursts and pauses.
     #[arg(
         long,
         env = "ANABRANCH_RATE",
@@ -74,81 +78,61 @@ pub(crate) struct Args {
     )]
     rate: u32,
 
-    /// Bytes of each message.
+    /// Size of each message.
     #[arg(
         long,
         env = "ANABRANCH_SIZE",
         value_name = "SIZE",
         default_value = "512",
-        value_parser = units::size
+        value_parser = units::parse_size
     )]
     size: u64,
 
-    /// The topic loses its oldest messages beyond so many bytes.
+    /// Size limit of the topic. The oldest messages beyond it are deleted.
     #[arg(
         long,
         env = "ANABRANCH_MAX_BYTES",
         value_name = "SIZE",
         default_value = "16MiB",
-        value_parser = units::size
+        value_parser = units::parse_size
     )]
     max_bytes: u64,
 
-    /// How often the figures are taken.
+    /// Time between two samples of memory, handles, tasks and disk.
     #[arg(
         long,
         env = "ANABRANCH_SAMPLE_EVERY",
         value_name = "TIME",
         default_value = "5s",
-        value_parser = units::some_duration
+        value_parser = args::positive_duration
     )]
     sample_every: Duration,
 
-    /// How to say how it went.
+    /// Output format of the summary.
     #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
     output: Output,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let folder = tempfile::Builder::new()
-        .prefix("anabranch-soak-")
-        .tempdir()
-        .context("there is no temporary folder")?;
-    let stop = signals::watch({
-        let folder = folder.path().to_owned();
-        move || {
-            // Nobody else will.
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    })?;
-    let summary = Box::pin(soak(&args, folder.path(), stop)).await?;
-    folder
-        .close()
-        .context("the temporary folder cannot be removed")?;
-    match args.output {
-        Output::Json => output::json(&summary)?,
-        Output::Text => output::line(&summary)?,
-    }
+    let soak = async |folder: &Path, stop| soak(&args, folder, stop).await;
+    let summary = harness::with_temporary_folder("soak", soak).await?;
+    output::result(args.output, &summary)?;
     Ok(match summary.is_sound() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
 }
 
-async fn soak(
-    args: &Args,
-    folder: &std::path::Path,
-    stop: CancellationToken,
-) -> anyhow::Result<Summary> {
+async fn soak(args: &Args, folder: &Path, stop: CancellationToken) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let mut stage = Stage::set(folder, args.max_bytes).await?;
-    let producer = stage.producer().await?;
-    let reader = reader::Reader::start(stage.connection().clone(), Arc::clone(&ledger));
+    let mut broker = SoakBroker::start(folder, args.max_bytes).await?;
+    let producer = broker.producer().await?;
+    let reader = reader::Reader::start(broker.connection().clone(), Arc::clone(&ledger));
     let load = Load::start(
         producer.clone(),
         args.rate,
-        usize::try_from(args.size).context("no message is so large")?,
+        usize::try_from(args.size).context("--size is too large")?,
         Arc::clone(&ledger),
     );
 
@@ -165,28 +149,31 @@ async fn soak(
             () = &mut end => break,
             _ = reconnecting.tick() => {
                 reconnects += 1;
-                stage.start_again(reconnects.is_multiple_of(2)).await?;
-                // Another consumer of the same name goes on behind what the last one acknowledged.
-                reader.change();
+                broker.restart(reconnects.is_multiple_of(2)).await?;
+                // The next consumer of the same name continues after the acknowledged messages.
+                reader.replace_consumer();
             }
             _ = sampling.tick() => {
                 let sample = Sample::take(began.elapsed(), folder);
                 progress::say(format_args!("{sample}; {}", lock(&ledger)));
                 samples.push(sample);
-                // The end says why.
-                if reader.is_over() {
+                // `Reader::end` returns its error.
+                if reader.is_finished() {
                     break;
                 }
             }
         }
     }
     let ran = began.elapsed();
-    progress::say("no more load; waiting for what is under way");
+    progress::say("no more load; waiting for messages in flight");
     load.end(END).await?;
-    producer.close(END).await.context("the producer's end")?;
-    let stored = stage.stored().await?;
+    producer
+        .close(END)
+        .await
+        .context("cannot close the producer")?;
+    let stored = broker.stored().await?;
     reader.end(stored, END).await?;
-    stage.strike().await?;
+    broker.stop().await?;
     let ledger = std::mem::take(&mut *lock(&ledger));
     Ok(Summary::new(
         ran,

@@ -1,4 +1,4 @@
-//! Pure: how the soak went.
+//! Sans-I/O: the summary of a soak.
 
 use std::{fmt, time::Duration};
 
@@ -6,22 +6,22 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use serde::Serialize;
 
 use super::{
-    growth::{Course, Growth},
+    growth::{Growth, Trend},
     ledger::Counts,
 };
-use crate::output::rounded;
+use anabranch_cli::stats::rounded;
 
-/// How long it went, what was counted, and what the figures did.
+/// Duration, counts, and figures of memory, handles, tasks and disk.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     seconds: f64,
-    /// How often the broker was ended and started again.
+    /// Number of restarts of the broker.
     reconnects: u64,
     #[serde(flatten)]
     counts: Counts,
     #[serde(flatten)]
     growth: Growth,
-    /// Whether nothing grew and nothing was lost, came twice, out of order or without an outcome.
+    /// Whether nothing grew, and no message was lost, duplicated, out of order or without an outcome.
     sound: bool,
 }
 
@@ -30,12 +30,12 @@ impl Summary {
         let Counts {
             lost,
             duplicated,
-            disordered,
+            out_of_order,
             without_outcome,
             skipped,
             ..
         } = counts;
-        let wrong = lost + duplicated + disordered + without_outcome + skipped;
+        let wrong = lost + duplicated + out_of_order + without_outcome + skipped;
         Self {
             seconds: rounded(ran.as_secs_f64()),
             reconnects,
@@ -58,15 +58,15 @@ impl fmt::Display for Summary {
         let rows = [
             ("sent", counts.sent),
             ("acknowledged", counts.acknowledged),
-            ("not stored, and said so", counts.not_stored),
-            ("fate unknown", counts.unknown),
+            ("failed, not stored", counts.not_stored),
+            ("failed, fate unknown", counts.unknown),
             ("read", counts.read),
-            ("read again by another consumer", counts.redelivered),
+            ("redelivered to a later consumer", counts.redelivered),
             ("lost", counts.lost),
             ("duplicated", counts.duplicated),
-            ("out of order", counts.disordered),
+            ("out of order", counts.out_of_order),
             ("without an outcome", counts.without_outcome),
-            ("left out for the reader", counts.skipped),
+            ("missing when read", counts.skipped),
         ];
         for (what, count) in rows {
             writeln!(f, "{what:<32}{:>16}", HumanCount(count).to_string())?;
@@ -76,20 +76,20 @@ impl fmt::Display for Summary {
             "{:<12}{:>14}{:>14}{:>14}",
             "", "start", "first half", "second half"
         )?;
-        for (what, course) in self.growth.courses() {
-            match course {
-                Some(course) => line(f, what, course)?,
-                None => writeln!(f, "{what:<12}{:>14}", "not told")?,
+        for (what, trend) in self.growth.trends() {
+            match trend {
+                Some(trend) => line(f, what, trend)?,
+                None => writeln!(f, "{what:<12}{:>14}", "unknown")?,
             }
         }
         f.write_str(match self.sound {
-            true => "sound: nothing grew, nothing was lost, nothing came twice",
+            true => "sound: nothing grew, no message was lost or duplicated",
             false => "NOT SOUND",
         })
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, what: &str, course: Course) -> fmt::Result {
+fn line(f: &mut fmt::Formatter<'_>, what: &str, trend: Trend) -> fmt::Result {
     let show = |figure: u64| match what {
         "memory" | "disk" => HumanBytes(figure).to_string(),
         _ => figure.to_string(),
@@ -97,9 +97,9 @@ fn line(f: &mut fmt::Formatter<'_>, what: &str, course: Course) -> fmt::Result {
     writeln!(
         f,
         "{what:<12}{:>14}{:>14}{:>14}{}",
-        show(course.start),
-        show(course.first_half),
-        show(course.second_half),
-        if course.grew { "  grew" } else { "" }
+        show(trend.start),
+        show(trend.first_half),
+        show(trend.second_half),
+        if trend.grew { "  grew" } else { "" }
     )
 }

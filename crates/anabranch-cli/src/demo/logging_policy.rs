@@ -1,4 +1,4 @@
-//! A policy that does what another one says, and tells of every change.
+//! A policy that follows another one, and prints every change of the number of lanes.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use anabranch::scaler::{Action, Decision, Load, ScalePolicy};
 
 use crate::progress;
 
-/// Writes a line for each change of the number of lanes.
+/// Prints a line for each change of the number of lanes.
 #[derive(Debug)]
-pub(super) struct Told<P>(pub(super) P);
+pub(super) struct LoggingPolicy<P>(pub(super) P);
 
-impl<P: ScalePolicy> ScalePolicy for Told<P> {
+impl<P: ScalePolicy> ScalePolicy for LoggingPolicy<P> {
     fn decide(&mut self, now: Instant, load: &Load) -> Decision {
         let decision = self.0.decide(now, load);
         let lanes = load.total_lanes();
@@ -20,10 +20,10 @@ impl<P: ScalePolicy> ScalePolicy for Told<P> {
             Action::Retire(fewer) => lanes.saturating_sub(fewer.get()),
         };
         progress::say(format_args!(
-            "lanes {lanes} -> {after} ({}), {} messages wait",
+            "lanes {lanes} -> {after} ({}), {} messages queued",
             decision.reason, load.queued_messages
         ));
-        tracing::debug!(?load, "the load behind it");
+        tracing::debug!(?load, "load of the decision");
         decision
     }
 

@@ -1,53 +1,51 @@
-//! What the demo is played on: a broker, a producer, and later a consumer.
+//! The broker, producer and consumer of the demo.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
     broker::Broker,
-    conn::{self, ClientTls, DevCerts},
+    conn::{self, DevCerts},
     consumer::{Consumer, Received, Start},
     producer::{self, Strategy},
     scaler::Adaptive,
     store::{LogConfig, LogStore},
 };
 
-use super::{check::Check, told::Told};
+use super::{check::Check, logging_policy::LoggingPolicy};
+use crate::harness;
 
 const TOPIC: &str = "demo";
-/// The header with the number of a message.
+/// Header with the number of a message.
 pub(super) const NUMBER: &str = "number";
-/// So that lanes go while one looks on.
+/// Short enough to watch lanes close.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long each part may take to end.
-const END: Duration = Duration::from_secs(5);
+/// Time limit for each part to shut down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) struct Stage {
+pub(super) struct Setup {
     broker: Broker,
     pub(super) producer: Producer,
-    /// Lanes that stay when nothing happens.
-    pub(super) least_lanes: usize,
+    /// Lanes that stay open when idle.
+    pub(super) min_lanes: usize,
     connection: conn::Config,
 }
 
-impl Stage {
-    /// A broker on loopback with everything it writes in `folder`, and a producer that is connected to it.
-    pub(super) async fn set(folder: &Path) -> anyhow::Result<Self> {
+impl Setup {
+    /// Starts a broker on loopback that stores in `folder`, and connects a producer to it.
+    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
         let certs = DevCerts::ensure(folder, &[])?;
         let log = LogStore::open(folder.join("log"), LogConfig::default()).await?;
-        let broker = Broker::builder()
-            .listen(([127, 0, 0, 1], 0).into())
-            .tls(certs.server_tls())
+        let broker = harness::loopback_broker(&certs)
             .store(Arc::new(log))
             .bind()
             .await?;
         let mut config = producer::Config::default();
         config.scaler.idle_timeout = IDLE_TIMEOUT;
-        config.connection = conn::Config::to(broker.local_addr().to_string());
-        config.connection.tls = ClientTls::trusting(certs.trust());
-        let least_lanes = config.scaler.min_lanes;
+        config.connection = harness::loopback_client(broker.local_addr(), &certs);
+        let min_lanes = config.scaler.min_lanes;
         let connection = config.connection.clone();
-        let policy = Told(Adaptive::new(config.scaler.clone())?);
+        let policy = LoggingPolicy(Adaptive::new(config.scaler.clone())?);
         let producer = Producer::builder()
             .config(config)
             .strategy(Strategy::Custom(Box::new(policy)))
@@ -57,12 +55,12 @@ impl Stage {
         Ok(Self {
             broker,
             producer,
-            least_lanes,
+            min_lanes,
             connection,
         })
     }
 
-    /// Reads the topic from its beginning to its end.
+    /// Reads the whole topic.
     pub(super) async fn read_back(&self, check: &mut Check) -> anyhow::Result<()> {
         let mut consumer = Consumer::builder()
             .connection(self.connection.clone())
@@ -72,16 +70,16 @@ impl Stage {
             .await?;
         while !consumer.is_caught_up() {
             let received = consumer.recv().await?;
-            check.on_came(number(&received), &received.record.payload);
+            check.on_received(number(&received), &received.record.payload);
         }
-        consumer.close(END).await?;
+        consumer.close(SHUTDOWN_TIMEOUT).await?;
         Ok(())
     }
 
-    /// Ends everything in order.
-    pub(super) async fn strike(self) -> anyhow::Result<()> {
-        self.producer.close(END).await?;
-        self.broker.shutdown(END).await?;
+    /// Shuts everything down.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.producer.close(SHUTDOWN_TIMEOUT).await?;
+        self.broker.shutdown(SHUTDOWN_TIMEOUT).await?;
         Ok(())
     }
 }

@@ -1,30 +1,33 @@
-//! What this process holds at a moment.
+//! Samples what this process holds: memory, file handles, tasks and disk.
 
 use std::{fmt, fs, path::Path, time::Duration};
 
 use indicatif::{HumanBytes, HumanDuration};
 
-/// The size of a page of memory. Every system that has `/proc/self/statm` and runs this has it, or larger pages, and then
-/// memory is told too small by a constant factor.
+/// Size of a memory page, in bytes. On systems with larger pages, memory is underestimated by a constant factor, which does
+/// not matter for growth.
 const PAGE: u64 = 4096;
 
-/// The figures of one moment. Nothing where the system does not tell.
+/// The figures of one moment. `None` for those that the system does not provide.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
-    /// Since the start.
+    /// Time since the start.
     pub(super) at: Duration,
     /// Resident memory.
     pub(super) memory_bytes: Option<u64>,
     /// Open files and sockets.
     pub(super) handles: Option<u64>,
-    /// Tasks of the runtime that are alive.
+    /// Live tasks of the runtime.
     pub(super) tasks: u64,
-    /// What the folder takes.
+    /// Disk space of the folder.
     pub(super) disk_bytes: Option<u64>,
 }
 
 impl Sample {
-    /// Must be called in the runtime.
+    /// Takes a sample.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub(super) fn take(at: Duration, folder: &Path) -> Self {
         let metrics = tokio::runtime::Handle::current().metrics();
         Self {
@@ -47,7 +50,7 @@ fn memory() -> Option<u64> {
     Some(pages * PAGE)
 }
 
-/// The sizes of all files in a folder. One that goes while this looks counts for nothing.
+/// Returns the disk space of all files below a folder. A file removed meanwhile does not count.
 fn disk(folder: &Path) -> Option<u64> {
     let mut all = 0;
     for entry in fs::read_dir(folder).ok()?.flatten() {
@@ -60,7 +63,7 @@ fn disk(folder: &Path) -> Option<u64> {
     Some(all)
 }
 
-/// What a file takes: one that was made large before it was written takes less than its length.
+/// Returns the disk space of a file, which is less than its length for a sparse file.
 fn allocated(about: &fs::Metadata) -> u64 {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::blocks(about) * 512;

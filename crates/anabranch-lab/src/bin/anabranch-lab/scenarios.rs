@@ -68,8 +68,11 @@ mod tests {
     fn a_mistake_is_told_with_its_place() {
         let said = |text| format!("{:#}", parse(text).unwrap_err());
         assert!(said("rtt = '1ms'").contains("no [[scenario]]"));
-        assert!(said("[[scenario]]\nrtt = 'soon'").contains("scenario 1: rtt: \"soon\""));
-        assert!(said("[[scenario]]\nspeed = 1").contains("speed: there is no such option"));
+        assert!(
+            said("[[scenario]]\nrtt = 'soon'")
+                .contains("scenario 1: rtt = \"soon\": expected a duration")
+        );
+        assert!(said("[[scenario]]\nspeed = 1").contains("speed = \"1\": there is no such option"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The load: half of it in bursts, by every road.
+//! The load: half of it in bursts, by `send` and by `send_async` with and without keys.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,21 +19,21 @@ use super::{
     lock,
 };
 
-/// From one burst to the next.
+/// Time from one burst to the next.
 const CYCLE: Duration = Duration::from_secs(5);
-/// The parts of a cycle; the first one is the burst.
+/// Parts of a cycle. The first one is the burst.
 const PARTS: u32 = 50;
-/// Keys, each with its order.
+/// Number of keys. Messages of a key are an ordered sequence.
 const KEYS: u64 = 64;
-/// The order of `send`.
-const OF_CALLS: u64 = KEYS;
-/// Receipts, and calls of `send`, that are waited for at a time.
-const WAITING: usize = 4096;
+/// The ordered sequence of calls of `send`.
+const SENDS: u64 = KEYS;
+/// Limit of pending receipts, and of pending calls of `send`.
+const PENDING: usize = 4096;
 
-/// The order that the message of this number is promised, if any.
+/// Returns the ordered sequence that the message of this number belongs to, if any.
 pub(super) const fn order_of(number: u64) -> Option<u64> {
     match number % 4 {
-        0 => Some(OF_CALLS),
+        0 => Some(SENDS),
         1 | 2 => Some((number / 4) % KEYS),
         _ => None,
     }
@@ -52,9 +52,9 @@ impl Load {
         ledger: Arc<Mutex<Ledger>>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let (receipts, waiting) = mpsc::channel(WAITING);
-        let (sends, sending) = mpsc::channel(WAITING);
-        let calling = Calling {
+        let (receipts, waiting) = mpsc::channel(PENDING);
+        let (sends, sending) = mpsc::channel(PENDING);
+        let caller = Caller {
             producer: producer.clone(),
             size,
             number: 0,
@@ -63,25 +63,25 @@ impl Load {
             ledger: Arc::clone(&ledger),
         };
         let tasks = vec![
-            tokio::spawn(calling.run(rate, stop.clone())),
+            tokio::spawn(caller.run(rate, stop.clone())),
             tokio::spawn(await_receipts(waiting, Arc::clone(&ledger))),
             tokio::spawn(send_in_order(producer, sending, ledger)),
         ];
         Self { stop, tasks }
     }
 
-    /// No more calls; waits for every outcome.
+    /// Stops the calls, and waits for every outcome.
     pub(super) async fn end(self, deadline: Duration) -> anyhow::Result<()> {
         self.stop.cancel();
         for task in self.tasks {
             let ended = tokio::time::timeout(deadline, task).await;
-            ended.context("there are calls without an outcome")??;
+            ended.context("some calls have no outcome")??;
         }
         Ok(())
     }
 }
 
-struct Calling {
+struct Caller {
     producer: Producer,
     size: usize,
     number: u64,
@@ -90,7 +90,7 @@ struct Calling {
     ledger: Arc<Mutex<Ledger>>,
 }
 
-impl Calling {
+impl Caller {
     async fn run(mut self, rate: u32, stop: CancellationToken) {
         let cycle = u64::from(rate) * CYCLE.as_secs();
         let burst = cycle / 2;
@@ -106,7 +106,7 @@ impl Calling {
                 _ => share(part) - share(part - 1),
             };
             for _ in 0..calls {
-                // A call that has begun is seen through, or its outcome would be lost.
+                // A call is never cancelled, or its outcome would be unknown.
                 if stop.is_cancelled() || self.call().await.is_none() {
                     return;
                 }
@@ -122,14 +122,14 @@ impl Calling {
         let message = Message::new(payload);
         lock(&self.ledger).on_sent(number);
         let message = match order_of(number) {
-            Some(OF_CALLS) => return self.sends.send((number, message)).await.ok(),
+            Some(SENDS) => return self.sends.send((number, message)).await.ok(),
             Some(key) => message.with_key(key.to_string()),
             None => message,
         };
         match self.producer.send_async(message).await {
             Ok(receipt) => self.receipts.send((number, receipt)).await.ok(),
             Err(error) => {
-                tell(&self.ledger, number, Err(error));
+                record(&self.ledger, number, Err(error));
                 Some(())
             }
         }
@@ -138,7 +138,7 @@ impl Calling {
 
 async fn await_receipts(mut waiting: mpsc::Receiver<(u64, Receipt)>, ledger: Arc<Mutex<Ledger>>) {
     while let Some((number, receipt)) = waiting.recv().await {
-        tell(&ledger, number, receipt.await);
+        record(&ledger, number, receipt.await);
     }
 }
 
@@ -150,8 +150,8 @@ async fn send_in_order(
     let mut pending = FuturesUnordered::new();
     loop {
         tokio::select! { biased;
-            Some((number, outcome)) = pending.next() => tell(&ledger, number, outcome),
-            next = sending.recv(), if pending.len() < WAITING => match next {
+            Some((number, outcome)) = pending.next() => record(&ledger, number, outcome),
+            next = sending.recv(), if pending.len() < PENDING => match next {
                 Some((number, message)) => {
                     let sent = producer.send(message);
                     pending.push(async move { (number, sent.await) });
@@ -161,16 +161,16 @@ async fn send_in_order(
         }
     }
     while let Some((number, outcome)) = pending.next().await {
-        tell(&ledger, number, outcome);
+        record(&ledger, number, outcome);
     }
 }
 
-fn tell(ledger: &Mutex<Ledger>, number: u64, outcome: Result<Ack, SendError>) {
+fn record(ledger: &Mutex<Ledger>, number: u64, outcome: Result<Ack, SendError>) {
     let outcome = match outcome {
         Ok(ack) => Outcome::Stored(ack.offset().0),
         Err(error) => match error.fate() {
             Fate::NotStored => Outcome::NotStored,
-            // Nothing is spooled here.
+            // There is no spool here.
             Fate::Unknown | Fate::Spooled => Outcome::Unknown,
         },
     };

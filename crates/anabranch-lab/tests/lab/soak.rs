@@ -1,14 +1,29 @@
-//! A soak of some seconds: the long ones are a command.
+//! A soak of a few seconds. Long ones are run by hand.
 
-use std::io::{BufRead, BufReader};
+use std::{
+    io::{BufRead, BufReader},
+    process::Command,
+};
 
-use crate::support::{Process, anabranch, run};
+use crate::process::{Process, command, run};
+
+fn soak() -> Command {
+    let mut command = command(env!("CARGO_BIN_EXE_anabranch-lab"));
+    command.args(["soak", "--output", "json"]);
+    command
+}
 
 #[test]
 fn a_soak_of_some_seconds_loses_nothing_over_restarts_of_the_broker() {
-    let flags = ["--duration", "6s", "--reconnect-every", "1500ms"];
-    let mut soak = anabranch(["soak", "--output", "json", "--sample-every", "500ms"]);
-    let soaked = run(soak.args(flags)).expect_code(0);
+    let flags = [
+        "--duration",
+        "6.5s",
+        "--reconnect-every",
+        "1.5s",
+        "--sample-every",
+        "500ms",
+    ];
+    let soaked = run(soak().args(flags)).expect_code(0);
     let json = soaked.json();
     assert_eq!(json["sound"], true, "{json}");
     assert!(json["reconnects"].as_u64().unwrap() >= 2, "{json}");
@@ -16,7 +31,7 @@ fn a_soak_of_some_seconds_loses_nothing_over_restarts_of_the_broker() {
     for wrong in [
         "lost",
         "duplicated",
-        "disordered",
+        "out_of_order",
         "without_outcome",
         "skipped",
     ] {
@@ -27,9 +42,9 @@ fn a_soak_of_some_seconds_loses_nothing_over_restarts_of_the_broker() {
 
 #[test]
 fn ctrl_c_ends_a_soak_in_order_and_says_how_it_went() {
-    let mut soak = Process::spawn(&mut anabranch(["soak", "--output", "json"]));
+    let mut soak = Process::spawn(&mut soak());
     let mut told = BufReader::new(soak.take_stderr()).lines();
-    // It has begun.
+    // The first sample: the soak is running.
     told.next().unwrap().unwrap();
     soak.signal("INT");
     assert!(told.last().unwrap().unwrap().starts_with("no more load"));

@@ -1,4 +1,4 @@
-//! The readers of one name: one consumer after another.
+//! Durable consumers of the same name, one after another.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,17 +15,17 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ledger::Ledger, load, lock, stage::TOPIC};
+use super::{broker::TOPIC, ledger::Ledger, load, lock};
 
 /// Messages between acknowledgements.
 const ACK_EVERY: u64 = 100;
-/// How long a consumer may take to end.
-const END: Duration = Duration::from_secs(5);
-/// Before another attempt to subscribe.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Time limit to close a consumer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before another attempt to subscribe.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) struct Reader {
-    change: Arc<Notify>,
+    replace: Arc<Notify>,
     end: watch::Sender<Option<u64>>,
     task: JoinHandle<Result<(), ConsumeError>>,
 }
@@ -33,26 +33,26 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn start(connection: conn::Config, ledger: Arc<Mutex<Ledger>>) -> Self {
         let (end, ends) = watch::channel(None);
-        let change = Arc::new(Notify::new());
-        let task = tokio::spawn(read(connection, ledger, Arc::clone(&change), ends));
-        Self { change, end, task }
+        let replace = Arc::new(Notify::new());
+        let task = tokio::spawn(read(connection, ledger, Arc::clone(&replace), ends));
+        Self { replace, end, task }
     }
 
-    /// Another consumer takes the place of the present one.
-    pub(super) fn change(&self) {
-        self.change.notify_one();
+    /// Replaces the current consumer with another one.
+    pub(super) fn replace_consumer(&self) {
+        self.replace.notify_one();
     }
 
-    /// Whether it has ended before it should.
-    pub(super) fn is_over(&self) -> bool {
+    /// Returns whether reading has ended, which is an error before [`Reader::end`].
+    pub(super) fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Reads on until everything before `end` was read.
+    /// Waits until everything before offset `end` was read.
     pub(super) async fn end(self, end: u64, deadline: Duration) -> anyhow::Result<()> {
         self.end.send_replace(Some(end));
         let read = tokio::time::timeout(deadline, self.task).await;
-        read.context("the topic cannot be read to its end")???;
+        read.context("cannot read the topic to its end")???;
         Ok(())
     }
 }
@@ -60,7 +60,7 @@ impl Reader {
 async fn read(
     connection: conn::Config,
     ledger: Arc<Mutex<Ledger>>,
-    change: Arc<Notify>,
+    replace: Arc<Notify>,
     mut end: watch::Receiver<Option<u64>>,
 ) -> Result<(), ConsumeError> {
     loop {
@@ -74,7 +74,7 @@ async fn read(
         let mut consumer = match subscribed {
             Ok(consumer) => consumer,
             Err(error) if error.is_retryable() => {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
             Err(error) => return Err(error),
@@ -86,29 +86,29 @@ async fn read(
             }
             tokio::select! { biased;
                 received = consumer.recv() => match received {
-                    Ok(received) => take(&consumer, &received, &ledger),
+                    Ok(received) => record(&consumer, &received, &ledger),
                     Err(error) if error.is_retryable() => break false,
                     Err(error) => return Err(error),
                 },
-                () = change.notified() => break false,
+                () = replace.notified() => break false,
                 changed = end.changed() => if changed.is_err() { break true },
             }
         };
-        // What is not confirmed is delivered again.
-        let _ = consumer.close(END).await;
+        // Unconfirmed messages are delivered again.
+        let _ = consumer.close(CLOSE_TIMEOUT).await;
         if done {
             return Ok(());
         }
     }
 }
 
-fn take(consumer: &Consumer, received: &Received, ledger: &Mutex<Ledger>) {
+fn record(consumer: &Consumer, received: &Received, ledger: &Mutex<Ledger>) {
     let offset = received.offset.0;
     let number = received.record.payload.first_chunk().copied();
     let number = u64::from_be_bytes(number.unwrap_or([0xff; 8]));
     lock(ledger).on_read(offset, number, load::order_of(number));
     if offset.is_multiple_of(ACK_EVERY) {
-        // A consumer that has ended says so at the next message.
+        // A consumer that has ended reports so at its next `recv`.
         let _ = consumer.ack_nowait(received.offset);
     }
 }

@@ -1,22 +1,22 @@
-//! Pure: how many streams, as it is written on the command line.
+//! Sans-I/O: the value of the flag `--strategy`.
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
 
 use anabranch::{producer::Strategy, scaler::MAX_LANES};
 
-/// Streams that are open at once, where each message has its own: what a broker allows by default, with some left
-/// for the rest.
-const PER_MESSAGE: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
+/// Streams that are open at once with one stream per message. A few less than a broker permits by default, for its other
+/// streams.
+const PER_MESSAGE_STREAMS: NonZeroUsize = NonZeroUsize::new(100).expect("100 is not 0");
 
-/// How many streams carry messages.
+/// How many lanes carry messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Streams {
+pub(crate) enum Lanes {
     Adaptive,
     Fixed(NonZeroUsize),
     PerMessage,
 }
 
-impl FromStr for Streams {
+impl FromStr for Lanes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -34,7 +34,7 @@ impl FromStr for Streams {
     }
 }
 
-impl fmt::Display for Streams {
+impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Adaptive => f.write_str("adaptive"),
@@ -44,13 +44,13 @@ impl fmt::Display for Streams {
     }
 }
 
-impl Streams {
-    /// The same for the library.
+impl Lanes {
+    /// Converts to the library's type.
     pub(crate) fn strategy(self) -> Strategy {
         match self {
             Self::Adaptive => Strategy::Adaptive,
             Self::Fixed(lanes) => Strategy::Fixed(lanes),
-            Self::PerMessage => Strategy::PerMessage(PER_MESSAGE),
+            Self::PerMessage => Strategy::PerMessage(PER_MESSAGE_STREAMS),
         }
     }
 }
@@ -61,15 +61,15 @@ mod tests {
 
     #[test]
     fn a_strategy_is_a_word_or_a_number_of_lanes() {
-        assert_eq!("adaptive".parse(), Ok(Streams::Adaptive));
-        assert_eq!("per-message".parse(), Ok(Streams::PerMessage));
+        assert_eq!("adaptive".parse(), Ok(Lanes::Adaptive));
+        assert_eq!("per-message".parse(), Ok(Lanes::PerMessage));
         let lanes = NonZeroUsize::new(64).unwrap();
-        assert_eq!("64".parse(), Ok(Streams::Fixed(lanes)));
+        assert_eq!("64".parse(), Ok(Lanes::Fixed(lanes)));
         for text in ["adaptive", "per-message", "64"] {
-            assert_eq!(text.parse::<Streams>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Lanes>().unwrap().to_string(), text);
         }
         for wrong in ["", "0", "65", "-1", "Adaptive", "many"] {
-            assert!(wrong.parse::<Streams>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Lanes>().is_err(), "{wrong}");
         }
     }
 }

@@ -1,58 +1,61 @@
-//! Pure: what was sent, what became of it, and what was read, for as long as both are not known.
+//! Sans-I/O: matches what was sent with its outcome and with what was read.
 //!
-//! A message is in the book from its call until it was both acknowledged and read. So the book stays as small as what
-//! is under way, however long the soak goes on.
+//! The ledger has an entry for each message until it was both acknowledged and read. Its size is that of the messages in
+//! flight, however long the soak runs.
 
 use std::{collections::HashMap, fmt};
 
-/// How a message ended for its caller.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// At this offset.
+    /// Stored at this offset.
     Stored(u64),
     NotStored,
     Unknown,
 }
 
+/// A message whose outcome or offset is not known yet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Open {
     outcome: Option<Outcome>,
     read_at: Option<u64>,
 }
 
-/// The book.
+/// The messages in flight, and the counts so far.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     open: HashMap<u64, Open>,
-    /// The newest number of each order that was read.
+    /// Largest number read of each ordered sequence.
     newest: HashMap<u64, u64>,
-    /// Behind the furthest offset that was read.
+    /// One more than the largest offset read.
     read_to: u64,
     counts: Counts,
 }
 
-/// What was counted, and what was found wrong.
+/// Counts of messages, and of violations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Counts {
+    /// Calls.
     pub(super) sent: u64,
+    /// Calls that were acknowledged.
     pub(super) acknowledged: u64,
-    /// Calls that ended without an acknowledgement, said to be not stored.
+    /// Calls that failed with the fate 'not stored'.
     pub(super) not_stored: u64,
-    /// Calls whose fate nobody knew.
+    /// Calls that failed with an unknown fate.
     pub(super) unknown: u64,
-    /// Offsets that were read, each counted once.
+    /// Offsets read, each counted once.
     pub(super) read: u64,
-    /// Offsets that another consumer of the same name was given again, because they were not acknowledged.
+    /// Offsets read again by a later consumer, because they had not been acknowledged.
     pub(super) redelivered: u64,
-    /// Acknowledged and never read, or at another offset.
+    /// Messages acknowledged and never read, or read at another offset.
     pub(super) lost: u64,
-    /// Read twice at different offsets, or read though it was said to be not stored.
+    /// Messages read at two offsets, or read although their fate was 'not stored'.
     pub(super) duplicated: u64,
-    /// Read before one of the same order that was sent earlier.
-    pub(super) disordered: u64,
-    /// Calls that never had an outcome.
+    /// Messages read after a later one of the same ordered sequence.
+    pub(super) out_of_order: u64,
+    /// Calls without an outcome.
     pub(super) without_outcome: u64,
-    /// Offsets that were left out for a reader.
+    /// Offsets missing in what was read.
     pub(super) skipped: u64,
 }
 
@@ -71,10 +74,10 @@ impl Ledger {
         if let Some(open) = self.open.get_mut(&number) {
             open.outcome = Some(outcome);
         }
-        self.settle(number);
+        self.remove_if_complete(number);
     }
 
-    /// A consumer read `number` at `offset`; where it was promised an order, this is which.
+    /// Records that a consumer read `number` at `offset`. `order` is the ordered sequence of the message, if any.
     pub(super) fn on_read(&mut self, offset: u64, number: u64, order: Option<u64>) {
         if offset < self.read_to {
             self.counts.redelivered += 1;
@@ -85,26 +88,26 @@ impl Ledger {
         self.counts.read += 1;
         match self.open.get_mut(&number) {
             Some(open) if open.read_at.is_none() => open.read_at = Some(offset),
-            // It was read at another offset, and may be settled since.
+            // Read at another offset before. Its entry may be gone.
             _ => self.counts.duplicated += 1,
         }
         if let Some(order) = order {
             let newest = self.newest.entry(order).or_insert(number);
             if number < *newest {
-                self.counts.disordered += 1;
+                self.counts.out_of_order += 1;
             }
             *newest = number.max(*newest);
         }
-        self.settle(number);
+        self.remove_if_complete(number);
     }
 
-    /// How far everything was read.
+    /// Returns one more than the largest offset read.
     pub(super) const fn read_to(&self) -> u64 {
         self.read_to
     }
 
-    /// Strikes a message of which everything is known.
-    fn settle(&mut self, number: u64) {
+    /// Removes the entry of a message when its outcome and its offset are known.
+    fn remove_if_complete(&mut self, number: u64) {
         let Some(Open {
             outcome: Some(outcome),
             read_at,
@@ -122,7 +125,7 @@ impl Ledger {
         self.open.remove(&number);
     }
 
-    /// The end: what is open now, with a topic of `stored` messages that was read to its end, stays so.
+    /// Ends the soak, after a topic of `stored` messages was read to its end, and returns the counts.
     pub(super) fn close(mut self, stored: u64) -> Counts {
         self.counts.skipped += stored.saturating_sub(self.read_to);
         for open in self.open.values() {
@@ -140,7 +143,7 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} sent, {} acknowledged, {} read, {} under way",
+            "{} sent, {} acknowledged, {} read, {} in flight",
             self.counts.sent,
             self.counts.acknowledged,
             self.counts.read,
@@ -153,7 +156,7 @@ impl fmt::Display for Ledger {
 mod tests {
     use super::*;
 
-    /// Three messages that were sent, stored and read.
+    /// Returns the ledger of three messages that were sent, stored and read.
     fn sound() -> Ledger {
         let mut ledger = Ledger::default();
         for number in 0..3 {
@@ -168,12 +171,12 @@ mod tests {
         let Counts {
             lost,
             duplicated,
-            disordered,
+            out_of_order,
             without_outcome,
             skipped,
             ..
         } = *counts;
-        [lost, duplicated, disordered, without_outcome, skipped]
+        [lost, duplicated, out_of_order, without_outcome, skipped]
     }
 
     #[test]

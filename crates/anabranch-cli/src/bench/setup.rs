@@ -1,47 +1,46 @@
-//! What is measured: a broker, and producers that are connected to it.
+//! The broker to measure, and the producers connected to it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
     broker::{Broker, Retention},
-    conn::{self, ClientTls, DevCerts, TransportConfig},
+    conn::{DevCerts, TransportConfig},
     producer,
     store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
 };
 
-use super::{Args, StoreKind, watched::Watched};
+use super::{Args, StoreKind, counting_store::CountingStore};
+use crate::harness;
 
-/// How long each part may take to end.
-const END: Duration = Duration::from_secs(10);
-/// What the store in memory keeps of a topic. A broker that goes on for long would not keep everything either, and
-/// uses memory again that it has had.
-const KEPT: u64 = 64 << 20;
-/// How often the rest is let go.
-const LET_GO: Duration = Duration::from_millis(50);
-/// What may be there in between.
-const ROOM: u64 = 4 << 30;
+/// Time limit for each part to shut down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Retention of the store in memory, in bytes. A broker in long use has a limit too, and reuses its memory.
+const RETAINED: u64 = 64 << 20;
+/// Time from one retention to the next.
+const RETENTION_INTERVAL: Duration = Duration::from_millis(50);
+/// Limit of the store in memory, in bytes: room for what arrives between two retentions.
+const MEMORY: u64 = 4 << 30;
 
-pub(super) struct Stage {
+pub(super) struct Setup {
     broker: Option<Broker>,
-    /// That of the broker in this process.
-    store: Option<Arc<Watched>>,
+    /// Store of the broker in this process.
+    store: Option<Arc<CountingStore>>,
     pub(super) producers: Vec<Producer>,
 }
 
-impl Stage {
-    /// A broker on loopback with everything it writes in `folder`, if none is named, and the producers.
+impl Setup {
+    /// Starts a broker on loopback that stores in `folder`, unless `--server` names one, and connects the producers.
     ///
     /// # Errors
-    /// Where one of them does not start, or finds no broker.
-    pub(super) async fn set(args: &Args, folder: &Path) -> anyhow::Result<Self> {
+    /// When the broker or a producer does not start.
+    pub(super) async fn start(args: &Args, folder: &Path) -> anyhow::Result<Self> {
         let (broker, store, mut conn) = match args.server() {
             Some(server) => (None, None, server.config()),
             None => {
                 let certs = DevCerts::ensure(folder, &[])?;
                 let (broker, store) = serve(args, folder, &certs).await?;
-                let mut conn = conn::Config::to(broker.local_addr().to_string());
-                conn.tls = ClientTls::trusting(certs.trust());
+                let conn = harness::loopback_client(broker.local_addr(), &certs);
                 (Some(broker), Some(store), conn)
             }
         };
@@ -63,21 +62,21 @@ impl Stage {
         })
     }
 
-    /// How many bytes the store got at once, on average since this was last asked.
-    pub(super) fn usual_group(&self) -> Option<u64> {
-        self.store.as_ref()?.usual_group()
+    /// Returns the average size of an append since the last call. `None` for a broker elsewhere.
+    pub(super) fn average_group(&self) -> Option<u64> {
+        self.store.as_ref()?.average_group()
     }
 
-    /// Ends everything in order.
+    /// Shuts everything down.
     ///
     /// # Errors
-    /// What did not end well.
-    pub(super) async fn strike(self) -> anyhow::Result<()> {
+    /// The first part that does not shut down in time.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
         for producer in self.producers {
-            producer.close(END).await?;
+            producer.close(SHUTDOWN_TIMEOUT).await?;
         }
         if let Some(broker) = self.broker {
-            broker.shutdown(END).await?;
+            broker.shutdown(SHUTDOWN_TIMEOUT).await?;
         }
         Ok(())
     }
@@ -87,25 +86,23 @@ async fn serve(
     args: &Args,
     folder: &Path,
     certs: &DevCerts,
-) -> anyhow::Result<(Broker, Arc<Watched>)> {
+) -> anyhow::Result<(Broker, Arc<CountingStore>)> {
     let mut retention = Retention::default();
     let store: Arc<dyn Store> = match args.store {
         StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
         StoreKind::Memory => {
-            retention.max_bytes = Some(KEPT);
-            retention.every = LET_GO;
+            retention.max_bytes = Some(RETAINED);
+            retention.every = RETENTION_INTERVAL;
             let mut config = MemoryConfig::default();
-            config.max_bytes = ROOM;
+            config.max_bytes = MEMORY;
             Arc::new(MemoryStore::new(config))
         }
     };
-    let store = Arc::new(Watched::new(store));
+    let store = Arc::new(CountingStore::new(store));
     let mut settings = TransportConfig::server();
     settings.congestion = args.congestion.into();
-    let broker = Broker::builder()
-        .listen(([127, 0, 0, 1], 0).into())
-        .tls(certs.server_tls())
-        .store(Arc::<Watched>::clone(&store))
+    let broker = harness::loopback_broker(certs)
+        .store(Arc::<CountingStore>::clone(&store))
         .transport(settings)
         .retention(retention);
     Ok((broker.bind().await?, store))
