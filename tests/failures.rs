@@ -1,9 +1,5 @@
-//! The design's table of failures: each row has a test beside it, and each of those tests exists.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test may panic"
-)]
+//! The table of failures in the design names a test for each failure, and each of those tests exists.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,60 +9,147 @@ use std::{
 
 const DESIGN: &str = include_str!("../design.md");
 
-/// The rows of the table under a heading, as cells, without the two lines of its head.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let section = DESIGN.lines().skip_while(|line| *line != heading).skip(1);
-    let section = section.take_while(|line| !line.starts_with('#'));
+/// An attribute that makes a function a test stands at most this many lines before it.
+const ATTRIBUTE_LINES: usize = 6;
+
+/// Returns the tests that the table names for each failure. A row without a failure continues the one before it.
+fn failures() -> BTreeMap<String, Vec<String>> {
+    let section = DESIGN.lines().skip_while(|line| *line != "## Failures");
+    let section = section.skip(1).take_while(|line| !line.starts_with('#'));
     let rows = section.filter(|line| line.starts_with('|')).skip(2);
-    let cells = |row: &str| {
-        let cells = row.trim_matches('|').split(" | ");
-        cells.map(|cell| cell.trim().to_owned()).collect()
-    };
-    rows.map(cells).collect()
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut failure = String::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [what, _, _, tests] = cells[..] else {
+            panic!("four cells in a row: {row}");
+        };
+        if !what.is_empty() {
+            what.clone_into(&mut failure);
+            let before = found.insert(failure.clone(), Vec::new());
+            assert_eq!(before, None, "{what:?} is named twice");
+        }
+        let tests = tests.split('`').skip(1).step_by(2).map(str::to_owned);
+        found
+            .get_mut(&failure)
+            .expect("the first row names a failure")
+            .extend(tests);
+    }
+    found
 }
 
-/// The names of all functions in the sources and the tests.
-fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+/// Returns the name of the function that a line declares. A comment declares none.
+fn function(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("pub ").unwrap_or(line);
+    let line = line.strip_prefix("async ").unwrap_or(line);
+    let rest = line.strip_prefix("fn ")?;
+    let name = rest
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
+fn is_test_attribute(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("#[test]") || line.starts_with("#[tokio::test")
+}
+
+/// Adds the names of the tests in a source text: functions with an attribute of a test, and functions that a macro of
+/// the same file makes a test of, as one of the names with which it is called.
+fn tests_in(text: &str, found: &mut BTreeSet<String>) {
+    let lines: Vec<_> = text.lines().collect();
+    let mut by_macro = false;
+    for (n, line) in lines.iter().enumerate() {
+        if is_test_attribute(line) {
+            let after = lines[n + 1..].iter().take(ATTRIBUTE_LINES);
+            let mut after = after.map(|line| line.trim_start());
+            let declared = after.find(|line| line.contains("fn "));
+            by_macro |= declared.is_some_and(|line| line.contains("fn $"));
+        }
+        let Some(name) = function(line) else { continue };
+        // An attribute before the end of an earlier function belongs to that one.
+        let before = lines[..n].iter().rev().take(ATTRIBUTE_LINES);
+        let mut own = before.take_while(|line| line.trim() != "}");
+        if own.any(|line| is_test_attribute(line)) {
+            found.insert(name.to_owned());
+        }
+    }
+    if by_macro {
+        let named: BTreeSet<_> = lines.iter().map(|line| line.trim()).collect();
+        let functions = lines.iter().filter_map(|line| function(line));
+        found.extend(functions.filter(|f| named.contains(f)).map(str::to_owned));
+    }
+}
+
+fn tests_below(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            functions(&path, found);
+            tests_below(&path, found);
         } else if path.extension().is_some_and(|ext| ext == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let after_fn = text.split("fn ").skip(1);
-            let names = after_fn.map(|rest| {
-                let is_name = |c: char| c.is_alphanumeric() || c == '_';
-                rest.chars().take_while(|c| is_name(*c)).collect()
-            });
-            found.extend(names);
+            tests_in(&fs::read_to_string(&path).unwrap(), found);
         }
     }
 }
 
 #[test]
-fn every_failure_in_the_design_has_a_test_beside_it_and_every_test_is_there() {
-    let failures = table("## When things fail");
-    assert!(failures.len() > 20, "the table is not where it was");
-    let mut beside: BTreeMap<_, _> = BTreeMap::new();
-    for row in table("### The test beside each row") {
-        let [what, tests] = row.try_into().expect("two cells a row");
-        assert_eq!(beside.insert(what, tests), None, "named twice");
-    }
-    let mut known = BTreeSet::new();
+fn every_failure_in_the_design_names_a_test_and_every_test_is_there() {
+    let failures = failures();
+    assert!(failures.len() > 30, "the table is not where it was");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    functions(&root.join("src"), &mut known);
-    functions(&root.join("tests"), &mut known);
-    functions(&root.join("crates"), &mut known);
+    let mut known = BTreeSet::new();
+    for folder in ["src", "tests", "crates"] {
+        tests_below(&root.join(folder), &mut known);
+    }
+    assert!(known.len() > 500, "the tests were not found");
 
-    for row in failures {
-        let tests = beside.remove(&row[0]);
-        let tests = tests.unwrap_or_else(|| panic!("no test beside {:?}", row[0]));
-        // Names stand between backticks.
-        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "no test beside {:?}", row[0]);
-        for name in names {
-            assert!(known.contains(name), "no function is called {name}");
+    for (failure, tests) in failures {
+        assert!(!tests.is_empty(), "no test for {failure:?}");
+        for test in tests {
+            let matches: Vec<_> = match test.strip_suffix('…') {
+                None => known.iter().filter(|name| **name == test).collect(),
+                Some(beginning) => {
+                    let begins = |name: &&String| name.starts_with(beginning);
+                    known.iter().filter(begins).collect()
+                }
+            };
+            assert_eq!(matches.len(), 1, "{failure}: {test} is {matches:?}");
         }
     }
-    assert_eq!(beside, BTreeMap::new(), "tests beside rows that are gone");
+}
+
+#[test]
+fn a_helper_or_a_test_that_is_commented_out_is_no_test() {
+    let source = "
+#[test]
+fn one() {
+}
+
+fn helper() {
+}
+
+// #[test]
+// fn commented() {}
+
+#[tokio::test(start_paused = true)]
+#[cfg(unix)]
+async fn two() {}
+
+macro_rules! all {
+    ($($name:ident)*) => { $(
+        #[test]
+        fn $name() { super::$name(1) }
+    )* }
+}
+all! {
+    three
+    // four
+}
+fn three(n: u8) {}
+fn four(n: u8) {}
+";
+    let mut found = BTreeSet::new();
+    tests_in(source, &mut found);
+    assert_eq!(Vec::from_iter(&found), ["one", "three", "two"]);
 }

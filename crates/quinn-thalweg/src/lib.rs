@@ -53,7 +53,7 @@
 //! - A link that slows down to a tenth is drained, and one that is fast again filled, within ten round trips.
 //! - Congestion marks (ECN) cut it to 0.8, once a round trip; persistent congestion starts it anew with four packets.
 //!
-//! The figures, beside CUBIC, New Reno and quinn's BBR, and what it does not do well, stand in `design.md`.
+//! The figures, beside CUBIC, New Reno and quinn's BBR, and what it does not do well, are in `docs/benchmarks.md` of anabranch.
 //!
 //! # References
 //!
