@@ -1,4 +1,4 @@
-//! A scaling policy of one's own: one lane for every 1000 messages that wait, and one at rest.
+//! A scaling policy of your own: one lane for every 1000 messages that wait, and one at rest.
 //!
 //! `cargo run --example custom_policy`
 //!
@@ -8,10 +8,7 @@
 
 mod common;
 
-use std::{
-    num::NonZeroUsize,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anabranch::scaler::{Action, Decision, Load, Reason, ScalePolicy};
 
@@ -22,23 +19,26 @@ struct PerThousand {
 
 impl ScalePolicy for PerThousand {
     fn decide(&mut self, _now: Instant, load: &Load) -> Decision {
-        let open = load.total_lanes();
+        let lanes = load.total_lanes();
         let wanted = (load.queued_messages / 1000).clamp(1, self.most);
-        let (action, reason) = match (wanted.checked_sub(open), open.checked_sub(wanted)) {
-            (Some(n), _) if n > 0 => (Action::open(n), Reason::Backlog),
-            (_, Some(n)) if n > 0 && load.is_quiet() => (Action::retire(n), Reason::Idle),
-            _ => (Action::Hold, Reason::BelowThreshold),
+        let (action, reason) = if wanted > lanes {
+            (Action::open(wanted - lanes), Reason::Backlog)
+        } else if wanted < lanes && load.is_quiet() {
+            (Action::retire(lanes - wanted), Reason::Idle)
+        } else {
+            (Action::Hold, Reason::BelowThreshold)
         };
         Decision {
             action,
             reason,
-            // Ask again while there is something to do, then wait for the next message.
-            wake_after: (open > 1 || !load.is_quiet()).then_some(Duration::from_millis(1)),
+            // Ask again soon while lanes may have to go. Otherwise wait for messages.
+            wake_after: (lanes > 1 || !load.is_quiet()).then_some(Duration::from_millis(1)),
         }
     }
 
+    /// So many queued messages call `decide` at once.
     fn backlog_threshold(&self, lanes: usize) -> usize {
-        1000 * NonZeroUsize::new(lanes).map_or(1, NonZeroUsize::get)
+        1000 * lanes.max(1)
     }
 }
 
@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     }
     producer.flush(Duration::from_secs(60)).await?;
 
-    // Once it is quiet, the policy lets the lanes go.
+    // Once the producer is quiet, the policy retires the lanes that are left over.
     let mut lanes = producer.watch_lanes();
     lanes.wait_for(|lanes| lanes.open == 1).await?;
     let report = lanes.borrow().clone();

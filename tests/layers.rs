@@ -70,7 +70,6 @@ fn sources() -> (PathBuf, Vec<PathBuf>) {
         let test_only = [
             "/tests/",
             "tests.rs",
-            "/scaler/model",
             "/conn/loopback",
             "/conn/testing",
             "/wire/arbitrary",

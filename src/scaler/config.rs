@@ -1,13 +1,13 @@
-//! Pure: the scaler's options, their defaults and their rules.
+//! Sans-I/O: the adaptive policy's options, their defaults and their rules.
 
 use std::{fmt, time::Duration};
 
 use crate::config::{ConfigError, Problems};
 
-/// The most lanes any policy can have: the set of lanes to be woken is one 64-bit word.
+/// The most lanes that any policy can have. The producer keeps the set of lanes to be woken in one 64-bit word.
 pub const MAX_LANES: usize = 64;
 
-/// How far the adaptive policy may go, and how easily it moves.
+/// Bounds of the adaptive policy, and how easily it opens and retires lanes.
 ///
 /// ```
 /// use anabranch::scaler::Config;
@@ -19,42 +19,41 @@ pub const MAX_LANES: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Streams kept when nothing happens. Default 1; at least 1, at most [`max_lanes`](Self::max_lanes).
+    /// Lanes that are kept when nothing happens. Default 1; at least 1, at most [`max_lanes`](Self::max_lanes).
     ///
-    /// More answer the first moments of a burst faster and cost the broker a task each.
+    /// More lanes serve the first moments of a burst faster, and each costs the broker a task.
     pub min_lanes: usize,
 
-    /// Streams that are never passed. Default 64; at least [`min_lanes`](Self::min_lanes), at most
-    /// [`MAX_LANES`].
+    /// The most lanes. Default 64; at least [`min_lanes`](Self::min_lanes), at most [`MAX_LANES`].
     ///
-    /// Where packets are lost and the congestion controller bears it, each packet of a round trip is worth a lane of
-    /// its own: at 100 Mbit/s, 50 ms, 1 % loss and half the link's rate, 16 lanes leave the 90th percentile at twice the
-    /// floor, and 64 reach it. Lanes that do not help are not opened.
+    /// Where packets are lost, and the congestion controller tolerates it, each packet of a round trip is worth a lane: at
+    /// 100 Mbit/s, 50 ms, 1 % loss and half the link's rate, 16 lanes leave the 90th percentile at twice the floor, and 64 reach
+    /// it. Lanes that do not help are not opened.
     pub max_lanes: usize,
 
-    /// Messages queued for each open stream before another is considered. Default 64, at least 1.
+    /// Messages queued for each lane before another lane is considered. Default 64, at least 1.
     ///
-    /// Fewer react to shorter bursts. One lane's [window](Self::lane_window) of queued bytes counts as
-    /// much, so that large messages need not be many.
+    /// A lower threshold reacts to shorter bursts. One lane's [window](Self::lane_window) of queued bytes reaches it too, so
+    /// that large messages need not be many.
     pub backlog_threshold: usize,
 
     /// Bytes that one lane may have unanswered. Default 256 KiB, at least 4 KiB.
     ///
-    /// A lane at its window is full. A smaller window shows sooner that a broker works through each stream
-    /// one batch at a time; a larger one fills a long fat link with fewer streams. Stay below the peer's
-    /// flow-control window for a stream (1.25 MB by default), which otherwise fills first.
+    /// A lane with that much is full. A smaller window shows sooner that a broker works through each stream one batch at a time;
+    /// a larger one fills a long fat link with fewer lanes. Choose less than the peer's flow-control window for a stream
+    /// (1.25 MB by default), which otherwise fills first.
     pub lane_window: u64,
 
-    /// How long a stream must have been unwanted before it is retired. Default 10 s, 100 ms to 1 hour.
+    /// How long a lane must have been unneeded before it is retired. Default 10 s, 100 ms to 1 hour.
     ///
-    /// Also the least time between opening a stream and opening it anew. Shorter gives streams back sooner;
-    /// longer spares the next burst its openings.
+    /// This is also the least time between opening a lane and opening it again after a retirement. A shorter time gives lanes
+    /// back sooner; a longer one saves the next burst its openings.
     pub idle_timeout: Duration,
 
-    /// What twice the streams must add to the rate of answers to be kept. Default 0.10 (a tenth), above 0
-    /// and at most 1; smaller steps must add their share of it.
+    /// What twice the lanes must add to the rate of answers to be kept. Default 0.10 (a tenth), above 0 and at most 1. Smaller
+    /// steps must add their share of it.
     ///
-    /// More retreats sooner where the broker is the limit, and gives up sooner where the measure is noisy.
+    /// A higher value retreats sooner where the broker is the limit, and also where the measurement is noisy.
     pub min_gain: f64,
 }
 
@@ -76,11 +75,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// All the fields that break one, not only the first.
+    /// [`ConfigError`] names every field that breaks its rule, with its value.
     pub fn check(&self) -> Result<(), ConfigError> {
-        const LEAST_WINDOW: u64 = 4 * 1024;
-        const LEAST_IDLE: Duration = Duration::from_millis(100);
-        const MOST_IDLE: Duration = Duration::from_secs(3600);
+        const MIN_WINDOW: u64 = 4 * 1024;
+        const MIN_IDLE: Duration = Duration::from_millis(100);
+        const MAX_IDLE: Duration = Duration::from_secs(3600);
         let mut problems = Problems::default();
         let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {
             problems.expect(holds, field, value, rule);
@@ -110,16 +109,16 @@ impl Config {
             "must be at least 1".into(),
         );
         rule(
-            self.lane_window >= LEAST_WINDOW,
+            self.lane_window >= MIN_WINDOW,
             "scaler.lane_window",
             &self.lane_window,
-            format!("must be at least {LEAST_WINDOW}"),
+            format!("must be at least {MIN_WINDOW}"),
         );
         rule(
-            (LEAST_IDLE..=MOST_IDLE).contains(&self.idle_timeout),
+            (MIN_IDLE..=MAX_IDLE).contains(&self.idle_timeout),
             "scaler.idle_timeout",
             &self.idle_timeout,
-            format!("must be {LEAST_IDLE:?} to {MOST_IDLE:?}"),
+            format!("must be {MIN_IDLE:?} to {MAX_IDLE:?}"),
         );
         rule(
             self.min_gain > 0.0 && self.min_gain <= 1.0,

@@ -1,4 +1,4 @@
-//! Pure: what a policy answers, and the trait that a policy implements.
+//! Sans-I/O: the trait that a policy implements, and what it returns.
 
 use std::{
     fmt,
@@ -6,111 +6,110 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Load;
+use super::load::Load;
 
 /// Decides how many lanes a producer has.
 ///
-/// A policy is pure: the time and everything it knows arrive as arguments, and what is to be done is its
-/// answer. So every run can be replayed, and a policy can be tested without a socket. See
-/// [`Adaptive`](super::Adaptive) for the default and [`Fixed`](super::Fixed) for the shortest.
+/// A policy does no I/O: the time and the load are arguments, and the decision is the return value. So every run can be replayed,
+/// and a policy can be tested without a socket. See [`Adaptive`](super::Adaptive) for the default, and
+/// [`Fixed`](super::Fixed) for the shortest.
 ///
-/// The producer carries an answer out as far as it can and clamps it to
-/// [`MAX_LANES`](super::MAX_LANES); the next [`Load`] tells what came of it.
+/// The producer carries out a decision as far as it can, up to [`MAX_LANES`](super::MAX_LANES) lanes. The next [`Load`] shows
+/// the result.
 pub trait ScalePolicy: Send + fmt::Debug {
-    /// Looks at `load` and decides. `now` never goes backwards.
+    /// Decides about the lanes for this load. `now` never goes backwards.
     ///
     /// While connected the producer calls this
     ///
     /// - once at its start;
     /// - on the enqueue that makes the queue as long as [`backlog_threshold`](Self::backlog_threshold);
-    /// - on the first enqueue after a look that saw [nothing queued and nothing in
-    ///   flight](Load::is_quiet);
-    /// - when the last answer's [`wake_after`](Decision::wake_after) has passed.
+    /// - on the first enqueue after a call with a [quiet](Load::is_quiet) load;
+    /// - when the last decision's [`wake_after`](Decision::wake_after) has passed.
     fn decide(&mut self, now: Instant, load: &Load) -> Decision;
 
-    /// How many messages must be queued, with `streams` lanes open or opening, for the producer to call
-    /// [`decide`](Self::decide) at once. By default 64 a lane, and at least 64.
+    /// Returns how many messages must be queued, with `lanes` open or opening, for the producer to call [`decide`](Self::decide)
+    /// at once. By default 64 a lane, and at least 64.
     fn backlog_threshold(&self, lanes: usize) -> usize {
         const A_LANE: usize = 64;
         A_LANE.saturating_mul(lanes.max(1))
     }
 }
 
-/// A policy's answer: what to do, why, and when to ask again.
+/// What to do, why, and when to ask the policy again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a decision does nothing until it is carried out"]
 pub struct Decision {
     /// What to do.
     pub action: Action,
-    /// Why; also when the answer is to do nothing.
+    /// Why, also where the action is to hold.
     pub reason: Reason,
-    /// When to ask again at the latest, counted from now; `None` not before the next enqueue that the
-    /// [trait](ScalePolicy::decide) names.
+    /// Time from now to the next call of [`decide`](ScalePolicy::decide) at the latest. `None` waits for an enqueue that the trait
+    /// names.
     pub wake_after: Option<Duration>,
 }
 
 /// What to do about the number of lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Leave it as it is.
+    /// Keep the number.
     Hold,
-    /// Open so many more.
+    /// Open this many more.
     Open(NonZeroUsize),
-    /// Retire so many, the newest first. Each finishes what it has in flight before it goes.
+    /// Retire this many, the newest first. Each finishes what it has in flight.
     Retire(NonZeroUsize),
 }
 
 impl Action {
-    /// Opens `n`, or holds where there is none to open.
+    /// Returns `Open(n)`, or `Hold` for 0.
     #[must_use]
     pub fn open(n: usize) -> Self {
         NonZeroUsize::new(n).map_or(Self::Hold, Self::Open)
     }
 
-    /// Retires `n`, or holds where there is none to retire.
+    /// Returns `Retire(n)`, or `Hold` for 0.
     #[must_use]
     pub fn retire(n: usize) -> Self {
         NonZeroUsize::new(n).map_or(Self::Hold, Self::Retire)
     }
 }
 
-/// Why a policy decided as it did: the label of the decisions metric, one for every decision.
+/// Why a policy decided as it did. It is the label of the decisions metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Opened: fewer lanes than the least that is kept.
+    /// Opened: there are fewer lanes than the minimum.
     Minimum,
-    /// Opened: messages wait, every lane is full, and the network could carry more; or will, as the path fills the lanes
-    /// and the load grows.
+    /// Opened: messages wait, every lane is full, and the network could carry more. Also where the path fills the lanes and the
+    /// load grows.
     Backlog,
-    /// Opened: packets are lost, and with more lanes each loss stalls fewer messages.
+    /// Opened: packets are lost, and with more lanes each loss delays fewer messages.
     Loss,
-    /// Retired: not all lanes were wanted at any moment of the last idle timeout. Held: nothing is queued
-    /// and nothing is unanswered.
+    /// Retired: the lanes were not needed at any moment of the last idle timeout. Held: nothing is queued and nothing is
+    /// unanswered.
     Idle,
     /// Retired: the lanes opened last did not raise the rate of answers.
     NoGain,
-    /// Retired, or held: more lanes only made the broker hold each batch longer. Its store is the limit.
+    /// Retired, or held: with more lanes the broker only held each batch longer. The broker's store is the limit.
     BrokerSlow,
-    /// Held: a trial without gain is too recent to try again.
+    /// Held: the last trial without gain is too recent for another.
     Ceiling,
     /// Held: the queue is short, or will be empty within a round trip.
     BelowThreshold,
-    /// Held: messages wait, though not every lane is full. A lane is not what is missing.
+    /// Held: messages wait, but not for a lane: not every lane is full.
     LanesNotFull,
-    /// Held: the congestion window is full, and all lanes share it. Retired: it has been for an idle timeout, and does not
-    /// fill as many.
+    /// Held: the congestion window, which all lanes share, is full. Retired: it has been full for an idle timeout, and fills fewer
+    /// lanes.
     CongestionLimited,
     /// Held: the peer permits no further stream.
     PeerLimit,
-    /// Held, or retired: as many lanes as the options allow.
+    /// Held, or retired: there are as many lanes as the options permit, or more.
     MaxLanes,
-    /// Held: the last opening is too recent, or is still being judged.
+    /// Held: the last opening is too recent, or its trial still runs.
     Cooldown,
 }
 
 impl Reason {
-    /// Every reason, for a metric that wants its labels beforehand.
+    /// Every reason, in the order of declaration.
     pub const ALL: [Self; 13] = [
         Self::Minimum,
         Self::Backlog,
@@ -127,7 +126,7 @@ impl Reason {
         Self::Cooldown,
     ];
 
-    /// The label, in snake case.
+    /// Returns the name for labels, in snake case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,23 +1,27 @@
-//! Pure: as many lanes as one asks for, always.
+//! Sans-I/O: a policy that keeps a fixed number of lanes.
 
 use std::{
     num::NonZeroUsize,
     time::{Duration, Instant},
 };
 
-use super::{Action, Decision, Load, MAX_LANES, Reason, ScalePolicy};
+use super::{
+    config::MAX_LANES,
+    decision::{Action, Decision, Reason, ScalePolicy},
+    load::Load,
+};
 
-/// How soon an opening that did not come about is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// Time after which an opening that failed is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
-/// Opens so many lanes at the start and keeps them.
+/// Opens a number of lanes at the start and keeps them.
 ///
-/// For a load that one has measured oneself, and as the shortest example of a [`ScalePolicy`].
+/// Use it where you have measured the right number. It is also the shortest example of a [`ScalePolicy`].
 #[derive(Debug, Clone, Copy)]
 pub struct Fixed(NonZeroUsize);
 
 impl Fixed {
-    /// Keeps `lanes` lanes, or [`MAX_LANES`] where that is fewer.
+    /// Makes a policy that keeps `lanes` lanes, at most [`MAX_LANES`].
     #[must_use]
     pub const fn new(lanes: NonZeroUsize) -> Self {
         Self(lanes)
@@ -40,7 +44,7 @@ impl ScalePolicy for Fixed {
         Decision {
             action,
             reason,
-            wake_after: short.then(|| load.rtt.max(TRY_AGAIN)),
+            wake_after: short.then(|| load.rtt.max(RETRY)),
         }
     }
 
@@ -52,7 +56,7 @@ impl ScalePolicy for Fixed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaler::model::origin;
+    use crate::scaler::tests::origin;
 
     fn fixed(n: usize) -> Fixed {
         Fixed::new(NonZeroUsize::new(n).unwrap())
@@ -72,12 +76,15 @@ mod tests {
             load.lanes = lanes;
             let decision = policy.decide(origin(), &load);
             assert_eq!(decision.action, Action::Hold);
-            assert_eq!(decision.wake_after, None, "a full set needs no timer");
+            assert_eq!(
+                decision.wake_after, None,
+                "no timer while all lanes are open"
+            );
         }
     }
 
     #[test]
-    fn what_the_peer_refuses_is_tried_again_later() {
+    fn lanes_that_the_peer_refuses_are_tried_again_later() {
         let mut policy = fixed(8);
         let mut load = Load {
             lanes: 1,
@@ -89,6 +96,6 @@ mod tests {
         load.peer_streams_left = 0;
         let decision = policy.decide(origin(), &load);
         assert_eq!(decision.reason, Reason::PeerLimit);
-        assert_eq!(decision.wake_after, Some(TRY_AGAIN));
+        assert_eq!(decision.wake_after, Some(RETRY));
     }
 }

@@ -1,18 +1,16 @@
-//! Pure: the meters behind a [`Load`]. The producer tells them what happened; they remember a
-//! bounded window of it.
+//! Sans-I/O: the meters that fill a [`Load`]. Each keeps a bounded window of what the producer records.
 //!
-//! [`Answers`] is the one the producer feeds, once for every answered batch. [`Rate`], [`Latency`] and
-//! [`Mean`] are its parts, and [`Peak`] is what holds a number of lanes until it has not been wanted for a
-//! while.
+//! The producer records every answered batch in [`Answers`]. [`Rate`], [`Latency`] and [`Mean`] are its parts. [`Peak`] is the
+//! highest number of lanes that was needed lately. A policy of your own may use them too.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::Load;
+use super::load::Load;
 
-/// Everything a [`Load`] says about answers.
+/// Measures what a [`Load`] says about answers.
 #[derive(Debug, Clone)]
 pub struct Answers {
     bytes: u64,
@@ -37,12 +35,12 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// How far back the percentile looks: long enough for the hundreds of answers that a 99th percentile
-    /// needs, short enough that a lane is measured against the present link.
+    /// The window of the percentile: long enough for the hundreds of answers that a 99th percentile needs, short enough to follow
+    /// a link that changes.
     const LATENCY_WINDOW: Duration = Duration::from_secs(2);
 
-    /// A batch of `bytes` was answered `took` after it was sent, of which the network had `network`: the
-    /// round trip time of the connection, or more where the batch waited for the congestion window.
+    /// Records a batch of `bytes` that was answered `took` after it was sent. `network` is the network's share of that time: the
+    /// round trip, or more where the batch waited for the congestion window.
     pub fn on_answer(&mut self, now: Instant, bytes: u64, took: Duration, network: Duration) {
         self.bytes += bytes;
         self.last = Some(now);
@@ -53,7 +51,7 @@ impl Answers {
         self.hold.on_sample(took.saturating_sub(network));
     }
 
-    /// Writes what was measured into `load`: totals, rate, mean, percentile and hold.
+    /// Sets the fields of `load` that begin with `ack`, and `broker_hold`.
     pub fn fill(&mut self, now: Instant, load: &mut Load) {
         load.acked_bytes = self.bytes;
         load.acked_at = self.last;
@@ -74,26 +72,26 @@ pub struct Rate {
 impl Default for Rate {
     fn default() -> Self {
         Self {
-            window: Self::LEAST,
+            window: Self::MIN_WINDOW,
             slots: VecDeque::new(),
         }
     }
 }
 
 impl Rate {
-    /// The shortest window: several looks of the scaler even on a local network.
-    pub const LEAST: Duration = Duration::from_millis(10);
-    /// The longest: what came before is history.
-    pub const MOST: Duration = Duration::from_secs(10);
-    /// A sixteenth of the window goes into one slot, which is the error of the window's far end.
+    /// The shortest window. It has several calls of the policy even on a local network.
+    pub const MIN_WINDOW: Duration = Duration::from_millis(10);
+    /// The longest window.
+    pub const MAX_WINDOW: Duration = Duration::from_secs(10);
+    /// Slots of a window. The error of the oldest slot is a sixteenth of the window.
     const SLOTS: u32 = 16;
 
-    /// Measures over `window` from now on, within [`LEAST`](Self::LEAST) and [`MOST`](Self::MOST).
+    /// Sets the window, within [`MIN_WINDOW`](Self::MIN_WINDOW) and [`MAX_WINDOW`](Self::MAX_WINDOW).
     pub fn set_window(&mut self, window: Duration) {
-        self.window = window.clamp(Self::LEAST, Self::MOST);
+        self.window = window.clamp(Self::MIN_WINDOW, Self::MAX_WINDOW);
     }
 
-    /// So many bytes came by.
+    /// Records bytes.
     pub fn on_bytes(&mut self, now: Instant, bytes: u64) {
         let grain = self.window / Self::SLOTS;
         match self.slots.back_mut() {
@@ -103,7 +101,7 @@ impl Rate {
         self.forget(now);
     }
 
-    /// Bytes per second over the window that ends now.
+    /// Returns the bytes per second over the window that ends now.
     pub fn per_second(&mut self, now: Instant) -> f64 {
         self.forget(now);
         let bytes: u64 = self.slots.iter().map(|&(_, bytes)| bytes).sum();
@@ -113,7 +111,7 @@ impl Rate {
     fn forget(&mut self, now: Instant) {
         while let Some(&(since, _)) = self.slots.front() {
             let old = now.saturating_duration_since(since) >= self.window;
-            // A window that grew while slots were short may hold more of them: the oldest go.
+            // A window that grew while slots were short may hold more slots. The oldest are dropped.
             let many = self.slots.len() > 2 * Self::SLOTS as usize;
             if !old && !many {
                 break;
@@ -125,8 +123,8 @@ impl Rate {
 
 /// A quantile of durations over a sliding window.
 ///
-/// Two histograms of logarithmic buckets take turns, each for one window: a quantile covers the last one to
-/// two windows and is at most one sixteenth too high.
+/// Two histograms of logarithmic buckets alternate, each for one window. So a quantile covers the last one to two windows. It is
+/// at most one sixteenth too high.
 #[derive(Debug, Clone)]
 pub struct Latency {
     window: Duration,
@@ -136,7 +134,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Looks back one to two times `window`.
+    /// Makes a meter that covers the last one to two times `window`.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self {
@@ -147,15 +145,15 @@ impl Latency {
         }
     }
 
-    /// One more duration.
+    /// Records a duration.
     pub fn on_sample(&mut self, now: Instant, sample: Duration) {
-        self.turn(now);
+        self.rotate(now);
         self.recent.add(sample);
     }
 
-    /// The `q` quantile, `q` from 0 to 1; `None` while there is no sample.
+    /// Returns the `q` quantile, with `q` from 0 to 1. `None` without a recent sample.
     pub fn quantile(&mut self, now: Instant, q: f64) -> Option<Duration> {
-        self.turn(now);
+        self.rotate(now);
         let total = self.recent.total + self.before.total;
         if total == 0 {
             return None;
@@ -170,7 +168,7 @@ impl Latency {
         Some(Histogram::ceiling(Histogram::BUCKETS - 1))
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn rotate(&mut self, now: Instant) {
         let age = now.saturating_duration_since(*self.since.get_or_insert(now));
         if age < self.window {
             return;
@@ -204,7 +202,7 @@ impl Default for Histogram {
 impl Histogram {
     const SUB_BITS: u32 = 4;
     const SUBS: usize = 1 << Self::SUB_BITS;
-    /// Up to 2^27 microseconds, a little more than two minutes; what is longer counts as that.
+    /// Buckets reach 2^27 microseconds, a little more than two minutes. Longer durations count as that.
     const DOUBLINGS: usize = 27;
     const BUCKETS: usize = (Self::DOUBLINGS - Self::SUB_BITS as usize + 1) * Self::SUBS;
 
@@ -233,13 +231,12 @@ impl Histogram {
     }
 }
 
-/// An average that leans to the recent: each sample weighs an eighth, as in the round trip time of
-/// RFC 9002 §5.3.
+/// An exponentially weighted mean. Each sample weighs an eighth, as in the round trip time of RFC 9002 §5.3.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mean(Option<Duration>);
 
 impl Mean {
-    /// One more duration; returns the average with it.
+    /// Records a duration, and returns the mean with it.
     pub fn on_sample(&mut self, sample: Duration) -> Duration {
         *self.0.insert(match self.0 {
             Some(mean) => mean.saturating_mul(7).saturating_add(sample) / 8,
@@ -247,7 +244,7 @@ impl Mean {
         })
     }
 
-    /// The average; `None` before the first sample.
+    /// Returns the mean. `None` before the first sample.
     #[must_use]
     pub fn get(&self) -> Option<Duration> {
         self.0
@@ -256,8 +253,8 @@ impl Mean {
 
 /// The greatest value of a sliding window.
 ///
-/// Keeps only the values that can still become the greatest, each smaller than the one before it: as many
-/// as there are different values at most.
+/// Keeps only the values that can still become the greatest. Each is smaller than the one before, so there are at most as many as
+/// different values.
 #[derive(Debug, Clone)]
 pub struct Peak {
     window: Duration,
@@ -265,7 +262,7 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Looks back over `window`.
+    /// Makes a meter of the last `window`.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self {
@@ -274,7 +271,7 @@ impl Peak {
         }
     }
 
-    /// The value is `value` now.
+    /// Records a value.
     pub fn on_sample(&mut self, now: Instant, value: usize) {
         while self.falling.back().is_some_and(|&(_, v)| v <= value) {
             self.falling.pop_back();
@@ -283,13 +280,13 @@ impl Peak {
         self.forget(now);
     }
 
-    /// The greatest value of the window that ends now; 0 where there was none.
+    /// Returns the greatest value of the window that ends now. 0 without a value.
     pub fn get(&mut self, now: Instant) -> usize {
         self.forget(now);
         self.falling.front().map_or(0, |&(_, value)| value)
     }
 
-    /// When the peak will be below `value` if nothing greater comes; `None` when it is already.
+    /// Returns when the peak will be below `value` if no greater value comes. `None` when it is already.
     #[must_use]
     pub fn falls_below(&self, value: usize) -> Option<Instant> {
         let last = self.falling.iter().rev().find(|&&(_, v)| v >= value)?;
@@ -311,7 +308,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scaler::model::origin;
+    use crate::scaler::tests::origin;
 
     const MS: Duration = Duration::from_millis(1);
 

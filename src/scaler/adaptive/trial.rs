@@ -1,103 +1,105 @@
-//! Pure: did the lanes that were opened for a backlog raise the rate of answers?
+//! Sans-I/O: whether the lanes that were opened for a backlog raised the rate of answers.
 //!
 //! ```text
 //!   opened          ready            ready + 1 round                          + 3 rounds
 //!     |---------------|-------------------|--------------------------------------|
-//!       answers speak for the old lanes          answers speak for all lanes
+//!       answers are of the old lanes         answers are of all lanes
 //!                  `before`                               `after`
 //! ```
 //!
-//! An answer speaks for what the lanes did one round ago, so every trial measures its own baseline, under the
-//! load it judges, while the new lanes are being opened. A clear gain ends it after one round; a doubtful one
-//! gets three. One trial runs at a time, and nothing else is opened meanwhile.
+//! An answer tells what the lanes did one round ago, a round being the round trip and the broker's hold. So each trial measures
+//! its own baseline, under the load that it judges, while the new lanes open. A gain of half of the ideal or more is clear after
+//! one round; a doubtful one is measured for three. Twice the lanes must bring `min_gain`, a smaller step its share. One trial
+//! runs at a time, and nothing else is opened meanwhile (except in `slow_start.rs`).
 //!
-//! A trial without gain is followed by a retreat to the lanes before it, and by a ceiling at that number for
-//! one idle timeout, doubled each time up to five minutes. What no veto foresees costs this much and no more.
+//! A trial without gain is followed by a retreat to the lanes before it, and by a ceiling at that number: for one idle timeout,
+//! then two, four, up to five minutes. If the broker held each batch longer with more lanes, its store is the limit.
 //!
-//! The measure is the rate alone. The 99th percentile of the answers says nothing here: with all lanes full,
-//! messages wait in the queue and not on a lane, so that percentile stays the same while lanes help.
+//! The measure is the rate alone. The 99th percentile of the answers says nothing here: with all lanes full, messages wait in
+//! the queue and not on a lane, so that percentile stays the same while lanes help.
 
 use std::time::{Duration, Instant};
 
-use super::{LONGEST_BELIEF, span::Span};
-use crate::scaler::{Config, Load};
+use super::{common::MAX_VALIDITY, delivery_rate::DeliveryRate};
+use crate::scaler::{config::Config, load::Load};
 
-/// Rounds after which a doubtful gain is judged: two or three clumps of answers.
+/// Rounds after which a doubtful gain is judged: two or three clumps of answers at each end.
 const ROUNDS: u32 = 3;
-/// A gain of this part of the ideal (twice the lanes, twice the rate) is beyond doubt after one round.
+/// The part of the ideal gain (twice the lanes, twice the rate) that is clear after one round. The error of one clump in two is
+/// less.
 const CLEAR: f64 = 0.5;
-/// A doubtful gain over a shorter baseline than so many rounds is believed only until the next step.
+/// Rounds of baseline that prove a doubtful gain. Over a shorter one it may be taken back by the next step.
 const SHORT_BASELINE: u32 = 2;
-/// A baseline older than so many rounds begins anew: rates change.
+/// Rounds after which a baseline begins again, because rates change.
 const LONG_BASELINE: u32 = 8;
 
-/// What a look at a trial brought.
+/// How a trial stands after a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Verdict {
-    /// No trial, or no verdict yet.
-    Open,
-    /// The lanes did not open, or were changed for another cause: nothing was tried.
+pub(super) enum TrialOutcome {
+    /// No trial runs, or it is not over.
+    Pending,
+    /// The lanes did not open, or changed for another reason.
     Void,
-    /// The queue is empty: so many lanes are enough. Whether fewer were, the idle timeout will tell.
+    /// The queue is empty, so the lanes are enough.
     Enough {
-        /// Bytes per second of one full lane, as far as it was seen.
+        /// Bytes per second of one full lane, as far as was seen.
         lane_rate: f64,
     },
     /// The lanes helped, and stay.
     Gain {
         /// Bytes per second of one full lane.
         lane_rate: f64,
-        /// Beyond doubt: not to be taken back when the next step brings nothing.
+        /// Whether the gain stays when the next step brings none.
         proven: bool,
-        /// More lanes followed before the first were judged: together they helped, and the last may not have.
+        /// Whether more lanes followed before the first were judged. All together helped, and the last may not have.
         widened: bool,
     },
-    /// They did not: back to so many.
+    /// The lanes did not help.
     NoGain {
         /// The lanes before the trial, or before gains that were not proven.
         lanes: usize,
     },
 }
 
-/// Bounds the lanes after a trial without gain.
+/// The most lanes after a trial without gain.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ceiling {
     pub(super) lanes: usize,
     pub(super) until: Instant,
-    /// The broker held each batch longer with more lanes: its store is the limit.
+    /// Whether the broker held each batch longer with more lanes, so that its store is the limit.
     pub(super) broker_slow: bool,
 }
 
-/// The answers of so many lanes while messages wait.
+/// The rate of a number of lanes while messages wait.
 #[derive(Debug, Clone, Copy, Default)]
 struct Baseline {
     lanes: usize,
-    /// Since when messages have waited for the same lanes; answers count from one round later.
+    /// Since when messages have waited for the same lanes. Answers count from one round later.
     since: Option<Instant>,
-    span: Span,
+    rate: DeliveryRate,
 }
 
 impl Baseline {
-    /// Goes on while messages wait for the same lanes, and begins anew otherwise.
-    fn on_look(&mut self, now: Instant, load: &Load) {
+    /// Continues while messages wait for the same lanes, and begins again otherwise.
+    fn on_load(&mut self, now: Instant, load: &Load) {
         let waiting = load.queued_messages > 0;
         if !waiting || load.lanes != self.lanes || self.since.is_none() {
             *self = Self {
                 lanes: load.lanes,
                 since: waiting.then_some(now),
-                span: Span::default(),
+                rate: DeliveryRate::default(),
             };
         }
         self.on_answers(load);
         let long = load.round().saturating_mul(LONG_BASELINE);
-        if self.span.rate().is_some_and(|(_, time)| time >= long) {
-            self.span.restart();
+        if self.rate.get().is_some_and(|(_, time)| time >= long) {
+            self.rate.restart();
         }
     }
 
     fn on_answers(&mut self, load: &Load) {
         if let Some(since) = self.since {
-            self.span.on_look(load, since + load.round());
+            self.rate.on_load(load, since + load.round());
         }
     }
 }
@@ -107,19 +109,20 @@ impl Baseline {
 struct Trial {
     from: usize,
     to: usize,
-    /// At the opening: bytes per second, and how long the broker held a batch.
+    /// Bytes per second at the opening.
     rate: f64,
+    /// How long the broker held a batch at the opening.
     hold: Duration,
-    /// More lanes followed before the first were judged: answers no longer speak for the lanes before.
+    /// Whether more lanes followed before the first were judged, so that answers are no longer of the lanes before.
     widened: bool,
     ready_at: Option<Instant>,
-    /// From when on answers speak for all lanes.
+    /// From when on answers are of all lanes.
     settled_at: Option<Instant>,
     before: Baseline,
-    after: Span,
+    after: DeliveryRate,
 }
 
-/// The trial that runs, if any, and what earlier ones left behind.
+/// The running trial, and what earlier ones left.
 #[derive(Debug, Clone)]
 pub(super) struct Trials {
     min_gain: f64,
@@ -127,43 +130,43 @@ pub(super) struct Trials {
     back_off: Duration,
     baseline: Baseline,
     running: Option<Trial>,
-    /// The lanes before gains that are not proven. If the next step brings nothing, these did not either.
-    on_credit: Option<usize>,
+    /// The lanes before gains that are not proven. A next step without gain goes back to these.
+    before_unproven: Option<usize>,
     ceiling: Option<Ceiling>,
 }
 
 impl Trials {
     pub(super) fn new(config: &Config) -> Self {
-        let back_off = config.idle_timeout.min(LONGEST_BELIEF);
+        let back_off = config.idle_timeout.min(MAX_VALIDITY);
         Self {
             min_gain: config.min_gain,
             first_back_off: back_off,
             back_off,
             baseline: Baseline::default(),
             running: None,
-            on_credit: None,
+            before_unproven: None,
             ceiling: None,
         }
     }
 
-    /// A trial runs, and nothing else may be opened.
+    /// Whether a trial runs, so that no other may begin.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// The ceiling that is in force now.
+    /// Returns the ceiling that applies now.
     pub(super) fn ceiling(&self, now: Instant) -> Option<Ceiling> {
         self.ceiling.filter(|ceiling| now < ceiling.until)
     }
 
-    /// `more` lanes are being opened for a backlog: their trial begins, or the one that runs is about them too.
+    /// Begins a trial of `more` lanes that are being opened for a backlog, or adds them to the trial that runs.
     pub(super) fn begin_or_widen(&mut self, load: &Load, more: usize) {
         if let Some(trial) = &mut self.running {
             trial.to = load.lanes + more;
             trial.widened = true;
             trial.ready_at = None;
             trial.settled_at = None;
-            trial.after = Span::default();
+            trial.after = DeliveryRate::default();
             return;
         }
         self.running = Some(Trial {
@@ -175,69 +178,69 @@ impl Trials {
             ready_at: None,
             settled_at: None,
             before: self.baseline,
-            after: Span::default(),
+            after: DeliveryRate::default(),
         });
     }
 
-    /// Watches the queue and the trial that runs.
-    pub(super) fn on_look(&mut self, now: Instant, load: &Load) -> Verdict {
+    /// Measures the running trial, or else the baseline of the next.
+    pub(super) fn on_load(&mut self, now: Instant, load: &Load) -> TrialOutcome {
         if load.queued_messages == 0 {
-            self.on_credit = None;
+            self.before_unproven = None;
         }
         let Some(trial) = &mut self.running else {
-            self.baseline.on_look(now, load);
-            return Verdict::Open;
+            self.baseline.on_load(now, load);
+            return TrialOutcome::Pending;
         };
-        let verdict = match trial.on_look(now, load, self.min_gain) {
-            Verdict::Open => return Verdict::Open,
-            Verdict::NoGain { lanes } => Verdict::NoGain {
-                lanes: self.on_credit.take().unwrap_or(lanes),
+        let outcome = match trial.on_load(now, load, self.min_gain) {
+            TrialOutcome::Pending => return TrialOutcome::Pending,
+            TrialOutcome::NoGain { lanes } => TrialOutcome::NoGain {
+                lanes: self.before_unproven.take().unwrap_or(lanes),
             },
-            verdict => verdict,
+            outcome => outcome,
         };
         // The answers of all lanes are the next trial's baseline.
         self.baseline = Baseline {
             lanes: load.lanes,
             since: trial.ready_at,
-            span: trial.after,
+            rate: trial.after,
         };
-        match verdict {
-            Verdict::Gain { proven: true, .. } => {
-                self.on_credit = None;
+        match outcome {
+            TrialOutcome::Gain { proven: true, .. } => {
+                self.before_unproven = None;
                 self.back_off = self.first_back_off;
             }
-            Verdict::Gain { proven: false, .. } => {
-                self.on_credit.get_or_insert(trial.from);
+            TrialOutcome::Gain { proven: false, .. } => {
+                self.before_unproven.get_or_insert(trial.from);
             }
-            Verdict::NoGain { lanes } => {
+            TrialOutcome::NoGain { lanes } => {
                 self.ceiling = Some(Ceiling {
                     lanes,
                     until: now + self.back_off,
                     broker_slow: trial.holds_longer(load, self.min_gain),
                 });
-                self.back_off = self.back_off.saturating_mul(2).min(LONGEST_BELIEF);
+                self.back_off = self.back_off.saturating_mul(2).min(MAX_VALIDITY);
             }
-            Verdict::Open | Verdict::Void | Verdict::Enough { .. } => {}
+            TrialOutcome::Pending | TrialOutcome::Void | TrialOutcome::Enough { .. } => {}
         }
         self.running = None;
-        verdict
+        outcome
     }
 }
 
 impl Trial {
-    fn on_look(&mut self, now: Instant, load: &Load, min_gain: f64) -> Verdict {
+    fn on_load(&mut self, now: Instant, load: &Load, min_gain: f64) -> TrialOutcome {
         if load.lanes_opening > 0 {
             if !self.widened {
                 self.before.on_answers(load);
             }
-            return Verdict::Open;
+            return TrialOutcome::Pending;
         }
         if load.lanes <= self.from || load.lanes > self.to {
-            return Verdict::Void;
+            return TrialOutcome::Void;
         }
         self.to = load.lanes;
         if load.queued_messages == 0 {
-            return Verdict::Enough {
+            return TrialOutcome::Enough {
                 lane_rate: self.lane_rate(load),
             };
         }
@@ -250,57 +253,62 @@ impl Trial {
                 if recent && !self.widened {
                     self.before.on_answers(load);
                 }
-                return Verdict::Open;
+                return TrialOutcome::Pending;
             }
         };
-        self.after.on_look(load, settled_at);
+        self.after.on_load(load, settled_at);
         self.judge(now, load, settled_at, min_gain)
     }
 
-    /// Judges when there is something to judge by: while nobody answers, it waits.
-    fn judge(&self, now: Instant, load: &Load, settled_at: Instant, min_gain: f64) -> Verdict {
+    /// Judges the trial once there are answers to judge by.
+    fn judge(&self, now: Instant, load: &Load, settled_at: Instant, min_gain: f64) -> TrialOutcome {
         let round = load.round();
-        let Some((after, time)) = self.after.rate().filter(|&(_, time)| time >= round / 2) else {
-            return Verdict::Open;
+        let Some((after, time)) = self.after.get().filter(|&(_, time)| time >= round / 2) else {
+            return TrialOutcome::Pending;
         };
         let is_over = now.saturating_duration_since(settled_at) >= round.saturating_mul(ROUNDS);
-        let gain = |proven| Verdict::Gain {
+        let gain = |proven| TrialOutcome::Gain {
             lane_rate: self.lane_rate(load),
             proven,
             widened: self.widened,
         };
         let Some((before, time_before)) = self.rate_before(load) else {
-            return if is_over { gain(false) } else { Verdict::Open };
+            return if is_over {
+                gain(false)
+            } else {
+                TrialOutcome::Pending
+            };
         };
         let more = (self.to - self.from) as f64 / self.from.max(1) as f64;
         if time >= round && after >= before * (1.0 + CLEAR * more) {
             return gain(true);
         }
         if !is_over {
-            return Verdict::Open;
+            return TrialOutcome::Pending;
         }
         if after >= before * (1.0 + min_gain * more) {
             return gain(time_before >= round.saturating_mul(SHORT_BASELINE));
         }
-        Verdict::NoGain { lanes: self.from }
+        TrialOutcome::NoGain { lanes: self.from }
     }
 
-    /// Bytes per second of the lanes before, and over how long that was measured; `None` where that was too
-    /// short to be a baseline.
+    /// Returns the bytes per second of the lanes before, and the time over which they were measured. `None` if that was too short
+    /// for a baseline.
     fn rate_before(&self, load: &Load) -> Option<(f64, Duration)> {
         self.before
-            .span
-            .rate()
+            .rate
+            .get()
             .filter(|&(_, time)| time >= load.round() / 2)
     }
 
-    /// The most that one lane has brought: before, when all were full, or since, when few may have been.
+    /// Returns the most that one lane has brought: before, when all were full, or since, when few may have been.
     fn lane_rate(&self, load: &Load) -> f64 {
         let before = self.rate_before(load).map_or(self.rate, |(rate, _)| rate);
         let since = load.ack_rate.unwrap_or_default();
         (before / self.from.max(1) as f64).max(since / self.to as f64)
     }
 
+    /// Whether the broker holds a batch longer than at the opening.
     fn holds_longer(&self, load: &Load, min_gain: f64) -> bool {
         let hold = load.broker_hold.unwrap_or_default();
         hold.as_secs_f64() > self.hold.as_secs_f64() * (1.0 + min_gain)
@@ -309,14 +317,17 @@ impl Trial {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::cast_possible_truncation)]
+    #![allow(
+        clippy::cast_possible_truncation,
+        reason = "rates of the tests are far below 2^64"
+    )]
 
     use super::*;
-    use crate::scaler::model::origin;
+    use crate::scaler::tests::origin;
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Trials, and a producer with a backlog whose answers come as they are told to.
+    /// Trials, and a producer with a backlog and scripted answers.
     struct Bench {
         trials: Trials,
         now: Instant,
@@ -341,41 +352,41 @@ mod tests {
             }
         }
 
-        /// Answers come at `rate`; stops at a verdict.
-        fn run(&mut self, millis: u32, rate: f64) -> Verdict {
+        /// Lets answers come at `rate`, until an outcome.
+        fn run(&mut self, millis: u32, rate: f64) -> TrialOutcome {
             for _ in 0..millis / 5 {
                 self.now += 5 * MS;
                 if rate > 0.0 {
                     self.load.acked_bytes += (rate * 0.005) as u64;
                     self.load.acked_at = Some(self.now);
                 }
-                let verdict = self.trials.on_look(self.now, &self.load);
-                if verdict != Verdict::Open {
-                    return verdict;
+                let outcome = self.trials.on_load(self.now, &self.load);
+                if outcome != TrialOutcome::Pending {
+                    return outcome;
                 }
             }
-            Verdict::Open
+            TrialOutcome::Pending
         }
 
-        /// Opens `more`, ready a round trip later; answers still come at `rate`.
+        /// Opens `more` lanes, which are ready a round trip later. Answers still come at `rate`.
         fn open(&mut self, more: usize, rate: f64) {
             self.trials.begin_or_widen(&self.load, more);
             self.load.lanes_opening = more;
-            assert_eq!(self.run(20, rate), Verdict::Open);
+            assert_eq!(self.run(20, rate), TrialOutcome::Pending);
             self.load.lanes_opening = 0;
             self.load.lanes += more;
         }
     }
 
-    fn proven(verdict: Verdict) -> Option<bool> {
-        match verdict {
-            Verdict::Gain { proven, .. } => Some(proven),
+    fn proven(outcome: TrialOutcome) -> Option<bool> {
+        match outcome {
+            TrialOutcome::Gain { proven, .. } => Some(proven),
             _ => None,
         }
     }
 
     #[test]
-    fn twice_the_rate_is_seen_three_rounds_after_the_lanes_are_ready() {
+    fn twice_the_rate_is_seen_soon_after_the_lanes_are_ready() {
         let mut bench = Bench::new();
         bench.run(200, 1e6);
         bench.open(1, 1e6);
@@ -396,9 +407,9 @@ mod tests {
             bench.run(200, 1e6);
             bench.open(1, 1e6);
             bench.run(20, 1e6);
-            let verdict = bench.run(200, rate);
-            assert_eq!(proven(verdict).is_some(), gain, "{rate}: {verdict:?}");
-            assert_eq!(verdict == Verdict::NoGain { lanes: 1 }, !gain);
+            let outcome = bench.run(200, rate);
+            assert_eq!(proven(outcome).is_some(), gain, "{rate}: {outcome:?}");
+            assert_eq!(outcome == TrialOutcome::NoGain { lanes: 1 }, !gain);
         }
     }
 
@@ -422,7 +433,7 @@ mod tests {
         bench.run(20, 1e6);
         assert_eq!(proven(bench.run(200, 1.2e6)), Some(false));
         bench.open(2, 1.2e6);
-        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 1 });
+        assert_eq!(bench.run(300, 1.2e6), TrialOutcome::NoGain { lanes: 1 });
     }
 
     #[test]
@@ -433,7 +444,7 @@ mod tests {
         bench.run(20, 1e6);
         assert_eq!(proven(bench.run(200, 1.2e6)), Some(true));
         bench.open(2, 1.2e6);
-        assert_eq!(bench.run(300, 1.2e6), Verdict::NoGain { lanes: 2 });
+        assert_eq!(bench.run(300, 1.2e6), TrialOutcome::NoGain { lanes: 2 });
     }
 
     #[test]
@@ -442,21 +453,21 @@ mod tests {
         bench.open(1, 0.0);
         assert_eq!(proven(bench.run(300, 1e6)), Some(false));
         bench.open(2, 1e6);
-        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+        assert_eq!(bench.run(300, 1e6), TrialOutcome::NoGain { lanes: 1 });
     }
 
     #[test]
-    fn while_nobody_answers_there_is_no_verdict() {
+    fn without_answers_a_trial_does_not_end() {
         let mut bench = Bench::new();
         bench.run(200, 1e6);
         bench.open(1, 1e6);
-        assert_eq!(bench.run(10_000, 0.0), Verdict::Open);
+        assert_eq!(bench.run(10_000, 0.0), TrialOutcome::Pending);
         assert!(bench.trials.is_running());
     }
 
     #[test]
     fn answers_to_what_was_sent_before_the_backlog_are_no_baseline() {
-        // At half the load for long; the backlog begins, and the full rate is seen a round later.
+        // Half the load for long. Then the backlog begins, and the full rate is seen a round later.
         let mut bench = Bench::new();
         bench.load.queued_messages = 0;
         bench.run(500, 0.5e6);
@@ -464,7 +475,7 @@ mod tests {
         bench.run(20, 0.5e6);
         bench.run(40, 1e6);
         bench.open(1, 1e6);
-        assert_eq!(bench.run(300, 1e6), Verdict::NoGain { lanes: 1 });
+        assert_eq!(bench.run(300, 1e6), TrialOutcome::NoGain { lanes: 1 });
     }
 
     #[test]
@@ -473,16 +484,16 @@ mod tests {
         bench.run(60_000, 1e6);
         bench.run(400, 2e6);
         bench.open(1, 2e6);
-        assert_eq!(bench.run(300, 2e6), Verdict::NoGain { lanes: 1 });
+        assert_eq!(bench.run(300, 2e6), TrialOutcome::NoGain { lanes: 1 });
     }
 
     #[test]
-    fn an_empty_queue_ends_a_trial_and_tells_what_a_lane_can_do() {
+    fn an_empty_queue_ends_a_trial_and_tells_what_a_lane_brings() {
         let mut bench = Bench::new();
         bench.run(200, 1e6);
         bench.open(1, 1e6);
         bench.load.queued_messages = 0;
-        let Verdict::Enough { lane_rate } = bench.run(50, 1e6) else {
+        let TrialOutcome::Enough { lane_rate } = bench.run(50, 1e6) else {
             panic!("an empty queue");
         };
         assert!((lane_rate / 1e6 - 1.0).abs() < 0.01, "{lane_rate}");
@@ -493,7 +504,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.run(200, 1e6);
         bench.trials.begin_or_widen(&bench.load, 1);
-        assert_eq!(bench.run(50, 1e6), Verdict::Void);
+        assert_eq!(bench.run(50, 1e6), TrialOutcome::Void);
         assert_eq!(bench.trials.ceiling(bench.now).map(|c| c.lanes), None);
     }
 
@@ -509,7 +520,7 @@ mod tests {
         };
         let pause = |bench: &Bench| bench.trials.ceiling(bench.now).map(|c| c.until - bench.now);
         for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
-            assert_eq!(try_for(&mut bench, 1e6), Verdict::NoGain { lanes: 1 });
+            assert_eq!(try_for(&mut bench, 1e6), TrialOutcome::NoGain { lanes: 1 });
             assert_eq!(pause(&bench), Some(Duration::from_secs(seconds)));
         }
         bench.now += Duration::from_secs(300);

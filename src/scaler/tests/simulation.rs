@@ -1,18 +1,11 @@
-//! Pure: a producer, a network and a broker in virtual time, small enough that the best number of lanes is
-//! known beforehand.
+//! A producer, a network and a broker in virtual time, so small that the best number of lanes is known without simulating.
 //!
 //! ```text
-//! offered ─▶ queue ─▶ lanes (window each) ─▶ turn (2 cwnd) ─▶ cwnd ─▶ rtt/2 ─▶ far end ─▶ rtt/2 ─▶ answer
+//! offered ─▶ queue ─▶ lanes (window each) ─▶ send window (2 cwnd) ─▶ cwnd ─▶ rtt/2 ─▶ broker ─▶ rtt/2 ─▶ answer
 //! ```
 //!
-//! Time advances in steps of a millisecond; what happens to one batch is computed at once when a lane takes
-//! it. The policy is called as [`ScalePolicy::decide`] documents.
-
-#![allow(clippy::cast_possible_truncation)]
-
-mod answers;
-mod courses;
-mod setting;
+//! Time advances in steps of a millisecond. What happens to a batch is computed when a lane takes it. The policy is called as
+//! [`ScalePolicy::decide`] documents.
 
 use std::{
     cmp::Reverse,
@@ -20,13 +13,12 @@ use std::{
     time::Duration,
 };
 
-pub(super) use self::setting::{Dice, origin};
-use self::setting::{FarEnd, Setting, Window};
-use super::{Action, Decision, Load, Reason, ScalePolicy, meter::Answers};
+use super::setting::{Broker, Rng, Setting, Window, origin};
+use crate::scaler::{Action, Decision, Load, Reason, ScalePolicy, meter::Answers};
 
-/// One decision that was not to hold.
+/// A decision to open or retire lanes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Move {
+pub(super) struct Change {
     pub(super) at: Duration,
     pub(super) action: Action,
     pub(super) reason: Reason,
@@ -36,14 +28,14 @@ pub(super) struct Move {
 
 #[derive(Debug)]
 struct Lane {
-    /// Counts the lanes there have been: a retired one finishes what it has under a number of its own.
+    /// Never used twice, because a retired lane still gets its answers.
     id: usize,
     in_flight: u64,
-    /// When the far end has worked off what came on this stream.
+    /// When the broker has finished what came on this stream.
     free_at: Duration,
 }
 
-/// A batch on its way through QUIC.
+/// A batch that was handed to QUIC.
 #[derive(Debug)]
 struct Sent {
     leaves: Duration,
@@ -51,7 +43,7 @@ struct Sent {
     bytes: u64,
 }
 
-/// An answer on its way back; ordered by the time it arrives.
+/// An answer that the broker sent, ordered by its arrival.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Answer {
     at: Duration,
@@ -65,9 +57,9 @@ const MESSAGE: u64 = 1024;
 const MTU: u64 = 1200;
 const STEP: Duration = Duration::from_millis(1);
 
-/// A world in motion.
+/// A simulation.
 #[derive(Debug)]
-pub(super) struct World<P> {
+pub(super) struct Simulation<P> {
     setting: Setting,
     policy: P,
     pub(super) now: Duration,
@@ -76,14 +68,14 @@ pub(super) struct World<P> {
     fraction: f64,
     cpu_credit: f64,
     lanes: Vec<Lane>,
-    born: usize,
-    turn: usize,
+    next_id: usize,
+    next_lane: usize,
     /// When lanes that are being opened will be ready.
     opening: VecDeque<Duration>,
     cwnd: u64,
     grown_at: Duration,
     sent: VecDeque<Sent>,
-    /// Their bytes: handed to QUIC and not acknowledged.
+    /// Bytes handed to QUIC and not acknowledged.
     handed: u64,
     answers: BinaryHeap<Reverse<Answer>>,
     store_free_at: Duration,
@@ -91,21 +83,21 @@ pub(super) struct World<P> {
     meter: Answers,
     packets: f64,
     lost: u64,
-    dice: Dice,
-    wake: Option<Duration>,
+    rng: Rng,
+    pub(super) wake: Option<Duration>,
     quiet: bool,
-    pub(super) moves: Vec<Move>,
+    pub(super) changes: Vec<Change>,
     pub(super) reasons: std::collections::HashMap<Reason, usize>,
     pub(super) answered: u64,
 }
 
-impl<P: ScalePolicy> World<P> {
+impl<P: ScalePolicy> Simulation<P> {
     pub(super) fn new(policy: P, setting: Setting) -> Self {
         let cwnd = match setting.window {
             Window::Fixed(bytes) | Window::SlowStart(bytes) => bytes,
         };
-        let mut world = Self {
-            dice: Dice::new(setting.seed),
+        let mut simulation = Self {
+            rng: Rng::new(setting.seed),
             setting,
             policy,
             now: Duration::ZERO,
@@ -114,8 +106,8 @@ impl<P: ScalePolicy> World<P> {
             fraction: 0.0,
             cpu_credit: 0.0,
             lanes: Vec::new(),
-            born: 0,
-            turn: 0,
+            next_id: 0,
+            next_lane: 0,
             opening: VecDeque::new(),
             cwnd,
             grown_at: Duration::ZERO,
@@ -129,36 +121,36 @@ impl<P: ScalePolicy> World<P> {
             lost: 0,
             wake: None,
             quiet: false,
-            moves: Vec::new(),
+            changes: Vec::new(),
             reasons: std::collections::HashMap::new(),
             answered: 0,
         };
-        world.decide();
-        world
+        simulation.decide();
+        simulation
     }
 
-    /// Lanes open or opening.
+    /// Returns the lanes that are open or opening.
     pub(super) fn lanes(&self) -> usize {
         self.lanes.len() + self.opening.len()
     }
 
-    /// Messages that no lane has taken.
+    /// Returns the messages that no lane has taken.
     pub(super) fn queued(&self) -> u64 {
         self.queued
     }
 
-    /// The far end stands still for `time`.
+    /// Stops the broker for `time`.
     pub(super) fn freeze(&mut self, time: Duration) {
         self.frozen_until = self.now + time;
     }
 
-    /// Runs for `time` with `offered` bytes a second, at each moment `noise` more or less.
+    /// Runs for `time` with `offered` bytes a second, varied by up to the part `noise` at each step.
     pub(super) fn run(&mut self, time: Duration, offered: f64, noise: f64) {
         let end = self.now + time;
         while self.now < end {
             self.now += STEP;
-            self.settle();
-            let factor = 1.0 + noise * (2.0 * self.dice.roll() - 1.0);
+            self.advance();
+            let factor = 1.0 + noise * (2.0 * self.rng.next_f64() - 1.0);
             self.fraction += offered * factor * STEP.as_secs_f64() / MESSAGE as f64;
             let messages = self.fraction.floor();
             self.fraction -= messages;
@@ -167,7 +159,7 @@ impl<P: ScalePolicy> World<P> {
         }
     }
 
-    /// So many messages at once.
+    /// Enqueues messages at once.
     pub(super) fn burst(&mut self, messages: u64) {
         self.enqueue(messages);
         self.work();
@@ -186,16 +178,16 @@ impl<P: ScalePolicy> World<P> {
         }
     }
 
-    /// What has become of batches and lanes since the last step.
-    fn settle(&mut self) {
+    /// Completes what has become due since the last step.
+    fn advance(&mut self) {
         while self.opening.front().is_some_and(|&at| at <= self.now) {
             self.opening.pop_front();
             self.lanes.push(Lane {
-                id: self.born,
+                id: self.next_id,
                 in_flight: 0,
                 free_at: Duration::ZERO,
             });
-            self.born += 1;
+            self.next_id += 1;
         }
         while self
             .answers
@@ -236,15 +228,15 @@ impl<P: ScalePolicy> World<P> {
         }
     }
 
-    /// Lanes take batches in rotation while there are windows, turns and messages.
+    /// Lets lanes take batches in rotation while there are messages and room.
     fn pull(&mut self) {
         let mut refused = 0;
         while self.queued > 0 && refused < self.lanes.len() {
-            let lane = self.turn % self.lanes.len();
-            self.turn = lane + 1;
+            let lane = self.next_lane % self.lanes.len();
+            self.next_lane = lane + 1;
             let bytes = (self.queued * MESSAGE).min(self.setting.batch);
-            let turn = self.cwnd.saturating_mul(2);
-            if self.cpu_credit < bytes as f64 || self.handed + bytes > turn {
+            let send_window = self.cwnd.saturating_mul(2);
+            if self.cpu_credit < bytes as f64 || self.handed + bytes > send_window {
                 return;
             }
             if self.is_full(lane) {
@@ -280,7 +272,7 @@ impl<P: ScalePolicy> World<P> {
             .sent
             .back()
             .map_or(self.now, |s| s.leaves.max(self.now));
-        // Acknowledgements come in the order of sending: the next one may be what makes room.
+        // Acknowledgements come in the order of sending, so the next one may make room.
         let mut ahead = self.handed;
         for s in &self.sent {
             if s.acked > leaves {
@@ -293,13 +285,13 @@ impl<P: ScalePolicy> World<P> {
         }
         let arrives = leaves + half;
         let start = arrives.max(self.frozen_until);
-        let done = match self.setting.far_end {
-            FarEnd::Parallel(hold) => start + hold,
-            FarEnd::Serial(bytes_per_second) => {
+        let done = match self.setting.broker {
+            Broker::Parallel(hold) => start + hold,
+            Broker::Serial(bytes_per_second) => {
                 let work = Duration::from_secs_f64(bytes as f64 / bytes_per_second);
                 self.lanes[lane].free_at.max(start) + work
             }
-            FarEnd::Store {
+            Broker::Store {
                 bytes_per_second,
                 commit,
             } => {
@@ -322,7 +314,7 @@ impl<P: ScalePolicy> World<P> {
         });
         self.packets += bytes as f64 / MTU as f64;
         for _ in 0..bytes / MTU {
-            self.lost += u64::from(self.dice.roll() < self.setting.loss);
+            self.lost += u64::from(self.rng.next_f64() < self.setting.loss);
         }
         self.answers.push(Reverse(Answer {
             at: done + half,
@@ -341,7 +333,7 @@ impl<P: ScalePolicy> World<P> {
             .filter(|s| s.acked > now)
             .partition(|s| s.leaves <= now);
         let sum = |sent: &[&Sent]| sent.iter().map(|s| s.bytes).sum::<u64>();
-        // The batch that waits for room has filled the room there is, packet by packet.
+        // The first batch that waits has filled the room there is, packet by packet.
         let first = waiting.first().map_or(0, |s| s.bytes);
         let bytes_in_flight = sum(&gone) + first.min(self.cwnd.saturating_sub(sum(&gone)));
         let in_flight_bytes = self.lanes.iter().map(|l| l.in_flight).sum();
@@ -368,7 +360,7 @@ impl<P: ScalePolicy> World<P> {
             app_limited: waiting.is_empty(),
             packets_sent: self.packets as u64,
             packets_lost: self.lost,
-            // A fixed window is one that has met its limit.
+            // A fixed window counts as one that has met congestion.
             congestion_events: u64::from(matches!(self.setting.window, Window::Fixed(_))),
             ..Load::default()
         };
@@ -389,7 +381,7 @@ impl<P: ScalePolicy> World<P> {
         match action {
             Action::Hold => return,
             Action::Open(more) => {
-                // A stream is probed before it is used, which takes a round trip.
+                // A stream is probed before its first use, which takes a round trip.
                 let ready = self.now + self.setting.rtt;
                 self.opening.extend(std::iter::repeat_n(ready, more.get()));
             }
@@ -399,7 +391,7 @@ impl<P: ScalePolicy> World<P> {
             }
         }
         let lanes = self.lanes();
-        self.moves.push(Move {
+        self.changes.push(Change {
             at: self.now,
             action,
             reason,

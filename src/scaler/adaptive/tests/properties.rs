@@ -1,11 +1,9 @@
-//! What the law keeps to whatever it is shown.
-
-#![allow(clippy::cast_possible_truncation)]
+//! What the policy keeps for any sequence of loads.
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
-use crate::scaler::model::origin;
+use super::super::{common::whole, *};
+use crate::scaler::tests::origin;
 
 pub(super) const IDLE: Duration = Duration::from_secs(2);
 pub(super) const RTT: Duration = Duration::from_millis(20);
@@ -13,10 +11,10 @@ pub(super) const MIN: usize = 2;
 pub(super) const MAX: usize = 12;
 pub(super) const WINDOW: u64 = 65_536;
 
-/// What the world looks like for a while.
+/// What the loads are like for a while.
 #[derive(Debug, Clone)]
 struct Scene {
-    looks: usize,
+    calls: usize,
     gap: Duration,
     queued: usize,
     message: u64,
@@ -26,14 +24,15 @@ struct Scene {
     network: f64,
     app_limited: bool,
     send_blocked: bool,
-    /// Bytes a second that come back, for each lane and for all of them at most.
+    /// Bytes answered per second, for each lane.
     lane_rate: f64,
+    /// The same for all lanes, at most.
     most_rate: f64,
     packets: u64,
     lost: u64,
     hold: Option<u64>,
     peer: usize,
-    /// Looks that an opening takes.
+    /// Calls that an opening takes.
     opening: usize,
 }
 
@@ -61,7 +60,7 @@ fn scene() -> impl Strategy<Value = Scene> {
     );
     (time, queue, lanes, rates, packets, far).prop_map(
         |(time, queue, lanes, rates, packets, far)| Scene {
-            looks: time.0,
+            calls: time.0,
             gap: Duration::from_millis(time.1),
             queued: queue.0,
             message: queue.1,
@@ -80,7 +79,7 @@ fn scene() -> impl Strategy<Value = Scene> {
     )
 }
 
-/// One look and what came of it.
+/// One call of the policy and its decision.
 #[derive(Debug, Clone)]
 struct Step {
     now: Instant,
@@ -99,7 +98,7 @@ pub(super) fn policy() -> Adaptive {
     .unwrap()
 }
 
-/// Plays the scenes to a fresh policy and carries out what it decides.
+/// Plays the scenes to a new policy, and carries out its decisions.
 fn play(scenes: &[Scene]) -> Vec<Step> {
     let mut policy = policy();
     let mut now = origin();
@@ -114,7 +113,7 @@ fn play(scenes: &[Scene]) -> Vec<Step> {
     let mut ready_in = 0;
     let mut steps = Vec::new();
     for scene in scenes {
-        for _ in 0..scene.looks {
+        for _ in 0..scene.calls {
             now += scene.gap;
             ready_in = usize::saturating_sub(ready_in, 1);
             if ready_in == 0 {
@@ -137,7 +136,7 @@ fn play(scenes: &[Scene]) -> Vec<Step> {
                     load.lanes = load
                         .lanes
                         .checked_sub(fewer.get())
-                        .expect("more than there are")
+                        .expect("more were retired than there are")
                 }
             }
         }
@@ -193,15 +192,15 @@ proptest! {
     #[test]
     fn the_number_stays_between_its_bounds_and_what_the_peer_permits(scenes in vec(scene(), 1..30)) {
         for (i, step) in play(&scenes).iter().enumerate() {
-            let streams = step.load.total_lanes();
-            prop_assert!(streams + opened(step) <= MAX);
+            let lanes = step.load.total_lanes();
+            prop_assert!(lanes + opened(step) <= MAX);
             prop_assert!(opened(step) <= step.load.peer_streams_left);
-            prop_assert!(streams <= MIN || streams - retired(step) >= MIN, "look {i}");
+            prop_assert!(lanes <= MIN || lanes - retired(step) >= MIN, "call {i}");
         }
     }
 
     #[test]
-    fn the_same_looks_get_the_same_decisions(scenes in vec(scene(), 1..20)) {
+    fn the_same_loads_get_the_same_decisions(scenes in vec(scene(), 1..20)) {
         let steps = play(&scenes);
         let mut again = policy();
         for step in steps {
@@ -239,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_is_never_opened_anew_within_an_idle_timeout(scenes in vec(scene(), 1..40)) {
+    fn a_lane_is_never_opened_again_within_an_idle_timeout(scenes in vec(scene(), 1..40)) {
         let steps = play(&scenes);
         for (i, step) in steps.iter().enumerate().filter(|(_, s)| opened(s) > 0) {
             let near = steps[i..].iter().take_while(|s| s.now - step.now < IDLE);
@@ -250,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_idle_is_found_while_messages_press(scenes in vec(scene(), 1..40)) {
+    fn no_lane_is_retired_as_idle_while_messages_press(scenes in vec(scene(), 1..40)) {
         for step in play(&scenes).iter().filter(|s| retired(s) > 0) {
             let pressed = step.load.queued_messages >= 64 * step.load.total_lanes();
             prop_assert!(!(pressed && step.decision.reason == Reason::Idle));
@@ -273,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn a_quiet_producer_is_back_at_its_minimum_when_it_has_slept_as_it_asked(scenes in vec(scene(), 1..30)) {
+    fn a_quiet_producer_is_back_at_its_minimum_after_the_wakes_that_were_asked_for(scenes in vec(scene(), 1..30)) {
         let mut policy = policy();
         let mut last = None;
         for step in play(&scenes) {
@@ -313,7 +312,7 @@ proptest! {
 }
 
 #[test]
-fn the_play_is_rich_enough_to_meet_every_reason() {
+fn the_scenes_are_rich_enough_to_meet_every_reason() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let mut met = std::collections::HashSet::new();

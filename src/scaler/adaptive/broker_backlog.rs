@@ -1,51 +1,49 @@
-//! Pure: what waits at the far end is queued too.
+//! Sans-I/O: whether messages wait at the broker.
 //!
-//! A far end that works through each stream one batch at a time takes in more than it works on: what a lane has
-//! written lies in its stream, behind what it wrote before. The queue is empty then, and every message late. Little's
-//! law tells how much lies there: with a mean time to the answer of `T`, where a round trip and the broker's own hold
-//! account for `T₀`, a share of `1 − T₀/T` of all that is unanswered only waits.
+//! A broker that works through each stream one batch at a time accepts more than it works on. What a lane has written waits in
+//! its stream behind what it wrote before. The queue is empty then, and every message late. Little's law tells how much waits
+//! there: with a mean time to the answer of `T`, of which a round trip and the broker's own hold account for `T₀`, a share of
+//! `1 − T₀/T` of all that is unanswered only waits.
 //!
 //! ```text
-//! buried = in flight · (1 − T₀/T)      where T − T₀ > max(T₀, 1 ms), on every lane, for a while,
-//!                                      and the network has room
+//! backlog = in flight · (1 − T₀/T)     if T − T₀ > max(T₀, 1 ms) on every lane for four rounds, and the network has room
 //! ```
 //!
-//! The rest of the law sees it as a part of the queue, in front of lanes that are full, and deep enough: that answers take
-//! twice as long as they should asks for twice the lanes, however few the messages. Where the network is full, answers
-//! are late because of it, and nothing is buried. A stall by a lost packet looks the same for about one round, so a while
-//! is longer than that.
+//! The rest of the law counts this as a part of the queue, with full lanes, and deep enough: answers that take twice as long as
+//! they should ask for twice the lanes, however few the messages. Where the network is full, answers are late because of it,
+//! and nothing counts. A lost packet looks the same for one or two rounds, which is why four are required.
 
 use std::time::{Duration, Instant};
 
-use super::LEAST;
-use crate::scaler::Load;
+use super::common::GRANULARITY;
+use crate::scaler::load::Load;
 
-/// Rounds for which answers must be late: a lost packet delays those behind it by one or two.
+/// Rounds for which answers must be late. A lost packet delays those behind it by one or two.
 const ROUNDS: u32 = 4;
 
 /// Watches whether answers come later than network and broker account for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Buried {
+pub(super) struct BrokerBacklog {
     late_since: Option<Instant>,
-    is_late: bool,
+    is_present: bool,
 }
 
-impl Buried {
-    /// At the last look, something was buried.
-    pub(super) const fn is_late(&self) -> bool {
-        self.is_late
+impl BrokerBacklog {
+    /// Whether the last load had a backlog at the broker.
+    pub(super) const fn is_present(&self) -> bool {
+        self.is_present
     }
 
-    /// The same load, with what is buried counted as queued.
-    pub(super) fn uncover(&mut self, now: Instant, load: &Load, congestion_limited: bool) -> Load {
+    /// Returns the same load, with the broker's backlog counted as queued.
+    pub(super) fn on_load(&mut self, now: Instant, load: &Load, is_blocked: bool) -> Load {
         let mut seen = load.clone();
         let accounted = load
             .rtt
             .saturating_add(load.broker_hold.unwrap_or_default());
         let took = load.ack_mean.unwrap_or_default();
         let excess = took.saturating_sub(accounted);
-        let spare = load.lanes_busy < load.lanes;
-        if congestion_limited || spare || load.is_quiet() || excess <= accounted.max(LEAST) {
+        let some_prompt = load.lanes_busy < load.lanes;
+        if is_blocked || some_prompt || load.is_quiet() || excess <= accounted.max(GRANULARITY) {
             *self = Self::default();
             return seen;
         }
@@ -53,7 +51,7 @@ impl Buried {
         if now.saturating_duration_since(since) < load.round().saturating_mul(ROUNDS) {
             return seen;
         }
-        self.is_late = true;
+        self.is_present = true;
         let messages = share(load.in_flight_messages as u64, excess, took);
         let messages = usize::try_from(messages).unwrap_or(usize::MAX);
         let bytes = share(load.in_flight_bytes, excess, took);
@@ -66,7 +64,7 @@ impl Buried {
     }
 }
 
-/// `all · part / whole`.
+/// Returns `all · part / whole`.
 fn share(all: u64, part: Duration, whole: Duration) -> u64 {
     let share = u128::from(all) * part.as_micros() / whole.as_micros().max(1);
     u64::try_from(share).unwrap_or(u64::MAX)
@@ -75,11 +73,11 @@ fn share(all: u64, part: Duration, whole: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaler::model::origin;
+    use crate::scaler::tests::origin;
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A hundred messages of 1 kB unanswered on a link of 20 ms, each answered after `took`.
+    /// A hundred messages of 1 kB unanswered on a link of 20 ms, each answered `took` after it was sent.
     fn load(took: Duration) -> Load {
         Load {
             lanes: 2,
@@ -95,36 +93,36 @@ mod tests {
 
     #[test]
     fn what_is_answered_late_for_four_rounds_counts_as_queued() {
-        let mut buried = Buried::default();
+        let mut backlog = BrokerBacklog::default();
         let load = load(120 * MS);
         let start = origin();
-        assert_eq!(buried.uncover(start, &load, false).queued_messages, 0);
-        let seen = buried.uncover(start + 120 * MS, &load, false);
+        assert_eq!(backlog.on_load(start, &load, false).queued_messages, 0);
+        let seen = backlog.on_load(start + 120 * MS, &load, false);
         assert_eq!((seen.queued_messages, seen.in_flight_messages), (75, 25));
         assert_eq!((seen.queued_bytes, seen.in_flight_bytes), (75_000, 25_000));
         assert_eq!(seen.oldest_wait, 90 * MS);
-        assert!(buried.is_late());
-        buried.uncover(start + 140 * MS, &self::load(60 * MS), false);
-        assert!(!buried.is_late());
+        assert!(backlog.is_present());
+        backlog.on_load(start + 140 * MS, &self::load(60 * MS), false);
+        assert!(!backlog.is_present());
     }
 
     #[test]
-    fn a_shorter_while_a_full_pipe_a_prompt_lane_or_answers_in_time_bury_nothing() {
+    fn a_shorter_while_a_full_window_a_prompt_lane_or_answers_in_time_are_no_backlog() {
         let start = origin();
-        for (lanes_busy, congestion_limited, took, after) in [
+        for (lanes_busy, is_blocked, took, after) in [
             (2, false, 120 * MS, 119 * MS),
             (1, false, 120 * MS, 500 * MS),
             (2, true, 120 * MS, 500 * MS),
             (2, false, 60 * MS, 500 * MS),
         ] {
-            let mut buried = Buried::default();
+            let mut backlog = BrokerBacklog::default();
             let mut load = load(took);
             load.lanes_busy = lanes_busy;
-            buried.uncover(start, &load, congestion_limited);
-            let seen = buried.uncover(start + after, &load, congestion_limited);
+            backlog.on_load(start, &load, is_blocked);
+            let seen = backlog.on_load(start + after, &load, is_blocked);
             assert_eq!(
                 seen.queued_messages, 0,
-                "{took:?} {lanes_busy} {congestion_limited}"
+                "{took:?} {lanes_busy} {is_blocked}"
             );
         }
     }

@@ -1,12 +1,16 @@
-//! The law by example, one clause at a time.
+//! The policy by example, one clause at a time.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "bytes of the tests are far below 2^53"
+)]
 
-use super::{
-    properties::{IDLE, MAX, MIN, RTT, WINDOW, policy},
-    *,
-};
-use crate::scaler::model::origin;
+mod properties;
 
-/// Four lanes that are full, a network with room, a queue that is deep.
+use self::properties::{IDLE, MAX, MIN, RTT, WINDOW, policy};
+use super::{local_network::TASK_DELAY, *};
+use crate::scaler::tests::origin;
+
+/// Four full lanes, a network with room, and a deep queue.
 fn pressed() -> Load {
     Load {
         lanes: 4,
@@ -83,8 +87,7 @@ fn few_large_messages_are_a_backlog_too() {
 }
 
 #[test]
-fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_want_in_a_round_trip()
-{
+fn a_window_that_has_never_met_congestion_gets_the_lanes_that_it_will_need_in_a_round_trip() {
     let mut policy = policy();
     let mut load = pressed();
     load.congestion_events = 0;
@@ -103,22 +106,22 @@ fn a_window_that_has_never_met_congestion_finds_the_lanes_there_that_it_will_wan
         assert_eq!(
             decision.action == Action::Hold,
             wanted == Reason::CongestionLimited,
-            "not even the trial of the last ones is waited for"
+            "without waiting for the trial of the last ones"
         );
         now += RTT;
     }
 }
 
-/// Shows the same load at a look each round trip, and returns what was done about it and when.
-fn acts(policy: &mut Adaptive, load: &Load, looks: u32) -> Option<(u32, Action, Reason)> {
-    (0..looks).find_map(|look| {
-        let decision = policy.decide(origin() + RTT * look, load);
+/// Calls the policy with the same load each round trip. Returns the first action, and after how many calls.
+fn first_action(policy: &mut Adaptive, load: &Load, calls: u32) -> Option<(u32, Action, Reason)> {
+    (0..calls).find_map(|call| {
+        let decision = policy.decide(origin() + RTT * call, load);
         let acted = decision.action != Action::Hold;
-        acted.then_some((look, decision.action, decision.reason))
+        acted.then_some((call, decision.action, decision.reason))
     })
 }
 
-/// Nothing waits, and the path holds nine tenths of all windows.
+/// An empty queue, and a path that holds nine tenths of all windows.
 fn nearly_full() -> Load {
     let mut load = pressed();
     (load.queued_messages, load.queued_bytes) = (0, 0);
@@ -131,12 +134,12 @@ fn nearly_full() -> Load {
 
 #[test]
 fn a_path_that_has_filled_the_lanes_for_four_rounds_gets_one_ahead_of_a_backlog() {
-    let acted = acts(&mut policy(), &nearly_full(), 50);
+    let acted = first_action(&mut policy(), &nearly_full(), 50);
     assert_eq!(acted, Some((4, Action::open(1), Reason::Backlog)));
 }
 
 #[test]
-fn what_the_broker_holds_or_a_queue_on_the_way_is_no_path_that_is_full() {
+fn bytes_at_the_broker_or_in_a_queue_on_the_way_do_not_fill_the_path() {
     type Change = fn(&mut Load);
     let changes: [Change; 4] = [
         |l| l.ack_mean = Some(RTT + RTT / 3),
@@ -147,7 +150,11 @@ fn what_the_broker_holds_or_a_queue_on_the_way_is_no_path_that_is_full() {
     for (number, change) in changes.into_iter().enumerate() {
         let mut load = nearly_full();
         change(&mut load);
-        assert_eq!(acts(&mut policy(), &load, 50), None, "change {number}");
+        assert_eq!(
+            first_action(&mut policy(), &load, 50),
+            None,
+            "change {number}"
+        );
     }
 }
 
@@ -159,12 +166,12 @@ fn lanes_that_a_full_window_does_not_fill_are_given_back_after_an_idle_timeout_h
     load.in_flight_bytes = 3 * WINDOW;
     load.cwnd = 2 * WINDOW;
     load.bytes_in_flight = load.cwnd;
-    let (look, action, reason) = acts(&mut policy(), &load, 500).unwrap();
+    let (calls, action, reason) = first_action(&mut policy(), &load, 500).unwrap();
     assert_eq!(
         (action, reason),
         (Action::retire(5), Reason::CongestionLimited)
     );
-    assert!(RTT * look >= IDLE, "{look} looks");
+    assert!(RTT * calls >= IDLE, "{calls} calls");
 }
 
 #[test]
@@ -176,7 +183,7 @@ fn no_more_lanes_are_opened_than_the_queue_would_fill() {
 }
 
 #[test]
-fn a_window_that_is_full_for_want_of_data_is_no_veto_and_no_measure() {
+fn a_window_that_quic_has_no_data_for_is_no_veto_and_no_measure() {
     let mut load = pressed();
     load.bytes_in_flight = load.cwnd;
     load.app_limited = true;
@@ -190,7 +197,7 @@ fn a_window_that_is_full_for_want_of_data_is_no_veto_and_no_measure() {
 }
 
 #[test]
-fn a_full_pipe_is_remembered_for_a_round_trip() {
+fn a_full_window_is_remembered_for_a_round_trip() {
     let mut policy = policy();
     let mut load = pressed();
     load.bytes_in_flight = load.cwnd;
@@ -222,24 +229,24 @@ fn a_deep_queue_of_tiny_messages_holds_the_lanes() {
     load.queued_bytes = 4000;
     load.in_flight_bytes = 100;
     load.lanes_busy = 0;
-    for look in 0..1000 {
-        let decision = policy.decide(origin() + RTT * look, &load);
+    for call in 0..1000 {
+        let decision = policy.decide(origin() + RTT * call, &load);
         assert_eq!(decision.action, Action::Hold, "{decision:?}");
     }
 }
 
 #[test]
-fn a_need_that_falls_slowly_is_not_a_stream_of_retirements() {
+fn a_demand_that_falls_slowly_is_not_a_stream_of_retirements() {
     let mut policy = policy();
     let mut load = pressed();
     load.lanes = MAX;
     load.queued_messages = 0;
     load.queued_bytes = 0;
     let mut at = Vec::new();
-    for look in 0..2000u32 {
-        let needed = u64::from(12 - (look / 20).min(10));
+    for call in 0..2000u32 {
+        let needed = u64::from(12 - (call / 20).min(10));
         load.in_flight_bytes = needed * WINDOW;
-        let now = origin() + RTT / 2 * look;
+        let now = origin() + RTT / 2 * call;
         if let Action::Retire(fewer) = policy.decide(now, &load).action {
             load.lanes -= fewer.get();
             at.push(now);
@@ -253,7 +260,7 @@ fn a_need_that_falls_slowly_is_not_a_stream_of_retirements() {
 }
 
 #[test]
-fn loss_opens_nothing_when_nothing_is_on_its_way() {
+fn loss_opens_nothing_when_nothing_is_unanswered() {
     let mut policy = policy();
     let mut load = pressed();
     load.queued_messages = 0;
@@ -271,7 +278,7 @@ fn loss_opens_nothing_when_nothing_is_on_its_way() {
             reason = decision.reason;
         }
     }
-    assert_eq!(reason, Reason::Loss, "with traffic it would");
+    assert_eq!(reason, Reason::Loss, "with traffic it does");
     load.in_flight_bytes = 0;
     let decision = policy.decide(now + Duration::from_millis(1), &load);
     assert_eq!(
@@ -300,9 +307,9 @@ fn lost_lanes_of_the_minimum_are_replaced_whatever_was_decided_before() {
 }
 
 #[test]
-fn back_at_the_minimum_it_forgets_what_a_lane_could_do() {
+fn back_at_the_minimum_it_forgets_what_one_lane_brought() {
     let mut policy = policy();
-    policy.need.on_lane_rate(origin(), 1e5);
+    policy.demand.on_lane_rate(origin(), 1e5);
     let mut load = pressed();
     load.queued_messages = 0;
     load.queued_bytes = 0;
@@ -319,11 +326,11 @@ fn back_at_the_minimum_it_forgets_what_a_lane_could_do() {
             }
         }
     }
-    assert_eq!(load.lanes, MIN, "1 MB a second, once ten lanes' worth");
+    assert_eq!(load.lanes, MIN, "1 MB a second, which was worth ten lanes");
 }
 
 #[test]
-fn what_is_lost_while_processors_are_late_opens_nothing() {
+fn losses_while_processors_are_late_open_nothing() {
     let opened = |min_rtt: Duration, rtt: Duration| {
         let mut policy = policy();
         let mut load = Load {
@@ -334,38 +341,38 @@ fn what_is_lost_while_processors_are_late_opens_nothing() {
             ..pressed()
         };
         let mut now = origin();
-        (0..100).any(|look| {
+        (0..100).any(|call| {
             now += rtt;
             load.packets_sent += 100;
-            // A loss belongs to the reading before it.
-            load.packets_lost += u64::from(look > 2);
+            // A loss counts with the reading before it.
+            load.packets_lost += u64::from(call > 2);
             policy.decide(now, &load).reason == Reason::Loss
         })
     };
     let local = Duration::from_micros(50);
-    assert!(!opened(local, 2 * NOISE), "a socket's buffer was full");
+    assert!(!opened(local, 2 * TASK_DELAY), "a full socket buffer");
     assert!(opened(local, local * 2), "a network that loses");
-    assert!(opened(RTT, RTT + 2 * NOISE), "a queue on the way");
+    assert!(opened(RTT, RTT + 2 * TASK_DELAY), "a queue on the way");
 }
 
 #[test]
-fn on_a_local_network_lanes_are_those_whose_windows_the_rate_fills_within_the_noise() {
+fn on_a_local_network_lanes_are_those_whose_windows_the_rate_fills_within_the_delay_of_tasks() {
     let local = Load {
         min_rtt: Duration::from_micros(50),
-        // What queues at both ends' tasks makes a round trip longer, and no lane shorter.
+        // Late tasks at both ends make round trips longer. More lanes do not help.
         rtt: Duration::from_millis(8),
         oldest_wait: Duration::from_millis(30),
-        ack_rate: Some(3.5 * WINDOW as f64 / NOISE.as_secs_f64()),
+        ack_rate: Some(3.5 * WINDOW as f64 / TASK_DELAY.as_secs_f64()),
         ..pressed()
     };
     assert_eq!(decide(&local), (Action::Hold, Reason::LanesNotFull));
     let faster = Load {
-        ack_rate: Some(4.5 * WINDOW as f64 / NOISE.as_secs_f64()),
+        ack_rate: Some(4.5 * WINDOW as f64 / TASK_DELAY.as_secs_f64()),
         ..local.clone()
     };
     assert_eq!(decide(&faster), (Action::open(4), Reason::Backlog));
     let held = Load {
-        broker_hold: Some(2 * NOISE),
+        broker_hold: Some(2 * TASK_DELAY),
         ..local
     };
     assert_eq!(decide(&held), (Action::open(4), Reason::Backlog));

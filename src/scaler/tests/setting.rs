@@ -1,26 +1,29 @@
-//! What a model is made of: a link, a far end, a producer's limits, and chance.
+//! The settings of a simulation: a link, a broker, a producer's limits, and a random seed.
 
 use std::time::{Duration, Instant};
 
-/// Some instant to count from: no test depends on which.
-#[allow(clippy::disallowed_methods)]
+/// Returns an instant to count from, always the same. No test depends on its value.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "std has no other way to make an Instant"
+)]
 pub(in crate::scaler) fn origin() -> Instant {
     use std::sync::OnceLock;
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now)
 }
 
-/// Seeded chance.
+/// A seeded xorshift generator.
 #[derive(Debug, Clone)]
-pub(in crate::scaler) struct Dice(u64);
+pub(in crate::scaler) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub(in crate::scaler) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// From 0 to below 1.
-    pub(in crate::scaler) fn roll(&mut self) -> f64 {
+    /// Returns a number from 0 to below 1.
+    pub(in crate::scaler) fn next_f64(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -28,14 +31,14 @@ impl Dice {
     }
 }
 
-/// What the far end does with a batch.
+/// What the broker does with a batch.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::scaler) enum FarEnd {
-    /// Holds each so long, all at the same time.
+pub(in crate::scaler) enum Broker {
+    /// Holds each for this time, all concurrently.
     Parallel(Duration),
-    /// Works through each stream on its own, so many bytes a second, one batch after the other.
+    /// Works through each stream at this many bytes a second, one batch after the other.
     Serial(f64),
-    /// Writes all streams' bytes to one store, so many a second, and answers at the next commit.
+    /// Writes the bytes of all streams to one store, and answers at the next commit.
     Store {
         bytes_per_second: f64,
         commit: Duration,
@@ -46,20 +49,20 @@ pub(in crate::scaler) enum FarEnd {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::scaler) enum Window {
     Fixed(u64),
-    /// Starts so large and doubles each round trip in which it was full and something waited for it.
+    /// Starts at this size, and doubles each round trip in which it was full and something waited for it.
     SlowStart(u64),
 }
 
-/// The setting of a model; everything else has one value for all of them.
+/// What differs between simulations.
 #[derive(Debug, Clone)]
 pub(in crate::scaler) struct Setting {
     pub(in crate::scaler) rtt: Duration,
     pub(in crate::scaler) window: Window,
     pub(in crate::scaler) loss: f64,
-    pub(in crate::scaler) far_end: FarEnd,
+    pub(in crate::scaler) broker: Broker,
     pub(in crate::scaler) lane_window: u64,
     pub(in crate::scaler) batch: u64,
-    /// Bytes a second that the producer's processor can hand to lanes.
+    /// Bytes a second that the producer's processor can give to lanes.
     pub(in crate::scaler) cpu: f64,
     pub(in crate::scaler) peer_streams: usize,
     pub(in crate::scaler) seed: u64,
@@ -71,7 +74,7 @@ impl Default for Setting {
             rtt: Duration::from_millis(20),
             window: Window::Fixed(1 << 30),
             loss: 0.0,
-            far_end: FarEnd::Parallel(Duration::from_millis(2)),
+            broker: Broker::Parallel(Duration::from_millis(2)),
             lane_window: 64 * 1024,
             batch: 16 * 1024,
             cpu: f64::MAX,
