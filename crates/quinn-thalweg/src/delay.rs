@@ -1,78 +1,79 @@
-//! Pure: the least round trip, and the queue that stands on top of it.
+//! Sans-I/O: the minimum RTT, and the standing queue on top of it.
 //!
-//! A single round trip says little: packets travel in clumps, and each waits for those before it in its clump. What
-//! all packets of a sixteenth of a round trip waited for is a queue that *stands*. (Copa calls it the standing round trip.)
+//! A single RTT sample says little about a queue: packets travel in bursts, and each waits for those before it in its
+//! burst. A delay that all packets of a sixteenth of a round trip had is a *standing* queue (Copa's standing RTT).
 
 use std::time::{Duration, Instant};
 
-use super::deliveries::Sample;
+use super::rate_sample::RateSample;
 
-/// A stretch whose least round trip is a standing one, as a part of a round trip,
-const STRETCH: u32 = 16;
-/// and at least so long: quinn's pacer sends a clump every 2 ms.
-const CLUMP: Duration = Duration::from_micros(2500);
-/// With less than so many packets in flight, all of them may be one clump, and the stretch is a whole round trip.
-const FEW: f64 = 40.0;
+/// An interval of the standing RTT, as a part of a round trip.
+const INTERVAL: u32 = 16;
+/// The minimum interval: quinn's pacer sends a burst every 2 ms.
+const MIN_INTERVAL: Duration = Duration::from_micros(2500);
+/// With fewer packets in flight, all of them may be one burst, and the interval is a whole round trip.
+const ONE_BURST: f64 = 40.0;
 
-/// What was least in a stretch of time, and what was in flight with it.
+/// The minimum RTT of one interval.
 #[derive(Debug, Clone, Copy)]
-struct Stretch {
-    began: Instant,
+struct Interval {
+    start: Instant,
     rtt: Duration,
+    /// The bytes in flight at that RTT.
     in_flight: u64,
 }
 
-/// The round trips of a path.
+/// The round trip times of a path.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Delay {
-    least: Option<Duration>,
-    /// When the round trip was last (almost) the least.
-    seen: Option<Instant>,
-    latest: Option<Duration>,
-    before: Option<Stretch>,
-    current: Option<Stretch>,
+pub(super) struct DelayEstimator {
+    min_rtt: Option<Duration>,
+    /// When an RTT of about the minimum was last seen.
+    min_rtt_seen: Option<Instant>,
+    latest_rtt: Option<Duration>,
+    previous: Option<Interval>,
+    current: Option<Interval>,
 }
 
-impl Delay {
-    pub(super) fn least(&self) -> Option<Duration> {
-        self.least
+impl DelayEstimator {
+    pub(super) fn min_rtt(&self) -> Option<Duration> {
+        self.min_rtt
     }
 
-    pub(super) fn latest(&self) -> Option<Duration> {
-        self.latest
+    pub(super) fn latest_rtt(&self) -> Option<Duration> {
+        self.latest_rtt
     }
 
-    /// For how long no round trip has been the least.
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        self.seen
+    /// Returns the time since an RTT of about the minimum was last seen.
+    pub(super) fn min_rtt_age(&self, now: Instant) -> Duration {
+        self.min_rtt_seen
             .map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen))
     }
 
-    /// A round trip of a path with `window` packets.
-    pub(super) fn on_sample(&mut self, now: Instant, sample: &Sample, window: f64) {
+    /// Takes in a sample, at a window of `window` packets.
+    pub(super) fn on_sample(&mut self, now: Instant, sample: &RateSample, window: f64) {
         let rtt = sample.rtt;
-        self.latest = Some(rtt);
-        if self.least.is_none_or(|least| rtt < least) {
-            self.least = Some(rtt);
+        self.latest_rtt = Some(rtt);
+        if self.min_rtt.is_none_or(|min_rtt| rtt < min_rtt) {
+            self.min_rtt = Some(rtt);
         }
-        let near = self.least.map(|least| least + least / 32);
+        let near = self.min_rtt.map(|min_rtt| min_rtt + min_rtt / 32);
         if near.is_some_and(|near| rtt <= near) {
-            self.seen = Some(now);
+            self.min_rtt_seen = Some(now);
         }
-        let stretch = match window < FEW {
+        let length = match window < ONE_BURST {
             true => rtt,
-            false => (rtt / STRETCH).max(CLUMP).min(rtt),
+            false => (rtt / INTERVAL).max(MIN_INTERVAL).min(rtt),
         };
         match &mut self.current {
-            Some(current) if now.saturating_duration_since(current.began) < stretch => {
+            Some(current) if now.saturating_duration_since(current.start) < length => {
                 if rtt < current.rtt {
                     current.rtt = rtt;
                     current.in_flight = sample.in_flight;
                 }
             }
             current => {
-                self.before = current.replace(Stretch {
-                    began: now,
+                self.previous = current.replace(Interval {
+                    start: now,
                     rtt,
                     in_flight: sample.in_flight,
                 });
@@ -80,37 +81,37 @@ impl Delay {
         }
     }
 
-    /// The standing round trip, and what was in flight with it; `None` before there is a whole stretch.
+    /// Returns the standing RTT and the bytes in flight at that RTT; `None` before there is a whole interval.
     pub(super) fn standing(&self) -> Option<(Duration, u64)> {
-        let (before, current) = (self.before?, self.current?);
-        let less = if before.rtt < current.rtt {
-            before
+        let (previous, current) = (self.previous?, self.current?);
+        let lower = if previous.rtt < current.rtt {
+            previous
         } else {
             current
         };
-        Some((less.rtt, less.in_flight))
+        Some((lower.rtt, lower.in_flight))
     }
 
-    /// How long a packet waits in the queue that stands.
-    pub(super) fn queue(&self) -> Option<Duration> {
-        Some(self.standing()?.0.saturating_sub(self.least?))
+    /// Returns the delay of the standing queue.
+    pub(super) fn queue_delay(&self) -> Option<Duration> {
+        Some(self.standing()?.0.saturating_sub(self.min_rtt?))
     }
 
-    /// The stretches begin anew: what follows has nothing to do with what was.
-    pub(super) fn forget_standing(&mut self) {
-        self.before = None;
+    /// Discards the intervals, because the samples to come are unrelated to them.
+    pub(super) fn reset_standing(&mut self) {
+        self.previous = None;
         self.current = None;
     }
 
-    /// Another least, measured with a drained pipe.
-    pub(super) fn settle(&mut self, now: Instant, least: Duration) {
-        self.least = Some(least);
-        self.seen = Some(now);
-        self.forget_standing();
+    /// Replaces the minimum RTT by one that was measured with a drained queue.
+    pub(super) fn set_min_rtt(&mut self, now: Instant, min_rtt: Duration) {
+        self.min_rtt = Some(min_rtt);
+        self.min_rtt_seen = Some(now);
+        self.reset_standing();
     }
 
-    /// The path may be another.
-    pub(super) fn forget(&mut self) {
+    /// Discards everything, because the path may be another one.
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 }

@@ -1,13 +1,13 @@
-//! Pure: the shell that quinn knows: its calls, in bytes, for a machine that counts packets.
+//! Sans-I/O: the adapter between quinn's [`Controller`] interface, in bytes, and the state machine, in packets.
 
 use std::{any::Any, sync::Arc, time::Instant};
 
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
-use super::machine::Machine;
+use super::state::StateMachine;
 
-/// Makes [`Thalweg`]s, one for each path of a connection. There is nothing to set.
+/// Builds a [`Thalweg`] for each path of a connection. There is nothing to configure.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ThalwegConfig {}
@@ -15,18 +15,18 @@ pub struct ThalwegConfig {}
 impl ControllerFactory for ThalwegConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         Box::new(Thalweg {
-            machine: Machine::new(now, current_mtu),
+            machine: StateMachine::new(now, current_mtu),
         })
     }
 }
 
-/// The congestion controller of one path. See the [module](super) for what it does.
+/// The congestion controller of one network path; [the crate's page](crate) describes how it works.
 ///
-/// quinn makes a new one when a client comes from another host, and copies it when only the port has changed: a
-/// copy goes on with everything that was known of the path.
+/// quinn builds a new controller when a peer migrates to another IP address. It clones the present one when only the
+/// port has changed; the clone keeps everything that was learned about the path.
 #[derive(Debug, Clone)]
 pub struct Thalweg {
-    machine: Machine,
+    machine: StateMachine,
 }
 
 impl Controller for Thalweg {
@@ -63,8 +63,9 @@ impl Controller for Thalweg {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
+        // quinn reports an ECN mark as a congestion event that lost nothing.
         if lost_bytes == 0 {
-            self.machine.on_mark(now, sent);
+            self.machine.on_ecn_mark(now, sent);
         } else {
             self.machine
                 .on_lost(now, sent, lost_bytes, is_persistent_congestion);
@@ -72,7 +73,7 @@ impl Controller for Thalweg {
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.machine.on_mtu(new_mtu);
+        self.machine.on_mtu_update(new_mtu);
     }
 
     fn window(&self) -> u64 {
@@ -102,7 +103,7 @@ impl Controller for Thalweg {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "clamped; and NaN, which no window is, becomes the least"
+    reason = "the value is clamped first; NaN, which no window is, becomes 0"
 )]
 fn whole(bytes: f64) -> u64 {
     bytes.clamp(0.0, 1e15) as u64
