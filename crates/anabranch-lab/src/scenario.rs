@@ -45,7 +45,7 @@ pub enum Controller {
     NewReno,
     /// quinn's BBR.
     Bbr,
-    /// Ours, [`Thalweg`](anabranch::congestion::Thalweg).
+    /// Ours, [`Thalweg`](anabranch::conn::Congestion::Thalweg).
     Thalweg,
 }
 
