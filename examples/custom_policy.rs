@@ -36,7 +36,7 @@ impl ScalePolicy for PerThousand {
         }
     }
 
-    /// So many queued messages call `decide` at once.
+    /// The producer calls `decide` at once when this many messages are queued.
     fn backlog_threshold(&self, lanes: usize) -> usize {
         1000 * lanes.max(1)
     }
