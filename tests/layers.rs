@@ -1,30 +1,97 @@
-//! Arrows point down, and files that say they are pure are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    reason = "a test may panic, start tasks, and has no public names"
-)]
+//! Arrows between modules point one way, folders have no import circles, and sans-I/O files do no I/O.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "layers/lexer.rs"]
+mod lexer;
+#[path = "layers/modules.rs"]
+mod modules;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
-/// Which folders a folder of `src` may name, beside itself and the files at the root.
+use modules::{Crate, FACADE};
+
+/// Which modules at the root of the library a module there may use. Those that are not listed here fail the test.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("wire", &[]),
+    // Files that all folders may use.
+    ("config", &[]),
+    ("ids", &[]),
+    ("metrics", &[]),
+    ("ordered_watch", &[]),
+    ("sync", &[]),
+    ("tasks", &[]),
+    ("time", &["ids"]),
+    ("topic", &[]),
+    ("units", &[]),
+    // Folders, from below.
     ("pool", &[]),
     ("scaler", &[]),
+    ("wire", &[]),
     ("conn", &["wire"]),
-    ("consumer", &["conn", "wire"]),
     ("store", &["wire"]),
+    ("consumer", &["conn", "wire"]),
     ("producer", &["conn", "pool", "scaler", "store", "wire"]),
     ("broker", &["conn", "store", "wire"]),
+    ("sim", &["conn"]),
+    ("testing", &["broker", "conn", "producer", "store"]),
 ];
 
-/// What a pure file has nothing to do with: waiting, the outside, the clock, chance.
+/// Files at the root that every folder may use.
+const SHARED: &[&str] = &[
+    "config",
+    "ids",
+    "metrics",
+    "ordered_watch",
+    "sync",
+    "tasks",
+    "time",
+    "topic",
+    "units",
+];
+
+/// The rooms of folders, from the top down: a room may use those after it only.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("conn", &["client", "server", "quic", "tls"]),
+    (
+        "scaler",
+        &["adaptive", "fixed", "meter", "decision", "load", "config"],
+    ),
+    (
+        "store",
+        &[
+            "log",
+            "memory",
+            "delegate",
+            "plan",
+            "catalog",
+            "dedup_window",
+        ],
+    ),
+];
+
+/// Folders with import circles that are known. Each goes when its circle is gone.
+const CIRCLES: &[&str] = &[
+    "anabranch/broker",
+    "anabranch/consumer",
+    "anabranch/producer",
+    "anabranch/producer/sender",
+    "anabranch/store/log",
+    "anabranch-lab",
+    "quinn-simnet",
+    "quinn-thalweg/state",
+];
+
+/// Files that say they are sans-I/O and are not yet.
+const NOT_YET_SANS_IO: &[&str] = &[
+    "src/conn/quic/path_stats.rs",
+    "src/producer/sender/expired.rs",
+];
+
+/// Words that a sans-I/O file does not contain: waiting, the outside, locks, the clock, randomness.
 const IMPURE: &[&str] = &[
     "async fn",
     ".await",
@@ -35,109 +102,196 @@ const IMPURE: &[&str] = &[
     "std::net::Udp",
     "Instant::now",
     "SystemTime",
+    "Mutex",
+    "RwLock",
+    "Atomic",
     "fastrand::u",
     "fastrand::f",
     "thread_rng",
 ];
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            found.push(path);
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The library, the crates beside it and their programs, by name. Read once for all tests.
+static CRATES: LazyLock<Vec<(String, Crate)>> = LazyLock::new(|| {
+    let mut found = vec![(
+        "anabranch".to_owned(),
+        Crate::read(&root().join("src/lib.rs")),
+    )];
+    let mut folders: Vec<_> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    folders.sort();
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let bin = folder.join("src/bin").join(&name).join("main.rs");
+        for (suffix, start) in [
+            ("", folder.join("src/lib.rs")),
+            (" (program)", folder.join("src/main.rs")),
+            (" (program)", bin),
+        ] {
+            if start.exists() {
+                found.push((format!("{name}{suffix}"), Crate::read(&start)));
+            }
         }
     }
-}
+    found
+});
 
-/// The code of a file: without its tests and its comments.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let code = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn sources() -> (PathBuf, Vec<PathBuf>) {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    files(&src, &mut found);
-    found.retain(|p| {
-        let name = p.to_string_lossy();
-        let test_only = [
-            "/tests/",
-            "tests.rs",
-            "/conn/loopback",
-            "/conn/testing",
-            "/wire/arbitrary",
-        ];
-        !test_only.iter().any(|t| name.contains(t))
-    });
-    assert!(found.len() > 50, "the sources were not found");
-    (src, found)
+fn library() -> &'static Crate {
+    &CRATES[0].1
 }
 
 #[test]
-fn no_folder_names_one_above_it() {
-    let (src, found) = sources();
-    let arrows: BTreeMap<_, _> = ARROWS.iter().copied().collect();
+fn no_module_at_the_root_uses_one_above_it() {
+    let allowed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
     let mut wrong = Vec::new();
-    for path in found {
-        let inside = path.strip_prefix(&src).unwrap();
-        let Some(folder) = inside.parent().and_then(|p| p.iter().next()) else {
+    for arrow in library().arrows() {
+        if arrow.folder.is_some() || arrow.from == FACADE {
+            continue;
+        }
+        let Some(below) = allowed.get(arrow.from.as_str()) else {
+            panic!("src/{} has no arrows in this test", arrow.from);
+        };
+        let shared = SHARED.contains(&arrow.to.as_str()) && !SHARED.contains(&arrow.from.as_str());
+        if !below.contains(&arrow.to.as_str()) && !shared {
+            wrong.push(format!("{}: {} uses {}", arrow.file, arrow.from, arrow.to));
+        }
+    }
+    assert!(wrong.is_empty(), "arrows up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_folder_has_an_import_circle() {
+    let mut wrong = Vec::new();
+    let mut known: BTreeSet<_> = CIRCLES.iter().map(|folder| (*folder).to_owned()).collect();
+    for (name, one) in CRATES.iter() {
+        let mut folders: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        // The page of a folder may hold what its rooms share, and use them.
+        let between = |arrow: &modules::Arrow| arrow.from != FACADE && arrow.to != FACADE;
+        for arrow in one.arrows().into_iter().filter(between) {
+            let folder = arrow
+                .folder
+                .map_or_else(|| name.clone(), |f| format!("{name}/{f}"));
+            let from = folders.entry(folder).or_default().entry(arrow.from);
+            from.or_default().insert(arrow.to);
+        }
+        for (folder, uses) in folders {
+            let circle = circle(&uses);
+            if !circle.is_empty() && !known.remove(&folder) {
+                wrong.push(format!("{folder}: {}", circle.join(" → ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "import circles:\n{}", wrong.join("\n"));
+}
+
+/// Returns a circle among the rooms of a folder, as the rooms that are passed; empty if there is none.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    fn visit(
+        room: &str,
+        uses: &BTreeMap<String, BTreeSet<String>>,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if let Some(start) = path.iter().position(|passed| passed == room) {
+            path.drain(..start);
+            path.push(room.to_owned());
+            return true;
+        }
+        if !done.insert(room.to_owned()) {
+            return false;
+        }
+        path.push(room.to_owned());
+        for next in uses.get(room).into_iter().flatten() {
+            if visit(next, uses, path, done) {
+                return true;
+            }
+        }
+        path.pop();
+        false
+    }
+    let mut done = BTreeSet::new();
+    for room in uses.keys() {
+        let mut path = Vec::new();
+        if visit(room, uses, &mut path, &mut done) {
+            return path;
+        }
+    }
+    Vec::new()
+}
+
+#[test]
+fn rooms_of_a_folder_use_only_rooms_below_them() {
+    let mut wrong = Vec::new();
+    for (folder, rooms) in ROOMS {
+        let there = library().rooms(folder);
+        let listed: BTreeSet<_> = rooms.iter().map(|room| (*room).to_owned()).collect();
+        assert_eq!(there, listed, "the rooms of {folder}");
+    }
+    for arrow in library().arrows() {
+        let Some(folder) = &arrow.folder else {
             continue;
         };
-        let folder = folder.to_str().unwrap();
-        let allowed = arrows
-            .get(folder)
-            .unwrap_or_else(|| panic!("src/{folder} has no arrows in this test"));
-        let code = code(&path);
-        // `use crate::{a::…, b::…}` and `crate::a::…` alike.
-        let flat = code.replace(['\n', ' '], "");
-        for (other, _) in ARROWS {
-            let named = flat.contains(&format!("crate::{other}::"))
-                || flat.split("usecrate::{").skip(1).any(|rest| {
-                    let block = rest.split(";").next().unwrap_or_default();
-                    block.starts_with(&format!("{other}::"))
-                        || block.contains(&format!(",{other}::"))
-                });
-            if named && *other != folder && !allowed.contains(other) {
-                wrong.push(format!("{} names {other}", inside.display()));
-            }
+        let Some((_, rooms)) = ROOMS.iter().find(|(name, _)| name == folder) else {
+            continue;
+        };
+        let place = |room: &str| rooms.iter().position(|other| *other == room);
+        if arrow.from != FACADE && arrow.to != FACADE && place(&arrow.from) > place(&arrow.to) {
+            wrong.push(format!("{}: {} uses {}", arrow.file, arrow.from, arrow.to));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "arrows that point up:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "arrows up:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn files_that_say_they_are_pure_are() {
-    let (src, found) = sources();
-    let mut pure = 0;
+fn files_that_say_they_are_sans_io_are() {
+    let mut found = 0;
     let mut wrong = Vec::new();
-    for path in found {
-        let text = fs::read_to_string(&path).unwrap();
-        if !["//! Sans-I/O:", "//! Pure:"]
-            .iter()
-            .any(|head| text.starts_with(head))
-        {
-            continue;
-        }
-        pure += 1;
-        let code = code(&path);
-        for word in IMPURE {
-            if code.contains(word) {
-                let inside = path.strip_prefix(&src).unwrap();
-                wrong.push(format!("{}: {word}", inside.display()));
+    for (_, one) in CRATES.iter() {
+        for file in one.files() {
+            if NOT_YET_SANS_IO.contains(&modules::shown(&file).as_str()) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            if !text.starts_with("//! Sans-I/O:") && !text.starts_with("//! Pure:") {
+                continue;
+            }
+            found += 1;
+            let code = lexer::code(&lexer::tokens(&text));
+            for word in IMPURE {
+                if code.contains(word) {
+                    wrong.push(format!("{}: {word}", modules::shown(&file)));
+                }
             }
         }
     }
-    assert!(pure > 15, "only {pure} pure files were found");
-    assert!(wrong.is_empty(), "not pure:\n{}", wrong.join("\n"));
+    assert!(found > 40, "only {found} sans-I/O files were found");
+    assert!(wrong.is_empty(), "not sans-I/O:\n{}", wrong.join("\n"));
+}
+
+/// The page of the producer follows one message through a numbered list of files.
+#[test]
+fn the_walk_of_a_message_names_at_most_ten_files_that_exist() {
+    let folder = root().join("src/producer");
+    let page = fs::read_to_string(folder.join("mod.rs")).unwrap();
+    let steps = page.lines().filter_map(|line| {
+        let step = line.strip_prefix("//! ")?;
+        let (number, rest) = step.split_once(". ")?;
+        number.parse::<usize>().is_ok().then_some(rest)
+    });
+    let mut files: Vec<PathBuf> = Vec::new();
+    for step in steps {
+        let names = step.split('`').skip(1).step_by(2);
+        for name in names.filter(|name| name.ends_with(".rs")) {
+            let file = folder.join(name);
+            assert!(file.is_file(), "{name} is in the walk and does not exist");
+            assert!(!files.contains(&file), "{name} is entered twice");
+            files.push(file);
+        }
+    }
+    assert!(files.len() <= 10, "{} files are too many", files.len());
 }
