@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
 
     producer.flush(Duration::from_secs(30)).await?;
     let last = producer.send("the last").await?;
-    println!("stored: {}", last.offset());
+    println!("stored: {last}");
     producer.close(Duration::from_secs(5)).await?;
     Ok(())
 }

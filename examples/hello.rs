@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
         .await?;
     let receipt = producer.send_async("hello").await?;
     let ack = receipt.await?;
-    println!("stored in {} at offset {}", ack.topic(), ack.offset());
+    println!("stored: {ack}");
 
     producer.close(Duration::from_secs(5)).await?;
     broker.shutdown(Duration::from_secs(5)).await?;

@@ -24,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
     let calls = (0..10).map(|step| producer.send(format!("step {step}")));
     let acks = try_join_all(calls).await?;
     for (step, ack) in acks.iter().enumerate() {
-        println!("step {step} at offset {}", ack.offset());
+        println!("step {step}: {ack}");
     }
 
     producer.close(Duration::from_secs(5)).await?;

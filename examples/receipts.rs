@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
 
     // A receipt may be awaited at once, later, elsewhere, or never.
     let ack = producer.send_async("small").await?.await?;
-    println!("\"small\": stored at offset {}", ack.offset());
+    println!("\"small\": {ack}");
 
     if let Err(error) = producer.send_async(vec![0; 4096]).await {
         println!("\"large\": not sent: {error}");

@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
         .wait_for(|state| state.phase == spool::Phase::Memory)
         .await?;
     let after = producer.send("after").await?;
-    println!("stored: {} of them, in order", after.offset());
+    println!("stored: {after}, the others before it");
     producer.close(Duration::from_secs(5)).await?;
     Ok(())
 }

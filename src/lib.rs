@@ -8,7 +8,7 @@
 //! let producer = Producer::builder().server("broker.example:4433").topic("events").connect().await?;
 //! let receipt = producer.send_async("it happened").await?; // there was room for it
 //! let ack = receipt.await?; // it is stored
-//! println!("{} at offset {}", ack.topic(), ack.offset());
+//! println!("stored: {ack}"); // events@0
 //! # Ok(()) }
 //! ```
 //!

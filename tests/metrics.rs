@@ -16,6 +16,10 @@ use metrics_util::{MetricKind, debugging::DebuggingRecorder};
 
 const LONG: Duration = Duration::from_secs(20);
 
+#[path = "common/mod.rs"]
+#[allow(unreachable_pub, reason = "a test program has no public names")]
+mod common;
+
 fn config(listen: std::net::SocketAddr) -> Config {
     let mut retention = Retention::default();
     retention.max_bytes = Some(1000);
@@ -103,7 +107,9 @@ async fn spooled(
 
     let spooling = spool::Config::new(folder.join("spool"));
     let producer = producer.buffer(8, 1 << 20).spool(spooling).build().unwrap();
-    let calls: Vec<_> = (0..20).map(|_| producer.send("to disk")).collect();
+    let calls: Vec<_> = (0..20)
+        .map(|_| common::begun(producer.send("to disk")))
+        .collect();
     let mut state = producer.watch_spool_state().unwrap();
     state.wait_for(|state| state.messages > 0).await.unwrap();
     let broker = Broker::builder()

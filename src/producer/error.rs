@@ -32,8 +32,6 @@ pub enum SendErrorKind {
     Refused(FailureCode),
     /// The connection is gone for good: the reason is in the text.
     Disconnected,
-    /// It is in the producer's spool on disk, as was asked for, and nothing is wrong: the broker does not have it yet.
-    Spooled,
     /// It was in the producer's spool, and cannot be read there any more.
     Damaged,
 }
@@ -49,7 +47,6 @@ impl SendErrorKind {
             Self::Expired => "expired",
             Self::Refused(_) => "refused",
             Self::Disconnected => "disconnected",
-            Self::Spooled => "spooled",
             Self::Damaged => "damaged",
         }
     }
@@ -121,7 +118,6 @@ impl SendError {
             SendErrorKind::TooLarge
             | SendErrorKind::Closed
             | SendErrorKind::Disconnected
-            | SendErrorKind::Spooled
             | SendErrorKind::Damaged => false,
             SendErrorKind::Refused(code) => match code {
                 FailureCode::StoreRefuses
@@ -165,7 +161,6 @@ impl fmt::Display for Inner {
             SendErrorKind::Expired => f.write_str("no outcome within delivery_timeout")?,
             SendErrorKind::Refused(code) => write!(f, "the broker refused the message ({code:?})")?,
             SendErrorKind::Disconnected => f.write_str("the connection is gone for good")?,
-            SendErrorKind::Spooled => f.write_str("the broker does not have it yet")?,
             SendErrorKind::Damaged => f.write_str("the spool's entry is damaged")?,
         }
         if let Some(detail) = &self.detail {

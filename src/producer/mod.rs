@@ -44,4 +44,4 @@ pub use message::Message;
 pub use producer::{Producer, ProducerStats};
 pub use receipt::{Ack, Receipt};
 pub use scaling::Lanes;
-pub use send::{Send, SendAsync};
+pub use send::{SendAsyncFuture, SendFuture};

@@ -7,9 +7,9 @@ use tokio::sync::{Mutex, watch};
 #[cfg(feature = "spool")]
 use super::spool;
 use super::{
-    Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, Send, SendAsync, SendError,
-    SendErrorKind, Undelivered, accumulator::accept::Route, sender::transport::Transport,
-    shared::Shared, sink::SinkState,
+    Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, SendAsyncFuture, SendError,
+    SendErrorKind, SendFuture, Undelivered, accumulator::accept::Route,
+    sender::transport::Transport, shared::Shared, sink::SinkState,
 };
 use crate::{
     TopicName,
@@ -52,37 +52,62 @@ impl Producer {
         }
     }
 
-    /// Sends in order: messages of this call are stored in the order in which it was called, on a stream of their own.
+    /// Sends a message in order, on a stream of its own, and resolves to its [`Ack`].
     ///
-    /// The message is taken in when this is called. Calls may overlap: a caller who does not await each one before the
-    /// next has a pipeline.
+    /// The messages of this method are stored in the order in which their futures are first polled. A caller who does not
+    /// await each future before the next one, but for example uses [`buffered`], has a pipeline:
+    ///
+    /// ```no_run
+    /// # async fn f(producer: anabranch::Producer) -> Result<(), anabranch::SendError> {
+    /// use futures_util::{StreamExt, TryStreamExt, stream};
+    ///
+    /// let sends = stream::iter(0..1000).map(|n| producer.send(format!("step {n}")));
+    /// let acks: Vec<_> = sends.buffered(100).try_collect().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The future does nothing until it is polled: without an `.await`, the message is not sent.
     ///
     /// # Errors
-    /// See [`Send`].
+    /// See [`SendFuture`].
     ///
     /// # Cancel safety
-    /// See [`Send`].
-    pub fn send(&self, message: impl Into<Message>) -> Send<'_> {
-        Send::new(&self.inner.shared, message.into())
+    /// See [`SendFuture`].
+    ///
+    /// [`buffered`]: https://docs.rs/futures-util/latest/futures_util/stream/trait.StreamExt.html#method.buffered
+    pub fn send(&self, message: impl Into<Message>) -> SendFuture {
+        SendFuture::new(&self.inner, message.into())
     }
 
-    /// Sends on any lane, and resolves to a receipt once there was room for the message. Messages with the same key
-    /// keep the order of the calls.
+    /// Sends a message on any lane, and resolves to its [`Receipt`] once there is room for it in the buffer.
+    ///
+    /// Messages with the same key are stored in the order in which their futures are first polled. The future owns what it
+    /// needs:
+    ///
+    /// ```no_run
+    /// # async fn f(producer: anabranch::Producer) -> Result<(), Box<dyn std::error::Error>> {
+    /// let accepted = tokio::spawn(producer.send_async("hello"));
+    /// let receipt = accepted.await??;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The future does nothing until it is polled: without an `.await`, the message is not sent.
     ///
     /// # Errors
-    /// See [`SendAsync`].
+    /// See [`SendAsyncFuture`].
     ///
     /// # Cancel safety
-    /// See [`SendAsync`].
-    pub fn send_async(&self, message: impl Into<Message>) -> SendAsync<'_> {
-        SendAsync::new(&self.inner.shared, message.into(), Route::Unordered)
+    /// See [`SendAsyncFuture`].
+    pub fn send_async(&self, message: impl Into<Message>) -> SendAsyncFuture {
+        SendAsyncFuture::new(&self.inner, message.into(), Route::Unordered)
     }
 
-    /// As [`send_async`](Self::send_async), and never waits.
+    /// Sends a message on any lane like [`send_async`](Self::send_async), at the call and without waiting. Dropping the
+    /// receipt does not withdraw the message.
     ///
     /// # Errors
-    /// [`SendErrorKind::Full`] where there is no room at once, [`SendErrorKind::TooLarge`],
-    /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The message comes back in the error.
+    /// [`SendErrorKind::Full`] if there is no room now, [`SendErrorKind::TooLarge`],
+    /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The error returns the message.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         self.inner
             .shared

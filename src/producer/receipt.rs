@@ -1,8 +1,7 @@
-//! Receipts: how an outcome finds the caller who waits for it.
+//! Receipts: how an outcome reaches the caller who waits for it.
 //!
-//! All messages of a [chunk](super::chunk) share one promise, and each receipt is the promise and a number: so a message costs
-//! no allocation of its own, and an outcome is written once for all of them. The caller reads it when it likes, and a receipt that
-//! is dropped changes nothing about delivery.
+//! All messages of a chunk share one promise, and a receipt is the promise and a number. So a message costs no allocation of
+//! its own, and an outcome is written once for all of them.
 
 use std::{
     fmt,
@@ -15,39 +14,82 @@ use std::{
 use super::{Message, SendError};
 use crate::{Offset, Timestamp, TopicName};
 
-/// The broker's word that a message is stored, durably where its store is durable.
+/// What became of a message that was sent: it is stored, or it is in the producer's spool on disk and will be.
+///
+/// Without a [spool](super::Config::spool), every message that has an `Ack` is stored, durably if the broker's store is
+/// durable.
+///
+/// ```no_run
+/// # async fn f(producer: anabranch::Producer) -> Result<(), anabranch::SendError> {
+/// let ack = producer.send("hello").await?;
+/// match ack.offset() {
+///     Some(offset) => println!("stored in {} at offset {offset}", ack.topic()),
+///     None => println!("in the spool on disk, to be delivered later"),
+/// }
+/// println!("{ack}"); // events@7
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Ack {
-    batch: Arc<Accepted>,
-    index: u32,
+pub struct Ack(AckInner);
+
+#[derive(Clone, PartialEq, Eq)]
+enum AckInner {
+    Stored { batch: Arc<Accepted>, index: u32 },
+    Spooled(TopicName),
 }
 
 /// What the messages of one promise have in common once they are stored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) topic: TopicName,
-    /// The place of the promise's first message; the others follow without a gap.
+    /// The offset of the promise's first message. The offsets of the others follow without a gap.
     pub(crate) base: Offset,
     pub(crate) time: Timestamp,
 }
 
 impl Ack {
-    /// The topic the message is in.
+    /// Returns the topic that the message is in, or will be in.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
-        &self.batch.topic
+        match &self.0 {
+            AckInner::Stored { batch, .. } => &batch.topic,
+            AckInner::Spooled(topic) => topic,
+        }
     }
 
-    /// Its place there.
+    /// Returns the message's place in its topic; `None` if it is in the spool on disk.
     #[must_use]
-    pub fn offset(&self) -> Offset {
-        Offset(self.batch.base.0 + u64::from(self.index))
+    pub fn offset(&self) -> Option<Offset> {
+        match &self.0 {
+            AckInner::Stored { batch, index } => Some(Offset(batch.base.0 + u64::from(*index))),
+            AckInner::Spooled(_) => None,
+        }
     }
 
-    /// When it was stored, by the broker's clock.
+    /// Returns when the message was stored, by the broker's clock; `None` if it is in the spool on disk.
     #[must_use]
-    pub fn time(&self) -> Timestamp {
-        self.batch.time
+    pub fn stored_at(&self) -> Option<Timestamp> {
+        match &self.0 {
+            AckInner::Stored { batch, .. } => Some(batch.time),
+            AckInner::Spooled(_) => None,
+        }
+    }
+
+    /// Returns whether the message is on disk in the producer's spool and not stored by the broker yet. It will be
+    /// delivered: sending it again would duplicate it.
+    #[must_use]
+    pub const fn is_spooled(&self) -> bool {
+        matches!(self.0, AckInner::Spooled(_))
+    }
+}
+
+/// `events@7`, or `events (spooled)`.
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.offset() {
+            Some(offset) => write!(f, "{}@{offset}", self.topic()),
+            None => write!(f, "{} (spooled)", self.topic()),
+        }
     }
 }
 
@@ -56,40 +98,48 @@ impl fmt::Debug for Ack {
         f.debug_struct("Ack")
             .field("topic", self.topic())
             .field("offset", &self.offset())
-            .field("time", &self.time())
+            .field("stored_at", &self.stored_at())
             .finish()
     }
 }
 
-/// What a producer owes to the receipts of some messages: one outcome for all.
+/// The outcome that some messages share with their receipts.
 #[derive(Debug, Default)]
 pub(crate) struct Promise {
-    /// Written once by the producer; empty until the messages have their outcome.
+    /// Written once, when the messages have their outcome; empty before.
     outcome: OnceLock<Outcome>,
-    /// Who waits for it, one entry a receipt that was polled. Empty for good once there is an outcome.
+    /// The wakers of the receipts that were polled, one for each. Stays empty once there is an outcome.
     waiting: Mutex<Vec<Waker>>,
 }
 
 #[derive(Debug)]
 enum Outcome {
     Stored(Arc<Accepted>),
+    #[cfg(feature = "spool")]
+    Spooled(TopicName),
     /// Why, and the messages in their order to be handed back.
     Failed(SendError, Vec<Message>),
 }
 
 impl Promise {
-    /// Says that the messages are stored.
+    /// Resolves the receipts: the messages are stored.
     pub(crate) fn stored(&self, accepted: Accepted) {
-        self.settle(Outcome::Stored(Arc::new(accepted)));
+        self.resolve(Outcome::Stored(Arc::new(accepted)));
     }
 
-    /// Says that they are not, or that nobody knows.
+    /// Resolves the receipts: the messages of this topic are in the spool on disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn spooled(&self, topic: TopicName) {
+        self.resolve(Outcome::Spooled(topic));
+    }
+
+    /// Resolves the receipts: the messages are not stored, or it is unknown whether they are.
     pub(crate) fn failed(&self, error: SendError, messages: Vec<Message>) {
-        self.settle(Outcome::Failed(error, messages));
+        self.resolve(Outcome::Failed(error, messages));
     }
 
-    fn settle(&self, outcome: Outcome) {
-        // A request is taken out of the ring by its outcome, so nothing was there before.
+    fn resolve(&self, outcome: Outcome) {
+        // A request leaves the table of requests in flight with its outcome, so this is the only call.
         let _ = self.outcome.set(outcome);
         let waiting = std::mem::take(&mut *self.waiting());
         waiting.into_iter().for_each(Waker::wake);
@@ -97,10 +147,12 @@ impl Promise {
 
     fn of(&self, index: u32) -> Option<Result<Ack, SendError>> {
         Some(match self.outcome.get()? {
-            Outcome::Stored(accepted) => Ok(Ack {
+            Outcome::Stored(accepted) => Ok(Ack(AckInner::Stored {
                 batch: Arc::clone(accepted),
                 index,
-            }),
+            })),
+            #[cfg(feature = "spool")]
+            Outcome::Spooled(topic) => Ok(Ack(AckInner::Spooled(topic.clone()))),
             Outcome::Failed(error, messages) => {
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
                 let error = error.clone();
@@ -117,21 +169,33 @@ impl Promise {
     }
 }
 
-/// Resolves to the outcome of one message accepted by `send_async`.
+/// Resolves to the outcome of one message that the producer has accepted.
+///
+/// ```no_run
+/// # async fn f(producer: anabranch::Producer) -> Result<(), anabranch::SendError> {
+/// let receipt = producer.send_async("hello").await?; // there was room for it
+/// let ack = receipt.await?; // it is stored
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// [`SendError`]: what went wrong, and what is known of the message. With
+/// [`SendErrorKind::Expired`](super::SendErrorKind::Expired) and the fate [`Unknown`](super::Fate::Unknown) it may be
+/// stored.
 ///
 /// # Cancel safety
-/// Dropping a receipt, or the future made of it, changes nothing about delivery.
-#[must_use = "a receipt is the only place where the outcome of this message is told"]
+/// Cancel safe. Dropping a receipt changes nothing about delivery.
+#[must_use = "the outcome of the message is told by its receipt only"]
 pub struct Receipt {
     promise: Arc<Promise>,
     /// The message's place among those of the promise.
     index: u32,
-    /// Its place among those who wait; `None` while it does not.
+    /// The place of its waker in the promise's list; `None` before it is polled.
     waits_at: Option<u32>,
 }
 
 impl Receipt {
-    /// The receipt of the `index`th message of a promise.
+    /// Makes the receipt of the `index`th message of a promise.
     pub(crate) const fn new(promise: Arc<Promise>, index: u32) -> Self {
         Self {
             promise,
@@ -140,7 +204,7 @@ impl Receipt {
         }
     }
 
-    /// The outcome, if it is there already.
+    /// Returns the outcome if there is one already.
     #[must_use]
     pub fn try_outcome(&self) -> Option<Result<Ack, SendError>> {
         self.promise.of(self.index)
@@ -211,7 +275,8 @@ mod tests {
         failed.failed(error, messages.clone());
         for (i, receipt) in of_stored.into_iter().enumerate() {
             let ack = receipt.now_or_never().unwrap().unwrap();
-            assert_eq!(ack.offset(), Offset(100 + i as u64));
+            assert_eq!(ack.offset(), Some(Offset(100 + i as u64)));
+            assert_eq!(ack.to_string(), format!("t@{}", 100 + i));
         }
         for (receipt, message) in of_failed.into_iter().zip(messages) {
             let error = receipt.now_or_never().unwrap().unwrap_err();
@@ -261,7 +326,7 @@ mod tests {
         promise.stored(accepted());
         assert_eq!(
             receipt.try_outcome().unwrap().unwrap().offset(),
-            Offset(101)
+            Some(Offset(101))
         );
         assert!(receipt.now_or_never().unwrap().is_ok());
     }

@@ -1,12 +1,15 @@
 //! The futures of `send` and `send_async`.
 //!
-//! Both take the message in when they are called, not when they are first polled: the order of the calls is the
-//! order of the messages, whoever polls what when. Where there is no room, the message waits in its place in the
-//! line and enters even if its task is polled late.
+//! Both are lazy, as futures in Rust are: the first poll hands the message over, and without a poll nothing happens. So
+//! what a forgotten `.await` does is the same under any load: nothing. The order of the messages is the order of the first
+//! polls. A message for which there is no room keeps its place among those that wait, and is accepted in its turn even if
+//! its task is polled late.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -17,47 +20,51 @@ use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
     accumulator::accept::{Route, Submitted},
     accumulator::budget::WaiterId,
+    producer::ProducerInner,
     shared::Shared,
 };
 use crate::time;
 
-/// Resolves to a [`Receipt`] once there is room for the message.
+/// Resolves to a [`Receipt`] once there is room for the message. Made by [`Producer::send_async`](super::Producer::send_async).
+///
+/// The first poll hands the message over; a future that is dropped before does nothing. The future owns what it needs, so
+/// it can be given to another task. While it exists, the producer does not end by the drop of its last handle.
 ///
 /// # Errors
 /// [`SendErrorKind::TooLarge`], [`SendErrorKind::Full`] (only with a bounded [`WhenFull`]),
-/// [`SendErrorKind::Expired`] where there was no room within `delivery_timeout`, [`SendErrorKind::Closed`] and
-/// [`SendErrorKind::Disconnected`]. In each case the message was not accepted and comes back in the error.
+/// [`SendErrorKind::Expired`] if there was no room within `delivery_timeout`, [`SendErrorKind::Closed`] and
+/// [`SendErrorKind::Disconnected`]. In each case the message was not accepted, and the error returns it.
 ///
 /// # Cancel safety
-/// Dropped before it is ready, the message is withdrawn, unless it was accepted in the meantime: then it
-/// will be delivered, and only its receipt is lost.
-#[derive(Debug)]
-#[must_use = "the message is withdrawn when this is dropped before there was room for it"]
-pub struct SendAsync<'a> {
-    shared: &'a Shared,
+/// Dropped before it is ready, the message is withdrawn, unless it was accepted at that very moment: then it will be
+/// delivered, and only its receipt is lost.
+#[must_use = "futures do nothing unless they are awaited: the message is not sent"]
+pub struct SendAsyncFuture {
+    producer: Arc<ProducerInner>,
+    route: Route,
     state: State,
 }
 
-#[derive(Debug)]
 enum State {
-    Ready(Result<Receipt, SendError>),
+    /// Not polled yet.
+    Unsent(Message),
     Waiting(Waiting),
     Done,
 }
 
-/// A message in the waiting room.
+/// A message that waits for room.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     waiter: WaiterId,
-    /// Comes when the message is accepted.
+    /// Resolves when the message is accepted.
     receipt: oneshot::Receiver<Receipt>,
     until: Pin<Box<Sleep>>,
-    /// What it is told when the time is up.
+    /// The kind of the error when `until` has passed.
     late: SendErrorKind,
 }
 
 impl Waiting {
-    /// The place of a message that waits for room since `now`.
+    /// Makes the entry of a message that waits for room since `now`.
     pub(crate) fn new(
         shared: &Shared,
         waiter: WaiterId,
@@ -77,7 +84,7 @@ impl Waiting {
         }
     }
 
-    /// Ready once the message was accepted, or is given back.
+    /// Returns the receipt once the message is accepted, or an error with the message.
     pub(crate) fn poll(
         &mut self,
         shared: &Shared,
@@ -93,85 +100,110 @@ impl Waiting {
                 }
             }
         }
-        // Who let it in is about to accept it.
+        // The message has left the queue of waiters: the thread that took it out is about to accept it.
         let receipt = ready!(Pin::new(&mut self.receipt).poll(cx));
         Poll::Ready(receipt.map_err(|_| shared.rejected(SendErrorKind::Closed)))
     }
 
+    /// Withdraws the message, unless it was accepted in the meantime.
     pub(crate) fn leave(&self, shared: &Shared) {
         shared.leave(self.waiter);
     }
 }
 
-impl<'a> SendAsync<'a> {
-    pub(super) fn new(shared: &'a Shared, message: Message, route: Route) -> Self {
-        let state = match shared.config.when_full {
-            WhenFull::Error => State::Ready(shared.enter_now(message, route)),
-            WhenFull::Wait | WhenFull::WaitFor(_) => match shared.enter(message, route) {
-                Ok(Submitted::Accepted(receipt)) => State::Ready(Ok(receipt)),
-                Ok(Submitted::Waiting(waiter, receipt)) => {
-                    State::Waiting(Waiting::new(shared, waiter, receipt, time::now()))
-                }
-                Err(error) => State::Ready(Err(error)),
-            },
-        };
-        Self { shared, state }
+impl SendAsyncFuture {
+    pub(super) fn new(producer: &Arc<ProducerInner>, message: Message, route: Route) -> Self {
+        Self {
+            producer: Arc::clone(producer),
+            route,
+            state: State::Unsent(message),
+        }
     }
 }
 
-impl Future for SendAsync<'_> {
+impl Future for SendAsyncFuture {
     type Output = Result<Receipt, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let shared = self.shared;
-        if let State::Waiting(waiting) = &mut self.state {
-            let entered = ready!(waiting.poll(shared, cx));
-            self.state = State::Done;
-            return Poll::Ready(entered);
+        let this = &mut *self;
+        let shared = &*this.producer.shared;
+        if let State::Waiting(waiting) = &mut this.state {
+            let accepted = ready!(waiting.poll(shared, cx));
+            this.state = State::Done;
+            return Poll::Ready(accepted);
         }
-        Poll::Ready(match std::mem::replace(&mut self.state, State::Done) {
-            State::Ready(result) => result,
-            State::Waiting(_) | State::Done => {
-                Err(SendError::new(SendErrorKind::Closed, Fate::Unknown)
-                    .detail("the future was polled after it was ready"))
+        let State::Unsent(message) = std::mem::replace(&mut this.state, State::Done) else {
+            let error = SendError::new(SendErrorKind::Closed, Fate::Unknown);
+            return Poll::Ready(Err(error.detail("the future was polled after it was ready")));
+        };
+        if shared.config.when_full == WhenFull::Error {
+            return Poll::Ready(shared.enter_now(message, this.route));
+        }
+        match shared.enter(message, this.route) {
+            Ok(Submitted::Accepted(receipt)) => Poll::Ready(Ok(receipt)),
+            Ok(Submitted::Waiting(waiter, receipt)) => {
+                let mut waiting = Waiting::new(shared, waiter, receipt, time::now());
+                let accepted = waiting.poll(shared, cx);
+                if accepted.is_pending() {
+                    this.state = State::Waiting(waiting);
+                }
+                accepted
             }
-        })
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 }
 
-impl Drop for SendAsync<'_> {
+impl Drop for SendAsyncFuture {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = &self.state {
-            waiting.leave(self.shared);
+            waiting.leave(&self.producer.shared);
         }
     }
 }
 
-/// Resolves to the [`Ack`] of a message that was sent in order.
+impl fmt::Debug for SendAsyncFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Unsent(_) => "not polled",
+            State::Waiting(_) => "waits for room",
+            State::Done => "done",
+        };
+        f.debug_struct("SendAsyncFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Resolves to the [`Ack`] of a message that is sent in order. Made by [`Producer::send`](super::Producer::send).
+///
+/// The first poll hands the message over; a future that is dropped before does nothing. The future owns what it needs, so
+/// it can be given to another task. While it exists, the producer does not end by the drop of its last handle.
 ///
 /// # Errors
-/// Those of [`SendAsync`], and what may become of an accepted message: [`SendErrorKind::Expired`] and
+/// Those of [`SendAsyncFuture`], and those of an accepted message: [`SendErrorKind::Expired`] and
 /// [`SendErrorKind::Refused`]. [`SendError::fate`] tells what is known of it.
 ///
 /// # Cancel safety
-/// Dropped before there was room, the message is withdrawn; dropped later, it will be delivered all the same.
+/// Dropped after its first poll, the message is withdrawn if it still waits for room, and will be delivered otherwise. To
+/// know which, use [`Producer::send_async`](super::Producer::send_async), whose receipt says that the message was accepted.
 #[derive(Debug)]
-#[must_use = "the message is withdrawn when this is dropped before there was room for it"]
-pub struct Send<'a> {
-    entering: SendAsync<'a>,
+#[must_use = "futures do nothing unless they are awaited: the message is not sent"]
+pub struct SendFuture {
+    accepting: SendAsyncFuture,
     receipt: Option<Receipt>,
 }
 
-impl<'a> Send<'a> {
-    pub(super) fn new(shared: &'a Shared, message: Message) -> Self {
+impl SendFuture {
+    pub(super) fn new(producer: &Arc<ProducerInner>, message: Message) -> Self {
         Self {
-            entering: SendAsync::new(shared, message, Route::Ordered),
+            accepting: SendAsyncFuture::new(producer, message, Route::Ordered),
             receipt: None,
         }
     }
 }
 
-impl Future for Send<'_> {
+impl Future for SendFuture {
     type Output = Result<Ack, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -179,7 +211,7 @@ impl Future for Send<'_> {
             if let Some(receipt) = &mut self.receipt {
                 return Pin::new(receipt).poll(cx);
             }
-            let receipt = ready!(Pin::new(&mut self.entering).poll(cx))?;
+            let receipt = ready!(Pin::new(&mut self.accepting).poll(cx))?;
             self.receipt = Some(receipt);
         }
     }

@@ -6,7 +6,7 @@ use anabranch::{
 };
 use futures_util::{FutureExt, SinkExt, StreamExt, stream};
 
-use crate::support::{Far, LONG, TOPIC, text};
+use crate::support::{Far, LONG, TOPIC, begun, text};
 
 /// Sends `n` messages and checks that each is stored once, at the offset that its receipt names.
 async fn each_once(far: &Far, strategy: Strategy, n: usize) {
@@ -19,7 +19,7 @@ async fn each_once(far: &Far, strategy: Strategy, n: usize) {
     for receipt in receipts {
         let ack = receipt.await.unwrap();
         assert_eq!(ack.topic().as_str(), TOPIC);
-        offsets.push(ack.offset());
+        offsets.push(ack.offset().unwrap());
     }
     let stored = far.stored(TOPIC).await;
     assert_eq!(stored.len(), n);
@@ -109,7 +109,7 @@ async fn a_flush_returns_when_everything_before_it_has_its_outcome() {
     for i in 0..500 {
         receipts.push(producer.send_async(format!("{i}")).await.unwrap());
     }
-    let last = producer.send("last");
+    let last = begun(producer.send("last"));
     producer.flush(LONG).await.unwrap();
     for receipt in &receipts {
         receipt.try_outcome().expect("it has its outcome").unwrap();

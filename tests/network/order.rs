@@ -3,18 +3,20 @@ use std::{collections::HashMap, num::NonZeroUsize};
 use anabranch::{Message, producer::Strategy};
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 
-use crate::support::{Far, LONG, TOPIC, text};
+use crate::support::{Far, LONG, TOPIC, begun, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sent_messages_are_stored_in_the_order_of_the_calls_whoever_is_polled_first() {
+async fn sent_messages_are_stored_in_the_order_of_their_first_polls_whichever_is_polled_next() {
     let far = Far::with_memory().await;
     let producer = far.producer().connect().await.unwrap();
-    let mut calls: Vec<_> = (0..2000).map(|i| producer.send(format!("{i}"))).collect();
+    let mut calls: Vec<_> = (0..2000)
+        .map(|i| begun(producer.send(format!("{i}"))))
+        .collect();
     calls.reverse();
     let mut offsets: Vec<_> = join_all(calls)
         .await
         .into_iter()
-        .map(|a| a.unwrap().offset().0)
+        .map(|a| a.unwrap().offset().unwrap().0)
         .collect();
     offsets.reverse();
     assert_eq!(offsets, (0..2000).collect::<Vec<u64>>());

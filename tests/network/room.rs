@@ -3,7 +3,7 @@ use std::time::Duration;
 use anabranch::producer::{Fate, SendErrorKind, WhenFull};
 use futures_util::FutureExt;
 
-use crate::support::{Far, LONG, text};
+use crate::support::{Far, LONG, begun, text};
 
 const ROOM: u32 = 10;
 
@@ -79,7 +79,9 @@ async fn who_waits_for_room_gets_it_in_turn_and_nothing_is_lost() {
         .connect()
         .await
         .unwrap();
-    let calls: Vec<_> = (0..500).map(|i| producer.send(format!("{i}"))).collect();
+    let calls: Vec<_> = (0..500)
+        .map(|i| begun(producer.send(format!("{i}"))))
+        .collect();
     for call in calls.into_iter().rev() {
         call.await.unwrap();
     }
@@ -95,10 +97,37 @@ async fn a_call_that_is_dropped_while_it_waits_leaves_nothing_behind() {
     let producer = far.producer().buffer(1, 1 << 20).build().unwrap();
     far.broker.shutdown(LONG).await.unwrap();
     drop(producer.send_async("first").await.unwrap());
-    let waiting = producer.send_async("second");
+    let waiting = begun(producer.send_async("second"));
     assert_eq!(producer.stats().waiting, 1);
     drop(waiting);
     assert_eq!(producer.stats().waiting, 0);
     let left = producer.close(Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(left.undelivered.len(), 1);
+}
+
+#[tokio::test]
+async fn a_future_that_is_never_polled_sends_nothing_with_or_without_room() {
+    let far = Far::with_memory().await;
+    let producer = far.producer().buffer(1, 1 << 20).connect().await.unwrap();
+    drop(producer.send("forgotten"));
+    drop(producer.send_async("forgotten"));
+    let accepted = producer.send_async("kept").await.unwrap();
+    drop(producer.send("forgotten"));
+    drop(producer.send_async("forgotten"));
+    accepted.await.unwrap();
+    producer.flush(LONG).await.unwrap();
+    assert_eq!(far.payloads().await, ["kept"]);
+    producer.close(LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_future_can_be_given_to_another_task_and_outlives_the_handle() {
+    let far = Far::with_memory().await;
+    let producer = far.producer().connect().await.unwrap();
+    let receipt = tokio::spawn(producer.send_async("one"));
+    receipt.await.unwrap().unwrap().await.unwrap();
+    let ack = tokio::spawn(producer.send("two"));
+    drop(producer);
+    ack.await.unwrap().unwrap();
+    assert_eq!(far.payloads().await, ["one", "two"]);
 }

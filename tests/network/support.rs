@@ -12,6 +12,10 @@ use anabranch::{
 };
 use tempfile::TempDir;
 
+#[path = "../common/mod.rs"]
+mod common;
+pub use common::begun;
+
 pub const TOPIC: &str = "events";
 pub const LONG: Duration = Duration::from_secs(30);
 

@@ -14,7 +14,7 @@ use anabranch::{
     sim::{self, Change, LinkConfig, Loss, Rate},
 };
 
-use crate::world::{LONG, TOPIC, World, text};
+use crate::world::{LONG, TOPIC, World, begun, text};
 
 /// `ANABRANCH_SEED=7 cargo test --all-features --test promises` runs that seed alone; `ANABRANCH_SEEDS=1000` so many.
 fn seeds(few: u64) -> Vec<u64> {
@@ -62,7 +62,7 @@ async fn history(network: sim::Network, seed: u64) {
                 0 => {
                     let calls = sent.calls.entry(String::new()).or_default();
                     calls.push(payload.clone());
-                    ordered.push(producer.send(payload));
+                    ordered.push(begun(producer.send(payload)));
                 }
                 1..4 => {
                     let key = format!("k{}", dice.u8(0..6));
@@ -114,11 +114,11 @@ async fn history(network: sim::Network, seed: u64) {
     for (payload, receipt) in sent.receipts {
         let ack = receipt.await.unwrap();
         assert_eq!(ack.topic().as_str(), TOPIC);
-        outcomes.insert(payload, ack.offset());
+        outcomes.insert(payload, ack.offset().unwrap());
     }
     let calls = sent.calls.get("").into_iter().flatten();
     for (payload, call) in calls.zip(ordered) {
-        outcomes.insert(payload.clone(), call.await.unwrap().offset());
+        outcomes.insert(payload.clone(), call.await.unwrap().offset().unwrap());
     }
     producer.close(LONG).await.unwrap();
     check(&world, number, &outcomes, &sent.calls).await;

@@ -103,8 +103,8 @@ fn what_was_written_to_a_broker_that_has_forgotten_it_is_told_as_unknown_and_not
             SendErrorKind::Refused(FailureCode::OutOfWindow)
         );
         assert_eq!(error.fate(), Fate::Unknown);
-        assert_eq!(waiting.await.unwrap().offset().0, 2);
-        assert_eq!(producer.send("last").await.unwrap().offset().0, 3);
+        assert_eq!(waiting.await.unwrap().offset().unwrap().0, 2);
+        assert_eq!(producer.send("last").await.unwrap().offset().unwrap().0, 3);
         assert_eq!(world.stored().await.len(), 4);
         producer.close(LONG).await.unwrap();
     });
@@ -131,7 +131,7 @@ fn an_outage_longer_than_any_idle_timeout_loses_nothing() {
         world.there.restore();
         world.back.restore();
         for (n, receipt) in (0..).zip(receipts) {
-            assert_eq!(receipt.await.unwrap().offset().0, n);
+            assert_eq!(receipt.await.unwrap().offset().unwrap().0, n);
         }
         assert_eq!(world.stored().await.len(), 200);
         producer.close(LONG).await.unwrap();
@@ -155,8 +155,8 @@ fn what_is_not_stored_is_sent_again_and_the_rest_is_not() {
         down.await.unwrap();
         world.there.restore();
         world.back.restore();
-        assert_eq!(stored.await.unwrap().offset().0, 1);
-        assert_eq!(lost.await.unwrap().offset().0, 2);
+        assert_eq!(stored.await.unwrap().offset().unwrap().0, 1);
+        assert_eq!(lost.await.unwrap().offset().unwrap().0, 2);
         assert_eq!(producer.stats().retried, 1);
         assert_eq!(world.stored().await.len(), 3);
         producer.close(LONG).await.unwrap();

@@ -17,7 +17,7 @@ use anabranch::{
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 
-use crate::world::{LONG, World, text};
+use crate::world::{LONG, World, begun, text};
 
 /// What became of a message, as far as the store and the application know.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Known {
             && let Some(outcome) = receipt.now_or_never()
         {
             self.receipts.remove(message);
-            let outcome = outcome.map(|ack| ack.offset());
+            let outcome = outcome.map(|ack| ack.offset().unwrap());
             self.outcomes.insert(message.clone(), outcome);
         }
         self.outcomes.contains_key(message)
@@ -150,7 +150,7 @@ async fn history(network: sim::Network, seed: u64) {
         }
         let payload = number.to_string();
         match dice.u8(0..6) {
-            0 => ordered.push((number, producer.send(payload))),
+            0 => ordered.push((number, begun(producer.send(payload)))),
             n => {
                 let key = format!("k{}", n % 3);
                 let message = Message::new(payload).with_key(key.clone());
@@ -165,7 +165,7 @@ async fn history(network: sim::Network, seed: u64) {
     }
     producer.flush(LONG).await.unwrap();
     for (number, call) in ordered {
-        let outcome = call.await.map(|ack| ack.offset());
+        let outcome = call.await.map(|ack| ack.offset().unwrap());
         let message = (String::new(), number);
         known.lock().unwrap().outcomes.insert(message, outcome);
     }

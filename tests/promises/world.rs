@@ -20,6 +20,10 @@ use anabranch::{
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 
+#[path = "../common/mod.rs"]
+mod common;
+pub use common::begun;
+
 pub const TOPIC: &str = "events";
 /// Longer than any test's faults.
 pub const LONG: Duration = Duration::from_secs(600);

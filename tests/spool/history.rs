@@ -15,9 +15,11 @@ use anabranch::{
     sim::{self, LinkConfig, Loss, Rate},
 };
 
+use futures_util::future::BoxFuture;
+
 use crate::{
     delivered, heal, payloads, restart, with,
-    world::{LONG, World},
+    world::{LONG, World, begun},
 };
 
 fn seeds(few: u64) -> Vec<u64> {
@@ -29,7 +31,7 @@ fn seeds(few: u64) -> Vec<u64> {
     }
 }
 
-type Call<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Ack, SendError>> + 'a>>;
+type Call = BoxFuture<'static, Result<Ack, SendError>>;
 
 /// What became of messages, by number.
 #[derive(Default)]
@@ -41,21 +43,24 @@ struct Told {
 impl Told {
     fn note(&mut self, number: u64, outcome: Result<Ack, SendError>) {
         let twice = match outcome {
-            Ok(ack) => self.stored.insert(number, ack.offset().0).is_some(),
+            Ok(ack) => match ack.offset() {
+                Some(offset) => self.stored.insert(number, offset.0).is_some(),
+                None => self.fates.insert(number, Fate::Spooled).is_some(),
+            },
             Err(error) => self.fates.insert(number, error.fate()).is_some(),
         };
         assert!(!twice, "{number} has two outcomes");
     }
 }
 
-fn send<'a>(producer: &'a Producer, key: u64, number: u64) -> Call<'a> {
+fn send(producer: &Producer, key: u64, number: u64) -> Call {
     // Key 0 is `send`, which has an order of its own.
     if key == 0 {
-        return Box::pin(producer.send(number.to_string()));
+        return begun(producer.send(number.to_string()));
     }
     let entering =
         producer.send_async(Message::new(number.to_string()).with_key(format!("k{key}")));
-    Box::pin(async move { entering.await?.await })
+    begun(async move { entering.await?.await })
 }
 
 async fn life(

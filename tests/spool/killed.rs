@@ -14,7 +14,7 @@ use anabranch::{
     Offset, Producer, TopicName,
     broker::Broker,
     conn::{ClientTls, Trust},
-    producer::{Fate, Send},
+    producer::Fate,
     store::{LogConfig, LogStore, Store},
     wire::Batch,
 };
@@ -69,8 +69,7 @@ async fn sends(producer: &Producer, numbers: std::ops::Range<u64>) {
     let begin = resident();
     for n in numbers.clone() {
         let payload = format!("{n:0PAYLOAD$}");
-        let call: Send<'_> = producer.send(payload);
-        calls.push(call.map(move |outcome| (n, outcome)));
+        calls.push(producer.send(payload).map(move |outcome| (n, outcome)));
         while calls.len() > 4000 {
             tell(calls.next().await);
         }
@@ -92,6 +91,7 @@ async fn sends(producer: &Producer, numbers: std::ops::Range<u64>) {
 
 fn tell(settled: Option<(u64, Result<anabranch::Ack, anabranch::SendError>)>) {
     match settled {
+        Some((n, Ok(ack))) if ack.is_spooled() => say(&format!("spooled {n}")),
         Some((n, Ok(_))) => say(&format!("stored {n}")),
         Some((n, Err(error))) if error.fate() == Fate::Spooled => say(&format!("spooled {n}")),
         Some((n, Err(error))) => panic!("{n}: {error}"),

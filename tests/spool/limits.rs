@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 
 use crate::{
     cut, delivered, heal, link, on_disk, payloads, when_spooled, with,
-    world::{LONG, World},
+    world::{LONG, World, begun},
 };
 
 #[test]
@@ -27,7 +27,7 @@ fn a_full_spool_is_full_by_when_full_and_has_room_again_when_it_was_delivered() 
             .unwrap();
         cut(&world, &producer).await;
         let calls: Vec<_> = (0..200)
-            .map(|n| producer.send_async(n.to_string()))
+            .map(|n| begun(producer.send_async(n.to_string())))
             .collect();
         on_disk(&producer, 100).await;
         let accepted = join_all(calls).await;
@@ -68,7 +68,9 @@ fn a_disk_that_takes_nothing_is_told_and_what_found_no_place_is_not_stored() {
             .await
             .unwrap();
         cut(&world, &producer).await;
-        let calls: Vec<_> = (0..100).map(|n| producer.send(n.to_string())).collect();
+        let calls: Vec<_> = (0..100)
+            .map(|n| begun(producer.send(n.to_string())))
+            .collect();
         let mut state = producer.watch_spool_state().unwrap();
         let trouble = state
             .wait_for(|state| state.trouble.is_some())
@@ -105,12 +107,13 @@ fn beyond_the_receipts_that_may_wait_a_receipt_says_spooled() {
         config.max_waiting = 0;
         let producer = with(&world, config).connect().await.unwrap();
         cut(&world, &producer).await;
-        let calls: Vec<_> = (0..60).map(|n| producer.send(n.to_string())).collect();
+        let calls: Vec<_> = (0..60)
+            .map(|n| begun(producer.send(n.to_string())))
+            .collect();
         on_disk(&producer, 12).await;
         heal(&world);
         for (n, outcome) in join_all(calls).await.into_iter().enumerate() {
-            let kind = outcome.map_or_else(|error| Some(error.kind()), |_| None);
-            assert_eq!(kind, (n >= 48).then_some(SendErrorKind::Spooled), "{n}");
+            assert_eq!(outcome.unwrap().is_spooled(), n >= 48, "{n}");
         }
         delivered(&producer).await;
         producer.close(LONG).await.unwrap();

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::{
     cut, delivered, heal, link, numbers, on_disk, payloads, spooling,
-    world::{LONG, TOPIC, World},
+    world::{LONG, TOPIC, World, begun},
 };
 
 #[test]
@@ -33,10 +33,10 @@ fn what_the_broker_refuses_for_good_is_told_and_holds_nothing_up() {
         let calls: Vec<_> = (0..100)
             .map(|n| {
                 let message = Message::from(n.to_string());
-                producer.send(match n {
+                begun(producer.send(match n {
                     80 => message.with_topic("elsewhere".parse().unwrap()),
                     _ => message,
-                })
+                }))
             })
             .collect();
         on_disk(&producer, 36).await;
@@ -71,7 +71,9 @@ fn what_the_broker_cannot_take_now_is_asked_again_and_stored_once_and_in_its_ord
         let producer = spooling(&world, folder.path()).connect().await.unwrap();
         producer.send(vec![b'x'; 4000]).await.unwrap();
         cut(&world, &producer).await;
-        let calls: Vec<_> = (0..100).map(|n| producer.send(n.to_string())).collect();
+        let calls: Vec<_> = (0..100)
+            .map(|n| begun(producer.send(n.to_string())))
+            .collect();
         on_disk(&producer, 36).await;
         heal(&world);
         let mut state = producer.watch_spool_state().unwrap();

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use crate::{
     cut, delivered, heal, link, numbers, on_disk, payloads, spooling, when_spooled, with,
-    world::{LONG, World},
+    world::{LONG, World, begun},
 };
 
 #[test]
@@ -24,7 +24,7 @@ fn what_a_closed_producer_left_on_disk_goes_out_before_anything_of_the_next() {
             .await
             .unwrap();
         cut(&world, &first).await;
-        let calls: Vec<_> = (0..300).map(|n| first.send(n.to_string())).collect();
+        let calls: Vec<_> = (0..300).map(|n| begun(first.send(n.to_string()))).collect();
         on_disk(&first, 252).await;
         drop(calls);
         let CloseError {
@@ -37,7 +37,9 @@ fn what_a_closed_producer_left_on_disk_goes_out_before_anything_of_the_next() {
 
         heal(&world);
         let second = with(&world, when_spooled(folder.path())).build().unwrap();
-        let calls: Vec<_> = (300..310).map(|n| second.send(n.to_string())).collect();
+        let calls: Vec<_> = (300..310)
+            .map(|n| begun(second.send(n.to_string())))
+            .collect();
         // Behind what is on disk: on disk, too, or, where that was over soon enough, in memory.
         for outcome in join_all(calls).await {
             let fate = outcome.map_or_else(|error| Some(error.fate()), |_| None);
@@ -74,7 +76,9 @@ fn a_producer_that_vanishes_while_it_delivers_has_everything_delivered_once_by_t
                 .await
                 .unwrap();
             cut(&world, &first).await;
-            let calls: Vec<_> = (0..1000).map(|n| first.send(n.to_string())).collect();
+            let calls: Vec<_> = (0..1000)
+                .map(|n| begun(first.send(n.to_string())))
+                .collect();
             on_disk(&first, 952).await;
             drop(calls);
             drop(first);
@@ -114,7 +118,9 @@ fn a_receipt_whose_time_is_up_says_that_the_message_is_on_disk_and_it_is_deliver
             .await
             .unwrap();
         cut(&world, &producer).await;
-        let calls: Vec<_> = (0..200).map(|n| producer.send(n.to_string())).collect();
+        let calls: Vec<_> = (0..200)
+            .map(|n| begun(producer.send(n.to_string())))
+            .collect();
         on_disk(&producer, 100).await;
         let outcomes = join_all(calls).await;
         for (n, outcome) in outcomes.into_iter().enumerate() {

@@ -12,7 +12,7 @@ pub enum Receipts {
     /// the message is on disk and will still be delivered.
     #[default]
     WhenStored,
-    /// As soon as it is on disk, with [`SendErrorKind::Spooled`](super::super::SendErrorKind::Spooled).
+    /// As soon as it is on disk, with an [`Ack`](super::super::Ack) that [is spooled](super::super::Ack::is_spooled).
     WhenSpooled,
 }
 
@@ -30,7 +30,7 @@ pub struct Config {
     /// When receipts resolve. Default: when the broker has stored the message.
     pub receipts: Receipts,
     /// The most receipts that wait for the outcome of a message on disk. Default 262 144, about 50 MB of memory. The receipt
-    /// of a message beyond it says [`Spooled`](super::super::SendErrorKind::Spooled) as soon as it is on disk.
+    /// of a message beyond it resolves as soon as the message is on disk.
     pub max_waiting: usize,
     /// So many bytes of the disk are left free. Default 256 MiB. With less, the spool takes nothing more.
     pub min_free_bytes: u64,

@@ -249,12 +249,13 @@ impl Writer {
                 }
             };
             let Err(receipts) = left else { continue };
-            let error = match self.shared.has_ended() {
-                true => self.shared.ended_error().with_fate(Fate::Spooled),
-                false => SendError::new(SendErrorKind::Spooled, Fate::Spooled),
-            };
+            let asked = self.spool.config.receipts == Receipts::WhenSpooled;
+            let ended = (!asked && self.shared.has_ended()).then(|| self.shared.ended_error());
             for promise in receipts {
-                promise.failed(error.clone(), Vec::new());
+                match &ended {
+                    Some(error) => promise.failed(error.clone().with_fate(Fate::Spooled), vec![]),
+                    None => promise.spooled(entry.topic.clone()),
+                }
             }
             resolve(&self.shared, entry.epochs);
         }

@@ -14,7 +14,7 @@ use std::{
 
 use anabranch::{
     Message, Producer, TopicName,
-    producer::{Receipt, Send},
+    producer::{Receipt, SendFuture},
 };
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -215,7 +215,7 @@ impl Share {
             }
             let called = self.samples(number).then(Instant::now);
             let call = self.producer.send(self.message(number));
-            calls.open.push_back((call, called));
+            calls.begin(call, called).await?;
             if number % COLLECT_EVERY == 0 || self.pacer.is_some() {
                 calls.collect_done(CALLS).await?;
             }
@@ -259,12 +259,12 @@ async fn sample(called: Instant, receipt: Receipt, acks: Arc<Mutex<Times>>) -> a
 }
 
 /// Pending calls of `send`, in order.
-struct Calls<'a> {
-    open: VecDeque<(Send<'a>, Option<Instant>)>,
+struct Calls {
+    open: VecDeque<(SendFuture, Option<Instant>)>,
     acks: Times,
 }
 
-impl Default for Calls<'_> {
+impl Default for Calls {
     fn default() -> Self {
         Self {
             open: VecDeque::with_capacity(CALLS),
@@ -273,7 +273,16 @@ impl Default for Calls<'_> {
     }
 }
 
-impl Calls<'_> {
+impl Calls {
+    /// Polls a call for the first time, which hands its message over.
+    async fn begin(&mut self, mut call: SendFuture, called: Option<Instant>) -> anyhow::Result<()> {
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut call).poll(cx))).await {
+            Poll::Ready(outcome) => drop(outcome?),
+            Poll::Pending => self.open.push_back((call, called)),
+        }
+        Ok(())
+    }
+
     /// Removes completed calls from the front, and waits while more than `max_open` are pending.
     async fn collect_done(&mut self, max_open: usize) -> anyhow::Result<()> {
         poll_fn(|cx| {

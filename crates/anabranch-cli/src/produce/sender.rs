@@ -31,7 +31,7 @@ pub(super) struct Sender<'a> {
     conversion: Conversion,
     reader: ReaderHandle,
     tally: Arc<Tally>,
-    window: Window<'a>,
+    window: Window,
     /// File and number of the last line.
     origin: Origin,
     /// The rest of the current block.
@@ -46,7 +46,7 @@ impl<'a> Sender<'a> {
         conversion: Conversion,
         reader: ReaderHandle,
         tally: Arc<Tally>,
-        window: Window<'a>,
+        window: Window,
     ) -> Self {
         Self {
             producer,

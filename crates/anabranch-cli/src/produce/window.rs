@@ -23,14 +23,14 @@ use crate::progress;
 const OVERHEAD: u64 = 256;
 
 /// A future outcome of a message.
-pub(super) enum Outcome<'a> {
+pub(super) enum Outcome {
     Receipt(Receipt),
     /// Waits to be accepted, and then for the outcome.
-    Accepting(producer::SendAsync<'a>),
-    Ordered(producer::Send<'a>),
+    Accepting(producer::SendAsyncFuture),
+    Ordered(producer::SendFuture),
 }
 
-impl Future for Outcome<'_> {
+impl Future for Outcome {
     type Output = Result<Ack, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -45,15 +45,15 @@ impl Future for Outcome<'_> {
     }
 }
 
-struct Pending<'a> {
+struct Pending {
     origin: Origin,
     cost: u64,
-    outcome: Outcome<'a>,
+    outcome: Outcome,
 }
 
 /// The messages without a recorded outcome, oldest first.
-pub(super) struct Window<'a> {
-    pending: VecDeque<Pending<'a>>,
+pub(super) struct Window {
+    pending: VecDeque<Pending>,
     /// Bytes these messages take in the producer's buffer.
     cost: u64,
     max_messages: usize,
@@ -65,7 +65,7 @@ pub(super) struct Window<'a> {
     out_of_order: bool,
 }
 
-impl<'a> Window<'a> {
+impl Window {
     /// Limits the window to half of the producer's buffer, so that there is always room for the next message. With a spool
     /// the limit is the whole buffer, because further messages go to disk.
     pub(super) fn new(config: &producer::Config, tally: Arc<Tally>) -> Self {
@@ -94,8 +94,14 @@ impl<'a> Window<'a> {
         self.failed
     }
 
-    /// Adds a message.
-    pub(super) fn push(&mut self, origin: Origin, content: usize, outcome: Outcome<'a>) {
+    /// Hands a message to the producer, behind those that were pushed before.
+    pub(super) fn push(&mut self, origin: Origin, content: usize, mut outcome: Outcome) {
+        // The first poll hands the message over, so the order of the messages is decided here.
+        if !matches!(outcome, Outcome::Receipt(_))
+            && let Some(outcome) = (&mut outcome).now_or_never()
+        {
+            return self.record(&origin, outcome);
+        }
         let cost = content as u64 + OVERHEAD;
         self.cost += cost;
         self.pending.push_back(Pending {
@@ -164,6 +170,7 @@ impl<'a> Window<'a> {
 
     fn record(&mut self, origin: &Origin, outcome: Result<Ack, SendError>) {
         match outcome {
+            Ok(ack) if ack.is_spooled() => self.tally.on_spooled(),
             Ok(_) => self.tally.on_delivered(),
             Err(error) if error.fate() == Fate::Spooled => self.tally.on_spooled(),
             Err(error) => self.record_failure(origin, &error),

@@ -100,7 +100,7 @@ async fn call<'a>(producer: &'a Producer, id: u64, notes: &mut Notes) -> Pending
 
 fn note(notes: &mut Notes, id: u64, outcome: &Result<Ack, SendError>) {
     notes.line(&match outcome {
-        Ok(ack) => format!("stored {id} {}", ack.offset().0),
+        Ok(ack) => format!("stored {id} {}", ack.offset().unwrap().0),
         Err(error) => match error.fate() {
             Fate::NotStored => format!("not-stored {id}"),
             // There is no spool.

@@ -77,7 +77,7 @@ impl Log {
 
     pub fn ended(&self, id: MessageId, outcome: &Result<Ack, SendError>) {
         let (kind, outcome) = match outcome {
-            Ok(ack) => ("stored", Outcome::Stored(ack.offset().0)),
+            Ok(ack) => ("stored", Outcome::Stored(ack.offset().unwrap().0)),
             Err(error) => (told(error.fate()), of(error.fate())),
         };
         self.count(Part::Outcomes, kind);

@@ -4,9 +4,10 @@ use std::{num::NonZeroUsize, pin::Pin, time::Duration};
 
 use anabranch::{
     Producer, Receipt,
-    producer::{self, Ack, SendError, SendErrorKind, Strategy, WhenFull},
+    producer::{self, SendError, SendErrorKind, SendFuture, Strategy, WhenFull},
 };
 use fastrand::Rng;
+use futures_util::FutureExt as _;
 
 use super::{
     log::{Log, PAYLOAD},
@@ -17,7 +18,7 @@ use crate::{
     tally::Part,
 };
 
-type Sending<'a> = Pin<Box<dyn Future<Output = Result<Ack, SendError>> + 'a>>;
+type Sending = Pin<Box<SendFuture>>;
 
 /// A client that produces under one name: one producer or, where the dice say so, two in turn.
 pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut dice: Rng) {
@@ -116,7 +117,7 @@ struct Working<'a> {
     number: ProducerNumber,
     log: &'a Log,
     receipts: Vec<(MessageId, Receipt)>,
-    sending: Vec<(MessageId, Sending<'a>)>,
+    sending: Vec<(MessageId, Sending)>,
 }
 
 impl Working<'_> {
@@ -142,8 +143,12 @@ impl Working<'_> {
             0 | 1 => {
                 let (id, message) = self.log.call(self.number, Order::OfCalls, len);
                 self.log.count(Part::Operations, "send");
-                let sending = Box::pin(self.producer.send(message));
-                self.sending.push((id, sending));
+                let mut sending = Box::pin(self.producer.send(message));
+                // The first poll hands the message over.
+                match sending.as_mut().now_or_never() {
+                    Some(outcome) => self.log.ended(id, &outcome),
+                    None => self.sending.push((id, sending)),
+                }
             }
             2..5 => {
                 let key = Order::OfKey(dice.u64(0..5));

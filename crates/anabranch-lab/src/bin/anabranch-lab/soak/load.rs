@@ -167,10 +167,13 @@ async fn send_in_order(
 
 fn record(ledger: &Mutex<Ledger>, number: u64, outcome: Result<Ack, SendError>) {
     let outcome = match outcome {
-        Ok(ack) => Outcome::Stored(ack.offset().0),
+        Ok(ack) => match ack.offset() {
+            Some(offset) => Outcome::Stored(offset.0),
+            // Nothing is spooled here.
+            None => Outcome::Unknown,
+        },
         Err(error) => match error.fate() {
             Fate::NotStored => Outcome::NotStored,
-            // There is no spool here.
             Fate::Unknown | Fate::Spooled => Outcome::Unknown,
         },
     };
