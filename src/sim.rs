@@ -9,7 +9,7 @@
 //! sim::run(7, async |net| {
 //!     let mut config = anabranch::producer::Config::default();
 //!     config.connection.network = Arc::new(Host::new(&net, [10, 0, 0, 1].into()));
-//!     let producer = Producer::builder().config(config).server("10.0.0.2:4470");
+//!     let producer = Producer::builder().config(config).server("10.0.0.2:4433");
 //!     # drop(producer);
 //! });
 //! ```

@@ -20,7 +20,7 @@ pub(crate) struct ConnectionArgs {
         env = "ANABRANCH_SERVER",
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        default_value = "127.0.0.1:4470"
+        default_value = "127.0.0.1:4433"
     )]
     server: Vec<ServerAddress>,
 

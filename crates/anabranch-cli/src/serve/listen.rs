@@ -15,7 +15,7 @@ impl FromStr for Listen {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const RULE: &str = "must be HOST:PORT, such as 127.0.0.1:4470, [::]:4470 or localhost:4470";
+        const RULE: &str = "must be HOST:PORT, such as 127.0.0.1:4433, [::]:4433 or localhost:4433";
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
@@ -59,12 +59,12 @@ mod tests {
 
     #[test]
     fn an_address_or_a_name_with_a_port_is_read_and_nothing_else() {
-        for right in ["127.0.0.1:0", "[::]:4470", "0.0.0.0:1", "localhost:4470"] {
+        for right in ["127.0.0.1:0", "[::]:4433", "0.0.0.0:1", "localhost:4433"] {
             assert!(right.parse::<Listen>().is_ok(), "{right}");
         }
         for wrong in [
             "",
-            ":4470",
+            ":4433",
             "localhost",
             "::1:1x",
             "a b:1",

@@ -53,7 +53,7 @@ pub(crate) struct Args {
         long,
         env = "ANABRANCH_LISTEN",
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:4470"
+        default_value = "127.0.0.1:4433"
     )]
     listen: Listen,
 
