@@ -1,80 +1,85 @@
-//! A value that changes, told to all who listen, in the order in which they began to wait.
+//! A watch channel whose receivers wake in the order in which they began to wait.
 //!
-//! As `tokio::sync::watch`, which is inside; but that one wakes its receivers in an order of dice, so the lanes of a producer
-//! would take their streams in another order each time a connection stands, and no simulated run could be repeated.
+//! It wraps `tokio::sync::watch`, which wakes its receivers in random order. With that order the lanes of a producer would
+//! open their streams in another order after each reconnect, and no simulated run could be repeated.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-/// Who tells.
+/// Publishes a value.
 #[derive(Debug)]
 pub(crate) struct Sender<T> {
     value: watch::Sender<T>,
-    bell: Arc<Notify>,
+    /// Notified after each change. Unlike `watch`, `Notify` wakes its waiters first in, first out.
+    changed: Arc<Notify>,
 }
 
-/// Who listens. A clone has heard what this one has.
+/// Reads the latest value and waits for newer ones. A clone has seen what the original has seen.
 #[derive(Debug)]
 pub(crate) struct Receiver<T> {
     value: watch::Receiver<T>,
-    bell: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
-/// A value and who listens to it, who has heard of the first one.
-pub(crate) fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
-    let (told, value) = watch::channel(first);
-    let bell = Arc::new(Notify::new());
-    let teller = Sender {
-        value: told,
-        bell: Arc::clone(&bell),
+/// Returns a channel that holds `initial`, which the receiver has already seen.
+pub(crate) fn channel<T>(initial: T) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = watch::channel(initial);
+    let changed = Arc::new(Notify::new());
+    let sender = Sender {
+        value: sender,
+        changed: Arc::clone(&changed),
     };
-    (teller, Receiver { value, bell })
+    let receiver = Receiver {
+        value: receiver,
+        changed,
+    };
+    (sender, receiver)
 }
 
 impl<T> Sender<T> {
-    /// Puts `value` in the place of the one before.
+    /// Replaces the value and wakes every waiting receiver.
     pub(crate) fn send_replace(&self, value: T) {
         self.value.send_replace(value);
-        self.bell.notify_waiters();
+        self.changed.notify_waiters();
     }
 }
 
 impl<T> Receiver<T> {
-    /// The value as it is. It may not be held across an await.
+    /// Returns the latest value. The guard must not be held across an await.
     pub(crate) fn borrow(&self) -> watch::Ref<'_, T> {
         self.value.borrow()
     }
 
-    /// As [`borrow`](Self::borrow), and has heard of it.
+    /// Returns the latest value and marks it as seen. The guard must not be held across an await.
     pub(crate) fn borrow_and_update(&mut self) -> watch::Ref<'_, T> {
         self.value.borrow_and_update()
     }
 
-    /// Waits for a value that this one has not heard of, and has heard of it then. Where nobody tells any more, it waits for
-    /// good.
+    /// Waits until there is a value that this receiver has not seen, and marks it as seen. Once the sender is gone and its
+    /// last value is seen, it waits forever.
     ///
-    /// Cancel safe: what it was dropped before, the next call hears of.
+    /// Cancel safe: a change that is missed because the future was dropped is reported by the next call.
     pub(crate) async fn changed(&mut self) {
         loop {
-            // Before the look: what is told between the two rings it.
-            let rung = self.bell.notified();
+            // Created before the check, so a change between the check and the await still wakes it.
+            let notified = self.changed.notified();
             if self.value.borrow().has_changed() {
                 self.value.mark_unchanged();
                 return;
             }
-            rung.await;
+            notified.await;
         }
     }
 
-    /// Waits until `is_so` holds of the value.
-    pub(crate) async fn wait_for(&mut self, is_so: impl Fn(&T) -> bool) {
-        while !is_so(&self.borrow_and_update()) {
+    /// Waits until `condition` holds for the latest value, and marks that value as seen.
+    pub(crate) async fn wait_for(&mut self, condition: impl Fn(&T) -> bool) {
+        while !condition(&self.borrow_and_update()) {
             self.changed().await;
         }
     }
 
-    /// The same, for those outside.
+    /// Returns a tokio watch receiver of the same values, for public interfaces. Its wake-up order is random.
     pub(crate) fn as_watch(&self) -> watch::Receiver<T> {
         self.value.clone()
     }
@@ -84,7 +89,7 @@ impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         Self {
             value: self.value.clone(),
-            bell: Arc::clone(&self.bell),
+            changed: Arc::clone(&self.changed),
         }
     }
 }
@@ -99,35 +104,35 @@ mod tests {
     use crate::tasks::Tasks;
 
     #[tokio::test]
-    async fn all_who_wait_are_told_in_the_order_in_which_they_began() {
-        let (teller, listener) = channel(0);
+    async fn all_receivers_are_woken_in_the_order_in_which_they_began_to_wait() {
+        let (sender, receiver) = channel(0);
         let tasks = Tasks::new();
-        for told in 1..=20 {
+        for sent in 1..=20 {
             let woken = Arc::new(Mutex::new(Vec::new()));
             for i in 0..16 {
-                let (mut listener, woken) = (listener.clone(), Arc::clone(&woken));
+                let (mut receiver, woken) = (receiver.clone(), Arc::clone(&woken));
                 tasks.spawn(async move {
-                    listener.wait_for(|&value| value == told).await;
+                    receiver.wait_for(|&value| value == sent).await;
                     woken.lock().unwrap().push(i);
                 });
             }
             tokio::task::yield_now().await;
-            teller.send_replace(told);
+            sender.send_replace(sent);
             tokio::task::yield_now().await;
             assert_eq!(*woken.lock().unwrap(), (0..16).collect::<Vec<_>>());
         }
     }
 
     #[tokio::test]
-    async fn what_is_told_before_the_wait_is_heard_once() {
-        let (teller, mut listener) = channel(0);
-        teller.send_replace(1);
-        listener.changed().await;
-        assert_eq!(*listener.borrow(), 1);
-        assert_eq!(listener.changed().now_or_never(), None);
-        teller.send_replace(2);
-        drop(teller);
-        assert_eq!(listener.changed().now_or_never(), Some(()), "the last word");
-        assert_eq!(listener.changed().now_or_never(), None);
+    async fn a_value_sent_before_the_wait_is_reported_once() {
+        let (sender, mut receiver) = channel(0);
+        sender.send_replace(1);
+        receiver.changed().await;
+        assert_eq!(*receiver.borrow(), 1);
+        assert_eq!(receiver.changed().now_or_never(), None);
+        sender.send_replace(2);
+        drop(sender);
+        assert_eq!(receiver.changed().now_or_never(), Some(()), "the last one");
+        assert_eq!(receiver.changed().now_or_never(), None);
     }
 }

@@ -1,15 +1,14 @@
 //! The only place that starts tasks.
 //!
-//! A [`Tasks`] owns what it starts: its shutdown tells every task to stop and waits until the last one has.
-//! Nothing in this crate outlives the handle that started it.
-#![allow(clippy::disallowed_methods)]
+//! A [`Tasks`] group owns the tasks it starts. Its shutdown tells each of them to stop and waits until all have ended, so no
+//! task outlives the handle that started it.
 
 use std::future::Future;
 
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A group of tasks with one owner and one end.
+/// A group of tasks that are stopped and awaited together. Clones share the group.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
@@ -17,13 +16,13 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// A group of its own.
+    /// Creates an empty group.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Starts `future` as a task of this group. It runs to its own end: it is told to stop by
-    /// [`Tasks::stopped`], never cut off.
+    /// Starts `future` as a task of this group. The group never aborts a task: the task watches [`Tasks::stopped`] and
+    /// returns.
     pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -32,29 +31,29 @@ impl Tasks {
         self.tracker.spawn(future)
     }
 
-    /// The sign to stop, to be awaited by every task of the group.
+    /// Returns the token that is cancelled when the tasks of this group must stop. Every task watches it.
     pub(crate) fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Tells every task to stop, without waiting.
+    /// Tells every task to stop, without waiting for them.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until every task has ended. Tasks that nobody told to stop are waited for too.
+    /// Waits until every task has ended, without telling them to stop.
     pub(crate) async fn join(&self) {
         self.tracker.close();
         self.tracker.wait().await;
     }
 
-    /// Tells every task to stop and waits until the last one has.
+    /// Tells every task to stop and waits until all have ended.
     pub(crate) async fn shutdown(&self) {
         self.stop();
         self.join().await;
     }
 
-    /// How many tasks of the group are alive.
+    /// Returns the number of tasks that have not ended.
     #[cfg(any(feature = "broker", test))]
     pub(crate) fn len(&self) -> usize {
         self.tracker.len()

@@ -58,7 +58,7 @@ async fn trim(
         return Ok(0);
     }
     let older_than = retention.max_age.map(|age| {
-        let since = time::wall().saturating_sub(age).as_millis();
+        let since = time::unix_time().saturating_sub(age).as_millis();
         Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
     });
     let trim = Trim {

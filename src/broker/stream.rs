@@ -55,7 +55,7 @@ impl Incoming {
             peer.shared.drain.cancelled().await;
             let (now, quiet) = (time::now(), peer.quiet_time());
             let until = *until.get_or_insert(now + quiet * MOST_QUIET_TIMES);
-            time::until(until.min(now + quiet)).await;
+            time::sleep_until(until.min(now + quiet)).await;
         };
         let frame = tokio::select! {
             biased;

@@ -1,62 +1,72 @@
-//! The connection between a client and its broker: made, watched, lost and made again, in one place.
+//! The connection between a client and its broker: QUIC, TLS, authentication, pings, reconnecting.
+//!
+//! Networks fail, brokers restart and certificates expire. The code above this module needs to know only whether there is a
+//! connection, and if not, why. One task, the supervisor, owns the connection of a client. It resolves names, connects,
+//! authenticates, sends pings and reconnects, and it publishes a [`ConnectionState`] that all others wait for. Nothing else
+//! reconnects.
 //!
 //! ```text
-//! Config ─▶ Supervisor ─ looks up, dials (one address beside the other) ─▶ QUIC + TLS ─▶ session: Connect, Connected
-//!               ▲                                                                           │
-//!               └── why it ended ◀── pings, GoAway, close codes ◀───────────────────────────┤
-//!               └─▶ ConnectionState: Connecting | Up(Session) | Down | Closed                        ▼
-//!                              Session ── streams, round trips by ping, sight of the network: cwnd, in flight, losses
+//! Config ─▶ supervisor ─▶ resolve, dial (addresses in parallel) ─▶ QUIC and TLS handshake ─▶ authenticate
+//!               ▲                                                                                  │
+//!               ├─◀ connection lost: no pong, close code, transport error ◀────────────────────────┤
+//!               │                                                                                  ▼
+//!               └─▶ ConnectionState: Connecting, Connected(Session), Reconnecting, Closed       Session
 //! ```
 //!
-//! Networks drop, brokers restart, certificates expire. Everything above this folder would rather know only two
-//! things: is there a connection, and if not, why. So one task owns the connection of a client. It publishes a state
-//! that others await; nobody else reconnects, and nobody calls it.
-//!
-//! For both ends:
-//!
-//! | | |
+//! | folder | |
 //! |---|---|
-//! | [`quic`] | the numbers of the transport, and endpoints with them |
-//! | [`tls`] | who is trusted, who we are; the protocol's version in ALPN |
-//! | [`network`] | where packets go: UDP, or something in its place |
-//! | [`congestion`], [`sight`] | which congestion controller, and what it sees |
-//! | [`close`] | the codes with which connections are closed, and what an ending means |
-//! | [`dev_certs`] | a certificate authority for development |
+//! | `client` | the options, the supervisor and what it needs, the [`Session`], errors |
+//! | `server` | admission of connections, stateless resets, development certificates |
+//! | `quic` | transport options, UDP sockets, congestion control, path statistics, close codes |
+//! | [`tls`] | trusted authorities and certificates |
 //!
-//! For clients:
+//! `client` and `server` use `quic` and `tls`, and nothing points the other way.
 //!
-//! | | |
-//! |---|---|
-//! | [`config`] | the options |
-//! | [`supervisor`] | the one owner of the connection |
-//! | [`link`] | a connection whose session stands |
-//! | [`error`] | why there is none, in one sentence, and what passes by itself |
-//! | [`backoff`] | the waits between attempts |
-//! | [`address`] | where a server is, as text |
+//! # How it fails
 //!
-//! For servers: [`admission`], which attempts are taken up; [`reset`], how clients learn of a restart.
+//! A first connection is retried until [`Config::connect_timeout`], unless a retry is pointless
+//! ([`ConnectErrorKind::is_retryable`]). A connection that is lost is retried without end, unless the broker refuses the client
+//! for good ([`ConnectErrorKind::ends_reconnecting`]). Every failure is a [`ConnectError`] that prints in one line.
 
+#[cfg(any(feature = "producer", test))]
 mod client;
 mod quic;
+#[cfg(any(feature = "broker", feature = "dev-certs", test))]
 mod server;
 pub mod tls;
 
-pub use {
-    client::{
-        Backoff, BackoffConfig, Config, ConnectError, ConnectErrorKind, ConnectionState, OpenError,
-        PingStats, ServerAddress, ServerAddressError, Session, StartError, Supervisor, Token,
-        client_config, client_config_for, client_endpoint, wait_connected,
-    },
-    quic::{
-        BindError, CloseCode, CloseReason, Congestion, NetworkProvider, PathMonitor, PathStats,
-        Resolving, Side, TransportConfig, Udp, any_local,
-    },
-    server::{
-        ActiveCounts, Admission, DevCerts, DevCertsError, HandshakeError, StatelessResetKey,
-        handshake, server_config, server_endpoint,
-    },
-    tls::{ClientTls, ServerTls, TlsError, Trust},
+pub use quic::{
+    BindError, CloseCode, CloseReason, Congestion, NetworkProvider, PathStats, Resolving, Side,
+    TransportConfig, Udp,
 };
+pub use tls::{ClientTls, ServerTls, TlsError, Trust};
+
+#[cfg(any(feature = "producer", test))]
+pub use client::{
+    BackoffConfig, Config, ConnectError, ConnectErrorKind, ConnectionState, PingStats,
+    ServerAddress, ServerAddressError, Session, StartError, Token,
+};
+#[cfg(any(feature = "broker", test))]
+pub use server::{Admission, StatelessResetKey};
+#[cfg(any(feature = "dev-certs", test))]
+pub use server::{DevCerts, DevCertsError};
+
+#[cfg(any(feature = "producer", test))]
+pub(crate) use client::{Backoff, OpenError, Supervisor, wait_connected};
+#[cfg(any(feature = "broker", test))]
+pub(crate) use server::{ActiveCounts, handshake, server_config, server_endpoint};
+
+/// What the program, the laboratory and the tests of this workspace use beside the public names. No part of the public
+/// interface: it may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    pub use super::quic::PathMonitor;
+
+    #[cfg(any(feature = "producer", test))]
+    pub use super::client::{Supervisor, client_config, client_config_for, client_endpoint};
+    #[cfg(any(feature = "broker", test))]
+    pub use super::server::{server_config, server_endpoint};
+}
 
 #[cfg(test)]
 pub(crate) mod tests;

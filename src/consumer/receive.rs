@@ -104,7 +104,7 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
         Arc::clone(&desk),
         confirm,
         queue,
-        supervisor.state(),
+        supervisor.watch_state(),
     );
     tasks.spawn(receiving.run(began, tasks.stopped().clone()));
 

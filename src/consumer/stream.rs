@@ -112,7 +112,7 @@ impl Receiving {
             backoff.on_lost(time::now().saturating_duration_since(since));
             tokio::select! { biased;
                 _ = link.closed() => self.next_link(link.number()).await,
-                () = time::sleep(backoff.next_wait()) => {}
+                () = time::sleep(backoff.next_delay()) => {}
             }
         }
     }

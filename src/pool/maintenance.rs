@@ -46,7 +46,7 @@ pub(super) async fn run<M: ManageStream>(pool: CloseOnDrop<M>) {
 
 async fn sleep_until(wake: Option<Instant>) {
     match wake {
-        Some(at) => time::until(at).await,
+        Some(at) => time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -79,7 +79,7 @@ impl Waiting {
         Self {
             waiter,
             receipt,
-            until: Box::pin(time::until(now + patience)),
+            until: Box::pin(time::sleep_until(now + patience)),
             late,
         }
     }

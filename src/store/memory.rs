@@ -77,7 +77,7 @@ impl MemoryStore {
             held: Mutex::new(Held {
                 max_bytes: config.max_bytes,
                 bytes: 0,
-                catalog: Catalog::new(config.limits, first_producer(time::wall())),
+                catalog: Catalog::new(config.limits, first_producer(time::unix_time())),
                 batches: HashMap::new(),
                 closed: false,
             }),
@@ -202,7 +202,7 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         async move {
             self.open()?
-                .register_producer(identity, millis(time::wall()))
+                .register_producer(identity, millis(time::unix_time()))
         }
         .boxed()
     }
@@ -316,7 +316,7 @@ impl Store for MemoryStore {
             let mut held = self.open()?;
             let silent = held
                 .catalog
-                .silent_since(millis(time::wall().saturating_sub(age)));
+                .silent_since(millis(time::unix_time().saturating_sub(age)));
             for id in &silent {
                 held.catalog.forget(*id);
             }

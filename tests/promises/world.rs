@@ -39,7 +39,7 @@ fn identity() -> &'static (ServerTls, Fingerprint) {
         let mut params = CertificateParams::new(["broker".to_owned()]).unwrap();
         params.serial_number = Some(SerialNumber::from(vec![1; 8]));
         let certificate = params.self_signed(&key).unwrap();
-        let tls = ServerTls::showing(CertifiedKey {
+        let tls = ServerTls::presenting(CertifiedKey {
             chain: Pem::Text(certificate.pem().into_bytes()),
             key: Pem::Text(key.serialize_pem().into_bytes()),
         });

@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode, time::Duration};
 
-use anabranch::conn::Supervisor;
+use anabranch::conn::internals::Supervisor;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         for _ in 0..args.count {
             ticks.tick().await;
             // After a reconnect this is a new connection.
-            let ping = async { supervisor.wait_connected().await.ok()?.check().await };
+            let ping = async { supervisor.wait_connected().await.ok()?.ping().await };
             let pong = tokio::time::timeout(args.ping_timeout, ping).await;
             let pong = pong.ok().flatten();
             results.add(pong);

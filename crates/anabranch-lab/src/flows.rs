@@ -22,7 +22,7 @@ use quinn::{Connection, Endpoint, RecvStream};
 use super::run::identity;
 use crate::{tasks::Tasks, time};
 use anabranch::{
-    conn::{self, Admission, ClientTls, Congestion, PathMonitor, TransportConfig, Trust},
+    conn::{self, Admission, ClientTls, Congestion, TransportConfig, Trust},
     sim::{self, Change, Direction, Host, LinkConfig, Network, Rate},
 };
 use record::Sample;
@@ -201,12 +201,12 @@ impl Sender {
         let tls = ClientTls::trusting(Trust::Pinned(identity().1))
             .to_rustls()
             .ok()?;
-        let config = conn::client_config(tls).ok()?;
-        let sight = Arc::new(PathMonitor::new(time::now()));
-        let config = conn::client_config_for(&config, &self.settings, sight);
+        let config = conn::internals::client_config(tls).ok()?;
+        let sight = Arc::new(conn::internals::PathMonitor::new(time::now()));
+        let config = conn::internals::client_config_for(&config, &self.settings, sight);
         let here = SocketAddr::new(self.host, 0);
         let host = Host::new(&self.network, self.host);
-        let endpoint = conn::client_endpoint(here, &self.settings, &host).ok()?;
+        let endpoint = conn::internals::client_endpoint(here, &self.settings, &host).ok()?;
         let connecting = endpoint.connect_with(config, SERVER, "sim").ok()?;
         Some((endpoint, connecting.await.ok()?))
     }
@@ -255,10 +255,10 @@ impl Sender {
 fn serve(network: &Network, settings: &TransportConfig, books: &[Shared], tasks: &Tasks) {
     let host = Host::new(network, SERVER.ip());
     let tls = identity().0.to_rustls().expect("the identity is sound");
-    let config = conn::server_config(tls, settings, &Admission::default())
+    let config = conn::internals::server_config(tls, settings, &Admission::default())
         .expect("the identity speaks TLS 1.3");
-    let endpoint =
-        conn::server_endpoint(SERVER, config, settings, &host, None).expect("the address is free");
+    let endpoint = conn::internals::server_endpoint(SERVER, config, settings, &host, None)
+        .expect("the address is free");
     let (network, books, all) = (network.clone(), books.to_vec(), tasks.clone());
     let accepting = async move {
         while let Some(incoming) = endpoint.accept().await {

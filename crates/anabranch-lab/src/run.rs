@@ -326,7 +326,7 @@ pub(super) fn identity() -> &'static (ServerTls, Fingerprint) {
             key: Pem::Text(key.serialize_pem().into_bytes()),
         };
         (
-            ServerTls::showing(shown),
+            ServerTls::presenting(shown),
             Fingerprint::of(certificate.der()),
         )
     })

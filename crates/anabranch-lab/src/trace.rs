@@ -94,7 +94,7 @@ impl Sampler {
     fn take(&self, at: f64, producer: &Producer, there: &Direction) {
         let held = producer.stats();
         let path = match &producer.connection_state() {
-            ConnectionState::Connected(link) => Some(link.path()),
+            ConnectionState::Connected(session) => Some(session.path_stats()),
             _ => None,
         };
         let sample = Sample {

@@ -1,4 +1,4 @@
-//! Pure: where a server is, as text.
+//! Sans-I/O: the address of a server as text.
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
@@ -10,14 +10,14 @@ pub struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// The host: a name, or an IP address without brackets. It is what is looked up, and the name that the
-    /// server's certificate must be valid for.
+    /// Returns the host: a name, or an IP address without brackets. It is resolved, and the server's certificate must be
+    /// valid for it unless the options give another name.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, never 0.
+    /// Returns the port, which is never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
@@ -34,7 +34,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// A text is not a host and a port.
+/// Error of a text that is not a host and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be HOST:PORT, such as broker.example:4433 or [::1]:4433")]
 pub struct ServerAddressError;

@@ -1,7 +1,7 @@
-//! Pure: how long to wait before the next attempt to connect.
+//! Sans-I/O: exponential backoff with jitter between attempts to connect.
 //!
-//! Each wait is about twice the one before, up to a limit, and drawn at random from a range as wide as itself, so
-//! that clients who lost their server at the same moment do not come back at the same moment.
+//! Each delay is about twice the previous one, up to a limit. It is drawn at random from a range as wide as its lower
+//! bound, so that clients that lost their server at the same moment do not reconnect at the same moment.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::config::Problems;
 
-/// The limits of the waits.
+/// Limits of the delays between attempts to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackoffConfig {
-    /// No wait is shorter. Default: 100 ms.
+    /// The shortest delay. Default: 100 ms.
     pub min: Duration,
-    /// No wait is longer. Default: 10 s. At least twice `min`. A connection that lasted this long counts as
-    /// sound, and the wait after it is a short one again.
+    /// The longest delay. Default: 10 s. At least twice `min`. A connection that lasted this long counts as stable, and the
+    /// delays start again from `min` after it.
     pub max: Duration,
-    /// What chance begins with, so that a test can have the same waits twice. Default: `None`.
+    /// The seed of the jitter, for tests that need the same delays twice. Default: `None`, a random one.
     pub seed: Option<u64>,
 }
 
@@ -48,8 +48,8 @@ impl BackoffConfig {
         );
     }
 
-    fn waits(&self) -> ExponentialBackoff {
-        // backon adds up to as much again to each wait, so the greatest is doubled to `max`.
+    fn delays(&self) -> ExponentialBackoff {
+        // backon's jitter adds up to the delay itself, so the largest delay without jitter is half of `max`.
         let builder = ExponentialBuilder::new()
             .with_min_delay(self.min)
             .with_max_delay(self.max / 2)
@@ -63,37 +63,35 @@ impl BackoffConfig {
     }
 }
 
-/// The waits between attempts to connect.
+/// The delays between attempts to connect.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     config: BackoffConfig,
-    waits: ExponentialBackoff,
+    delays: ExponentialBackoff,
 }
 
 impl Backoff {
-    /// Begins with a short wait.
-    #[must_use]
-    pub fn new(config: BackoffConfig) -> Self {
+    /// Creates a backoff whose first delay is a short one.
+    pub(crate) fn new(config: BackoffConfig) -> Self {
         Self {
             config,
-            waits: config.waits(),
+            delays: config.delays(),
         }
     }
 
-    /// The wait before the next attempt: between `min` and `max`.
-    pub fn next_wait(&mut self) -> Duration {
-        self.waits
+    /// Returns the delay before the next attempt, between `min` and `max`.
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        self.delays
             .next()
             .unwrap_or(self.config.max)
             .clamp(self.config.min, self.config.max)
     }
 
-    /// A connection was lost that had lasted `lasted`. After one that lasted, the waits begin anew; one that
-    /// breaks again and again does not make the client knock without a pause.
-    pub fn on_lost(&mut self, lasted: Duration) {
+    /// Takes note that a connection was lost after `lasted`. The delays start again from `min` only after a stable
+    /// connection, so a server that drops every connection at once is not contacted without a pause.
+    pub(crate) fn on_lost(&mut self, lasted: Duration) {
         if lasted >= self.config.max {
-            // The seed would give every row of waits the same jitter, which is what a test wants.
-            self.waits = self.config.waits();
+            self.delays = self.config.delays();
         }
     }
 }
@@ -121,46 +119,46 @@ mod tests {
         ) {
             let config = config(min, min * factor, seed);
             let mut backoff = Backoff::new(config);
-            let waits: Vec<_> = (0..30).map(|_| backoff.next_wait()).collect();
-            for (i, wait) in waits.iter().enumerate() {
-                prop_assert!((config.min..=config.max).contains(wait), "{i}: {wait:?}");
-                // The i-th wait lies between 2^i and 2^(i+1) times `min`, below the limit.
+            let delays: Vec<_> = (0..30).map(|_| backoff.next_delay()).collect();
+            for (i, delay) in delays.iter().enumerate() {
+                prop_assert!((config.min..=config.max).contains(delay), "{i}: {delay:?}");
+                // The i-th delay is between 2^i and 2^(i+1) times `min`, up to the limit.
                 let least = config.min.saturating_mul(1 << i.min(30)).min(config.max / 2);
-                prop_assert!(*wait + MS / 100 >= least, "{i}: {wait:?} < {least:?}");
-                prop_assert!(*wait <= least * 2 + MS / 100, "{i}: {wait:?} > 2 x {least:?}");
+                prop_assert!(*delay + MS / 100 >= least, "{i}: {delay:?} < {least:?}");
+                prop_assert!(*delay <= least * 2 + MS / 100, "{i}: {delay:?} > 2 x {least:?}");
             }
         }
 
         #[test]
-        fn a_connection_that_lasted_makes_the_next_wait_short_and_one_that_broke_does_not(
+        fn a_connection_that_lasted_makes_the_next_delay_short_and_one_that_broke_does_not(
             seed: u64, lasted in 0u64..20_000,
         ) {
             let config = config(100, 10_000, seed);
             let mut backoff = Backoff::new(config);
             for _ in 0..20 {
-                backoff.next_wait();
+                backoff.next_delay();
             }
             backoff.on_lost(Duration::from_millis(lasted));
-            let wait = backoff.next_wait();
+            let delay = backoff.next_delay();
             if lasted >= 10_000 {
-                prop_assert!(wait <= MS * 200, "{wait:?}");
+                prop_assert!(delay <= MS * 200, "{delay:?}");
             } else {
-                prop_assert!(wait >= MS * 5_000, "{wait:?}");
+                prop_assert!(delay >= MS * 5_000, "{delay:?}");
             }
         }
     }
 
     #[test]
     fn clients_do_not_wait_in_step() {
-        let waits = |seed| {
+        let delays = |seed| {
             let mut backoff = Backoff::new(config(100, 10_000, seed));
-            (0..10).map(|_| backoff.next_wait()).collect::<Vec<_>>()
+            (0..10).map(|_| backoff.next_delay()).collect::<Vec<_>>()
         };
-        assert_ne!(waits(1), waits(2));
-        assert_eq!(waits(1), waits(1), "but a seed gives the same again");
+        assert_ne!(delays(1), delays(2));
+        assert_eq!(delays(1), delays(1), "a seed gives the same again");
         let at_the_limit: std::collections::BTreeSet<_> =
-            (0..50).map(|seed| waits(seed)[9]).collect();
-        assert!(at_the_limit.len() > 40, "not even at the limit");
+            (0..50).map(|seed| delays(seed)[9]).collect();
+        assert!(at_the_limit.len() > 40, "also at the limit");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Pure: a client's options for its connection.
+//! Sans-I/O: a client's options for its connection.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use crate::conn::{
     tls::ClientTls,
 };
 
-/// A secret that is shown to the broker and to nobody else. It does not show in `Debug`.
+/// A secret that authenticates the client to the broker. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Token(Bytes);
 
 impl Token {
-    /// The secret.
+    /// Returns the secret.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
@@ -43,45 +43,47 @@ impl<T: Into<Bytes>> From<T> for Token {
     }
 }
 
-/// How a client reaches its broker.
+/// Options of a client's connection to its broker.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The servers, each as `HOST:PORT`. Default: none; at least one is needed. They are tried in turn, the one that
-    /// was connected last first, and names are looked up anew each time. All of them must be the same broker to
-    /// the client: what one has stored, the next must know.
+    /// The servers, each as `HOST:PORT`. Default: none; at least one is required. They are tried in order, starting with the
+    /// last one that was connected, and names are resolved again on each attempt. All of them must serve the same store:
+    /// a message stored by one must be known to the others.
     pub servers: Vec<String>,
-    /// The name that the server's certificate must be valid for. Default: `None`, the host in `servers`.
+    /// The name that the server's certificate must be valid for. Default: `None`, which means the host in `servers`.
     pub server_name: Option<String>,
-    /// Who is trusted, and who we are. Default: the operating system's authorities, and no client certificate.
+    /// Trusted certificate authorities and the client certificate. Default: the operating system's authorities, and no client
+    /// certificate.
     pub tls: ClientTls,
-    /// What is shown to the broker after the TLS handshake. Default: nothing. At most 65,535 bytes.
+    /// The token sent to the broker after the TLS handshake. Default: nothing. At most 65,535 bytes.
     pub token: Token,
-    /// The local address to connect from. Default: `None`, any. With one, only servers of its family are reached.
+    /// The local address to connect from. Default: `None`, any address. With one, only servers of the same address family
+    /// can be reached.
     pub local_address: Option<SocketAddr>,
-    /// How long the first connection may take, all attempts together. Default: 10 s. Reconnecting has no such limit:
-    /// messages have deadlines of their own.
+    /// Time limit for the first connection, over all attempts. Default: 10 s. Reconnecting has no limit: messages have their
+    /// own deadlines.
     pub connect_timeout: Duration,
-    /// How long one attempt may take, from the first packet to the open session. Default: 5 s.
+    /// Time limit for one attempt, from the first packet to the authenticated session. Default: 5 s.
     pub handshake_timeout: Duration,
-    /// How often the link is tested by a ping. Default: 5 s. It also keeps the connection from going idle, so it must
-    /// be less than half of `transport.idle_timeout`. The link of a producer on which nothing is sent is tested at every third
-    /// interval only, where that is at most half of `transport.idle_timeout` too.
+    /// Interval between pings. Default: 5 s. Pings also keep the connection from going idle, so it must be less than half
+    /// of `transport.idle_timeout`. While a producer sends nothing, it pings at every third interval only, provided that
+    /// three intervals are at most half of `transport.idle_timeout`.
     pub ping_interval: Duration,
-    /// How long after a ping without a pong the link counts as dead. Default: 5 s. Shorter finds a dead link sooner
-    /// and takes a stalled one, or a broker in trouble, for dead more often.
+    /// Time after which a ping without a pong means that the connection is lost. Default: 5 s. A shorter timeout detects a
+    /// dead connection sooner, and more often mistakes a stalled network or an overloaded broker for one.
     pub ping_timeout: Duration,
-    /// The waits between attempts to reconnect. Default: 100 ms to 10 s.
+    /// Delays between attempts to reconnect. Default: 100 ms to 10 s.
     pub reconnect_backoff: BackoffConfig,
-    /// The numbers of QUIC.
+    /// QUIC's windows, limits and timeouts.
     pub transport: TransportConfig,
-    /// Where packets go. Default: [`Udp`].
+    /// The network that packets go through. Default: [`Udp`].
     pub network: Arc<dyn NetworkProvider>,
 }
 
-/// A ping of an idle link costs both ends about 125 µs, most of it to wake up; a thousand idle producers at a ping every
-/// 5 s would cost a fortieth of a processor.
-const MOST_RESTING: u32 = 3;
+/// The largest multiple of `ping_interval` at which an idle producer pings. A ping on an idle connection costs both ends
+/// about 125 µs, most of it for waking up: a thousand idle producers that ping every 5 s would use 2.5 % of a processor.
+const MAX_IDLE_PING_MULTIPLE: u32 = 3;
 
 impl Default for Config {
     fn default() -> Self {
@@ -103,7 +105,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, with one server.
+    /// Returns the defaults with one server.
     #[must_use]
     pub fn to(server: impl Into<String>) -> Self {
         Self {
@@ -112,11 +114,11 @@ impl Config {
         }
     }
 
-    /// Whether everything can be used. Files are not looked at: see [`ClientTls::to_rustls`].
+    /// Checks every field. Files are not read: see [`ClientTls::to_rustls`].
     ///
     /// # Errors
     ///
-    /// Every wrong field.
+    /// Reports every invalid field.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.problems(&mut problems);
@@ -138,7 +140,7 @@ impl Config {
                 server,
                 "must be HOST:PORT, such as broker.example:4433 or [::1]:4433",
             );
-            // Not every name that can be looked up can stand in a certificate.
+            // Not every name that can be resolved is valid in a certificate.
             problems.expect(
                 self.server_name.is_some()
                     || address.is_err()
@@ -186,16 +188,16 @@ impl Config {
         self.transport.problems(problems);
     }
 
-    /// One `ping_interval` in so many brings a ping while a producer sends nothing.
-    pub(super) fn resting(&self) -> u32 {
-        let mut rest = MOST_RESTING;
-        while rest > 1 && self.ping_interval * rest * 2 > self.transport.idle_timeout {
-            rest -= 1;
+    /// Returns the multiple of `ping_interval` at which an idle producer pings.
+    pub(super) fn idle_ping_multiple(&self) -> u32 {
+        let mut multiple = MAX_IDLE_PING_MULTIPLE;
+        while multiple > 1 && self.ping_interval * multiple * 2 > self.transport.idle_timeout {
+            multiple -= 1;
         }
-        rest
+        multiple
     }
 
-    /// The servers with the names that their certificates must be valid for.
+    /// Returns the servers with the names that their certificates must be valid for.
     pub(super) fn targets(&self) -> Result<Vec<Target>, ServerAddressError> {
         self.servers
             .iter()
@@ -208,11 +210,11 @@ impl Config {
     }
 }
 
-/// A server to connect to.
+/// A server to connect to, and how to verify it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) address: ServerAddress,
-    /// What its certificate must be valid for.
+    /// The name that its certificate must be valid for.
     pub(super) name: String,
 }
 

@@ -1,8 +1,8 @@
-//! From a server's text to an open connection: look the name up, try its addresses, take the first that answers.
+//! Opens a QUIC connection to a server: resolves its name, tries its addresses, and takes the first that answers.
 //!
-//! The addresses of one server are tried in the order in which the resolver gives them, each one a little after
-//! the one before and beside it (RFC 8305). Otherwise `localhost`, which is two addresses almost everywhere, would
-//! cost a whole timeout wherever the server listens at the second.
+//! The addresses of one server are tried in the resolver's order, each starting shortly after the previous one while that
+//! one is still in progress (Happy Eyeballs, RFC 8305). Tried strictly in turn, `localhost` would cost a full timeout
+//! whenever the server listens only at the second of its two addresses.
 
 use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use super::{
 use crate::conn::quic::{CloseReason, NetworkProvider, PathMonitor, TransportConfig};
 use crate::time;
 
-/// How long the next address waits for the one before.
-const STAGGER: Duration = Duration::from_millis(250);
+/// Delay before the next address is tried while the previous one is still in progress (RFC 8305).
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Opens connections.
+/// Opens QUIC connections to servers.
 #[derive(Debug)]
 pub(super) struct Dialer {
     pub(super) network: Arc<dyn NetworkProvider>,
@@ -29,11 +29,11 @@ pub(super) struct Dialer {
     pub(super) transport: TransportConfig,
 }
 
-/// A connection whose session is not open yet, and the sight of it.
+/// A connection that is not authenticated yet, and the monitor of its path.
 pub(super) type Dialed = (Connection, Arc<PathMonitor>);
 
 impl Dialer {
-    /// A connection to `target`, on whichever of its addresses answers first.
+    /// Connects to `target`, at whichever of its addresses answers first.
     pub(super) async fn dial(
         &self,
         target: &Target,
@@ -41,10 +41,10 @@ impl Dialer {
     ) -> Result<Dialed, ConnectError> {
         let server = target.address.to_string();
         let failed = |address, cause| ConnectError::connecting(&server, address, cause);
-        let looking = self
+        let resolving = self
             .network
             .resolve(target.address.host(), target.address.port());
-        let found = match time::timeout(limit, looking).await {
+        let found = match time::timeout(limit, resolving).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Err(failed(None, Cause::Resolve(Some(Arc::new(error))))),
             Err(_) => {
@@ -58,8 +58,8 @@ impl Dialer {
             .collect();
 
         let mut trying = FuturesUnordered::new();
-        let mut worst: Option<ConnectError> = None;
-        // Once around for each address that is started, and for each that fails.
+        let mut reported: Option<ConnectError> = None;
+        // One iteration for each address that is started, and one for each that fails.
         loop {
             if let Some(address) = untried.pop_front() {
                 let attempt = self.attempt(address, &target.name, limit);
@@ -68,21 +68,21 @@ impl Dialer {
             let outcome = tokio::select! {
                 biased;
                 outcome = trying.next() => outcome,
-                () = time::sleep(STAGGER), if !untried.is_empty() => continue,
+                () = time::sleep(CONNECTION_ATTEMPT_DELAY), if !untried.is_empty() => continue,
             };
             match outcome {
                 Some((_, Ok(dialed))) => return Ok(dialed),
                 Some((address, Err(cause))) => {
                     let error = failed(Some(address), cause);
-                    tracing::debug!(%error, "one address is out");
-                    // A refusal tells more than a silence, and the first of two more than the second.
-                    worst = Some(match worst {
+                    tracing::debug!(%error, "cannot connect to one address");
+                    // A refusal is more specific than a timeout. Between two of the same kind, the first counts.
+                    reported = Some(match reported {
                         Some(before) if !before.is_retryable() || error.is_retryable() => before,
                         _ => error,
                     });
                 }
                 None => {
-                    return Err(worst.unwrap_or_else(|| failed(None, Cause::Resolve(None))));
+                    return Err(reported.unwrap_or_else(|| failed(None, Cause::Resolve(None))));
                 }
             }
         }
@@ -94,8 +94,8 @@ impl Dialer {
         name: &str,
         limit: Duration,
     ) -> Result<Dialed, Cause> {
-        let sight = Arc::new(PathMonitor::new(time::now()));
-        let config = client_config_for(&self.tls, &self.transport, Arc::clone(&sight));
+        let monitor = Arc::new(PathMonitor::new(time::now()));
+        let config = client_config_for(&self.tls, &self.transport, Arc::clone(&monitor));
         let connecting = match self.begin(&config, address, name)? {
             Ok(connecting) => connecting,
             Err(quinn::ConnectError::EndpointStopping) => {
@@ -106,9 +106,9 @@ impl Dialer {
             Err(error) => return Err(Cause::Unusable(error)),
         };
         match time::timeout(limit, connecting).await {
-            Ok(Ok(connection)) => Ok((connection, sight)),
+            Ok(Ok(connection)) => Ok((connection, monitor)),
             Ok(Err(error)) => Err(Cause::Ended(CloseReason::of(&error))),
-            Err(_) => Err(Cause::TooSlow(limit)),
+            Err(_) => Err(Cause::NoAnswer(limit)),
         }
     }
 
@@ -120,7 +120,7 @@ impl Dialer {
     ) -> Result<Result<quinn::Connecting, quinn::ConnectError>, Cause> {
         let endpoint = self
             .endpoints
-            .toward(address)
+            .get(address)
             .map_err(|error| Cause::Bind(Arc::new(error)))?;
         Ok(endpoint.connect_with(config.clone(), address, name))
     }

@@ -1,4 +1,4 @@
-//! The local sockets of a client: one for each family of addresses, opened when it is first needed.
+//! A client's QUIC endpoints, one for each address family, opened when first needed; and their configuration.
 
 use std::{
     net::SocketAddr,
@@ -12,12 +12,14 @@ use crate::conn::{
     tls::TlsError,
 };
 
-/// A client's endpoints. They outlive connections, and connections move with them ([`Endpoints::rebind`]).
+/// A client's endpoints. They outlive its connections, which move with them to new sockets ([`Endpoints::rebind`]).
 #[derive(Debug)]
 pub(super) struct Endpoints {
     network: Arc<dyn NetworkProvider>,
     transport: TransportConfig,
+    /// The local address that the options ask for.
     local: Option<SocketAddr>,
+    /// A std mutex: it is held for a moment and never across an await.
     open: Mutex<Open>,
 }
 
@@ -50,14 +52,14 @@ impl Endpoints {
         }
     }
 
-    /// Whether `remote` can be reached from the local address that the options ask for.
+    /// Returns whether `remote` is of the address family of the local address that the options ask for.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
         self.local
             .is_none_or(|local| local.is_ipv4() == remote.is_ipv4())
     }
 
-    /// The endpoint to reach `remote` from.
-    pub(super) fn toward(&self, remote: SocketAddr) -> Result<Endpoint, BindError> {
+    /// Returns the endpoint for the address family of `remote`, opening it if needed.
+    pub(super) fn get(&self, remote: SocketAddr) -> Result<Endpoint, BindError> {
         let mut open = self.lock();
         let slot = open.family(remote);
         if let Some(endpoint) = slot {
@@ -68,12 +70,12 @@ impl Endpoints {
         Ok(slot.insert(endpoint).clone())
     }
 
-    /// The endpoint toward `remote` has failed: the next one is a new one.
+    /// Discards the endpoint for the address family of `remote`, which has failed. The next use opens a new one.
     pub(super) fn discard(&self, remote: SocketAddr) {
         self.lock().family(remote).take();
     }
 
-    /// Moves to new sockets, and the connections with them. On an error, those of one family may have moved.
+    /// Moves every endpoint and its connections to a new socket. On an error, the endpoint of one family may have moved.
     pub(super) fn rebind(&self) -> Result<(), BindError> {
         let open = self.lock();
         for endpoint in [&open.v4, &open.v6].into_iter().flatten() {
@@ -82,7 +84,7 @@ impl Endpoints {
                 (None, Ok(used)) => any_local(used),
                 (None, Err(_)) => continue,
             };
-            // The old socket still has the old port.
+            // The old port is still in use by the old socket.
             let address = SocketAddr::new(address.ip(), 0);
             self.network
                 .bind(address)
@@ -92,7 +94,7 @@ impl Endpoints {
         Ok(())
     }
 
-    /// Waits until the peers of all connections know that these are closed, or can be presumed to.
+    /// Waits until every closed connection has drained: its peer has received the close, or the time for that is over.
     pub(super) async fn wait_idle(&self) {
         let endpoints = {
             let open = self.lock();
@@ -104,16 +106,16 @@ impl Endpoints {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
-        // Nothing that holds the lock can leave the books half written.
+        // No code panics half-way through a change while it holds this lock.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A client's endpoint at `local`.
+/// Opens a client's endpoint at `local`.
 ///
 /// # Errors
 ///
-/// Where the address cannot be used.
+/// The address cannot be bound.
 pub fn client_endpoint(
     local: SocketAddr,
     transport: &TransportConfig,
@@ -122,25 +124,25 @@ pub fn client_endpoint(
     quic::endpoint(local, None, EndpointConfig::default(), transport, network)
 }
 
-/// What a client tells quinn, with the numbers still open: see [`client_config_for`].
+/// Creates quinn's configuration of a client, without the transport parameters: see [`client_config_for`].
 ///
 /// # Errors
 ///
-/// Where `tls` cannot do QUIC.
+/// `tls` lacks the cipher suite that QUIC starts with.
 pub fn client_config(tls: Arc<rustls::ClientConfig>) -> Result<quinn::ClientConfig, TlsError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|_| TlsError::ReadyWithoutInitialSuite)?;
     Ok(quinn::ClientConfig::new(Arc::new(crypto)))
 }
 
-/// `base` for one connection, which publishes into `sight`. Connections of one `base` share what they
-/// remember of the server: session tickets and address tokens.
+/// Returns `base` for one connection, which publishes its statistics to `monitor`. Connections of one `base` share
+/// session tickets and address validation tokens.
 #[must_use]
 pub fn client_config_for(
     base: &quinn::ClientConfig,
     transport: &TransportConfig,
-    sight: Arc<PathMonitor>,
+    monitor: Arc<PathMonitor>,
 ) -> quinn::ClientConfig {
     let mut config = base.clone();
-    config.transport_config(Arc::new(transport.to_quinn(Some(sight))));
+    config.transport_config(Arc::new(transport.to_quinn(Some(monitor))));
     config
 }

@@ -1,4 +1,4 @@
-//! One connection whose session stands.
+//! The handle of an authenticated connection.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -6,95 +6,84 @@ use futures_util::FutureExt;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::session_stream::{PingStats, Waiting};
+use super::control_stream::{PingReply, PingStats};
 use crate::{
     conn::quic::{CloseCode, CloseReason, PathMonitor, PathStats},
     time,
     wire::Connected,
 };
 
-/// A connection whose session stands. After it is lost, the supervisor publishes another one.
+/// An authenticated connection to a broker.
 ///
-/// Dropping a link does not close it: the supervisor holds it for as long as it stands.
+/// After it is lost, the client reconnects and publishes another session in its
+/// [`ConnectionState`](super::ConnectionState). Dropping a session does not close the connection: its owner keeps it open.
 #[derive(Debug)]
 pub struct Session {
     pub(super) number: u64,
     pub(super) server: String,
     pub(super) connection: Connection,
     pub(super) connected: Connected,
-    pub(super) sight: Arc<PathMonitor>,
-    pub(super) pulse: watch::Receiver<PingStats>,
+    pub(super) monitor: Arc<PathMonitor>,
+    pub(super) ping_stats: watch::Receiver<PingStats>,
     pub(super) going_away: watch::Receiver<bool>,
-    pub(super) checks: mpsc::Sender<Waiting>,
+    pub(super) ping_requests: mpsc::Sender<PingReply>,
 }
 
-/// No stream was opened.
+/// Error of opening a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// The broker allows no further stream now. One that is closed makes room for another, a round trip later.
+pub(crate) enum OpenError {
+    /// The broker allows no further stream now. A stream that is closed makes room for another one round trip later.
     #[error("the broker allows no further stream on this connection")]
     PeerLimit,
-    /// The link is lost.
+    /// The connection is lost.
     #[error("the connection is lost")]
     Lost(CloseReason),
 }
 
 impl Session {
-    /// Which link of its supervisor this is, counted from 1.
+    /// Returns the number of this session: 1 for the first one of a client, 2 after the first reconnect, and so on.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
     }
 
-    /// The server, as it stands in the options.
+    /// Returns the server as the options name it.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// The server's address.
+    /// Returns the server's IP address and port.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         self.connection.remote_address()
     }
 
-    /// What the broker said of itself when the session was opened: its limits, and the producer's id.
+    /// Returns the statistics of the network path, as the congestion controller sees it now.
     #[must_use]
-    pub const fn connected(&self) -> &Connected {
-        &self.connected
+    pub fn path_stats(&self) -> PathStats {
+        self.monitor.snapshot()
     }
 
-    /// The connection itself.
+    /// Returns the results of the pings so far.
     #[must_use]
-    pub const fn connection(&self) -> &Connection {
-        &self.connection
+    pub fn ping_stats(&self) -> PingStats {
+        *self.ping_stats.borrow()
     }
 
-    /// What the congestion controller sees now.
+    /// Returns a watch of the results of the pings, which closes when the connection is lost.
     #[must_use]
-    pub fn path(&self) -> PathStats {
-        self.sight.snapshot()
+    pub fn watch_ping_stats(&self) -> watch::Receiver<PingStats> {
+        self.ping_stats.clone()
     }
 
-    /// Where [`Session::path`] comes from, for those who look often.
-    #[must_use]
-    pub const fn sight(&self) -> &Arc<PathMonitor> {
-        &self.sight
-    }
-
-    /// What the pings found, and a way to await the next one.
-    #[must_use]
-    pub fn pulse(&self) -> watch::Receiver<PingStats> {
-        self.pulse.clone()
-    }
-
-    /// Whether the broker has announced that it will close.
+    /// Returns whether the broker has announced that it will close.
     #[must_use]
     pub fn is_going_away(&self) -> bool {
         *self.going_away.borrow()
     }
 
-    /// Waits until the broker announces that it will close, or the link is lost.
+    /// Waits until the broker announces that it will close, or the connection is lost.
     ///
     /// # Cancel safety
     ///
@@ -104,18 +93,39 @@ impl Session {
         let _ = self.going_away.clone().wait_for(|away| *away).await;
     }
 
-    /// Opens a stream, waiting at most `wait` where the broker allows none now.
+    /// Sends a ping now and returns its round-trip time, or `None` if the connection is lost before the pong arrives.
     ///
-    /// A stream does not exist for the broker until something is written on it.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::PeerLimit`] after `wait`, [`OpenError::Lost`] at once.
+    /// If the broker does not answer, the connection is given up after the ping timeout. Only a broker that is alive and
+    /// reads nothing can make this wait for longer, because flow control then keeps the ping from being written.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a stream that nobody was given does not count against the limit.
-    pub async fn open_bi(&self, wait: Duration) -> Result<(SendStream, RecvStream), OpenError> {
+    /// Cancel safe. The ping may be sent nevertheless.
+    pub async fn ping(&self) -> Option<Duration> {
+        let (reply, pong) = oneshot::channel();
+        self.ping_requests.send(reply).await.ok()?;
+        pong.await.ok()
+    }
+
+    /// Returns the broker's answer to the authentication: its limits and the producer's id.
+    pub(crate) const fn connected(&self) -> &Connected {
+        &self.connected
+    }
+
+    /// Returns quinn's connection.
+    pub(crate) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Opens a stream, waiting at most `wait` while the broker allows no further one.
+    ///
+    /// The broker does not learn of a stream until something is written on it.
+    ///
+    /// Cancel safe: a stream that was not returned does not count against the limit.
+    pub(crate) async fn open_bi(
+        &self,
+        wait: Duration,
+    ) -> Result<(SendStream, RecvStream), OpenError> {
         match self.try_open_bi() {
             Err(OpenError::PeerLimit) if !wait.is_zero() => {}
             outcome => return outcome,
@@ -126,44 +136,24 @@ impl Session {
         }
     }
 
-    /// Opens a stream now.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError::PeerLimit`] and [`OpenError::Lost`].
-    pub fn try_open_bi(&self) -> Result<(SendStream, RecvStream), OpenError> {
+    /// Opens a stream without waiting.
+    pub(crate) fn try_open_bi(&self) -> Result<(SendStream, RecvStream), OpenError> {
         match self.connection.open_bi().now_or_never() {
             Some(opened) => opened.map_err(|error| OpenError::Lost(CloseReason::of(&error))),
             None => Err(OpenError::PeerLimit),
         }
     }
 
-    /// Pings now and waits for the pong: how long it took, or `None` where the link is lost before it comes.
-    ///
-    /// The link is given up by the usual timeout, so this does not wait for ever unless the broker, alive, keeps
-    /// the ping from being written by not reading anything.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe; the ping may go out all the same.
-    pub async fn check(&self) -> Option<Duration> {
-        let (asked, answer) = oneshot::channel();
-        self.checks.send(asked).await.ok()?;
-        answer.await.ok()
-    }
-
-    /// Closes the connection. What was written and not acknowledged is lost; the supervisor connects anew
-    /// unless it is being closed itself.
-    pub fn close(&self, code: CloseCode) {
+    /// Closes the connection. Data that was written and not acknowledged is lost. The client reconnects unless it is itself
+    /// being closed.
+    pub(crate) fn close(&self, code: CloseCode) {
         self.connection.close(code.into(), &[]);
     }
 
-    /// Waits until the connection is lost, and tells why.
-    ///
-    /// # Cancel safety
+    /// Waits until the connection is lost, and returns the reason.
     ///
     /// Cancel safe.
-    pub async fn closed(&self) -> CloseReason {
+    pub(crate) async fn closed(&self) -> CloseReason {
         CloseReason::of(&self.connection.closed().await)
     }
 }

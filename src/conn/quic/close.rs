@@ -1,14 +1,14 @@
-//! Pure: why a connection ended: the close codes of the protocol, and what a `quinn::ConnectionError` says.
+//! Sans-I/O: why a connection was closed: the protocol's close codes, and the meaning of a `quinn::ConnectionError`.
 //!
-//! Either end closes a connection with a number from [`CloseCode`] and, where it helps a person, a sentence.
-//! The numbers are part of the protocol: they are never reused for something else.
+//! Either end closes a connection with a number of [`CloseCode`] and optionally a text for people. The numbers are part of
+//! the protocol and are never reused.
 
 use std::fmt;
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 macro_rules! close_codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal $sentence:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal $description:literal,)*) => {
         /// Why an end closed the connection. The numbers are part of the protocol.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
@@ -21,13 +21,13 @@ macro_rules! close_codes {
             /// Every code, in the order of the numbers.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The number on the wire.
+            /// Returns the number on the wire.
             #[must_use]
             pub const fn to_u32(self) -> u32 {
                 self as u32
             }
 
-            /// The code of a number; `None` where this version knows none.
+            /// Returns the code with this number; `None` if this version does not know the number.
             #[must_use]
             pub const fn from_u64(number: u64) -> Option<Self> {
                 match number {
@@ -36,11 +36,11 @@ macro_rules! close_codes {
                 }
             }
 
-            /// The code in half a sentence, as it stands in error messages.
+            /// Returns the code in words, as part of an error message.
             #[must_use]
-            pub const fn sentence(self) -> &'static str {
+            pub const fn description(self) -> &'static str {
                 match self {
-                    $(Self::$name => $sentence,)*
+                    $(Self::$name => $description,)*
                 }
             }
         }
@@ -48,34 +48,34 @@ macro_rules! close_codes {
 }
 
 close_codes! {
-    /// Nobody said why. quinn sends this number by itself when the last handle of a connection is dropped,
-    /// so a process that panicked looks like this and not like [`CloseCode::Done`].
+    /// No reason was given. quinn sends this number itself when the last handle of a connection is dropped, so a process
+    /// that panicked closes with this code and not with [`CloseCode::Done`].
     Dropped = 0 "it dropped the connection without giving a reason",
     /// The closing end has finished with the connection and nothing failed.
     Done = 1 "it has finished with the connection",
     /// The token or the certificate is not accepted.
     Unauthorised = 2 "it does not accept our credentials",
-    /// A later producer of the same name has taken over. The earlier one must not come back.
+    /// A later producer of the same name has taken over. The earlier one must not reconnect.
     Fenced = 3 "a later producer of the same name has taken over",
-    /// The peer sent what makes no sense to the closing end.
+    /// The closing end received something that the protocol does not allow.
     Protocol = 4 "it received something that the protocol does not allow",
-    /// The broker is closing. Another one, or the same a little later, may take the client.
+    /// The broker is shutting down. The client should try another one, or the same one later.
     GoingAway = 5 "it is shutting down",
-    /// The connection was opened and the session was not, within the time for that.
+    /// The client did not authenticate in time.
     HandshakeTimeout = 6 "the session was not opened in time",
-    /// The client did not ping for longer than the broker waits.
-    Idle = 7 "it had heard nothing for too long",
-    /// The broker did not answer pings for longer than the client waits.
+    /// The client sent no ping for longer than the broker allows.
+    Idle = 7 "it had received nothing for too long",
+    /// The broker did not answer a ping within the client's timeout.
     Unresponsive = 8 "its pings were not answered",
     /// A limit of the broker is reached, such as that of connections.
     Limit = 9 "a limit of it is reached",
-    /// The closing end failed in a way that has nothing to do with the peer.
+    /// The closing end failed for a reason unrelated to the peer.
     Internal = 10 "it failed",
 }
 
 impl fmt::Display for CloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence())
+        f.write_str(self.description())
     }
 }
 
@@ -85,69 +85,69 @@ impl From<CloseCode> for VarInt {
     }
 }
 
-/// What a `quinn::ConnectionError` says, in the words of this protocol.
+/// Why a connection was closed: a `quinn::ConnectionError` in the terms of this protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// This end closed the connection.
-    Ours,
-    /// The peer closed it with a code of the table, and perhaps a sentence.
+    LocallyClosed,
+    /// The peer closed the connection with a known code.
     Closed {
         /// The code.
         code: CloseCode,
-        /// The peer's sentence; may be empty.
+        /// The peer's text, which may be empty.
         reason: String,
     },
-    /// The peer closed it with a number that this version does not know.
+    /// The peer closed the connection with a number that this version does not know.
     ClosedUnknown {
         /// The number.
         number: u64,
-        /// The peer's sentence; may be empty.
+        /// The peer's text, which may be empty.
         reason: String,
     },
-    /// Nothing was heard of the peer for the idle timeout.
-    Silent,
-    /// The peer does not know the connection any more: it was restarted.
+    /// Nothing was received from the peer within the idle timeout.
+    TimedOut,
+    /// The peer sent a stateless reset: it was restarted and no longer knows the connection.
     Reset,
-    /// The server turned the connection away before the handshake, as one does that is overloaded.
+    /// The server refused the connection before the handshake, because it is overloaded.
     Refused,
-    /// The two ends have no version in common, of this protocol (ALPN) or of QUIC.
+    /// The ends have no version in common, of this protocol (ALPN) or of QUIC.
     Version {
-        /// Which end found out.
+        /// The end that detected it.
         by: Side,
     },
     /// The TLS handshake failed.
     Tls {
-        /// Which end gave up.
+        /// The end that closed the connection.
         by: Side,
-        /// The TLS alert that says why (RFC 8446, section 6).
+        /// The TLS alert (RFC 8446, section 6).
         alert: u8,
-        /// What that end's TLS library says; the peer's is empty or short.
+        /// The text of that end's TLS library. The peer's is empty or short.
         reason: String,
     },
-    /// QUIC itself failed: one end broke its rules or ran out of something.
+    /// QUIC failed: one end violated the transport protocol or ran out of a resource.
     Transport {
-        /// Which end gave up.
+        /// The end that closed the connection.
         by: Side,
-        /// What quinn says.
+        /// quinn's text.
         reason: String,
     },
 }
 
-/// One of the two ends of a connection, seen from here.
+/// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// This one.
+    /// This end.
     Local,
-    /// The other one.
+    /// The other end.
     Peer,
 }
 
-/// The TLS alert `no_application_protocol`: the ends have no version of this protocol in common.
+/// The TLS alert `no_application_protocol`: the ends have no ALPN name in common.
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 impl CloseReason {
-    /// What `error` says.
+    /// Converts quinn's error.
     #[must_use]
     pub fn of(error: &ConnectionError) -> Self {
         match error {
@@ -167,8 +167,8 @@ impl CloseReason {
                 }
             }
             ConnectionError::Reset => Self::Reset,
-            ConnectionError::TimedOut => Self::Silent,
-            ConnectionError::LocallyClosed => Self::Ours,
+            ConnectionError::TimedOut => Self::TimedOut,
+            ConnectionError::LocallyClosed => Self::LocallyClosed,
             ConnectionError::CidsExhausted => Self::Transport {
                 by: Side::Local,
                 reason: error.to_string(),
@@ -185,12 +185,12 @@ impl CloseReason {
         if code == TransportErrorCode::CONNECTION_REFUSED {
             return Self::Refused;
         }
-        // RFC 9000, section 10.2.3: before the handshake is over, this is all that a close with a code of ours says.
+        // RFC 9000, section 10.2.3: before the handshake is complete, a close with an application's code is sent as this one.
         if code == TransportErrorCode::APPLICATION_ERROR && by == Side::Peer {
             let code = CloseCode::Dropped;
             return Self::Closed { code, reason };
         }
-        // RFC 9001, section 4.8: a TLS alert travels as 0x100 + alert.
+        // RFC 9001, section 4.8: a TLS alert is sent as 0x100 + alert.
         match u64::from(code)
             .checked_sub(0x100)
             .map(u8::try_from)
@@ -205,7 +205,7 @@ impl CloseReason {
         }
     }
 
-    /// The code that the peer closed with, where it is one of the table.
+    /// Returns the code with which the peer closed the connection, if it is a known one.
     #[must_use]
     pub fn code(&self) -> Option<CloseCode> {
         match self {
@@ -215,10 +215,10 @@ impl CloseReason {
     }
 }
 
-/// A peer's close reason as text of bounded length: it goes into logs and error messages.
+/// Converts a peer's close reason to text of bounded length without control characters, for logs and error messages.
 fn text(reason: &[u8]) -> String {
-    const MOST: usize = 1000;
-    let text = String::from_utf8_lossy(&reason[..reason.len().min(MOST)]);
+    const MAX_BYTES: usize = 1000;
+    let text = String::from_utf8_lossy(&reason[..reason.len().min(MAX_BYTES)]);
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -1,4 +1,4 @@
-//! Pure: which congestion controller a connection has, and the watch that is kept around it.
+//! The choice of a congestion controller, and the wrapper that publishes what it sees.
 
 use std::{any::Any, fmt, sync::Arc, time::Instant};
 
@@ -7,27 +7,27 @@ use quinn::congestion::{
 };
 use quinn_proto::RttEstimator;
 
-use super::path_stats::{Gauge, PathMonitor};
+use super::path_stats::{PathMonitor, PathRecorder};
 use quinn_thalweg::ThalwegConfig;
 
-/// Which congestion controller decides how much may be in flight.
+/// The congestion controller of a connection, which decides how much may be in flight.
 ///
-/// A connection has one, however many streams it has.
+/// A connection has one controller for all of its streams.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Congestion {
-    /// What most of the Internet uses. It takes every loss for congestion: a path that loses one packet in a
-    /// thousand by accident holds it to some tens of packets a round trip. The default.
+    /// CUBIC (RFC 9438), the most common one on the Internet, and the default. It takes every loss for congestion: on a path
+    /// that randomly loses one packet in a thousand, it sends only some tens of packets per round trip.
     #[default]
     Cubic,
-    /// The older standard, slower to use a large window.
+    /// NewReno (RFC 9002), which is slower than CUBIC to grow a large window.
     NewReno,
-    /// quinn's BBR, which does not mind single losses. quinn calls it experimental, and it stalls at times.
+    /// quinn's BBR, which tolerates random losses. quinn calls it experimental, and it stalls at times.
     Bbr,
-    /// Ours, for links that lose: up to a tenth of all packets does not slow it down, and it keeps queues short. See
-    /// [`congestion`](crate::congestion).
+    /// Thalweg, for lossy links: random losses of up to a tenth of all packets do not slow it down, and it keeps queues short.
+    /// See [`quinn_thalweg`].
     Thalweg,
-    /// One of your own.
+    /// A custom controller.
     Custom(Arc<dyn ControllerFactory + Send + Sync>),
 }
 
@@ -44,9 +44,8 @@ impl fmt::Debug for Congestion {
 }
 
 impl Congestion {
-    /// What makes the controllers.
-    #[must_use]
-    pub fn factory(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
+    /// Returns quinn's factory of the controller.
+    pub(crate) fn factory(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
             Self::Cubic => Arc::new(CubicConfig::default()),
             Self::NewReno => Arc::new(NewRenoConfig::default()),
@@ -57,45 +56,45 @@ impl Congestion {
     }
 }
 
-/// Makes controllers of the chosen kind that publish what they see. One for each connection, as its sight is.
-pub(super) struct WatchedFactory {
-    chosen: Arc<dyn ControllerFactory + Send + Sync>,
-    sight: Arc<PathMonitor>,
+/// Creates controllers that publish what they see to the monitor of one connection.
+pub(super) struct MonitoredFactory {
+    inner: Arc<dyn ControllerFactory + Send + Sync>,
+    monitor: Arc<PathMonitor>,
 }
 
-impl WatchedFactory {
-    pub(super) fn new(chosen: &Congestion, sight: Arc<PathMonitor>) -> Self {
+impl MonitoredFactory {
+    pub(super) fn new(inner: &Congestion, monitor: Arc<PathMonitor>) -> Self {
         Self {
-            chosen: chosen.factory(),
-            sight,
+            inner: inner.factory(),
+            monitor,
         }
     }
 }
 
-impl ControllerFactory for WatchedFactory {
+impl ControllerFactory for MonitoredFactory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let chosen = Arc::clone(&self.chosen).build(now, current_mtu);
-        let gauge = Gauge::open(&self.sight, chosen.window(), current_mtu.into());
-        Box::new(Watched {
-            chosen,
-            sight: Arc::clone(&self.sight),
-            gauge,
+        let inner = Arc::clone(&self.inner).build(now, current_mtu);
+        let recorder = PathRecorder::open(&self.monitor, inner.window(), current_mtu.into());
+        Box::new(Monitored {
+            inner,
+            monitor: Arc::clone(&self.monitor),
+            recorder,
         })
     }
 }
 
-/// The chosen controller, which decides everything, and the books that are kept of what it is told.
-pub(super) struct Watched {
-    chosen: Box<dyn Controller>,
-    sight: Arc<PathMonitor>,
-    gauge: Gauge,
+/// Wraps the chosen controller, which makes all decisions, and records what it is told.
+struct Monitored {
+    inner: Box<dyn Controller>,
+    monitor: Arc<PathMonitor>,
+    recorder: PathRecorder,
 }
 
-impl Controller for Watched {
+impl Controller for Monitored {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
-        self.chosen.on_sent(now, bytes, last_packet_number);
-        self.gauge
-            .on_sent(&self.sight, now, bytes, self.chosen.window());
+        self.inner.on_sent(now, bytes, last_packet_number);
+        self.recorder
+            .on_sent(&self.monitor, now, bytes, self.inner.window());
     }
 
     fn on_ack(
@@ -106,14 +105,14 @@ impl Controller for Watched {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
-        self.gauge.on_ack(
-            &self.sight,
+        self.recorder.on_ack(
+            &self.monitor,
             bytes,
             now.saturating_duration_since(sent),
             rtt.get(),
             rtt.min(),
         );
-        self.chosen.on_ack(now, sent, bytes, app_limited, rtt);
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
     fn on_end_acks(
@@ -123,10 +122,10 @@ impl Controller for Watched {
         app_limited: bool,
         largest_packet_num_acked: Option<u64>,
     ) {
-        self.chosen
+        self.inner
             .on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
-        self.gauge
-            .on_end_acks(&self.sight, in_flight, app_limited, self.chosen.window());
+        self.recorder
+            .on_end_acks(&self.monitor, in_flight, app_limited, self.inner.window());
     }
 
     fn on_congestion_event(
@@ -136,61 +135,61 @@ impl Controller for Watched {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.chosen
+        self.inner
             .on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
-        self.gauge.on_congestion(
-            &self.sight,
+        self.recorder.on_congestion(
+            &self.monitor,
             lost_bytes,
             is_persistent_congestion,
-            self.chosen.window(),
+            self.inner.window(),
         );
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.chosen.on_mtu_update(new_mtu);
-        self.gauge
-            .on_mtu(&self.sight, new_mtu.into(), self.chosen.window());
+        self.inner.on_mtu_update(new_mtu);
+        self.recorder
+            .on_mtu(&self.monitor, new_mtu.into(), self.inner.window());
     }
 
     fn window(&self) -> u64 {
-        self.chosen.window()
+        self.inner.window()
     }
 
     fn metrics(&self) -> ControllerMetrics {
-        self.chosen.metrics()
+        self.inner.metrics()
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
         Box::new(Self {
-            chosen: self.chosen.clone_box(),
-            sight: Arc::clone(&self.sight),
-            gauge: self.gauge.copy(),
+            inner: self.inner.clone_box(),
+            monitor: Arc::clone(&self.monitor),
+            recorder: self.recorder.copy(),
         })
     }
 
     fn initial_window(&self) -> u64 {
-        self.chosen.initial_window()
+        self.inner.initial_window()
     }
 
-    /// The chosen controller, for whom a caller looks who casts down.
+    /// Returns the chosen controller, which is what a caller expects that downcasts.
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self.chosen.into_any()
+        self.inner.into_any()
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant")]
 mod tests {
     use quinn::congestion::{Bbr, Cubic, NewReno};
 
     use super::*;
 
-    fn watched(congestion: &Congestion) -> (Arc<PathMonitor>, Box<dyn Controller>) {
+    fn monitored(congestion: &Congestion) -> (Arc<PathMonitor>, Box<dyn Controller>) {
         let now = Instant::now();
-        let sight = Arc::new(PathMonitor::new(now));
-        let factory = Arc::new(WatchedFactory::new(congestion, Arc::clone(&sight)));
+        let monitor = Arc::new(PathMonitor::new(now));
+        let factory = Arc::new(MonitoredFactory::new(congestion, Arc::clone(&monitor)));
         let controller = factory.build(now, 1200);
-        (sight, controller)
+        (monitor, controller)
     }
 
     #[test]
@@ -205,42 +204,42 @@ mod tests {
         for kind in kinds {
             let now = Instant::now();
             let mut alone = kind.factory().build(now, 1200);
-            let (sight, mut watched) = watched(&kind);
-            for controller in [&mut alone, &mut watched] {
+            let (monitor, mut monitored) = monitored(&kind);
+            for controller in [&mut alone, &mut monitored] {
                 controller.on_sent(now, 12_000, 9);
                 controller.on_mtu_update(1400);
                 controller.on_congestion_event(now, now, false, 1200);
             }
-            assert_eq!(watched.window(), alone.window(), "{kind:?}");
-            assert_eq!(watched.initial_window(), alone.initial_window());
-            let view = sight.snapshot();
-            assert_eq!(view.cwnd, alone.window(), "{kind:?}");
-            assert_eq!((view.mtu, view.in_flight), (1400, 10_800));
+            assert_eq!(monitored.window(), alone.window(), "{kind:?}");
+            assert_eq!(monitored.initial_window(), alone.initial_window());
+            let stats = monitor.snapshot();
+            assert_eq!(stats.cwnd, alone.window(), "{kind:?}");
+            assert_eq!((stats.mtu, stats.in_flight), (1400, 10_800));
         }
     }
 
     #[test]
     fn who_casts_a_watched_controller_down_finds_the_chosen_one() {
-        let cubic = watched(&Congestion::Cubic).1.into_any();
+        let cubic = monitored(&Congestion::Cubic).1.into_any();
         assert!(cubic.downcast::<Cubic>().is_ok());
-        let reno = watched(&Congestion::NewReno).1.clone_box().into_any();
+        let reno = monitored(&Congestion::NewReno).1.clone_box().into_any();
         assert!(reno.downcast::<NewReno>().is_ok());
-        let bbr = watched(&Congestion::Bbr).1.into_any();
+        let bbr = monitored(&Congestion::Bbr).1.into_any();
         assert!(bbr.downcast::<Bbr>().is_ok());
     }
 
     #[test]
-    fn a_copy_has_the_original_s_window_and_leaves_its_sight_alone() {
-        let (sight, mut controller) = watched(&Congestion::NewReno);
+    fn a_copy_has_the_original_s_window_and_leaves_its_monitor_alone() {
+        let (monitor, mut controller) = monitored(&Congestion::NewReno);
         let now = Instant::now();
         controller.on_sent(now, 12_000, 9);
         controller.on_congestion_event(now, now + std::time::Duration::from_secs(1), false, 1_200);
-        let before = sight.snapshot();
+        let before = monitor.snapshot();
         let copy = controller.clone_box();
         assert_eq!(copy.window(), controller.window());
-        assert_eq!(sight.snapshot(), before);
+        assert_eq!(monitor.snapshot(), before);
         drop(copy);
         controller.on_sent(now, 100, 10);
-        assert_eq!(sight.snapshot().in_flight, before.in_flight + 100);
+        assert_eq!(monitor.snapshot().in_flight, before.in_flight + 100);
     }
 }

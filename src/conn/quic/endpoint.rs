@@ -1,4 +1,4 @@
-//! QUIC endpoints: a UDP socket with the rules of the transport.
+//! Opens QUIC endpoints.
 
 use std::{io, net::SocketAddr};
 
@@ -6,16 +6,16 @@ use quinn::{Endpoint, EndpointConfig};
 
 use super::{network::NetworkProvider, transport::TransportConfig};
 
-/// quinn's default: the largest payload that fits into an Ethernet frame over IPv4.
+/// The largest UDP payload of an Ethernet frame over IPv4, which is quinn's default.
 const ETHERNET_PAYLOAD: u16 = 1472;
 
-/// An endpoint could not be opened at an address.
+/// Error of a UDP socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open a UDP socket at {address}")]
 pub struct BindError {
-    /// Which address.
+    /// The address that was to be bound.
     pub address: SocketAddr,
-    /// Why not.
+    /// Why it failed.
     pub source: io::Error,
 }
 

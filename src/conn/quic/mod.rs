@@ -1,12 +1,12 @@
-//! What both ends need of QUIC.
+//! QUIC for both ends.
 //!
 //! | | |
 //! |---|---|
-//! | [`TransportConfig`] | windows, stream limits, timeouts |
-//! | [`NetworkProvider`], [`Udp`] | where packets go: real UDP, or something in its place |
+//! | [`TransportConfig`] | windows, limits and timeouts |
+//! | [`NetworkProvider`], [`Udp`] | the network that packets go through |
 //! | [`Congestion`] | the choice of a congestion controller |
-//! | [`PathMonitor`], [`PathStats`] | what that controller sees |
-//! | [`CloseCode`], [`CloseReason`] | why connections end |
+//! | [`PathMonitor`], [`PathStats`] | what the congestion controller sees |
+//! | [`CloseCode`], [`CloseReason`] | why a connection was closed |
 
 mod close;
 mod congestion;
@@ -16,11 +16,13 @@ mod path_stats;
 mod transport;
 
 pub(crate) use endpoint::endpoint;
+#[cfg(any(feature = "producer", test))]
+pub(crate) use network::any_local;
 pub use {
     close::{CloseCode, CloseReason, Side},
     congestion::Congestion,
     endpoint::BindError,
-    network::{NetworkProvider, Resolving, Udp, any_local},
+    network::{NetworkProvider, Resolving, Udp},
     path_stats::{PathMonitor, PathStats},
     transport::TransportConfig,
 };

@@ -1,30 +1,33 @@
-//! Pure: what a connection's congestion controller sees, published for others to read.
+//! Statistics of a connection's network path, as its congestion controller sees it.
 //!
-//! `quinn::Connection::stats()` knows neither the bytes in flight nor whether the congestion window is what
-//! holds the connection back, and both decide whether another stream can help. The congestion controller is told
-//! everything, so a watch (`congestion::Watched`) stands around the chosen one and keeps these books.
+//! `quinn::Connection::stats()` reports neither the bytes in flight nor whether the congestion window limits the connection.
+//! Both are needed to decide whether another stream can help. quinn tells the congestion controller everything, so a wrapper
+//! around the chosen one (`congestion::Monitored`) records it.
 //!
 //! ```text
-//! quinn ── on_sent, on_ack, on_end_acks, on_congestion_event ──▶ Watched ──▶ the chosen controller
-//!                                                                  │
-//!                                                                Gauge ──▶ PathMonitor ◀── snapshot() ── anybody
+//! quinn ── on_sent, on_ack, on_end_acks, on_congestion_event ──▶ Monitored ──▶ the chosen controller
+//!                                                                    │
+//!                                                              PathRecorder ──▶ PathMonitor ──▶ snapshot(): PathStats
 //! ```
 //!
-//! A gauge belongs to one controller, which is one network path; the [`PathMonitor`] belongs to the connection and
-//! outlives path changes. Totals are added to the sight and never copied, so they count each byte once whatever
-//! happens to the controllers.
+//! A [`PathRecorder`] belongs to one controller, and so to one network path. The [`PathMonitor`] belongs to the connection
+//! and outlives changes of the path. Totals are added to the monitor and never copied, so each byte is counted once even if
+//! quinn copies or replaces its controllers.
+//!
+//! The monitor is written by the task that drives the connection and read by others. Its fields are independent figures, so
+//! relaxed atomics are enough.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// Stands for "no time" in an atomic number of microseconds.
+/// Represents `None` in an atomic number of microseconds.
 const NEVER: u64 = u64::MAX;
 
-/// The published figures of one connection. Written by its congestion controller, read by anybody, at any time.
+/// The published statistics of one connection. Its congestion controller writes them; anything may read them at any time.
 ///
-/// Each figure is exact; two figures of one snapshot may be one packet apart.
+/// Each figure is exact. Two figures of one snapshot may differ by the events of one packet.
 #[derive(Debug)]
 pub struct PathMonitor {
     began: Instant,
@@ -44,47 +47,46 @@ pub struct PathMonitor {
     paths: AtomicU64,
 }
 
-/// What [`PathMonitor::snapshot`] returns: the network as the congestion controller knows it.
+/// Statistics of a connection's network path, as its congestion controller sees it.
 ///
-/// Sizes are bytes of UDP payload, with QUIC's own headers and without those of UDP and IP.
+/// Sizes are bytes of UDP payload: they include QUIC's headers and exclude those of UDP and IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathStats {
-    /// The congestion window: how much may be in flight.
+    /// Congestion window: the bytes that may be in flight.
     pub cwnd: u64,
-    /// What is sent and neither acknowledged nor given up. Exact whenever acknowledgements come in; between
-    /// them, packets that carry nothing but acknowledgements are counted too.
+    /// Bytes that were sent and are neither acknowledged nor declared lost. Exact at each acknowledgement; until the next one,
+    /// packets that carry only acknowledgements are counted too.
     pub in_flight: u64,
-    /// Since when the window has been full without a break; `None` while it is not. Full means nine tenths of it
-    /// in flight, or so much that no further packet fits.
+    /// Time since which the congestion window has been full without interruption; `None` while it is not full. Full means that
+    /// nine tenths of it are in flight, or that no further packet fits.
     pub full_since: Option<Instant>,
-    /// At the last acknowledgement, the connection had nothing more to send that the window kept back.
+    /// Whether, at the last acknowledgement, the connection had no data to send that the window held back.
     pub app_limited: bool,
-    /// The largest packet that the path is known to carry.
+    /// Largest packet that the path is known to carry.
     pub mtu: u64,
-    /// The smoothed round trip; `None` before the first acknowledgement.
+    /// Smoothed round-trip time; `None` before the first acknowledgement.
     pub rtt: Option<Duration>,
-    /// The least round trip of this path; `None` before the first acknowledgement.
+    /// Smallest round-trip time of this path; `None` before the first acknowledgement.
     pub min_rtt: Option<Duration>,
-    /// Everything sent, ever, but for packets that only try out a larger size.
+    /// Bytes sent over the life of the connection, without probes of path MTU discovery.
     pub sent_bytes: u64,
-    /// Everything that the peer acknowledged, ever: what was delivered. Packets that ask for no acknowledgement
-    /// are not in it.
+    /// Bytes acknowledged over the life of the connection. Packets that elicit no acknowledgement are not counted.
     pub acked_bytes: u64,
-    /// Everything given up as lost, ever.
+    /// Bytes declared lost over the life of the connection.
     pub lost_bytes: u64,
-    /// How often packets were given up as lost; several lost at once count once.
+    /// Number of times that packets were declared lost. Several packets declared lost at once count once.
     pub loss_events: u64,
-    /// How often the controller was told of congestion: [`PathStats::loss_events`], and marks by routers (ECN).
+    /// Number of congestion events: those of [`PathStats::loss_events`], and marks by routers (ECN).
     pub congestion_events: u64,
-    /// How many of those were persistent congestion: nothing got through for several round trips.
+    /// Number of congestion events that were persistent congestion: no packet was acknowledged for several round trips.
     pub persistent_congestion: u64,
-    /// How many controllers the connection has had: one, and one more for each change of path.
+    /// Number of network paths that the connection has used: one, and one more for each change of path.
     pub paths: u64,
 }
 
 impl PathStats {
-    /// How long the window has been full without a break, at `now`; zero while it is not.
+    /// Returns how long the congestion window has been full without interruption at `now`; zero while it is not full.
     #[must_use]
     pub fn full_for(&self, now: Instant) -> Duration {
         self.full_since
@@ -93,7 +95,7 @@ impl PathStats {
 }
 
 impl PathMonitor {
-    /// A sight of a connection that begins at `now`. Everything is zero until there is a controller.
+    /// Creates the monitor of a connection that starts at `now`. Its figures are zero until there is a controller.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -115,7 +117,7 @@ impl PathMonitor {
         }
     }
 
-    /// The figures now.
+    /// Returns the current figures.
     #[must_use]
     pub fn snapshot(&self) -> PathStats {
         PathStats {
@@ -136,12 +138,12 @@ impl PathMonitor {
         }
     }
 
-    fn publish(&self, gauge: &Gauge) {
-        self.cwnd.store(gauge.cwnd, Relaxed);
-        self.mtu.store(gauge.mtu, Relaxed);
-        self.in_flight.store(gauge.in_flight, Relaxed);
+    fn publish(&self, recorder: &PathRecorder) {
+        self.cwnd.store(recorder.cwnd, Relaxed);
+        self.mtu.store(recorder.mtu, Relaxed);
+        self.in_flight.store(recorder.in_flight, Relaxed);
         self.full_since.store(
-            gauge.full_since.map_or(NEVER, |since| {
+            recorder.full_since.map_or(NEVER, |since| {
                 micros(since.saturating_duration_since(self.began))
             }),
             Relaxed,
@@ -149,27 +151,27 @@ impl PathMonitor {
     }
 }
 
-/// The books of one controller, from which the sight is published.
+/// Records what one controller is told, and publishes it to the monitor.
 ///
-/// A copy begins with nothing in flight and publishes nothing until its controller is told of something: quinn
-/// copies a controller when a client's address changes, and for everybody who asks for `congestion_state()`, and
-/// only the one that it goes on using is told of anything.
+/// A copy starts with nothing in flight and publishes nothing until its controller is told of an event. quinn copies a
+/// controller when a client's address changes and for each call of `congestion_state()`, and only the one that it keeps using
+/// is told of events.
 #[derive(Debug)]
-pub(super) struct Gauge {
+pub(super) struct PathRecorder {
     cwnd: u64,
     mtu: u64,
     in_flight: u64,
     full_since: Option<Instant>,
-    /// Acknowledgements of the batch that is coming in have been seen.
+    /// An acknowledgement of the current batch was seen.
     in_batch: bool,
-    /// The round trip is known from quinn's estimate, not from the first packet alone.
+    /// quinn's estimate of the round-trip time is based on a measurement.
     sampled: bool,
 }
 
-impl Gauge {
-    /// The books of a new controller, with what it starts from.
-    pub(super) fn open(sight: &PathMonitor, cwnd: u64, mtu: u64) -> Self {
-        let gauge = Self {
+impl PathRecorder {
+    /// Creates the recorder of a new controller, with its initial window and packet size.
+    pub(super) fn open(monitor: &PathMonitor, cwnd: u64, mtu: u64) -> Self {
+        let recorder = Self {
             cwnd,
             mtu,
             in_flight: 0,
@@ -177,12 +179,12 @@ impl Gauge {
             in_batch: false,
             sampled: false,
         };
-        sight.paths.fetch_add(1, Relaxed);
-        sight.publish(&gauge);
-        gauge
+        monitor.paths.fetch_add(1, Relaxed);
+        monitor.publish(&recorder);
+        recorder
     }
 
-    /// The books of a copy of this controller. Says nothing to anybody.
+    /// Creates the recorder of a copy of this controller, without publishing anything.
     pub(super) fn copy(&self) -> Self {
         Self {
             in_flight: 0,
@@ -192,44 +194,44 @@ impl Gauge {
         }
     }
 
-    /// `bytes` were sent.
-    pub(super) fn on_sent(&mut self, sight: &PathMonitor, now: Instant, bytes: u64, cwnd: u64) {
+    /// Records that `bytes` were sent.
+    pub(super) fn on_sent(&mut self, monitor: &PathMonitor, now: Instant, bytes: u64, cwnd: u64) {
         self.cwnd = cwnd;
         self.in_flight = self.in_flight.saturating_add(bytes);
         if self.full_since.is_none() && self.is_full() {
             self.full_since = Some(now);
         }
-        sight.sent_bytes.fetch_add(bytes, Relaxed);
-        sight.publish(self);
+        monitor.sent_bytes.fetch_add(bytes, Relaxed);
+        monitor.publish(self);
     }
 
-    /// A packet of `bytes` was acknowledged; others of the same batch may follow.
+    /// Records that a packet of `bytes` was acknowledged. Others of the same batch may follow.
     ///
-    /// `rtt` and `min_rtt` are quinn's estimates before this batch, `sample` is how long ago this packet was sent.
+    /// `rtt` and `min_rtt` are quinn's estimates before this batch. `sample` is the time since this packet was sent.
     pub(super) fn on_ack(
         &mut self,
-        sight: &PathMonitor,
+        monitor: &PathMonitor,
         bytes: u64,
         sample: Duration,
         rtt: Duration,
         min_rtt: Duration,
     ) {
         self.begin_batch();
-        // quinn's estimator is updated after the batch, so with the first one it still holds its initial guess.
+        // quinn updates its estimator after the batch, so at the first batch it still holds its initial guess.
         let (rtt, min_rtt) = if self.sampled {
             (rtt, min_rtt)
         } else {
             (sample, sample)
         };
-        sight.rtt.store(micros(rtt), Relaxed);
-        sight.min_rtt.store(micros(min_rtt), Relaxed);
-        sight.acked_bytes.fetch_add(bytes, Relaxed);
+        monitor.rtt.store(micros(rtt), Relaxed);
+        monitor.min_rtt.store(micros(min_rtt), Relaxed);
+        monitor.acked_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// The batch is complete, and exactly `in_flight` is left.
+    /// Records that the batch is complete and exactly `in_flight` bytes are left.
     pub(super) fn on_end_acks(
         &mut self,
-        sight: &PathMonitor,
+        monitor: &PathMonitor,
         in_flight: u64,
         app_limited: bool,
         cwnd: u64,
@@ -242,38 +244,38 @@ impl Gauge {
         if app_limited {
             self.full_since = None;
         }
-        sight.app_limited.store(app_limited, Relaxed);
-        sight.publish(self);
+        monitor.app_limited.store(app_limited, Relaxed);
+        monitor.publish(self);
     }
 
-    /// `lost` bytes were given up; none where a router marked packets instead of dropping them.
+    /// Records a congestion event with `lost` bytes declared lost; 0 if a router marked packets instead of dropping them.
     pub(super) fn on_congestion(
         &mut self,
-        sight: &PathMonitor,
+        monitor: &PathMonitor,
         lost: u64,
         persistent: bool,
         cwnd: u64,
     ) {
         self.cwnd = cwnd;
         self.in_flight = self.in_flight.saturating_sub(lost);
-        sight.lost_bytes.fetch_add(lost, Relaxed);
-        sight.loss_events.fetch_add(u64::from(lost > 0), Relaxed);
-        sight.congestion_events.fetch_add(1, Relaxed);
-        sight
+        monitor.lost_bytes.fetch_add(lost, Relaxed);
+        monitor.loss_events.fetch_add(u64::from(lost > 0), Relaxed);
+        monitor.congestion_events.fetch_add(1, Relaxed);
+        monitor
             .persistent_congestion
             .fetch_add(u64::from(persistent), Relaxed);
-        sight.publish(self);
+        monitor.publish(self);
     }
 
-    /// The path carries packets of `mtu` bytes.
-    pub(super) fn on_mtu(&mut self, sight: &PathMonitor, mtu: u64, cwnd: u64) {
+    /// Records that the path carries packets of `mtu` bytes.
+    pub(super) fn on_mtu(&mut self, monitor: &PathMonitor, mtu: u64, cwnd: u64) {
         self.mtu = mtu;
         self.cwnd = cwnd;
-        sight.publish(self);
+        monitor.publish(self);
     }
 
-    /// Acknowledgements make room which is used a moment later, so the window is judged just before each batch
-    /// of them, when it is at its fullest.
+    /// Checks whether the window is full just before each batch of acknowledgements, when it is at its fullest: the space that
+    /// they free is used a moment later.
     fn begin_batch(&mut self) {
         if !self.in_batch {
             self.in_batch = true;
@@ -283,7 +285,8 @@ impl Gauge {
         }
     }
 
-    /// quinn sends no packet that would not leave room in the window, so a small window is never nine tenths full.
+    /// Returns whether the window is full. quinn sends no packet that does not fit completely, so a small window is never nine
+    /// tenths full.
     fn is_full(&self) -> bool {
         self.in_flight > 0
             && (self.in_flight.saturating_mul(10) >= self.cwnd.saturating_mul(9)
@@ -303,7 +306,7 @@ fn duration(cell: &AtomicU64) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant")]
 mod tests {
     use super::*;
 
@@ -311,8 +314,8 @@ mod tests {
     const MTU: u64 = 1200;
 
     struct Path {
-        sight: PathMonitor,
-        gauge: Gauge,
+        monitor: PathMonitor,
+        recorder: PathRecorder,
         now: Instant,
         cwnd: u64,
     }
@@ -320,11 +323,11 @@ mod tests {
     impl Path {
         fn new(cwnd: u64) -> Self {
             let now = Instant::now();
-            let sight = PathMonitor::new(now);
-            let gauge = Gauge::open(&sight, cwnd, MTU);
+            let monitor = PathMonitor::new(now);
+            let recorder = PathRecorder::open(&monitor, cwnd, MTU);
             Self {
-                sight,
-                gauge,
+                monitor,
+                recorder,
                 now,
                 cwnd,
             }
@@ -336,21 +339,22 @@ mod tests {
         }
 
         fn send(&mut self, bytes: u64) -> &mut Self {
-            self.gauge.on_sent(&self.sight, self.now, bytes, self.cwnd);
+            self.recorder
+                .on_sent(&self.monitor, self.now, bytes, self.cwnd);
             self
         }
 
-        /// A batch of acknowledgements for `bytes`.
+        /// Acknowledges `bytes` in one batch.
         fn ack(&mut self, bytes: u64, app_limited: bool) -> &mut Self {
-            let left = self.gauge.in_flight - bytes;
-            self.gauge.on_ack(&self.sight, bytes, MS, MS, MS);
-            self.gauge
-                .on_end_acks(&self.sight, left, app_limited, self.cwnd);
+            let left = self.recorder.in_flight - bytes;
+            self.recorder.on_ack(&self.monitor, bytes, MS, MS, MS);
+            self.recorder
+                .on_end_acks(&self.monitor, left, app_limited, self.cwnd);
             self
         }
 
-        fn view(&self) -> PathStats {
-            self.sight.snapshot()
+        fn stats(&self) -> PathStats {
+            self.monitor.snapshot()
         }
     }
 
@@ -358,14 +362,15 @@ mod tests {
     fn bytes_in_flight_are_what_was_sent_and_neither_acknowledged_nor_lost() {
         let mut path = Path::new(100_000);
         path.send(50_000).send(10_000);
-        assert_eq!(path.view().in_flight, 60_000);
+        assert_eq!(path.stats().in_flight, 60_000);
         path.ack(20_000, false);
-        assert_eq!(path.view().in_flight, 40_000);
-        path.gauge.on_congestion(&path.sight, 15_000, false, 70_000);
-        let view = path.view();
-        assert_eq!((view.in_flight, view.cwnd), (25_000, 70_000));
+        assert_eq!(path.stats().in_flight, 40_000);
+        path.recorder
+            .on_congestion(&path.monitor, 15_000, false, 70_000);
+        let stats = path.stats();
+        assert_eq!((stats.in_flight, stats.cwnd), (25_000, 70_000));
         assert_eq!(
-            (view.sent_bytes, view.acked_bytes, view.lost_bytes),
+            (stats.sent_bytes, stats.acked_bytes, stats.lost_bytes),
             (60_000, 20_000, 15_000)
         );
     }
@@ -376,13 +381,13 @@ mod tests {
         path.send(10_800);
         let began = path.now;
         for _ in 0..50 {
-            // Half the window at once: between the ack and the refill it is far from full.
+            // Half of the window at once: between the acknowledgement and the refill it is far from full.
             path.after(1).ack(6_000, false);
             path.after(1).send(6_000);
         }
-        let view = path.view();
-        assert_eq!(view.full_since, Some(began));
-        assert_eq!(view.full_for(path.now), MS * 100);
+        let stats = path.stats();
+        assert_eq!(stats.full_since, Some(began));
+        assert_eq!(stats.full_for(path.now), MS * 100);
     }
 
     #[test]
@@ -390,7 +395,7 @@ mod tests {
         let mut path = Path::new(12_000);
         for _ in 0..50 {
             path.send(3_000).after(5).ack(3_000, true);
-            assert_eq!(path.view().full_since, None);
+            assert_eq!(path.stats().full_since, None);
         }
     }
 
@@ -398,15 +403,18 @@ mod tests {
     fn the_end_of_a_burst_ends_the_full_window() {
         let mut path = Path::new(12_000);
         path.send(12_000).after(1).ack(2_400, false);
-        assert!(path.view().full_since.is_some(), "more may be waiting");
+        assert!(
+            path.stats().full_since.is_some(),
+            "more data may be waiting"
+        );
         path.after(1).ack(2_400, false);
-        assert_eq!(path.view().full_since, None, "nothing filled it again");
+        assert_eq!(path.stats().full_since, None, "nothing filled it again");
 
         path.send(12_000).after(1);
-        assert!(path.view().full_since.is_some());
+        assert!(path.stats().full_since.is_some());
         path.ack(12_000, true);
         assert_eq!(
-            path.view().full_since,
+            path.stats().full_since,
             None,
             "quinn had nothing more to send"
         );
@@ -417,7 +425,7 @@ mod tests {
         let mut path = Path::new(12_000);
         path.send(12_000).after(10).ack(12_000, true);
         path.after(3_600_000).send(12_000);
-        assert_eq!(path.view().full_since, Some(path.now));
+        assert_eq!(path.stats().full_since, Some(path.now));
     }
 
     #[test]
@@ -426,57 +434,60 @@ mod tests {
         path.send(11_000);
         let began = path.now;
         path.after(5_000);
-        path.gauge.on_congestion(&path.sight, 0, true, 2_400);
-        assert_eq!(path.view().full_since, Some(began));
+        path.recorder.on_congestion(&path.monitor, 0, true, 2_400);
+        assert_eq!(path.stats().full_since, Some(began));
     }
 
     #[test]
     fn a_window_of_two_packets_is_full_with_one_in_flight() {
         let mut path = Path::new(2 * MTU);
         path.send(MTU);
-        assert!(path.view().full_since.is_some());
-        // ... but not with nothing in flight.
+        assert!(path.stats().full_since.is_some());
+        // With nothing in flight, it is not full.
         let mut path = Path::new(MTU);
         path.ack(0, false);
-        assert_eq!(path.view().full_since, None);
+        assert_eq!(path.stats().full_since, None);
     }
 
     #[test]
     fn the_first_round_trip_is_measured_and_not_guessed() {
         let path = Path::new(12_000);
-        assert_eq!(path.view().rtt, None);
+        assert_eq!(path.stats().rtt, None);
         let mut path = path;
         let guess = MS * 100;
-        path.gauge.on_ack(&path.sight, 1, MS * 7, guess, guess);
-        assert_eq!(path.view().rtt, Some(MS * 7));
-        assert_eq!(path.view().min_rtt, Some(MS * 7));
-        path.gauge.on_end_acks(&path.sight, 0, true, 12_000);
-        path.gauge.on_ack(&path.sight, 1, MS * 9, MS * 8, MS * 6);
-        assert_eq!(path.view().rtt, Some(MS * 8));
-        assert_eq!(path.view().min_rtt, Some(MS * 6));
+        path.recorder.on_ack(&path.monitor, 1, MS * 7, guess, guess);
+        assert_eq!(path.stats().rtt, Some(MS * 7));
+        assert_eq!(path.stats().min_rtt, Some(MS * 7));
+        path.recorder.on_end_acks(&path.monitor, 0, true, 12_000);
+        path.recorder
+            .on_ack(&path.monitor, 1, MS * 9, MS * 8, MS * 6);
+        assert_eq!(path.stats().rtt, Some(MS * 8));
+        assert_eq!(path.stats().min_rtt, Some(MS * 6));
     }
 
     #[test]
     fn losses_marks_and_persistent_congestion_are_counted_apart() {
         let mut path = Path::new(12_000);
         path.send(12_000);
-        path.gauge.on_congestion(&path.sight, 1_200, false, 8_400);
-        path.gauge.on_congestion(&path.sight, 0, false, 5_880);
-        path.gauge.on_congestion(&path.sight, 2_400, true, 2_400);
-        let view = path.view();
-        assert_eq!(view.congestion_events, 3);
-        assert_eq!(view.loss_events, 2);
-        assert_eq!(view.persistent_congestion, 1);
-        assert_eq!(view.lost_bytes, 3_600);
+        path.recorder
+            .on_congestion(&path.monitor, 1_200, false, 8_400);
+        path.recorder.on_congestion(&path.monitor, 0, false, 5_880);
+        path.recorder
+            .on_congestion(&path.monitor, 2_400, true, 2_400);
+        let stats = path.stats();
+        assert_eq!(stats.congestion_events, 3);
+        assert_eq!(stats.loss_events, 2);
+        assert_eq!(stats.persistent_congestion, 1);
+        assert_eq!(stats.lost_bytes, 3_600);
     }
 
     #[test]
     fn a_copy_that_is_told_nothing_changes_nothing() {
         let mut path = Path::new(12_000);
         path.send(12_000);
-        let before = path.view();
-        let copy = path.gauge.copy();
-        assert_eq!(path.view(), before);
+        let before = path.stats();
+        let copy = path.recorder.copy();
+        assert_eq!(path.stats(), before);
         assert_eq!((copy.cwnd, copy.in_flight), (12_000, 0));
     }
 
@@ -484,29 +495,29 @@ mod tests {
     fn totals_add_up_over_a_copy_that_is_used_and_then_abandoned() {
         let mut path = Path::new(12_000);
         path.send(6_000).ack(6_000, true);
-        // The peer moves to another port: quinn goes on with a copy ...
-        let mut moved = path.gauge.copy();
-        moved.on_sent(&path.sight, path.now, 2_000, 12_000);
-        assert_eq!(path.view().in_flight, 2_000);
-        // ... cannot validate the new address, and goes back to the first one.
+        // The peer moves to another port, and quinn continues with a copy.
+        let mut moved = path.recorder.copy();
+        moved.on_sent(&path.monitor, path.now, 2_000, 12_000);
+        assert_eq!(path.stats().in_flight, 2_000);
+        // quinn cannot validate the new address and returns to the first one.
         path.send(1_000);
-        let view = path.view();
-        assert_eq!(view.in_flight, 1_000, "of the path that is in use");
-        assert_eq!((view.sent_bytes, view.acked_bytes), (9_000, 6_000));
-        assert_eq!(view.paths, 1, "a copy is not another path");
+        let stats = path.stats();
+        assert_eq!(stats.in_flight, 1_000, "those of the path in use");
+        assert_eq!((stats.sent_bytes, stats.acked_bytes), (9_000, 6_000));
+        assert_eq!(stats.paths, 1, "a copy is not another path");
     }
 
     #[test]
     fn a_new_controller_keeps_the_totals_and_starts_its_own_window() {
         let mut path = Path::new(50_000);
         path.send(50_000).ack(20_000, false);
-        path.gauge = Gauge::open(&path.sight, 12_000, MTU);
-        let view = path.view();
+        path.recorder = PathRecorder::open(&path.monitor, 12_000, MTU);
+        let stats = path.stats();
         assert_eq!(
-            (view.cwnd, view.in_flight, view.full_since),
+            (stats.cwnd, stats.in_flight, stats.full_since),
             (12_000, 0, None)
         );
-        assert_eq!((view.sent_bytes, view.acked_bytes), (50_000, 20_000));
-        assert_eq!(view.paths, 2);
+        assert_eq!((stats.sent_bytes, stats.acked_bytes), (50_000, 20_000));
+        assert_eq!(stats.paths, 2);
     }
 }

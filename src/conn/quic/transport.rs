@@ -1,57 +1,59 @@
-//! QUIC for both ends: the numbers of the transport, and the endpoints that use them.
+//! Sans-I/O: QUIC's windows, limits and timeouts, for both ends.
 
 use std::{sync::Arc, time::Duration};
 
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, VarInt};
 
 use super::{
-    congestion::{Congestion, WatchedFactory},
+    congestion::{Congestion, MonitoredFactory},
     path_stats::PathMonitor,
 };
 use crate::config::{ConfigError, Problems};
 
-/// The numbers of the transport, for one end.
+/// QUIC's windows, limits and timeouts of one end.
 ///
-/// [`TransportConfig::default`] is a client's, [`TransportConfig::server`] a server's. There are no unidirectional streams and
-/// no datagrams: the protocol uses neither.
+/// [`TransportConfig::default`] returns a client's, [`TransportConfig::server`] a server's. Unidirectional streams and
+/// datagrams are disabled, because the protocol does not use them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TransportConfig {
-    /// How many streams the peer may have open at once. Default: 0 for a client, 128 for a server, where it must
-    /// leave room for the session and for every lane, subscription and question of a client. Each one costs
-    /// the server about 1 kB for the whole life of the connection, used or not.
+    /// Number of streams that the peer may have open at once. Default: 0 for a client, 128 for a server. A server's must be
+    /// enough for the control stream and for every lane, subscription and query of a client. Each stream that is allowed
+    /// costs the server about 1 kB for the life of the connection, even if it is not used.
     pub max_streams: u32,
-    /// How many bytes the peer may send on one stream before this end has read them. Default: 2 MiB, which
-    /// one stream can use at 160 Mbit/s and 100 ms. At most 8 MiB: quinn ends a connection in whose stream more than 1024
-    /// gaps wait for lost packets, which that is too little for with a tenth of the packets lost.
+    /// Bytes that the peer may send on one stream before this end has read them. Default: 2 MiB, enough for one stream at
+    /// 160 Mbit/s with a round trip of 100 ms. At most 8 MiB: quinn closes a connection if the received data of a stream has
+    /// more than 1024 gaps, and with this limit a loss of a tenth of the packets does not cause that many.
     pub stream_receive_window: u32,
-    /// The same for all streams of a connection together, which bounds the memory of a connection. Default: 16 MiB.
-    /// At least the window of one stream; a few times that, or streams that nobody reads starve the others.
+    /// Bytes that the peer may send on all streams of a connection before this end has read them. Default: 16 MiB. It bounds
+    /// the memory of a connection. It must be at least `stream_receive_window`, and should be several times that, or a few
+    /// streams that are not read block all others.
     pub receive_window: u32,
-    /// How many bytes written here may be unacknowledged, over all streams of a connection. Default: 8 MiB. It
-    /// bounds memory and hides a backlog: producers keep less than this unanswered by themselves.
+    /// Bytes written at this end that may be unacknowledged, over all streams of a connection. Default: 8 MiB. It bounds
+    /// memory. A producer reduces it to what the path needs, so that its backlog stays in its own queue.
     pub send_window: u32,
-    /// After how long without a packet a connection is dead. Default: 30 s. The smaller one of both ends counts.
+    /// Time without a packet after which a connection is lost. Default: 30 s. The shorter one of both ends applies.
     pub idle_timeout: Duration,
-    /// How often quinn itself sends something on an idle connection. Default: `None`, never: clients ping, and
-    /// one who waits needs no second timer.
+    /// Interval of QUIC's own keep-alive packets on an idle connection. Default: `None`, none. Clients send pings of this
+    /// protocol and set it themselves as a fallback.
     pub keep_alive: Option<Duration>,
-    /// The round trip assumed before the first is measured. Default: 100 ms. A lost first packet is repeated
-    /// after three of these, and the RFC's 333 ms make that a second.
+    /// Round-trip time assumed before the first measurement. Default: 100 ms. A lost first packet is retransmitted after three
+    /// times this value, which is a second with the 333 ms of RFC 9002.
     pub initial_rtt: Duration,
-    /// The longest that the peer is asked to delay an acknowledgement. Default: 5 ms, in place of 25 ms: with the
-    /// last packet of a burst lost, this delay is added to the time until it is repeated. `None` does not ask.
+    /// Longest delay of an acknowledgement that the peer is asked for. Default: 5 ms, instead of QUIC's 25 ms. If the last
+    /// packet of a burst is lost, this delay is added to the time until its retransmission. `None` leaves the delay to the
+    /// peer.
     pub max_ack_delay: Option<Duration>,
-    /// The largest UDP payload that is tried on the path, in bytes. Default: 1452, an Ethernet frame. Connections
-    /// begin with 1200 and probe upwards.
+    /// Largest UDP payload that path MTU discovery tries, in bytes. Default: 1452, which fits an Ethernet frame. Connections
+    /// start with 1200.
     pub mtu_upper_bound: u16,
-    /// Whether many packets are handed to the operating system in one call (GSO), where it can do that. Default:
-    /// `true`. Some network cards and virtual machines lose such packets.
+    /// Whether several packets are passed to the operating system in one call (GSO), if it supports that. Default: `true`. Some
+    /// network cards and virtual machines drop such packets.
     pub gso: bool,
-    /// Whether streams of one priority take turns packet by packet. Default: `true`. Without, a stream that always has
-    /// something to send lets no other send anything: no new stream, and nothing that was lost.
+    /// Whether streams of equal priority are scheduled round-robin, packet by packet. Default: `true`. Otherwise a stream
+    /// that always has data to send blocks all other streams, including retransmissions.
     pub fair_streams: bool,
-    /// Who decides how much may be in flight. Default: [`Congestion::Cubic`].
+    /// The congestion controller. Default: [`Congestion::Cubic`].
     pub congestion: Congestion,
 }
 
@@ -74,15 +76,15 @@ impl Default for TransportConfig {
     }
 }
 
-/// The most that may be on its way in one stream: 7000 packets of 1200 bytes, a tenth of them lost, leave 700 gaps. From
-/// 1024 on, quinn's assembler gives up: "too many gaps in stream buffer", and the connection is gone.
-const MOST_OF_A_STREAM: u32 = 8 << 20;
+/// Upper limit of `stream_receive_window`: 7000 packets of 1200 bytes with a tenth of them lost have 700 gaps. At 1024,
+/// quinn closes the connection with "too many gaps in stream buffer".
+const MAX_STREAM_RECEIVE_WINDOW: u32 = 8 << 20;
 
-/// The longest duration that QUIC can state, in milliseconds: 2^62 - 1. Far less is already nonsense.
+/// Upper limit of `idle_timeout`. QUIC's own limit, 2^62 - 1 ms, is far longer.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl TransportConfig {
-    /// The defaults of a server.
+    /// Returns the defaults of a server.
     #[must_use]
     pub fn server() -> Self {
         Self {
@@ -91,11 +93,11 @@ impl TransportConfig {
         }
     }
 
-    /// Whether every number can be used.
+    /// Checks every field.
     ///
     /// # Errors
     ///
-    /// Every wrong one.
+    /// Reports every invalid field.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.problems(&mut problems);
@@ -116,7 +118,7 @@ impl TransportConfig {
             "must be at least 65536",
         );
         problems.expect(
-            self.stream_receive_window <= MOST_OF_A_STREAM,
+            self.stream_receive_window <= MAX_STREAM_RECEIVE_WINDOW,
             "transport.stream_receive_window",
             &self.stream_receive_window,
             "must be at most 8388608, or losses could end the connection",
@@ -168,10 +170,9 @@ impl TransportConfig {
         );
     }
 
-    /// quinn's form of these numbers. With a `sight`, the connection publishes what its congestion controller
-    /// sees; a sight belongs to one connection.
-    #[must_use]
-    pub fn to_quinn(&self, sight: Option<Arc<PathMonitor>>) -> quinn::TransportConfig {
+    /// Converts to quinn's configuration. With a `monitor`, the connection publishes the statistics of its congestion
+    /// controller to it. A monitor belongs to one connection.
+    pub(crate) fn to_quinn(&self, monitor: Option<Arc<PathMonitor>>) -> quinn::TransportConfig {
         let mut transport = quinn::TransportConfig::default();
         let mut mtu = MtuDiscoveryConfig::default();
         mtu.upper_bound(self.mtu_upper_bound);
@@ -195,8 +196,8 @@ impl TransportConfig {
             .mtu_discovery_config(Some(mtu))
             .enable_segmentation_offload(self.gso)
             .datagram_receive_buffer_size(None)
-            .congestion_controller_factory(match sight {
-                Some(sight) => Arc::new(WatchedFactory::new(&self.congestion, sight)),
+            .congestion_controller_factory(match monitor {
+                Some(monitor) => Arc::new(MonitoredFactory::new(&self.congestion, monitor)),
                 None => self.congestion.factory(),
             });
         transport

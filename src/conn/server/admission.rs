@@ -1,4 +1,4 @@
-//! Which attempts to connect a server takes up, and how long each may take.
+//! Admission of connections: which attempts a server accepts, and how long a handshake may take.
 
 use std::time::Duration;
 
@@ -7,21 +7,20 @@ use quinn::{Connecting, Connection, ConnectionError, Incoming};
 use crate::config::{ConfigError, Problems};
 use crate::time;
 
-/// The limits of a server's front door.
+/// Limits of a server's connections and handshakes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Admission {
-    /// How many attempts may wait to be looked at; further ones are refused by quinn itself. Default: 1024.
-    /// Each holds up to 16 kB.
+    /// Number of attempts that may wait to be accepted. Default: 1024. quinn refuses further ones. Each holds up to 16 kB.
     pub max_incoming: usize,
-    /// With so many handshakes under way, a client must first show that it can receive at its address (a
-    /// Retry packet, which costs it one round trip and the server nothing). Default: 64.
+    /// Number of handshakes in progress from which a client must first prove that it can receive at its address. Default: 64.
+    /// The server sends a Retry packet, which costs the client one round trip and the server no state.
     pub retry_above: usize,
-    /// With so many handshakes under way, further clients are refused. Default: 512.
+    /// Number of handshakes in progress from which further clients are refused. Default: 512.
     pub max_handshakes: usize,
-    /// With so many connections open, further clients are refused. Default: 10,000.
+    /// Number of open connections from which further clients are refused. Default: 10,000.
     pub max_connections: usize,
-    /// How long a client may take from its first packet to an open session. Default: 10 s.
+    /// Time limit for a client, from its first packet to its authentication. Default: 10 s.
     pub handshake_timeout: Duration,
 }
 
@@ -37,68 +36,70 @@ impl Default for Admission {
     }
 }
 
-/// What a server has on its hands.
+/// Numbers of a server's current handshakes and connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ActiveCounts {
-    /// Handshakes that are under way.
-    pub handshakes: usize,
-    /// Connections that are open.
-    pub connections: usize,
+pub(crate) struct ActiveCounts {
+    /// Handshakes in progress.
+    pub(crate) handshakes: usize,
+    /// Open connections.
+    pub(crate) connections: usize,
 }
 
-/// What becomes of an attempt.
+/// What to do with an attempt to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The handshake begins.
+enum AdmissionDecision {
+    /// Start the handshake.
     Accept,
-    /// The client must show first that it can receive at its address.
+    /// Ask the client to prove that it can receive at its address.
     Retry,
-    /// The client is told to go away.
+    /// Refuse the client.
     Refuse,
 }
 
 impl Admission {
-    /// What becomes of an attempt of a client whose address is `validated` or not.
-    #[must_use]
-    pub const fn decide(&self, validated: bool, busy: ActiveCounts) -> Verdict {
-        // A retry comes before a refusal: refusing answers to an address that may be a victim's.
-        if !validated && busy.handshakes >= self.retry_above {
-            Verdict::Retry
-        } else if busy.handshakes >= self.max_handshakes || busy.connections >= self.max_connections
+    /// Decides about an attempt of a client whose address is `validated` or not.
+    const fn decide(&self, validated: bool, active: ActiveCounts) -> AdmissionDecision {
+        // Retry comes before refusal: a refusal is sent to an address that may be a victim's.
+        if !validated && active.handshakes >= self.retry_above {
+            AdmissionDecision::Retry
+        } else if active.handshakes >= self.max_handshakes
+            || active.connections >= self.max_connections
         {
-            Verdict::Refuse
+            AdmissionDecision::Refuse
         } else {
-            Verdict::Accept
+            AdmissionDecision::Accept
         }
     }
 
-    /// Does to `incoming` what [`Admission::decide`] says. With `Some`, the handshake has begun and counts
-    /// as one of [`ActiveCounts::handshakes`] until it is over; see [`handshake`].
-    pub fn admit(&self, incoming: Incoming, busy: ActiveCounts) -> Option<Connecting> {
-        match self.decide(incoming.remote_address_validated(), busy) {
-            Verdict::Accept => incoming
+    /// Starts the handshake of `incoming`, or asks it to retry, or refuses it.
+    ///
+    /// With `Some`, the handshake has started and counts as one of [`ActiveCounts::handshakes`] until it is over: see
+    /// [`handshake`].
+    pub(crate) fn admit(&self, incoming: Incoming, active: ActiveCounts) -> Option<Connecting> {
+        match self.decide(incoming.remote_address_validated(), active) {
+            AdmissionDecision::Accept => incoming
                 .accept()
-                .inspect_err(|error| tracing::debug!(%error, "a first packet was no good"))
+                .inspect_err(|error| tracing::debug!(%error, "a first packet was invalid"))
                 .ok(),
-            Verdict::Retry => {
+            AdmissionDecision::Retry => {
                 if let Err(error) = incoming.retry() {
-                    // Cannot be: an address that is not validated has not been retried.
+                    // Unreachable: quinn accepts a Retry for every address that is not validated.
                     error.into_incoming().refuse();
                 }
                 None
             }
-            Verdict::Refuse => {
+            AdmissionDecision::Refuse => {
                 incoming.refuse();
                 None
             }
         }
     }
 
-    /// Whether every limit can be used.
+    /// Checks every limit.
     ///
     /// # Errors
     ///
-    /// Every wrong one.
+    /// Reports every invalid limit.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.problems(&mut problems);
@@ -133,10 +134,10 @@ impl Admission {
     }
 }
 
-/// Why a server has no connection of a client.
+/// Error of a client's handshake.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum HandshakeError {
-    /// It took longer than it may.
+pub(crate) enum HandshakeError {
+    /// It took longer than the limit.
     #[error("the handshake took longer than {0:?}")]
     TooSlow(Duration),
     /// It failed.
@@ -144,16 +145,8 @@ pub enum HandshakeError {
     Failed(#[from] ConnectionError),
 }
 
-/// Waits for the handshake of a client, at most `limit`. A client that is too slow is dropped.
-///
-/// # Errors
-///
-/// Where it failed or took too long.
-///
-/// # Cancel safety
-///
-/// Dropping this drops the attempt.
-pub async fn handshake(
+/// Waits for the handshake of a client, at most `limit`. Dropping the future drops the attempt.
+pub(crate) async fn handshake(
     connecting: Connecting,
     limit: Duration,
 ) -> Result<Connection, HandshakeError> {
@@ -175,9 +168,9 @@ mod tests {
             max_connections: 10,
             ..Admission::default()
         };
-        use Verdict::{Accept, Refuse, Retry};
+        use AdmissionDecision::{Accept, Refuse, Retry};
         let table = [
-            // handshakes, connections, validated, verdict
+            // handshakes, connections, validated, decision
             (0, 0, false, Accept),
             (1, 9, false, Accept),
             (2, 0, false, Retry),
@@ -188,15 +181,15 @@ mod tests {
             (0, 10, true, Refuse),
             (0, 10, false, Refuse),
         ];
-        for (handshakes, connections, validated, verdict) in table {
-            let busy = ActiveCounts {
+        for (handshakes, connections, validated, decision) in table {
+            let active = ActiveCounts {
                 handshakes,
                 connections,
             };
             assert_eq!(
-                admission.decide(validated, busy),
-                verdict,
-                "{busy:?} {validated}"
+                admission.decide(validated, active),
+                decision,
+                "{active:?} {validated}"
             );
         }
     }

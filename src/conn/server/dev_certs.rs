@@ -1,13 +1,13 @@
-//! A certificate authority of one's own for development: made on first use, kept in a folder, renewed in time.
+//! Development certificates: created on first use, kept in a folder, renewed before they expire.
 //!
 //! ```text
-//! folder/ca.pem     the authority's certificate: what clients trust (`Trust::CaFile`)
-//! folder/cert.pem   the server's certificate, for localhost, 127.0.0.1, ::1 and the names asked for
-//! folder/key.pem    its private key, readable by its owner alone
+//! folder/ca.pem     the certificate of the authority, which clients trust (`Trust::CaFile`)
+//! folder/cert.pem   the server's certificate, for localhost, 127.0.0.1, ::1 and the given names
+//! folder/key.pem    the server's private key, which only the owner can read
 //! ```
 //!
-//! The authority's own key is thrown away as soon as it has signed, so that nobody can make another certificate
-//! in its name. With a new certificate, clients therefore need the new `ca.pem` too.
+//! The authority's private key is discarded after it has signed the server's certificate, so it cannot be stolen. When the
+//! certificate is renewed, clients therefore need the new `ca.pem` as well.
 
 use std::{
     fs, io,
@@ -27,30 +27,30 @@ use crate::{
     time,
 };
 
-/// How long a development certificate is valid.
-const VALID: Duration = Duration::from_secs(365 * DAY);
-/// One that is valid for less than this is replaced.
-const MARGIN: Duration = Duration::from_secs(14 * DAY);
+/// Validity of a development certificate.
+const VALIDITY: Duration = Duration::from_secs(365 * DAY);
+/// A certificate that expires within this time is replaced.
+const RENEWAL_MARGIN: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
-/// Names that every development certificate is valid for.
-const ALWAYS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// The names that every development certificate is valid for.
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// A development certificate and the authority that signed it.
+/// Paths of a development certificate, its key and the certificate of its authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DevCerts {
-    /// The authority's certificate.
+    /// Path of the authority's certificate.
     pub ca: PathBuf,
-    /// The server's certificate.
+    /// Path of the server's certificate.
     pub certificate: PathBuf,
-    /// The server's private key.
+    /// Path of the server's private key.
     pub key: PathBuf,
-    /// The server certificate's fingerprint, for [`Trust::Pinned`].
+    /// Fingerprint of the server's certificate, for [`Trust::Pinned`].
     pub fingerprint: Fingerprint,
 }
 
-/// Development certificates could not be made.
+/// Error of creating development certificates.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevCertsError {
@@ -60,45 +60,45 @@ pub enum DevCertsError {
     /// A file or the folder cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// Why it failed.
         source: io::Error,
     },
-    /// The certificates could not be made.
-    #[error("cannot make a certificate")]
-    Make(#[from] rcgen::Error),
+    /// A certificate could not be created.
+    #[error("cannot create a certificate")]
+    Create(#[from] rcgen::Error),
 }
 
 impl DevCerts {
-    /// The certificate in `folder`, made if there is none, if it expires within two weeks, or if it is not valid
-    /// for all of `names` (DNS names or IP addresses, beside `localhost`, `127.0.0.1` and `::1`).
+    /// Returns the certificate in `folder`. Creates a new one if there is none, if it expires within two weeks, or if it is not
+    /// valid for all of `names`: DNS names or IP addresses, in addition to `localhost`, `127.0.0.1` and `::1`.
     ///
     /// # Errors
     ///
-    /// A name that is none, and a folder that cannot be written.
+    /// A name is invalid, or the folder cannot be written.
     pub fn ensure(folder: impl AsRef<Path>, names: &[&str]) -> Result<Self, DevCertsError> {
-        Self::ensure_at(folder.as_ref(), names, time::wall())
+        Self::ensure_at(folder.as_ref(), names, time::unix_time())
     }
 
     fn ensure_at(folder: &Path, names: &[&str], now: Duration) -> Result<Self, DevCertsError> {
-        let names: Vec<&str> = ALWAYS.iter().chain(names).copied().collect();
+        let names: Vec<&str> = LOCAL_NAMES.iter().chain(names).copied().collect();
         for name in &names {
             ServerName::try_from(*name).map_err(|_| DevCertsError::Name((*name).into()))?;
         }
-        match Self::usable(folder, &names, now + MARGIN) {
+        match Self::usable(folder, &names, now + RENEWAL_MARGIN) {
             Some(certs) => Ok(certs),
-            None => Self::make(folder, &names, now),
+            None => Self::create(folder, &names, now),
         }
     }
 
-    /// What a server shows that has this certificate.
+    /// Returns the TLS options of a server that presents this certificate.
     #[must_use]
     pub fn server_tls(&self) -> ServerTls {
-        ServerTls::showing(CertifiedKey::files(&self.certificate, &self.key))
+        ServerTls::presenting(CertifiedKey::files(&self.certificate, &self.key))
     }
 
-    /// What a client trusts that is to reach such a server.
+    /// Returns what a client must trust to connect to such a server.
     #[must_use]
     pub fn trust(&self) -> Trust {
         Trust::CaFile(self.ca.clone())
@@ -113,7 +113,8 @@ impl DevCerts {
         }
     }
 
-    /// What is in `folder`, if a client that trusts it would accept it under each of `names` at the time `until`.
+    /// Returns the certificate in `folder` if a client that trusts its authority would accept it for each of `names` at the
+    /// time `until`.
     fn usable(folder: &Path, names: &[&str], until: Duration) -> Option<Self> {
         let ca = CertificateDer::from_pem_file(folder.join("ca.pem")).ok()?;
         let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).ok()?;
@@ -130,28 +131,28 @@ impl DevCerts {
             .then(|| Self::at(folder, &certificate))
     }
 
-    fn make(folder: &Path, names: &[&str], now: Duration) -> Result<Self, DevCertsError> {
+    fn create(folder: &Path, names: &[&str], now: Duration) -> Result<Self, DevCertsError> {
         let ca_key = KeyPair::generate_for(&PKCS_ED25519)?;
         let mut ca = params(&[], now)?;
-        // A name of its own: of two authorities with one name, a client that has the other's certificate hears of a
-        // bad signature, and nobody thinks of an old `ca.pem` then.
+        // The authority's name is unique. With the `ca.pem` of another authority of the same name, a client would report a
+        // bad signature, which does not point to an outdated file.
         let id = ca.key_identifier(&ca_key);
         let id: String = id
             .iter()
             .take(4)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        call(&mut ca, &format!("anabranch development CA {id}"));
+        set_common_name(&mut ca, &format!("anabranch development CA {id}"));
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca = CertifiedIssuer::self_signed(ca, ca_key)?;
 
         let mut server = params(names, now)?;
-        call(&mut server, "anabranch development server");
+        set_common_name(&mut server, "anabranch development server");
         server.use_authority_key_identifier_extension = true;
         server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Its signatures have one length, so a handshake in a simulation is the same each time.
+        // Ed25519 signatures have a fixed length, so that a simulated handshake is the same in each run.
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let certificate = server.signed_by(&key, &ca)?;
 
@@ -171,13 +172,13 @@ fn params(names: &[&str], now: Duration) -> Result<CertificateParams, rcgen::Err
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names)?;
     let now = rcgen::date_time_ymd(1970, 1, 1) + now;
-    // A day back, for clients whose clock is behind.
+    // Valid since a day ago, for clients whose clock is behind.
     params.not_before = now - Duration::from_secs(DAY);
-    params.not_after = now + VALID;
+    params.not_after = now + VALIDITY;
     Ok(params)
 }
 
-fn call(params: &mut CertificateParams, name: &str) {
+fn set_common_name(params: &mut CertificateParams, name: &str) {
     params.distinguished_name.remove(DnType::CommonName);
     params.distinguished_name.push(DnType::CommonName, name);
 }
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     fn age(days: u64) -> Duration {
-        time::wall() + Duration::from_secs(days * DAY)
+        time::unix_time() + Duration::from_secs(days * DAY)
     }
 
     #[test]
@@ -207,9 +208,9 @@ mod tests {
         assert_eq!(
             DevCerts::ensure_at(&inner, &[], age(350)).unwrap(),
             first,
-            "it is valid for a fortnight more"
+            "it is valid for two more weeks"
         );
-        assert_eq!(fs::read_dir(&inner).unwrap().count(), 3, "and nothing else");
+        assert_eq!(fs::read_dir(&inner).unwrap().count(), 3, "no other file");
     }
 
     #[test]
@@ -259,7 +260,7 @@ mod tests {
         let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
         let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&certs.key), 0o600);
-        // ... again where one is written over.
+        // The same when an existing file is replaced.
         fs::set_permissions(&certs.key, fs::Permissions::from_mode(0o644)).unwrap();
         let certs = DevCerts::ensure(folder.path(), &["other.example"]).unwrap();
         assert_eq!(mode(&certs.key), 0o600);

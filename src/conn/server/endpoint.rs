@@ -10,14 +10,12 @@ use crate::conn::{
     tls::TlsError,
 };
 
-/// A server's endpoint at `listen`, which is [`Endpoint::accept`]ed from. Port 0 takes any free port, and
-/// `[::]` serves IPv4 too where the system allows that.
-///
-/// The caller decides what becomes of each attempt, by [`Admission::decide`].
+/// Opens a server's endpoint at `listen`, whose connections the caller accepts with [`Endpoint::accept`]. Port 0 means any
+/// free port. `[::]` also accepts IPv4 if the operating system allows that.
 ///
 /// # Errors
 ///
-/// Where the address cannot be used.
+/// The address cannot be bound.
 pub fn server_endpoint(
     listen: SocketAddr,
     config: quinn::ServerConfig,
@@ -32,13 +30,11 @@ pub fn server_endpoint(
     quic::endpoint(listen, Some(config), endpoint, transport, network)
 }
 
-/// What a server tells quinn: its TLS, its numbers, and how many attempts may wait.
-///
-/// To change certificates under way, make another one and hand it to [`Endpoint::set_server_config`].
+/// Creates quinn's configuration of a server.
 ///
 /// # Errors
 ///
-/// Where `tls` cannot do QUIC.
+/// `tls` lacks the cipher suite that QUIC starts with.
 pub fn server_config(
     tls: Arc<rustls::ServerConfig>,
     transport: &TransportConfig,
@@ -57,5 +53,5 @@ pub fn server_config(
     Ok(config)
 }
 
-/// What is kept of an attempt that nobody has accepted yet: a client sends a few packets before it has an answer.
+/// Bytes buffered for an attempt that is not accepted yet. A client sends a few packets before it has an answer.
 const INCOMING_BYTES: u64 = 16 << 10;

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, with the permissions they need from their first byte on.
+//! Atomic writes of files with restricted permissions.
 
 use std::{
     fs,
@@ -6,13 +6,14 @@ use std::{
     path::Path,
 };
 
-/// Puts `bytes` at `path` in one step: a reader finds the old file or the new one. `mode` counts on Unix.
+/// Replaces the file at `path` with one that holds `bytes`. A reader sees the old file or the new one, and the new one has
+/// `mode` from the start (on Unix).
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = path.with_file_name(name);
     match fs::remove_file(&new) {
-        // One left over from a crash may have other permissions.
+        // A file left by a crash may have other permissions.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }

@@ -1,8 +1,8 @@
-//! How a broker that was killed and started again tells its clients so.
+//! Stateless resets (RFC 9000, section 10.3), with which a restarted server tells its clients that it was restarted.
 //!
-//! To the new process, the packets of an old connection are strange. With the same [`StatelessResetKey`] as before it can
-//! answer them with a stateless reset (RFC 9000, section 10.3), which the client knows for genuine: it reconnects
-//! after one round trip. Without, it answers nothing, and the client waits for pongs until its ping timeout.
+//! The new process does not know the connections of the old one. With the [`StatelessResetKey`] of the old process it can
+//! answer their packets with a stateless reset that the clients accept, and they reconnect after one round trip. Otherwise it
+//! ignores these packets, and the clients wait until their ping timeout.
 
 use std::{fmt, fs, io, path::Path, sync::Arc};
 
@@ -16,8 +16,9 @@ use rustls::crypto::{
 use super::private_file;
 use crate::conn::tls;
 
-/// The secret by which resets are told from forgeries. To be kept across restarts, and from everybody else: who has
-/// it can cut connections.
+/// The secret that makes stateless resets unforgeable.
+///
+/// A server keeps it across restarts and from everyone else: whoever has it can cut the server's connections.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StatelessResetKey([u8; 32]);
 
@@ -28,18 +29,18 @@ impl fmt::Debug for StatelessResetKey {
 }
 
 impl StatelessResetKey {
-    /// The key that consists of these bytes, which must come from a source that nobody can guess.
+    /// Creates a key from these bytes, which must be unpredictable.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The key in the file at `path`, made by chance where there is none or where it is damaged. The file is readable
-    /// by its owner alone; its folder must exist.
+    /// Reads the key from the file at `path`. If the file does not exist or is damaged, generates a key and writes it there.
+    /// Only the owner can read the file. Its folder must exist.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read or written.
+    /// The file cannot be read or written.
     pub fn in_file(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         match fs::read(path).map(<[u8; 32]>::try_from) {
@@ -51,14 +52,14 @@ impl StatelessResetKey {
         tls::provider()
             .secure_random
             .fill(&mut bytes)
-            .map_err(|_| io::Error::other("the operating system gives no random numbers"))?;
+            .map_err(|_| io::Error::other("the operating system provides no random numbers"))?;
         private_file::write(path, &bytes, 0o600)?;
         Ok(Self(bytes))
     }
 
-    /// Makes `config` that of an endpoint with this key.
+    /// Makes `config` use this key.
     pub(super) fn apply(&self, config: &mut EndpointConfig) {
-        // Connection ids carry a checksum, by which the next process knows them for its own.
+        // Connection ids carry a keyed checksum, so that the next process recognizes those of this one.
         let ids = {
             let mut id_key = [0; 8];
             id_key.copy_from_slice(&self.sign(b"connection ids").as_ref()[..8]);
@@ -67,11 +68,11 @@ impl StatelessResetKey {
         config
             .reset_key(Arc::new(self.clone()))
             .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)))
-            // quinn's 20 ms are for servers that reset strangers. A thousand clients of ours would wait 20 s.
+            // With quinn's 20 ms between resets, a thousand clients would wait up to 20 s.
             .min_reset_interval(std::time::Duration::from_millis(1));
     }
 
-    /// HMAC-SHA256, from the TLS provider that is linked anyway.
+    /// Computes HMAC-SHA256 with the TLS provider, which is linked anyway.
     fn sign(&self, data: &[u8]) -> rustls::crypto::hmac::Tag {
         let hkdf: &dyn Hkdf = TLS13_AES_128_GCM_SHA256
             .tls13()
@@ -91,7 +92,7 @@ impl HmacKey for StatelessResetKey {
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        // quinn signs with this key and verifies nothing, so it does not matter how long this takes.
+        // quinn only signs with this key, so a comparison in constant time is not needed.
         if Self::sign(self, data).as_ref() == signature {
             Ok(())
         } else {
@@ -106,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_hmac_sha_256() {
-        // RFC 4231, test case 1, has a key of 20 bytes; trailing zeros change nothing in HMAC.
+        // RFC 4231, test case 1, has a key of 20 bytes. Trailing zeros do not change an HMAC.
         let mut key = [0; 32];
         key[..20].fill(0x0b);
         let mut signature = [0; 32];

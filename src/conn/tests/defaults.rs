@@ -1,4 +1,4 @@
-//! The documented defaults of every option.
+//! Compares the documented default of every option with the real one.
 
 use std::time::Duration;
 
@@ -119,20 +119,30 @@ fn the_documented_defaults_are_the_real_ones() {
     let cubic = matches!(client.congestion, Congestion::Cubic);
     real(cubic, quic, "congestion", "[`Congestion::Cubic`]");
 
-    let door = include_str!("../server/admission.rs");
-    real(admission.max_incoming == 1024, door, "max_incoming", "1024");
-    real(admission.retry_above == 64, door, "retry_above", "64");
+    let admission_rs = include_str!("../server/admission.rs");
+    real(
+        admission.max_incoming == 1024,
+        admission_rs,
+        "max_incoming",
+        "1024",
+    );
+    real(
+        admission.retry_above == 64,
+        admission_rs,
+        "retry_above",
+        "64",
+    );
     real(
         admission.max_handshakes == 512,
-        door,
+        admission_rs,
         "max_handshakes",
         "512",
     );
     let most = admission.max_connections == 10_000;
-    real(most, door, "max_connections", "10,000");
+    real(most, admission_rs, "max_connections", "10,000");
     real(
         admission.handshake_timeout == secs(10),
-        door,
+        admission_rs,
         "handshake_timeout",
         "10 s",
     );

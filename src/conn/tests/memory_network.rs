@@ -1,5 +1,5 @@
 //! A network in memory, in which addresses can be cut off and names can move.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, reason = "delayed packets are tasks")]
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,12 +21,12 @@ use quinn::{
 
 use crate::conn::{NetworkProvider, Resolving};
 
-/// A network without loss or limits, in which addresses can be made deaf and names can move.
+/// A network without losses or limits, in which addresses can be made unreachable and names can change their addresses.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     sockets: Mutex<BTreeMap<SocketAddr, Arc<MemorySocket>>>,
     names: Mutex<BTreeMap<String, Vec<SocketAddr>>>,
-    deaf: Mutex<Vec<SocketAddr>>,
+    unreachable: Mutex<Vec<SocketAddr>>,
     next_port: AtomicU16,
     delay: Mutex<Duration>,
 }
@@ -39,28 +39,28 @@ impl Memory {
         })
     }
 
-    /// From now on `name` stands for these addresses.
+    /// Sets the addresses that `name` resolves to.
     pub(crate) fn name(&self, name: &str, addresses: &[SocketAddr]) {
         let mut names = self.names.lock().unwrap();
         names.insert(name.into(), addresses.to_vec());
     }
 
-    /// From now on every packet takes this long. At first it takes no time at all.
+    /// Sets the delay of every packet, which is zero at first.
     pub(crate) fn set_delay(&self, delay: Duration) {
         *self.delay.lock().unwrap() = delay;
     }
 
-    /// From now on nothing reaches `address`, or everything does again.
-    pub(crate) fn set_deaf(&self, address: SocketAddr, deaf: bool) {
-        let mut list = self.deaf.lock().unwrap();
+    /// Sets whether packets to `address` are dropped.
+    pub(crate) fn set_unreachable(&self, address: SocketAddr, unreachable: bool) {
+        let mut list = self.unreachable.lock().unwrap();
         list.retain(|a| *a != address);
-        if deaf {
+        if unreachable {
             list.push(address);
         }
     }
 }
 
-/// The network as one machine sees it.
+/// The network as the machine with this IP address uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct At(pub(crate) Arc<Memory>, pub(crate) &'static str);
 
@@ -74,10 +74,10 @@ impl NetworkProvider for At {
         let socket = Arc::new(MemorySocket {
             address,
             network: Arc::clone(&self.0),
-            inbox: Mutex::default(),
+            queue: Mutex::default(),
         });
         let mut sockets = self.0.sockets.lock().unwrap();
-        // Nobody unbinds; the next one at an address takes it over, as after a restart.
+        // Sockets are never unbound. The next one at an address replaces the previous one, as after a restart.
         sockets.insert(address, Arc::clone(&socket));
         Ok(socket)
     }
@@ -97,7 +97,7 @@ impl NetworkProvider for At {
 }
 
 #[derive(Default)]
-struct Inbox {
+struct ReceiveQueue {
     packets: VecDeque<(SocketAddr, Vec<u8>)>,
     reader: Option<Waker>,
 }
@@ -105,14 +105,14 @@ struct Inbox {
 struct MemorySocket {
     address: SocketAddr,
     network: Arc<Memory>,
-    inbox: Mutex<Inbox>,
+    queue: Mutex<ReceiveQueue>,
 }
 
 impl MemorySocket {
     fn deliver(&self, packet: (SocketAddr, Vec<u8>)) {
-        let mut inbox = self.inbox.lock().unwrap();
-        inbox.packets.push_back(packet);
-        if let Some(reader) = inbox.reader.take() {
+        let mut queue = self.queue.lock().unwrap();
+        queue.packets.push_back(packet);
+        if let Some(reader) = queue.reader.take() {
             reader.wake();
         }
     }
@@ -141,7 +141,7 @@ impl AsyncUdpSocket for MemorySocket {
     fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
         assert!(transmit.segment_size.is_none(), "one packet at a time");
         let to = transmit.destination;
-        if self.network.deaf.lock().unwrap().contains(&to) {
+        if self.network.unreachable.lock().unwrap().contains(&to) {
             return Ok(());
         }
         let receiver = self.network.sockets.lock().unwrap().get(&to).cloned();
@@ -166,9 +166,9 @@ impl AsyncUdpSocket for MemorySocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut inbox = self.inbox.lock().unwrap();
-        let Some((from, packet)) = inbox.packets.pop_front() else {
-            inbox.reader = Some(cx.waker().clone());
+        let mut queue = self.queue.lock().unwrap();
+        let Some((from, packet)) = queue.packets.pop_front() else {
+            queue.reader = Some(cx.waker().clone());
             return Poll::Pending;
         };
         bufs[0][..packet.len()].copy_from_slice(&packet);

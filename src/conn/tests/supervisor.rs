@@ -1,4 +1,5 @@
-//! In virtual time, over a network in memory. What needs the operating system is in `conn/loopback.rs`.
+//! Tests of the supervisor in virtual time, over a network in memory. Tests that need the operating system are in
+//! `loopback.rs`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -59,9 +60,9 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Waits until the link is down, and tells why.
-async fn down(supervisor: &Supervisor) -> Arc<ConnectError> {
-    let mut state = supervisor.state();
+/// Waits until the connection is lost, and returns the error.
+async fn lost(supervisor: &Supervisor) -> Arc<ConnectError> {
+    let mut state = supervisor.watch_state();
     let state = state
         .wait_for(|state| {
             matches!(
@@ -94,30 +95,33 @@ async fn a_link_comes_up_and_its_pings_are_answered() {
         id: None,
     };
     let supervisor = Supervisor::start(config, Some(who.clone()), &world.tasks).unwrap();
-    let link = supervisor.wait_connected().await.unwrap();
-    assert_eq!(link.number(), 1);
-    assert_eq!((link.server(), link.remote_address()), (A, address(A)));
-    assert_eq!(link.connected().max_frame, 1 << 20);
-    assert!(link.connected().producer.is_some());
+    let session = supervisor.wait_connected().await.unwrap();
+    assert_eq!(session.number(), 1);
+    assert_eq!(
+        (session.server(), session.remote_address()),
+        (A, address(A))
+    );
+    assert_eq!(session.connected().max_frame, 1 << 20);
+    assert!(session.connected().producer.is_some());
 
     let (connect, _) = broker.sessions.recv().await.unwrap();
     assert_eq!(&connect.token[..], b"secret");
     assert_eq!(connect.producer, Some(who.clone()));
 
-    let mut pulse = link.pulse();
+    let mut pings = session.watch_ping_stats();
     let began = time::now();
-    pulse.wait_for(|pulse| pulse.pongs == 4).await.unwrap();
+    pings.wait_for(|pings| pings.pongs == 4).await.unwrap();
     assert!(time::now() >= began + SECOND * 14, "one every 5 s");
-    assert!(pulse.borrow().smoothed_rtt.unwrap() < SECOND);
-    assert!(link.path().acked_bytes > 0);
+    assert!(pings.borrow().smoothed_rtt.unwrap() < SECOND);
+    assert!(session.path_stats().acked_bytes > 0);
 
-    // On the next connection it shows the id that it was given.
-    world.memory.set_deaf(address(A), true);
-    down(&supervisor).await;
-    world.memory.set_deaf(address(A), false);
+    // On the next connection it presents the id that it was assigned.
+    world.memory.set_unreachable(address(A), true);
+    lost(&supervisor).await;
+    world.memory.set_unreachable(address(A), false);
     supervisor.wait_connected().await.unwrap();
     let (connect, _) = broker.sessions.recv().await.unwrap();
-    let id = link.connected().producer.map(|enrolled| enrolled.id);
+    let id = session.connected().producer.map(|enrolled| enrolled.id);
     assert_eq!(connect.producer, Some(ProducerIdentity { id, ..who }));
 }
 
@@ -126,13 +130,13 @@ async fn an_idle_link_lives_for_days() {
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
     time::sleep(SECOND * 3600 * 48).await;
     assert_eq!(
         supervisor.wait_connected().await.unwrap().number(),
-        link.number()
+        session.number()
     );
-    assert!(link.pulse().borrow().pongs > 48 * 700);
+    assert!(session.watch_ping_stats().borrow().pongs > 48 * 700);
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,12 +144,16 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
     let world = World::new();
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
-    link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
+    session
+        .watch_ping_stats()
+        .wait_for(|p| p.pongs == 1)
+        .await
+        .unwrap();
 
-    world.memory.set_deaf(address(A), true);
+    world.memory.set_unreachable(address(A), true);
     let cut = time::now();
-    let error = down(&supervisor).await;
+    let error = lost(&supervisor).await;
     let took = time::now() - cut;
     assert_eq!(error.kind(), Kind::Silent);
     assert_eq!(
@@ -153,10 +161,10 @@ async fn a_link_that_answers_no_ping_is_dead_after_interval_and_timeout_and_come
         format!("lost the connection to {A}: it did not answer a ping within 5s")
     );
     assert!((SECOND * 9..=SECOND * 11).contains(&took), "{took:?}");
-    assert_eq!(link.closed().await, CloseReason::Ours);
-    assert_eq!(link.check().await, None);
+    assert_eq!(session.closed().await, CloseReason::LocallyClosed);
+    assert_eq!(session.ping().await, None);
 
-    world.memory.set_deaf(address(A), false);
+    world.memory.set_unreachable(address(A), false);
     assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
 }
 
@@ -166,8 +174,8 @@ async fn a_broker_whose_session_has_died_is_left_with_the_reason() {
     let mut broker = world.broker(A, Answer::Mute);
     let supervisor = world.start(world.config(&[A]));
     supervisor.wait_connected().await.unwrap();
-    let ending = CloseReason::of(&broker.session().await.closed().await);
-    assert_eq!(ending.code(), Some(CloseCode::Unresponsive));
+    let reason = CloseReason::of(&broker.session().await.closed().await);
+    assert_eq!(reason.code(), Some(CloseCode::Unresponsive));
     assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
 }
 
@@ -176,21 +184,21 @@ async fn a_ping_does_not_wait_behind_the_data_of_many_streams() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
     world.memory.set_delay(Duration::from_millis(50));
     let mut streams = Vec::new();
     for _ in 0..100 {
-        let (mut send, recv) = link.try_open_bi().unwrap();
+        let (mut send, recv) = session.try_open_bi().unwrap();
         send.write_all(&[0; 20_000]).await.unwrap();
         streams.push((send, recv));
     }
-    let took = link.check().await.unwrap();
-    // One round trip for the ping, and at most one until the window has room for anything at all.
+    let took = session.ping().await.unwrap();
+    // One round trip for the ping, and at most one until the congestion window has room for any packet.
     assert!(took <= Duration::from_millis(210), "{took:?}");
     assert!(
-        link.path().full_since.is_some(),
-        "the network is what holds the data back"
+        session.path_stats().full_since.is_some(),
+        "the congestion window holds the data back"
     );
     drop(connection);
 }
@@ -202,13 +210,13 @@ async fn a_check_finds_a_dead_link_without_waiting_for_the_next_ping() {
     let mut config = world.config(&[A]);
     config.ping_interval = SECOND * 14;
     let supervisor = world.start(config);
-    let link = supervisor.wait_connected().await.unwrap();
-    assert!(link.check().await.is_some());
-    assert!(link.check().await.is_some());
+    let session = supervisor.wait_connected().await.unwrap();
+    assert!(session.ping().await.is_some());
+    assert!(session.ping().await.is_some());
 
-    world.memory.set_deaf(address(A), true);
+    world.memory.set_unreachable(address(A), true);
     let cut = time::now();
-    assert_eq!(link.check().await, None);
+    assert_eq!(session.ping().await, None);
     assert_eq!(time::now() - cut, SECOND * 5, "the ping timeout");
 }
 
@@ -222,24 +230,32 @@ async fn a_broker_that_lets_no_ping_through_and_lives_is_not_dead() {
     let tls = certs().server_tls();
     let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
-    link.pulse().wait_for(|p| p.pongs == 1).await.unwrap();
+    session
+        .watch_ping_stats()
+        .wait_for(|p| p.pongs == 1)
+        .await
+        .unwrap();
 
-    // Data that the broker does not read, until nothing more may be sent on any stream.
-    let (mut send, _recv) = link.open_bi(Duration::ZERO).await.unwrap();
+    // Sends data that the broker does not read, until flow control blocks every stream.
+    let (mut send, _recv) = session.open_bi(Duration::ZERO).await.unwrap();
     let full = time::timeout(SECOND, send.write_all(&[0; 1 << 20])).await;
     assert!(full.is_err(), "the connection's window is used up");
-    let pongs = link.pulse().borrow().pongs;
+    let pongs = session.watch_ping_stats().borrow().pongs;
     time::sleep(SECOND * 600).await;
-    assert_eq!(link.pulse().borrow().pongs, pongs, "no ping got through");
+    assert_eq!(
+        session.watch_ping_stats().borrow().pongs,
+        pongs,
+        "no ping got through"
+    );
     assert_eq!(supervisor.wait_connected().await.unwrap().number(), 1);
 
-    // ... and when it reads again, the pings go on.
+    // When the broker reads again, the pings continue.
     let (_send, mut recv) = connection.accept_bi().await.unwrap();
     recv.stop(0u32.into()).unwrap();
     drop((send, recv));
-    assert!(link.check().await.is_some());
+    assert!(session.ping().await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,16 +264,16 @@ async fn a_broker_that_goes_and_comes_back_is_found_again() {
     let broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
     for number in 1..4 {
-        let link = supervisor.wait_connected().await.unwrap();
-        assert_eq!(link.number(), number);
+        let session = supervisor.wait_connected().await.unwrap();
+        assert_eq!(session.number(), number);
         if number == 1 {
             broker
                 .endpoint
                 .close(CloseCode::GoingAway.into(), b"upgrade");
         } else {
-            link.close(CloseCode::Internal);
+            session.close(CloseCode::Internal);
         }
-        let error = down(&supervisor).await;
+        let error = lost(&supervisor).await;
         if number == 1 {
             let text = format!("lost the connection to {A}: it is shutting down: upgrade");
             assert_eq!((error.kind(), error.to_string()), (Kind::GoingAway, text));
@@ -278,10 +294,13 @@ async fn the_announcement_that_a_broker_will_close_is_published() {
     let transport = TransportConfig::server();
     let mut broker = TestBroker::with(A, Answer::GoAway, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
-    link.going_away().await;
-    assert!(link.is_going_away());
-    assert!(link.check().await.is_some(), "and it works to its end");
+    let session = supervisor.wait_connected().await.unwrap();
+    session.going_away().await;
+    assert!(session.is_going_away());
+    assert!(
+        session.ping().await.is_some(),
+        "it works until it is closed"
+    );
     broker.session().await;
 }
 
@@ -293,10 +312,7 @@ async fn nobody_there_is_tried_again_until_the_connect_timeout() {
     let error = refused(&supervisor).await;
     let took = time::now() - began;
     assert_eq!(error.kind(), Kind::NoAnswer);
-    assert!(
-        error.to_string().contains("nobody answered within"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no answer within"), "{error}");
     assert!((SECOND * 8..=SECOND * 10).contains(&took), "{took:?}");
 }
 
@@ -306,7 +322,7 @@ async fn a_broker_that_starts_late_is_reached_within_the_connect_timeout() {
     let mut config = world.config(&[A]);
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
-    let mut state = supervisor.state();
+    let mut state = supervisor.watch_state();
     let tried_twice = |state: &ConnectionState| {
         matches!(state, ConnectionState::Connecting { attempt: 3, last_error: Some(e) }
             if e.kind() == Kind::NoAnswer)
@@ -322,7 +338,7 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     let mut config = world.config(&["broker.test:4433"]);
     config.handshake_timeout = SECOND;
     let supervisor = world.start(config);
-    let mut state = supervisor.state();
+    let mut state = supervisor.watch_state();
     let failed_as = |kind| {
         move |state: &ConnectionState| match state {
             ConnectionState::Connecting {
@@ -337,8 +353,8 @@ async fn a_name_is_looked_up_again_on_every_attempt() {
     state.wait_for(failed_as(Kind::NoAnswer)).await.unwrap();
     let _broker = world.broker(A, Answer::Welcome);
     world.memory.name("broker.test", &[address(A)]);
-    let link = supervisor.wait_connected().await.unwrap();
-    assert_eq!(link.remote_address(), address(A));
+    let session = supervisor.wait_connected().await.unwrap();
+    assert_eq!(session.remote_address(), address(A));
 }
 
 #[tokio::test(start_paused = true)]
@@ -360,8 +376,8 @@ async fn a_dead_address_of_a_name_does_not_hold_up_the_one_behind_it() {
     world.memory.name("broker.test", &[address(B), address(A)]);
     let supervisor = world.start(world.config(&["broker.test:4433"]));
     let began = time::now();
-    let link = supervisor.wait_connected().await.unwrap();
-    assert_eq!(link.remote_address(), address(A));
+    let session = supervisor.wait_connected().await.unwrap();
+    assert_eq!(session.remote_address(), address(A));
     assert!(time::now() - began < SECOND / 2);
 }
 
@@ -370,22 +386,22 @@ async fn the_next_server_is_tried_when_one_is_gone() {
     let world = World::new();
     let mut at_b = world.broker(B, Answer::Welcome);
     let supervisor = world.start(world.config(&[A, B]));
-    let link = supervisor.wait_connected().await.unwrap();
-    assert_eq!(link.server(), B);
+    let session = supervisor.wait_connected().await.unwrap();
+    assert_eq!(session.server(), B);
     at_b.session().await;
 
-    // The server that was connected last is the first to be tried again.
+    // The server that was connected last is tried first.
     let mut at_a = world.broker(A, Answer::Welcome);
-    link.close(CloseCode::Internal);
-    down(&supervisor).await;
+    session.close(CloseCode::Internal);
+    lost(&supervisor).await;
     assert_eq!(supervisor.wait_connected().await.unwrap().server(), B);
 
-    // One that goes away is the last, even where it still answers.
+    // A server that is going away is tried last, even if it still answers.
     let connection = at_b.session().await;
     connection.close(CloseCode::GoingAway.into(), b"");
-    down(&supervisor).await;
-    let link = supervisor.wait_connected().await.unwrap();
-    assert_eq!((link.server(), link.number()), (A, 3));
+    lost(&supervisor).await;
+    let session = supervisor.wait_connected().await.unwrap();
+    assert_eq!((session.server(), session.number()), (A, 3));
     at_a.session().await;
 }
 
@@ -427,14 +443,14 @@ async fn a_refusal_is_told_at_once_in_the_broker_s_words() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_talks_nonsense_is_told_at_once() {
     let world = World::new();
-    let mut broker = world.broker(A, Answer::Nonsense);
+    let mut broker = world.broker(A, Answer::WrongPacket);
     let supervisor = world.start(world.config(&[A]));
     let error = refused(&supervisor).await;
     assert_eq!(error.kind(), Kind::Protocol);
-    let text = format!("cannot connect to {A}: it breaks the protocol: Probed on the session");
+    let text = format!("cannot connect to {A}: it violates the protocol: Probed on the session");
     assert_eq!(error.to_string(), text);
-    let ending = CloseReason::of(&broker.session().await.closed().await);
-    assert_eq!(ending.code(), Some(CloseCode::Protocol));
+    let reason = CloseReason::of(&broker.session().await.closed().await);
+    assert_eq!(reason.code(), Some(CloseCode::Protocol));
 }
 
 #[tokio::test(start_paused = true)]
@@ -454,8 +470,8 @@ async fn a_broker_that_accepts_and_says_nothing_is_given_up_in_time() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Nothing);
     let supervisor = world.start(world.config(&[A]));
-    let ending = CloseReason::of(&broker.session().await.closed().await);
-    assert_eq!(ending.code(), Some(CloseCode::HandshakeTimeout));
+    let reason = CloseReason::of(&broker.session().await.closed().await);
+    assert_eq!(reason.code(), Some(CloseCode::HandshakeTimeout));
     let error = refused(&supervisor).await;
     assert_eq!(error.kind(), Kind::NoAnswer);
     assert!(
@@ -475,8 +491,12 @@ async fn one_server_that_refuses_does_not_end_it_while_another_may_come() {
     let supervisor = world.start(config.clone());
     let began = time::now();
     let error = refused(&supervisor).await;
-    assert!(time::now() - began > SECOND * 5, "B had its chance");
-    assert_eq!(error.kind(), Kind::Unauthorised, "and A's word tells more");
+    assert!(time::now() - began > SECOND * 5, "B was retried");
+    assert_eq!(
+        error.kind(),
+        Kind::Unauthorised,
+        "A's error is more specific"
+    );
 
     let supervisor = world.start(config);
     let _b = world.broker(B, Answer::Welcome);
@@ -493,7 +513,7 @@ async fn a_producer_that_is_fenced_does_not_come_back() {
     let connection = broker.session().await;
     connection.close(CloseCode::Fenced.into(), b"orders connected again");
     let error = refused(&{
-        down(&supervisor).await;
+        lost(&supervisor).await;
         supervisor
     })
     .await;
@@ -512,18 +532,19 @@ async fn a_client_that_was_connected_comes_back_after_hours() {
     let broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
     supervisor.wait_connected().await.unwrap();
-    world.memory.set_deaf(address(A), true);
-    down(&supervisor).await;
+    world.memory.set_unreachable(address(A), true);
+    lost(&supervisor).await;
     time::sleep(SECOND * 3600 * 5).await;
-    let ConnectionState::Reconnecting { attempt, since, .. } = supervisor.state().borrow().clone()
+    let ConnectionState::Reconnecting { attempt, since, .. } =
+        supervisor.watch_state().borrow().clone()
     else {
-        panic!("it goes on trying")
+        panic!("it must retry")
     };
     assert!(attempt > 1000 && time::now() - since > SECOND * 3600 * 4);
-    world.memory.set_deaf(address(A), false);
+    world.memory.set_unreachable(address(A), false);
     let back = time::now();
     assert_eq!(supervisor.wait_connected().await.unwrap().number(), 2);
-    assert!(time::now() - back <= SECOND * 15, "the longest wait");
+    assert!(time::now() - back <= SECOND * 15, "the longest delay");
     drop(broker);
 }
 
@@ -535,7 +556,7 @@ async fn a_credential_that_is_taken_away_ends_it_at_the_next_connection() {
     supervisor.wait_connected().await.unwrap();
     drop(broker);
     let _strict = world.broker(A, Answer::Close(CloseCode::Unauthorised, ""));
-    down(&supervisor).await;
+    lost(&supervisor).await;
     assert_eq!(refused(&supervisor).await.kind(), Kind::Unauthorised);
 }
 
@@ -546,12 +567,12 @@ async fn closing_tells_the_broker_and_ends_the_task() {
     let supervisor = world.start(world.config(&[A]));
     supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
-    let mut state = supervisor.state();
+    let mut state = supervisor.watch_state();
     supervisor.close(SECOND * 5).await;
     let error = wait_connected(&mut state).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ClosedHere);
-    let ending = CloseReason::of(&connection.closed().await);
-    assert_eq!(ending.code(), Some(CloseCode::Done));
+    let reason = CloseReason::of(&connection.closed().await);
+    assert_eq!(reason.code(), Some(CloseCode::Done));
     world.tasks.join().await;
 }
 
@@ -561,7 +582,7 @@ async fn closing_toward_a_broker_that_is_gone_takes_no_longer_than_its_limit() {
     let _broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
     supervisor.wait_connected().await.unwrap();
-    world.memory.set_deaf(address(A), true);
+    world.memory.set_unreachable(address(A), true);
     let began = time::now();
     supervisor.close(Duration::from_millis(1)).await;
     assert!(time::now() - began <= Duration::from_millis(2));
@@ -582,8 +603,8 @@ async fn dropping_the_supervisor_and_stopping_its_tasks_close_the_connection() {
             drop(supervisor);
         }
         world.tasks.join().await;
-        let ending = CloseReason::of(&connection.closed().await);
-        assert_eq!(ending.code(), Some(CloseCode::Done));
+        let reason = CloseReason::of(&connection.closed().await);
+        assert_eq!(reason.code(), Some(CloseCode::Done));
     }
 }
 
@@ -591,7 +612,7 @@ async fn dropping_the_supervisor_and_stopping_its_tasks_close_the_connection() {
 async fn closing_in_the_middle_of_an_attempt_does_not_wait_for_it() {
     let world = World::new();
     let supervisor = world.start(world.config(&[A]));
-    let mut state = supervisor.state();
+    let mut state = supervisor.watch_state();
     time::sleep(SECOND).await;
     let began = time::now();
     drop(supervisor);
@@ -610,34 +631,34 @@ async fn a_stream_over_the_peer_s_limit_is_refused_at_once_or_after_the_wait() {
     let tls = certs().server_tls();
     let mut broker = TestBroker::with(A, Answer::Welcome, &network, &tls, &transport);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
 
-    let mut first = link.open_bi(Duration::ZERO).await.unwrap();
-    let second = link.try_open_bi().unwrap();
+    let mut first = session.open_bi(Duration::ZERO).await.unwrap();
+    let second = session.try_open_bi().unwrap();
     let began = time::now();
-    assert_eq!(link.try_open_bi().unwrap_err(), OpenError::PeerLimit);
+    assert_eq!(session.try_open_bi().unwrap_err(), OpenError::PeerLimit);
     assert_eq!(
-        link.open_bi(SECOND).await.unwrap_err(),
+        session.open_bi(SECOND).await.unwrap_err(),
         OpenError::PeerLimit
     );
     assert_eq!(time::now() - began, SECOND);
 
-    // A stream that is closed on both sides makes room for another.
+    // A stream that both ends have finished makes room for another.
     first.0.write_all(b"x").await.unwrap();
     first.0.finish().unwrap();
     let (mut send, mut recv) = connection.accept_bi().await.unwrap();
     recv.read_to_end(10).await.unwrap();
     send.finish().unwrap();
     first.1.read_to_end(10).await.unwrap();
-    link.open_bi(SECOND).await.unwrap();
+    session.open_bi(SECOND).await.unwrap();
     drop(second);
 
     connection.close(CloseCode::Internal.into(), b"");
-    let ending = link.closed().await;
+    let reason = session.closed().await;
     assert_eq!(
-        link.open_bi(SECOND).await.unwrap_err(),
-        OpenError::Lost(ending)
+        session.open_bi(SECOND).await.unwrap_err(),
+        OpenError::Lost(reason)
     );
 }
 
@@ -646,13 +667,13 @@ async fn a_connection_moves_to_a_new_socket_without_being_lost() {
     let world = World::new();
     let mut broker = world.broker(A, Answer::Welcome);
     let supervisor = world.start(world.config(&[A]));
-    let link = supervisor.wait_connected().await.unwrap();
+    let session = supervisor.wait_connected().await.unwrap();
     let connection = broker.session().await;
-    assert!(link.check().await.is_some());
+    assert!(session.ping().await.is_some());
     let before = connection.remote_address();
-    world.memory.set_deaf(before, true);
+    world.memory.set_unreachable(before, true);
     supervisor.rebind().unwrap();
-    assert!(link.check().await.is_some());
+    assert!(session.ping().await.is_some());
     assert_ne!(connection.remote_address(), before);
     assert_eq!(supervisor.wait_connected().await.unwrap().number(), 1);
 }
@@ -665,7 +686,7 @@ async fn a_local_address_of_another_family_reaches_no_server() {
     let error = refused(&world.start(config)).await;
     assert_eq!(
         error.to_string(),
-        format!("cannot connect to {A}: the name stands for no address that can be used")
+        format!("cannot connect to {A}: the name has no usable address")
     );
 }
 
@@ -704,7 +725,7 @@ async fn options_that_cannot_work_never_begin() {
     let wrong = Supervisor::start(world.config(&[A]), Some(nameless), &world.tasks).unwrap_err();
     assert_eq!(
         wrong.to_string(),
-        r#"the connection's options are wrong: name = "": must have 1 to 200 bytes"#
+        r#"the connection's options are invalid: name = "": must have 1 to 200 bytes"#
     );
     let mut config = world.config(&[A]);
     config.tls = ClientTls::trusting(Trust::CaPem(vec![]));

@@ -1,5 +1,5 @@
-//! A broker that does as it is told.
-#![allow(clippy::disallowed_methods)]
+//! A broker whose answers the test chooses.
+#![allow(clippy::disallowed_methods, reason = "a test may start tasks")]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     wire::{Connect, Connected, Failure, FailureCode, Packet, PacketCodec, RegisteredProducer},
 };
 
-/// Development certificates for every test, made once a process.
+/// Returns development certificates, which are created once per process.
 pub(crate) fn certs() -> DevCerts {
     static FOLDER: std::sync::OnceLock<(tempfile::TempDir, DevCerts)> = std::sync::OnceLock::new();
     let (_, certs) = FOLDER.get_or_init(|| {
@@ -28,7 +28,7 @@ pub(crate) fn certs() -> DevCerts {
     certs.clone()
 }
 
-/// Options of a client for `server` in tests.
+/// Returns the options of a client of `server`.
 pub(crate) fn client(server: impl Into<String>) -> Config {
     let mut config = Config::to(server);
     config.tls = ClientTls::trusting(certs().trust());
@@ -36,32 +36,32 @@ pub(crate) fn client(server: impl Into<String>) -> Config {
     config
 }
 
-/// What a test broker answers to `Connect`.
+/// How a test broker answers a `Connect`.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// The session stands, and every ping is answered.
+    /// Accepts the session and answers every ping.
     Welcome,
-    /// The session stands, and no ping is answered.
+    /// Accepts the session and answers no ping.
     Mute,
-    /// As [`Answer::Welcome`], and right after it that the broker is about to close.
+    /// Like [`Answer::Welcome`], followed by the announcement that the broker will close.
     GoAway,
-    /// Nothing.
+    /// Sends nothing.
     Nothing,
-    /// A refusal on the stream. It is for the client to close: a close of the broker's would overtake it.
+    /// Refuses on the stream. The client closes the connection, because a close by the broker could overtake the refusal.
     Refuse(FailureCode, &'static str),
-    /// The connection closed, without a word on the stream.
+    /// Closes the connection and sends nothing on the stream.
     Close(CloseCode, &'static str),
-    /// Another packet than belongs there.
-    Nonsense,
-    /// The session's stream reset, and nothing else.
+    /// Sends a packet that is not allowed there.
+    WrongPacket,
+    /// Resets the control stream and does nothing else.
     Reset,
 }
 
-/// A broker that does as it is told, and tells what it sees. Dropping it takes its endpoint away without a word.
+/// A broker whose answers the test chooses. Dropping it stops its tasks without closing its connections.
 pub(crate) struct TestBroker {
     pub(crate) endpoint: Endpoint,
     pub(crate) address: SocketAddr,
-    /// The sessions that were opened: who came, and on which connection.
+    /// The `Connect` packet and the connection of each session.
     pub(crate) sessions: mpsc::Receiver<(Connect, Connection)>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -115,12 +115,12 @@ impl TestBroker {
         }
     }
 
-    /// Serves at `endpoint` and tells nobody of it.
+    /// Serves all connections of `endpoint`.
     pub(crate) async fn serve_all(endpoint: Endpoint, answer: Answer) {
         Self::accept(endpoint, answer, mpsc::channel(1).0).await;
     }
 
-    /// The connection of the next session that is opened.
+    /// Waits for the next session and returns its connection.
     pub(crate) async fn session(&mut self) -> Connection {
         self.sessions.recv().await.unwrap().1
     }
@@ -152,7 +152,7 @@ async fn serve(
             send.send(failed).await.unwrap();
         }
         Answer::Reset => drop(send.get_mut().reset(7_u32.into())),
-        Answer::Nonsense => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
+        Answer::WrongPacket => send.send(Packet::Probed { nonce: 1 }).await.unwrap(),
         Answer::Welcome | Answer::GoAway | Answer::Mute => {
             let connected = Connected {
                 producer: connect.producer.map(|_| RegisteredProducer {
@@ -176,9 +176,9 @@ async fn serve(
     }
 }
 
-/// Keeps a test that should fail by an assertion from hanging instead. Real time; far more than any test needs.
+/// Fails a test that would hang otherwise. The limit is in real time and far longer than any test needs.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await
-        .expect("it does not take this long")
+        .expect("the test hangs")
 }

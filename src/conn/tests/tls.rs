@@ -7,8 +7,8 @@ use crate::conn::{
     tls::{authorities, *},
 };
 
-/// An error with its causes, as a program shows it.
-fn whole(error: &TlsError) -> String {
+/// Formats an error with its causes, as a program prints it.
+fn with_causes(error: &TlsError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -19,19 +19,19 @@ fn whole(error: &TlsError) -> String {
 }
 
 fn trusting(path: &Path) -> ClientTls {
-    ClientTls::trusting(Trust::CaFile(path.into()))
+    ClientTls::ca_file(path)
 }
 
-fn showing(chain: &Path, key: &Path) -> ServerTls {
-    ServerTls::showing(CertifiedKey::files(chain, key))
+fn presenting(chain: &Path, key: &Path) -> ServerTls {
+    ServerTls::presenting(CertifiedKey::files(chain, key))
 }
 
 fn client_error(tls: &ClientTls) -> String {
-    whole(&tls.to_rustls().unwrap_err())
+    with_causes(&tls.to_rustls().unwrap_err())
 }
 
 fn server_error(tls: &ServerTls) -> String {
-    whole(&tls.to_rustls().unwrap_err())
+    with_causes(&tls.to_rustls().unwrap_err())
 }
 
 #[test]
@@ -55,9 +55,9 @@ fn a_file_that_is_not_there_is_named() {
     assert!(error.contains("nothing.pem: No such file"), "{error}");
 
     let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
-    let error = server_error(&showing(&path, &certs.key));
+    let error = server_error(&presenting(&path, &certs.key));
     assert!(error.starts_with("cannot read the certificate "), "{error}");
-    let error = server_error(&showing(&certs.certificate, &path));
+    let error = server_error(&presenting(&certs.certificate, &path));
     assert!(error.starts_with("cannot read the private key "), "{error}");
 }
 
@@ -65,10 +65,10 @@ fn a_file_that_is_not_there_is_named() {
 fn swapped_files_are_told_by_what_is_in_them() {
     let folder = tempfile::tempdir().unwrap();
     let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
-    let error = server_error(&showing(&certs.key, &certs.certificate));
+    let error = server_error(&presenting(&certs.key, &certs.certificate));
     assert!(error.starts_with("there is no certificate in "), "{error}");
     assert!(error.ends_with("key.pem, but a private key"), "{error}");
-    let error = server_error(&showing(&certs.certificate, &certs.certificate));
+    let error = server_error(&presenting(&certs.certificate, &certs.certificate));
     assert!(error.starts_with("there is no private key in "), "{error}");
     assert!(error.ends_with("cert.pem, but a certificate"), "{error}");
 }
@@ -101,7 +101,7 @@ fn a_key_of_another_certificate_is_told() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mine = DevCerts::ensure(one.path(), &[]).unwrap();
     let other = DevCerts::ensure(two.path(), &[]).unwrap();
-    let error = server_error(&showing(&mine.certificate, &other.key));
+    let error = server_error(&presenting(&mine.certificate, &other.key));
     assert_eq!(
         error,
         format!(

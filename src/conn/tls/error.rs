@@ -1,108 +1,108 @@
-//! What can be wrong with TLS options, with the file and the reason in one sentence.
+//! Errors of TLS options, each with the file and the reason in one line.
 
 use std::{io, path::PathBuf};
 
 use rustls::pki_types::pem;
 
-/// TLS options that cannot be used.
+/// Error of TLS options that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read the {what} {}", path.display())]
     Read {
-        /// What the file is for.
+        /// The purpose of the file.
         what: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it failed.
         source: io::Error,
     },
-    /// A text looks like PEM and is not.
+    /// A text is not valid PEM.
     #[error("the {what} {place} is damaged")]
     Malformed {
-        /// What the text is for.
+        /// The purpose of the text.
         what: &'static str,
-        /// Where it stands.
+        /// The file, or a description of the text.
         place: String,
         /// What is wrong with it.
         source: pem::Error,
     },
-    /// A text holds no certificate, or no private key.
-    #[error("there is no {wanted} in {place}{}", instead(*found))]
+    /// A text contains no certificate, or no private key.
+    #[error("there is no {wanted} in {place}{}", found_instead(*found))]
     Missing {
         /// "certificate" or "private key".
         wanted: &'static str,
-        /// Where it was looked for.
+        /// The file, or a description of the text.
         place: String,
-        /// What stands there instead; `None`: no PEM at all.
+        /// What it contains instead; `None` if it contains no PEM.
         found: Option<&'static str>,
     },
-    /// A certificate is PEM but not a certificate that can be used.
+    /// A certificate is valid PEM and cannot be used.
     #[error("a certificate in {place} cannot be used")]
     NotACertificate {
-        /// Where it stands.
+        /// The file, or a description of the text.
         place: String,
         /// What is wrong with it.
         source: rustls::Error,
     },
-    /// The private key is not the certificate's.
+    /// The private key does not belong to the certificate.
     #[error("the private key in {key} does not belong to the certificate in {certificate}")]
     KeyMismatch {
-        /// Where the certificate stands.
+        /// The file of the certificate, or a description of the text.
         certificate: String,
-        /// Where the key stands.
+        /// The file of the key, or a description of the text.
         key: String,
     },
     /// The certificate and its key cannot be used for another reason.
     #[error("the certificate in {certificate} with the private key in {key} cannot be used")]
     Unusable {
-        /// Where the certificate stands.
+        /// The file of the certificate, or a description of the text.
         certificate: String,
-        /// Where the key stands.
+        /// The file of the key, or a description of the text.
         key: String,
-        /// Why not.
+        /// Why it failed.
         source: rustls::Error,
     },
-    /// The operating system's store of trusted certificates holds none.
+    /// The operating system's store of trusted certificates is empty.
     #[error(
         "the operating system trusts no certificate authority{}",
-        because(detail)
+        detail_suffix(detail)
     )]
     NoSystemRoots {
-        /// What went wrong while looking for them; may be empty.
+        /// The first error of reading the store, or empty.
         detail: String,
     },
-    /// The authorities that sign client certificates cannot be used.
+    /// The certificates of the authorities for client certificates cannot be used.
     #[error("the CA file {place} cannot be used to check client certificates")]
     ClientAuthorities {
-        /// Where they stand.
+        /// The file, or a description of the text.
         place: String,
-        /// Why not.
+        /// Why it failed.
         source: rustls::server::VerifierBuilderError,
     },
-    /// A ready configuration does not name this protocol.
+    /// A ready configuration does not list this protocol.
     #[error(
         "the ready TLS configuration does not list the protocol `{}` (alpn_protocols)",
         super::ALPN
     )]
     ReadyWithoutProtocol,
-    /// A ready configuration cannot do QUIC, for want of TLS 1.3 or of its cipher suites.
+    /// A ready configuration cannot be used with QUIC, because it lacks TLS 1.3 or its cipher suites.
     #[error("the ready TLS configuration cannot be used with QUIC")]
     ReadyWithoutQuic(#[source] rustls::Error),
-    /// A ready configuration lacks the one cipher suite that QUIC begins with.
-    #[error("the ready TLS configuration has no TLS13_AES_128_GCM_SHA256, with which QUIC begins")]
+    /// A ready configuration lacks the cipher suite that QUIC starts with.
+    #[error("the ready TLS configuration has no TLS13_AES_128_GCM_SHA256, with which QUIC starts")]
     ReadyWithoutInitialSuite,
 }
 
-fn instead(found: Option<&'static str>) -> String {
+fn found_instead(found: Option<&'static str>) -> String {
     match found {
         Some(found) => format!(", but {found}"),
         None => ", nor any other PEM".into(),
     }
 }
 
-fn because(detail: &str) -> String {
+fn detail_suffix(detail: &str) -> String {
     if detail.is_empty() {
         String::new()
     } else {

@@ -1,18 +1,17 @@
-//! TLS for both ends: who is trusted, who we are, and the one protocol that is spoken.
+//! TLS for both ends: trusted authorities and certificates.
 //!
-//! Always TLS 1.3, always with the ALPN name [`ALPN`], which carries the protocol's version: two ends without a
-//! common version part in the handshake, before a byte of theirs is read. There is no 0-RTT: what is sent in it
-//! can be replayed.
+//! Both ends use TLS 1.3 and the ALPN name [`ALPN`], which includes the protocol's version. Ends without a common version
+//! fail in the handshake, before any data of the protocol is read. 0-RTT is disabled, because its data can be replayed.
 //!
 //! | | |
 //! |---|---|
-//! | [`ClientTls`], [`Trust`] | whose certificate a client believes, and the one it shows |
-//! | [`ServerTls`], [`ClientCertificates`] | the certificate a server shows, and whose it wants to see |
-//! | [`CertifiedKey`], [`Pem`] | a certificate chain with its private key, in files or at hand |
-//! | [`Fingerprint`] | a certificate by its SHA-256 |
-//! | [`TlsError`] | what is wrong with such options, and in which file |
+//! | [`ClientTls`], [`Trust`] | whom a client trusts, and the certificate that it presents |
+//! | [`ServerTls`], [`ClientCertificates`] | the certificate that a server presents, and whether it asks clients for one |
+//! | [`CertifiedKey`], [`Pem`] | a certificate chain with its private key, in files or in memory |
+//! | [`Fingerprint`] | the SHA-256 of a certificate |
+//! | [`TlsError`] | what is wrong with these options, and in which file |
 //!
-//! A `rustls` configuration of one's own passes through unchanged: [`ClientTls::Ready`], [`ServerTls::Ready`].
+//! A custom `rustls` configuration is used unchanged: [`ClientTls::Ready`], [`ServerTls::Ready`].
 
 mod error;
 mod pem;
@@ -34,41 +33,40 @@ pub use self::{
     pem::Pem,
     verify::{Fingerprint, FingerprintError},
 };
-use self::{pem::Source, verify::Unchained};
+use self::{pem::Source, verify::ChainlessVerifier};
 
-/// The name of the protocol and its version, as both ends state it in the TLS handshake.
+/// The ALPN name of the protocol, with its version.
 pub const ALPN: &str = "anabranch/1";
 
-/// Whose certificate a client believes.
+/// Which server certificates a client trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Trust {
-    /// One that an authority has signed whom the operating system trusts. `SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// are obeyed. The default.
+    /// Certificates signed by an authority that the operating system trusts. The environment variables `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` replace its store. The default.
     #[default]
     SystemRoots,
-    /// One that an authority has signed whose certificate stands in this PEM file, and no other.
+    /// Certificates signed by an authority in this PEM file.
     CaFile(PathBuf),
-    /// The same, with the PEM text at hand.
+    /// Certificates signed by an authority in this PEM text.
     CaPem(Vec<u8>),
-    /// The one certificate with this fingerprint. Its names and its dates are not looked at.
+    /// Only the certificate with this fingerprint. Its names and dates are not checked.
     Pinned(Fingerprint),
-    /// Any certificate at all. **Anybody on the way can read and change everything.** For experiments on
-    /// one's own machine.
+    /// Any certificate. **Anyone on the network path can read and change all data.** For experiments on one machine.
     DangerouslyAcceptAny,
 }
 
-/// A certificate chain, its own certificate first, and the private key that belongs to it.
+/// A certificate chain, starting with the end's own certificate, and its private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertifiedKey {
-    /// The chain, as PEM.
+    /// The certificate chain, as PEM.
     pub chain: Pem,
     /// The private key, as PEM: PKCS#8, PKCS#1 or SEC1.
     pub key: Pem,
 }
 
 impl CertifiedKey {
-    /// The chain and the key from these files.
+    /// Takes the chain and the key from these files, which are read when the client or the broker starts.
     #[must_use]
     pub fn files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
@@ -96,17 +94,17 @@ impl CertifiedKey {
     }
 }
 
-/// A client's TLS.
+/// TLS options of a client.
 #[derive(Debug, Clone)]
 pub enum ClientTls {
-    /// Made from these parts.
+    /// A configuration made from these parts.
     Parts {
-        /// Whose certificate is believed.
+        /// Which server certificates are trusted.
         trust: Trust,
-        /// What is shown to a server that asks for a client certificate. Default: nothing.
+        /// The certificate for servers that ask for one. Default: none.
         certificate: Option<CertifiedKey>,
     },
-    /// A configuration of one's own, used as it is. It must list [`ALPN`] in `alpn_protocols` and know TLS 1.3.
+    /// A custom configuration, used as it is. It must list [`ALPN`] in `alpn_protocols` and support TLS 1.3.
     Ready(Arc<rustls::ClientConfig>),
 }
 
@@ -117,7 +115,7 @@ impl Default for ClientTls {
 }
 
 impl ClientTls {
-    /// Trusts `trust` and shows no certificate.
+    /// Trusts `trust` and presents no certificate.
     #[must_use]
     pub const fn trusting(trust: Trust) -> Self {
         Self::Parts {
@@ -126,17 +124,32 @@ impl ClientTls {
         }
     }
 
-    /// Reads the files and makes the configuration.
+    /// Trusts the certificate authorities in the PEM file at `path`, and presents no certificate.
+    #[must_use]
+    pub fn ca_file(path: impl Into<PathBuf>) -> Self {
+        Self::trusting(Trust::CaFile(path.into()))
+    }
+
+    /// Presents `key` to servers that ask for a certificate. Has no effect on [`ClientTls::Ready`].
+    #[must_use]
+    pub fn with_certificate(mut self, key: CertifiedKey) -> Self {
+        if let Self::Parts { certificate, .. } = &mut self {
+            *certificate = Some(key);
+        }
+        self
+    }
+
+    /// Reads the files and creates the rustls configuration.
     ///
     /// # Errors
     ///
-    /// Names the file and what is wrong with it.
+    /// A file or a part of the options cannot be used.
     pub fn to_rustls(&self) -> Result<Arc<rustls::ClientConfig>, TlsError> {
         let (trust, certificate) = match self {
             Self::Parts { trust, certificate } => (trust, certificate),
             Self::Ready(config) => {
                 check_protocol(&config.alpn_protocols)?;
-                // quinn panics on a configuration without TLS 1.3 when it first connects.
+                // quinn would panic at the first connection if the configuration lacks TLS 1.3.
                 let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
                 quic::ClientConnection::new(Arc::clone(config), quic::Version::V1, name, vec![])
                     .map_err(TlsError::ReadyWithoutQuic)?;
@@ -155,12 +168,17 @@ impl ClientTls {
             Trust::CaPem(text) => {
                 builder.with_root_certificates(authorities(&Pem::Text(text.clone()))?)
             }
-            Trust::Pinned(fingerprint) => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Unchained::pinned(*fingerprint, provider)),
+            Trust::Pinned(fingerprint) => {
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(ChainlessVerifier::pinned(
+                        *fingerprint,
+                        provider,
+                    ))
+            }
             Trust::DangerouslyAcceptAny => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Unchained::any(provider)),
+                .with_custom_certificate_verifier(ChainlessVerifier::any(provider)),
         };
         let mut config = match certificate {
             None => builder.with_no_client_auth(),
@@ -176,53 +194,53 @@ impl ClientTls {
     }
 }
 
-/// Whose certificates a server wants to see.
+/// Whether a server asks clients for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ClientCertificates {
-    /// Nobody's: none is asked for. The default.
+    /// Clients are not asked for a certificate. The default.
     #[default]
     NotAsked,
-    /// A client may show one. One that the authorities did not sign is refused; showing none is fine.
+    /// A client may present a certificate. One that is not signed by these authorities is refused.
     Optional {
         /// The authorities' certificates, as PEM.
         ca: Pem,
     },
-    /// A client must show one that the authorities have signed.
+    /// A client must present a certificate signed by these authorities.
     Required {
         /// The authorities' certificates, as PEM.
         ca: Pem,
     },
 }
 
-/// A server's TLS.
+/// TLS options of a server.
 #[derive(Debug, Clone)]
 pub enum ServerTls {
-    /// Made from these parts.
+    /// A configuration made from these parts.
     Parts {
-        /// What is shown to clients.
+        /// The server's certificate.
         certificate: CertifiedKey,
-        /// What clients are asked to show.
+        /// Whether clients are asked for a certificate.
         clients: ClientCertificates,
     },
-    /// A configuration of one's own, used as it is. It must list [`ALPN`] in `alpn_protocols` and know TLS 1.3.
+    /// A custom configuration, used as it is. It must list [`ALPN`] in `alpn_protocols` and support TLS 1.3.
     Ready(Arc<rustls::ServerConfig>),
 }
 
 impl ServerTls {
-    /// Shows `certificate` and asks clients for none.
+    /// Presents `certificate` and does not ask clients for one.
     #[must_use]
-    pub const fn showing(certificate: CertifiedKey) -> Self {
+    pub const fn presenting(certificate: CertifiedKey) -> Self {
         Self::Parts {
             certificate,
             clients: ClientCertificates::NotAsked,
         }
     }
 
-    /// Reads the files and makes the configuration.
+    /// Reads the files and creates the rustls configuration.
     ///
     /// # Errors
     ///
-    /// Names the file and what is wrong with it.
+    /// A file or a part of the options cannot be used.
     pub fn to_rustls(&self) -> Result<Arc<rustls::ServerConfig>, TlsError> {
         let (certificate, clients) = match self {
             Self::Parts {
@@ -265,15 +283,7 @@ impl ServerTls {
     }
 }
 
-/// The fingerprint of the certificate that the peer showed, where it showed one.
-#[must_use]
-pub fn peer_fingerprint(connection: &quinn::Connection) -> Option<Fingerprint> {
-    let identity = connection.peer_identity()?;
-    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    chain.first().map(Fingerprint::of)
-}
-
-/// Checks a server certificate as a client would that trusts `ca`, at another time than now if need be.
+/// Returns whether a client that trusts `ca` would accept `certificate` for `name` at the time `at`.
 pub(in crate::conn) fn would_be_trusted(
     ca: &CertificateDer<'static>,
     certificate: &CertificateDer<'_>,
@@ -293,7 +303,7 @@ pub(in crate::conn) fn would_be_trusted(
         })
 }
 
-/// The one implementation of cryptography that is used.
+/// Returns the cryptography provider, which is ring for both ends.
 pub(in crate::conn) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -305,7 +315,7 @@ pub(in crate::conn) fn authorities(ca: &Pem) -> Result<RootCertStore, TlsError> 
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Stores hold the odd certificate that rustls cannot read; those that it can are enough.
+    // Such stores may contain certificates that rustls cannot parse. The others are enough.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         return Err(TlsError::NoSystemRoots {

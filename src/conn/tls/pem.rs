@@ -1,4 +1,4 @@
-//! PEM files: certificates and private keys, and what is wrong with them in words.
+//! Reads certificates and private keys from PEM, with errors that name the file.
 
 use std::{
     fmt, fs,
@@ -15,12 +15,12 @@ use rustls::{
 
 use super::TlsError;
 
-/// PEM text: in a file that is read when the connection or the listener is made, or at hand.
+/// A PEM text, or the path of a file that contains it. The file is read when the client or the broker starts.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pem {
     /// The path of a file.
     File(PathBuf),
-    /// The text itself. It may hold a private key, so it is never shown.
+    /// The text itself. It may contain a private key, so it is never printed.
     Text(Vec<u8>),
 }
 
@@ -54,7 +54,7 @@ impl From<&Path> for Pem {
     }
 }
 
-/// The bytes of a place that claims to hold PEM, with the place for the error message.
+/// A text that should be PEM, and where it comes from, for error messages.
 pub(super) struct Source {
     what: &'static str,
     place: String,
@@ -62,7 +62,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads `pem`, which is said to be a `what` ("CA file", "private key").
+    /// Reads `pem`. Errors call it a `what`, such as "CA file" or "private key".
     pub(super) fn read(what: &'static str, pem: &Pem) -> Result<Self, TlsError> {
         let text = match pem {
             Pem::File(path) => fs::read(path).map_err(|source| TlsError::Read {
@@ -79,7 +79,7 @@ impl Source {
         })
     }
 
-    /// Every certificate, at least one.
+    /// Returns all certificates, at least one.
     pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let certificates = CertificateDer::pem_slice_iter(&self.text)
             .collect::<Result<Vec<_>, _>>()
@@ -90,7 +90,7 @@ impl Source {
         Ok(certificates)
     }
 
-    /// The first private key, in whichever of the three formats.
+    /// Returns the first private key, in PKCS#8, PKCS#1 or SEC1.
     pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(&self.text).map_err(|error| match error {
             pem::Error::NoItemsFound => self.missing("private key"),
@@ -98,7 +98,7 @@ impl Source {
         })
     }
 
-    /// Every certificate as something to trust.
+    /// Returns all certificates as trusted authorities.
     pub(super) fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in self.certificates()? {
@@ -120,7 +120,8 @@ impl Source {
         }
     }
 
-    /// That there is no `wanted`, and what there is instead: a swapped pair of files is the usual cause.
+    /// Creates the error of a text without `wanted`. It tells what the text contains instead, because the usual cause is that
+    /// two files were swapped.
     fn missing(&self, wanted: &'static str) -> TlsError {
         let found = pem::SliceIter::<(SectionKind, Vec<u8>)>::new(&self.text)
             .filter_map(Result::ok)

@@ -1,5 +1,4 @@
-//! How a client judges a server's certificate where no certificate authority is asked: by its fingerprint, or
-//! not at all.
+//! Verification of a server's certificate without a certificate authority: by its fingerprint, or not at all.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -13,15 +12,15 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// The SHA-256 of a certificate in DER: what `openssl x509 -fingerprint -sha256` prints.
+/// The SHA-256 fingerprint of a certificate, as `openssl x509 -fingerprint -sha256` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of `certificate`.
+    /// Computes the fingerprint of `certificate`.
     #[must_use]
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        // The hash function of the TLS provider that is linked anyway.
+        // The hash function of the TLS provider, which is linked anyway.
         let suite = TLS13_AES_128_GCM_SHA256
             .tls13()
             .expect("a TLS 1.3 suite is one");
@@ -34,13 +33,13 @@ impl Fingerprint {
         )
     }
 
-    /// The fingerprint that consists of these bytes.
+    /// Creates a fingerprint from its bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -48,7 +47,7 @@ impl Fingerprint {
 }
 
 impl fmt::Display for Fingerprint {
-    /// 64 lower-case hexadecimal digits.
+    /// Writes 64 lower-case hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -60,7 +59,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A text is not a SHA-256 fingerprint.
+/// Error of a text that is not a SHA-256 fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint is 64 hexadecimal digits, with or without a colon after every two: {0:?}")]
 pub struct FingerprintError(String);
@@ -68,7 +67,7 @@ pub struct FingerprintError(String);
 impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
-    /// Reads 64 hexadecimal digits, with or without colons, as openssl and browsers print them.
+    /// Parses 64 hexadecimal digits, with or without colons, as openssl and browsers print them.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || FingerprintError(text.chars().take(100).collect());
         let digits: Vec<u32> = text
@@ -89,22 +88,22 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// Which certificates pass without a certificate authority.
+/// Which certificates are accepted.
 #[derive(Debug)]
 enum Rule {
     Pinned(Fingerprint),
     Any,
 }
 
-/// Judges the certificate by the rule alone; that the server has its private key is always checked.
+/// Verifies a server's certificate without its chain. That the server has the private key is always verified.
 #[derive(Debug)]
-pub(super) struct Unchained {
+pub(super) struct ChainlessVerifier {
     rule: Rule,
     provider: Arc<CryptoProvider>,
 }
 
-impl Unchained {
-    /// Only the certificate with this fingerprint, whatever its name and its dates say.
+impl ChainlessVerifier {
+    /// Accepts only the certificate with this fingerprint, whatever its names and dates.
     pub(super) fn pinned(fingerprint: Fingerprint, provider: Arc<CryptoProvider>) -> Arc<Self> {
         Arc::new(Self {
             rule: Rule::Pinned(fingerprint),
@@ -112,7 +111,7 @@ impl Unchained {
         })
     }
 
-    /// Any certificate.
+    /// Accepts any certificate.
     pub(super) fn any(provider: Arc<CryptoProvider>) -> Arc<Self> {
         Arc::new(Self {
             rule: Rule::Any,
@@ -121,7 +120,7 @@ impl Unchained {
     }
 }
 
-impl ServerCertVerifier for Unchained {
+impl ServerCertVerifier for ChainlessVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

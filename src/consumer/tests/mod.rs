@@ -44,7 +44,7 @@ async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<u64> {
 async fn cut(consumer: &Consumer) {
     let supervisor = consumer.supervisor.as_ref().unwrap();
     let link = soon("a link", supervisor.wait_connected()).await.unwrap();
-    let mut state = supervisor.state();
+    let mut state = supervisor.watch_state();
     link.close(CloseCode::Internal);
     let other = |state: &ConnectionState| !matches!(state, ConnectionState::Connected(l) if Arc::ptr_eq(l, &link));
     drop(soon("the loss", state.wait_for(other)).await.unwrap());

@@ -222,7 +222,7 @@ impl Autoscale {
     }
 
     fn load(&self, now: Instant, link: &Session) -> Load {
-        let path = link.path();
+        let path = link.path_stats();
         let stats = link.connection().stats();
         let mut load = Load::default();
         load.queued_messages = self.shared.queue.len();

@@ -19,7 +19,7 @@ pub(crate) async fn expire_loop(shared: Arc<Shared>, stopped: CancellationToken)
         shared.watch_deadline(earliest);
         let due = async {
             match earliest {
-                Some(at) => time::until(shared.deadline(at)).await,
+                Some(at) => time::sleep_until(shared.deadline(at)).await,
                 None => std::future::pending().await,
             }
         };

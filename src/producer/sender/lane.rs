@@ -206,7 +206,7 @@ impl Lane {
     async fn work(&mut self, writer: &mut quinn::SendStream, link: &Session) -> End {
         let since = time::now();
         loop {
-            let mut chunks = self.next_frames(segment(link.path().cwnd));
+            let mut chunks = self.next_frames(segment(link.path_stats().cwnd));
             if !chunks.is_empty() {
                 let turn = self
                     .transport

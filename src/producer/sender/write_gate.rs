@@ -75,7 +75,7 @@ impl WriteGate {
 
     /// Sets the send window anew where the congestion window has moved by an eighth.
     fn follow(&self, link: &Session, streams: usize) {
-        let wanted = send_window(link.path().cwnd, streams);
+        let wanted = send_window(link.path_stats().cwnd, streams);
         let set = self.window.load(Ordering::Relaxed);
         let same_link = self.link.swap(link.number(), Ordering::Relaxed) == link.number();
         if !same_link || wanted.abs_diff(set) > set / 8 {

@@ -119,7 +119,7 @@ async fn session(
 ) -> Result<(), ReplayError> {
     let identity = spool.log.identity().await?;
     let supervisor = Supervisor::start(shared.config.connection.clone(), Some(identity), tasks)?;
-    let mut links = supervisor.state();
+    let mut links = supervisor.watch_state();
     let link = conn::wait_connected(&mut links).await?;
     let end = ride(shared, spool, &link, settled).await;
     supervisor.close(GOODBYE).await;

@@ -267,7 +267,7 @@ impl Writer {
 
 async fn until(due: Option<Instant>) {
     match due {
-        Some(due) => time::until(due).await,
+        Some(due) => time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -55,7 +55,7 @@ const SWEEP: usize = 4096;
 
 /// The catalog as the rows tell them.
 pub(super) fn load(engine: &Engine, limits: &Limits) -> Result<Catalog, LoadError> {
-    let mut catalog = Catalog::new(limits.clone(), first_producer(time::wall()));
+    let mut catalog = Catalog::new(limits.clone(), first_producer(time::unix_time()));
     if let Some(numbers) = engine.rows.get(rows::meta_key())? {
         catalog.restore_producer_numbers(rows::decode_meta(&numbers)?);
     }

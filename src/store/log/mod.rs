@@ -142,7 +142,7 @@ impl Store for LogStore {
         &'a self,
         identity: &'a ProducerIdentity,
     ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
-        let (identity, now, wall) = (identity.clone(), time::now(), millis(time::wall()));
+        let (identity, now, wall) = (identity.clone(), time::now(), millis(time::unix_time()));
         self.on_disk(move |shared| shared.register_producer(&identity, now, wall))
             .boxed()
     }
@@ -287,7 +287,7 @@ impl Store for LogStore {
 
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
-            let before = millis(time::wall().saturating_sub(age));
+            let before = millis(time::unix_time().saturating_sub(age));
             let silent = self.shared.open_catalog()?.catalog.silent_since(before);
             let count = silent.len() as u64;
             for id in silent {

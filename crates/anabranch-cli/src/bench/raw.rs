@@ -5,9 +5,7 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
-use anabranch::conn::{
-    self, Admission, ClientTls, Congestion, DevCerts, PathMonitor, TransportConfig, Udp,
-};
+use anabranch::conn::{self, Admission, ClientTls, Congestion, DevCerts, TransportConfig, Udp};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
@@ -48,8 +46,9 @@ impl Raw {
         let mut settings = TransportConfig::server();
         settings.congestion = congestion.clone();
         let tls = certs.server_tls().to_rustls()?;
-        let config = conn::server_config(tls, &settings, &Admission::default())?;
-        let server = conn::server_endpoint(here, config, &settings, &Udp::default(), None)?;
+        let config = conn::internals::server_config(tls, &settings, &Admission::default())?;
+        let server =
+            conn::internals::server_endpoint(here, config, &settings, &Udp::default(), None)?;
         let address = server.local_addr()?;
         let serving = tokio::spawn(async move {
             // The client reports errors of the connection.
@@ -64,13 +63,13 @@ impl Raw {
         settings.keep_alive = Some(KEEP_ALIVE);
         settings.congestion = congestion;
         let tls = ClientTls::trusting(certs.trust()).to_rustls()?;
-        let config = conn::client_config(tls)?;
-        let config = conn::client_config_for(
+        let config = conn::internals::client_config(tls)?;
+        let config = conn::internals::client_config_for(
             &config,
             &settings,
-            Arc::new(PathMonitor::new(Instant::now())),
+            Arc::new(conn::internals::PathMonitor::new(Instant::now())),
         );
-        let client = conn::client_endpoint(here, &settings, &Udp::default())?;
+        let client = conn::internals::client_endpoint(here, &settings, &Udp::default())?;
         let connection = client.connect_with(config, address, "localhost")?.await?;
         Ok(Self {
             connection,

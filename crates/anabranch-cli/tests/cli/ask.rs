@@ -51,6 +51,6 @@ fn ping_fails_where_nobody_answers() {
         &server,
     ];
     let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
-    let sentence = format!("error: cannot connect to {server}: nobody answered within ");
+    let sentence = format!("error: cannot connect to {server}: no answer within ");
     assert!(ended.sentence().starts_with(&sentence), "{}", ended.stderr);
 }

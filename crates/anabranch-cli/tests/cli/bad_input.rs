@@ -173,7 +173,7 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
     let flags = ["--topic", "t", "--insecure", "--connect-timeout", "300ms"];
     let mut produce = anabranch(["produce", "--server", &server]);
     let ended = run_with(produce.args(flags), b"line\n").expect_code(1);
-    says(ended.sentence(), &["nobody answered within"]);
+    says(ended.sentence(), &["no answer within"]);
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Pure: what kinds of failure there are, which of them pass by themselves, and how they are told from numbers.
+//! Sans-I/O: the kinds of connection failures, which of them are retried, and how codes and alerts map to them.
 
 use crate::{conn::quic::CloseCode, wire::FailureCode};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What kind of failure a [`ConnectError`](super::ConnectError) is.
+        /// The kind of a [`ConnectError`](super::ConnectError).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ConnectErrorKind {
@@ -12,10 +12,10 @@ macro_rules! kinds {
         }
 
         impl ConnectErrorKind {
-            /// Every kind.
+            /// Every kind, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The label in metrics.
+            /// Returns the label in metrics.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -27,27 +27,27 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The server's name stands for no address.
+    /// The server's name could not be resolved.
     UnknownHost,
     /// No local socket could be opened.
     NoSocket,
-    /// Nobody answered.
+    /// The server did not answer in time.
     NoAnswer,
-    /// The server turned the connection away before looking at it: it has too much to do.
+    /// The server refused the connection before the handshake, because it is overloaded.
     Busy,
-    /// No authority that is trusted here has signed the server's certificate, or it is not the pinned one.
+    /// The server's certificate is not signed by a trusted authority, or is not the pinned one.
     Untrusted,
-    /// The server's certificate is expired, or not valid yet.
+    /// The server's certificate has expired or is not valid yet.
     Expired,
     /// The server's certificate is for other names.
     WrongName,
-    /// The server's certificate is no good in another way, or TLS failed in another way.
+    /// The server's certificate is invalid in another way, or TLS failed in another way.
     Tls,
-    /// The server speaks no version of the protocol that is spoken here.
+    /// The server and this client have no version of the protocol in common.
     Version,
-    /// The server does not accept the token, or what the certificate stands for.
+    /// The server does not accept the token, or the client certificate gives no right to connect.
     Unauthorised,
-    /// The server asks for a client certificate, and none is configured.
+    /// The server requires a client certificate, and none is configured.
     ClientCertificateRequired,
     /// The server does not accept the client certificate.
     ClientCertificateRefused,
@@ -55,23 +55,23 @@ kinds! {
     Fenced,
     /// The server is shutting down.
     GoingAway,
-    /// The server does not know the connection any more: it was restarted.
+    /// The server was restarted and no longer knows the connection.
     Restarted,
-    /// A limit of the server is reached.
+    /// A limit of the server, such as that of its connections, is reached.
     Limit,
     /// The server closed the connection for another reason, or without giving one.
     ClosedByPeer,
-    /// The connection went silent: no packet within the idle timeout, or no pong within the ping timeout.
+    /// Nothing was received within the idle timeout, or no pong within the ping timeout.
     Silent,
-    /// The server sent what the protocol does not allow, or found that of us.
+    /// One end received something that the protocol does not allow.
     Protocol,
     /// This end closed the connection.
     ClosedHere,
 }
 
 impl ConnectErrorKind {
-    /// Whether a first connection may still come about with nothing changed on this side: what is retried until
-    /// the connect timeout. The others are told at once.
+    /// Returns whether another attempt to connect may succeed without a change at this end. Until the first connection,
+    /// such failures are retried until `connect_timeout`; the others are reported at once.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
@@ -98,8 +98,8 @@ impl ConnectErrorKind {
         }
     }
 
-    /// Whether a client that was connected before gives up for this. It comes back for ever after anything
-    /// else: certificates are renewed, and sockets are free again.
+    /// Returns whether a client that was connected before stops reconnecting after this failure. After all others it retries
+    /// without end: certificates are renewed, and sockets become free.
     #[must_use]
     pub const fn ends_reconnecting(self) -> bool {
         match self {
@@ -151,7 +151,7 @@ pub(super) fn kind_of_failure(code: FailureCode) -> ConnectErrorKind {
         FailureCode::Closing => K::GoingAway,
         FailureCode::Limit => K::Limit,
         FailureCode::Protocol | FailureCode::TooLarge => K::Protocol,
-        // What may happen to a broker's store, and what a later version may say.
+        // Failures of the broker's store, and codes of later versions.
         _ => K::ClosedByPeer,
     }
 }
@@ -169,20 +169,21 @@ pub(super) mod alert {
     pub(in crate::conn::client::error) const CERTIFICATE_REQUIRED: u8 = 116;
 }
 
-/// What we found wrong with the server, by the alert that rustls sends for it.
+/// Returns the kind of a failure that this end found in the server's handshake, by the alert that rustls sends for it.
 pub(super) fn kind_of_our_alert(alert: u8, reason: &str) -> ConnectErrorKind {
     use ConnectErrorKind as K;
     match alert {
-        // The last one is what becomes of an authority that has the name of a trusted one, and another key.
+        // DECRYPT_ERROR: the certificate names a trusted authority but was signed with another key.
         alert::UNKNOWN_CA | alert::ACCESS_DENIED | alert::DECRYPT_ERROR => K::Untrusted,
         alert::CERTIFICATE_EXPIRED => K::Expired,
-        // TLS has no alert of its own for a wrong name; a test holds rustls to these words.
+        // TLS has no alert for a wrong name. A test checks that rustls still uses these words.
         alert::BAD_CERTIFICATE if reason.contains("not valid for name") => K::WrongName,
         _ => K::Tls,
     }
 }
 
-/// What the server found wrong with us: in TLS that is the client certificate.
+/// Returns the kind of a failure that the server found in this end's handshake, which is a failure of the client
+/// certificate.
 pub(super) const fn kind_of_their_alert(alert: u8) -> ConnectErrorKind {
     use ConnectErrorKind as K;
     match alert {

@@ -1,4 +1,4 @@
-//! Pure: why there is no connection, or no longer one, in one sentence with the server's address.
+//! Sans-I/O: why a client is not connected, in one sentence with the server's address.
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,114 +9,114 @@ use self::kind::{alert, kind_of_code, kind_of_failure, kind_of_our_alert, kind_o
 use crate::conn::quic::{BindError, CloseCode, CloseReason, Side};
 use crate::wire::Failure;
 
-/// There is no connection to a server, or no longer one.
+/// Error of a connection that could not be made or was lost. Prints in one line.
 #[derive(Debug, Clone)]
 pub struct ConnectError {
     server: String,
     address: Option<SocketAddr>,
-    /// The session stood before.
-    was_up: bool,
+    /// The connection was made and then lost.
+    was_connected: bool,
     cause: Cause,
 }
 
-/// What happened, as it was found out.
+/// What went wrong, as it was detected.
 #[derive(Debug, Clone)]
 pub(super) enum Cause {
-    /// The name could not be looked up, or there is no address behind it.
+    /// The name could not be resolved; with `None`, it has no usable address.
     Resolve(Option<Arc<io::Error>>),
-    /// There is no socket to connect from.
+    /// No local socket could be opened.
     Bind(Arc<BindError>),
-    /// quinn does not even begin.
+    /// quinn refused to start the attempt.
     Unusable(quinn::ConnectError),
-    /// Nothing came of an attempt within this time.
-    TooSlow(Duration),
-    /// The server answered, and nothing came of the session within this time.
+    /// The handshake was not completed within this time.
+    NoAnswer(Duration),
+    /// The handshake was completed, and the session was not opened within this time.
     NoSession(Duration),
     /// The connection ended.
     Ended(CloseReason),
-    /// The server answered with a refusal on the session stream.
+    /// The server refused on the control stream.
     Refused(Failure),
-    /// The server sent something that is no packet, or not one that belongs there.
-    Nonsense(String),
-    /// No pong came within this time.
+    /// The server sent invalid data, or a packet that is not allowed there.
+    ProtocolViolation(String),
+    /// No pong arrived within this time.
     NoPong(Duration),
-    /// The server ended the stream of the session, and the connection still stands.
-    SessionEnded,
+    /// The server ended the control stream and did not close the connection.
+    ControlStreamEnded,
 }
 
 impl ConnectError {
-    /// That no connection to `server` came about.
+    /// Creates the error of an attempt to connect to `server`.
     pub(super) fn connecting(server: &str, address: Option<SocketAddr>, cause: Cause) -> Self {
         Self {
             server: server.into(),
             address,
-            was_up: false,
+            was_connected: false,
             cause,
         }
     }
 
-    /// That a connection to `server` was lost.
+    /// Creates the error of a connection to `server` that was lost.
     pub(super) fn lost(server: &str, address: SocketAddr, cause: Cause) -> Self {
         Self {
             server: server.into(),
             address: Some(address),
-            was_up: true,
+            was_connected: true,
             cause,
         }
     }
 
-    /// The server, as it stands in the options.
+    /// Returns the server as the options name it.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// The address that was tried, where it came to that.
+    /// Returns the address that was tried; `None` if the attempt failed before.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// The code that the server closed with, where it gave one of the table.
+    /// Returns the code with which the server closed the connection, if it is a known one.
     #[must_use]
     pub fn close_code(&self) -> Option<CloseCode> {
         match &self.cause {
-            Cause::Ended(ending) => ending.code(),
+            Cause::Ended(reason) => reason.code(),
             _ => None,
         }
     }
 
-    /// Whether the same attempt, with nothing changed here, may still succeed.
+    /// Returns whether another attempt with the same options may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind().is_retryable()
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     #[must_use]
     pub fn kind(&self) -> ConnectErrorKind {
         use ConnectErrorKind as K;
         match &self.cause {
             Cause::Resolve(_) => K::UnknownHost,
             Cause::Bind(_) | Cause::Unusable(_) => K::NoSocket,
-            Cause::TooSlow(_) | Cause::NoSession(_) => K::NoAnswer,
-            Cause::Ended(ending) => self.kind_of(ending),
+            Cause::NoAnswer(_) | Cause::NoSession(_) => K::NoAnswer,
+            Cause::Ended(reason) => self.kind_of(reason),
             Cause::Refused(failure) => kind_of_failure(failure.code),
-            Cause::Nonsense(_) => K::Protocol,
+            Cause::ProtocolViolation(_) => K::Protocol,
             Cause::NoPong(_) => K::Silent,
-            // What a server does whose task for this session failed. The next one may fare better.
-            Cause::SessionEnded => K::ClosedByPeer,
+            // A server does this if its task for the session failed. Another attempt may succeed.
+            Cause::ControlStreamEnded => K::ClosedByPeer,
         }
     }
 
-    fn kind_of(&self, ending: &CloseReason) -> ConnectErrorKind {
+    fn kind_of(&self, reason: &CloseReason) -> ConnectErrorKind {
         use ConnectErrorKind as K;
-        match ending {
-            CloseReason::Ours => K::ClosedHere,
+        match reason {
+            CloseReason::LocallyClosed => K::ClosedHere,
             CloseReason::Closed { code, .. } => kind_of_code(*code),
             CloseReason::ClosedUnknown { .. } => K::ClosedByPeer,
-            CloseReason::Silent if self.was_up => K::Silent,
-            CloseReason::Silent => K::NoAnswer,
+            CloseReason::TimedOut if self.was_connected => K::Silent,
+            CloseReason::TimedOut => K::NoAnswer,
             CloseReason::Reset => K::Restarted,
             CloseReason::Refused => K::Busy,
             CloseReason::Version { .. } => K::Version,
@@ -137,7 +137,7 @@ impl ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.was_up {
+        if self.was_connected {
             write!(f, "lost the connection to {}", self.server)?;
         } else {
             write!(f, "cannot connect to {}", self.server)?;
@@ -148,18 +148,18 @@ impl fmt::Display for ConnectError {
             write!(f, " ({address})")?;
         }
         f.write_str(": ")?;
-        self.because(f)
+        self.write_cause(f)
     }
 }
 
 impl ConnectError {
-    fn because(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Cause::Resolve(Some(_)) => f.write_str("the name does not resolve"),
-            Cause::Resolve(None) => f.write_str("the name stands for no address that can be used"),
+            Cause::Resolve(None) => f.write_str("the name has no usable address"),
             Cause::Bind(error) => write!(f, "{error}"),
             Cause::Unusable(error) => write!(f, "{error}"),
-            Cause::TooSlow(limit) => write!(f, "nobody answered within {:?}", rounded(*limit)),
+            Cause::NoAnswer(limit) => write!(f, "no answer within {:?}", rounded(*limit)),
             Cause::NoSession(limit) => {
                 let limit = rounded(*limit);
                 write!(f, "it did not open the session within {limit:?}")
@@ -167,28 +167,30 @@ impl ConnectError {
             Cause::NoPong(limit) => {
                 write!(f, "it did not answer a ping within {:?}", rounded(*limit))
             }
-            Cause::SessionEnded => f.write_str("it ended the session and not the connection"),
-            Cause::Nonsense(what) => write!(f, "it breaks the protocol: {what}"),
+            Cause::ControlStreamEnded => {
+                f.write_str("it ended the session without closing the connection")
+            }
+            Cause::ProtocolViolation(what) => write!(f, "it violates the protocol: {what}"),
             Cause::Refused(failure) => {
                 let sentence = match self.kind() {
-                    ConnectErrorKind::Unauthorised => CloseCode::Unauthorised.sentence(),
-                    ConnectErrorKind::Fenced => CloseCode::Fenced.sentence(),
-                    ConnectErrorKind::GoingAway => CloseCode::GoingAway.sentence(),
-                    ConnectErrorKind::Limit => CloseCode::Limit.sentence(),
-                    ConnectErrorKind::Protocol => CloseCode::Protocol.sentence(),
+                    ConnectErrorKind::Unauthorised => CloseCode::Unauthorised.description(),
+                    ConnectErrorKind::Fenced => CloseCode::Fenced.description(),
+                    ConnectErrorKind::GoingAway => CloseCode::GoingAway.description(),
+                    ConnectErrorKind::Limit => CloseCode::Limit.description(),
+                    ConnectErrorKind::Protocol => CloseCode::Protocol.description(),
                     _ => "it refused",
                 };
                 f.write_str(sentence)?;
                 detail(f, &failure.detail)
             }
-            Cause::Ended(ending) => self.ended(ending, f),
+            Cause::Ended(reason) => self.write_close_reason(reason, f),
         }
     }
 
-    fn ended(&self, ending: &CloseReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_close_reason(&self, reason: &CloseReason, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use ConnectErrorKind as K;
-        match ending {
-            CloseReason::Ours => f.write_str("this end closed it"),
+        match reason {
+            CloseReason::LocallyClosed => f.write_str("this end closed it"),
             CloseReason::Closed { code, reason } => {
                 write!(f, "{code}")?;
                 detail(f, reason)
@@ -197,10 +199,10 @@ impl ConnectError {
                 write!(f, "it closed with the unknown code {number}")?;
                 detail(f, reason)
             }
-            CloseReason::Silent if self.was_up => f.write_str("nothing was heard of it any more"),
-            CloseReason::Silent => f.write_str("nobody answered"),
+            CloseReason::TimedOut if self.was_connected => f.write_str("it stopped answering"),
+            CloseReason::TimedOut => f.write_str("no answer"),
             CloseReason::Reset => f.write_str("it does not know the connection: it was restarted"),
-            CloseReason::Refused => f.write_str("it takes no connections now"),
+            CloseReason::Refused => f.write_str("it accepts no connections now"),
             CloseReason::Version { .. } => {
                 write!(f, "it does not speak {}", crate::conn::tls::ALPN)
             }
@@ -215,12 +217,12 @@ impl ConnectError {
                     }
                     K::Untrusted => {
                         return f.write_str(
-                            "no authority that is trusted here has signed its certificate",
+                            "its certificate is not signed by an authority that is trusted here",
                         );
                     }
                     K::Expired => "its certificate is expired or not valid yet",
                     K::WrongName => "its certificate is for another name",
-                    _ => "its certificate or its handshake is no good",
+                    _ => "its certificate or its handshake is invalid",
                 };
                 f.write_str(sentence)?;
                 detail(f, &plain(reason))
@@ -251,13 +253,13 @@ impl ConnectError {
     }
 }
 
-/// What was left of a limit, to the millisecond: what came before the attempt has taken a little of it.
+/// Rounds what was left of a time limit to milliseconds, because the steps before the attempt have used a little of it.
 fn rounded(limit: Duration) -> Duration {
     let half = Duration::from_micros(500);
     Duration::from_millis(u64::try_from((limit + half).as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What rustls says of a certificate, without the names of its types.
+/// Removes the names of rustls' types from its text about a certificate.
 fn plain(reason: &str) -> String {
     let reason = reason.trim_start_matches("invalid peer certificate: ");
     let Some((before, names)) = reason.split_once("only valid for ") else {
@@ -271,12 +273,18 @@ fn plain(reason: &str) -> String {
     format!("{before}only valid for {names}")
 }
 
+/// Appends the peer's or a library's text, in one line.
 fn detail(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     if text.is_empty() {
-        Ok(())
-    } else {
-        write!(f, ": {text}")
+        return Ok(());
     }
+    f.write_str(": ")?;
+    text.split(char::is_control)
+        .enumerate()
+        .try_for_each(|(i, part)| match i {
+            0 => f.write_str(part),
+            _ => write!(f, " {part}"),
+        })
 }
 
 impl Error for ConnectError {
@@ -286,13 +294,13 @@ impl Error for ConnectError {
             Cause::Bind(error) => error.source(),
             Cause::Resolve(None)
             | Cause::Unusable(_)
-            | Cause::TooSlow(_)
+            | Cause::NoAnswer(_)
             | Cause::NoSession(_)
             | Cause::Ended(_)
             | Cause::Refused(_)
-            | Cause::Nonsense(_)
+            | Cause::ProtocolViolation(_)
             | Cause::NoPong(_)
-            | Cause::SessionEnded => None,
+            | Cause::ControlStreamEnded => None,
         }
     }
 }
@@ -302,8 +310,8 @@ mod tests {
     use super::*;
     use crate::wire::FailureCode;
 
-    fn ended(ending: CloseReason) -> ConnectError {
-        ConnectError::connecting("broker.example:4433", None, Cause::Ended(ending))
+    fn ended(reason: CloseReason) -> ConnectError {
+        ConnectError::connecting("broker.example:4433", None, Cause::Ended(reason))
     }
 
     #[test]
@@ -318,7 +326,7 @@ mod tests {
             let text = error.to_string();
             let whole = format!(
                 "cannot connect to broker.example:4433: {}: disk full",
-                code.sentence()
+                code.description()
             );
             assert_eq!(text, whole);
         }
@@ -354,29 +362,33 @@ mod tests {
     #[test]
     fn the_address_is_told_where_it_is_not_the_server_s_text() {
         let address = "192.0.2.7:4433".parse().unwrap();
-        let slow = || Cause::TooSlow(Duration::from_secs(5));
+        let slow = || Cause::NoAnswer(Duration::from_secs(5));
         assert_eq!(
             ConnectError::connecting("b.example:4433", Some(address), slow()).to_string(),
-            "cannot connect to b.example:4433 (192.0.2.7:4433): nobody answered within 5s"
+            "cannot connect to b.example:4433 (192.0.2.7:4433): no answer within 5s"
         );
         assert_eq!(
             ConnectError::connecting("192.0.2.7:4433", Some(address), slow()).to_string(),
-            "cannot connect to 192.0.2.7:4433: nobody answered within 5s"
+            "cannot connect to 192.0.2.7:4433: no answer within 5s"
         );
         assert_eq!(
-            ConnectError::lost("192.0.2.7:4433", address, Cause::Ended(CloseReason::Silent))
-                .to_string(),
-            "lost the connection to 192.0.2.7:4433: nothing was heard of it any more"
+            ConnectError::lost(
+                "192.0.2.7:4433",
+                address,
+                Cause::Ended(CloseReason::TimedOut)
+            )
+            .to_string(),
+            "lost the connection to 192.0.2.7:4433: it stopped answering"
         );
     }
 
     #[test]
     fn a_limit_is_told_as_it_was_set_although_some_of_it_had_passed() {
-        let cause = Cause::TooSlow(Duration::from_nanos(999_977_857));
+        let cause = Cause::NoAnswer(Duration::from_nanos(999_977_857));
         let error = ConnectError::connecting("x:1", None, cause);
         assert_eq!(
             error.to_string(),
-            "cannot connect to x:1: nobody answered within 1s"
+            "cannot connect to x:1: no answer within 1s"
         );
     }
 
@@ -399,11 +411,11 @@ mod tests {
     #[test]
     fn silence_before_and_after_the_connection_stood_are_two_things() {
         assert_eq!(
-            ended(CloseReason::Silent).kind(),
+            ended(CloseReason::TimedOut).kind(),
             ConnectErrorKind::NoAnswer
         );
         let address = "192.0.2.7:4433".parse().unwrap();
-        let lost = ConnectError::lost("x:1", address, Cause::Ended(CloseReason::Silent));
+        let lost = ConnectError::lost("x:1", address, Cause::Ended(CloseReason::TimedOut));
         assert_eq!(lost.kind(), ConnectErrorKind::Silent);
     }
 }

@@ -1,18 +1,19 @@
-//! The one owner of a client's connection: it connects, notices the loss, and connects again.
+//! The owner of a client's connection: connects, watches it, reconnects, and publishes its state.
 //!
 //! ```text
-//!              ┌─ retried ─┐                        ┌── retried ──┐
-//! start ──▶ Connecting ────┴──▶ Up(link 1) ──▶ Down ────────────────┴──▶ Up(link 2) ──▶ ...
-//!              │                   │             │ fenced, unauthorised, another version
-//!              ▼                   ▼             ▼
-//!           Closed ◀───────────────┴─────────────┘
+//!               ┌─ retry ─┐                                   ┌─ retry ─┐
+//! start ──▶ Connecting ───┴──▶ Connected(session 1) ──▶ Reconnecting ───┴──▶ Connected(session 2) ──▶ ...
+//!               │                   │                         │ fenced, unauthorised, another version
+//!               ▼                   ▼                         ▼
+//!            Closed ◀───────────────┴─────────────────────────┘
 //! ```
 //!
-//! Nobody else reconnects. Everybody else awaits the next [`ConnectionState`].
+//! Nothing else reconnects. All other code waits for the next [`ConnectionState`].
 
 mod task;
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,47 +28,99 @@ use super::{
     error::{Cause, ConnectError},
     session::Session,
 };
-use crate::config::{ConfigError, Problems};
-use crate::conn::{
-    quic::{BindError, CloseReason},
-    tls::TlsError,
+use crate::{
+    config::{ConfigError, Problems},
+    conn::{
+        quic::{BindError, CloseReason},
+        tls::TlsError,
+    },
+    ordered_watch,
+    tasks::Tasks,
+    time,
+    wire::ProducerIdentity,
 };
-use crate::{ordered_watch, tasks::Tasks, time, wire::ProducerIdentity};
 
-/// How the connection stands.
+/// The state of a client's connection.
 #[derive(Debug, Clone)]
 pub enum ConnectionState {
     /// The first connection is being made.
     Connecting {
-        /// Which attempt this is, counted from 1. One attempt goes through all servers.
+        /// The number of this attempt, counted from 1. One attempt tries every server.
         attempt: u32,
-        /// What became of the attempt before.
+        /// Why the previous attempt failed.
         last_error: Option<Arc<ConnectError>>,
     },
-    /// It stands.
+    /// The client is connected and authenticated.
     Connected(Arc<Session>),
-    /// It is lost, and another one is being made.
+    /// The connection was lost, and another one is being made.
     Reconnecting {
-        /// Which attempt this is, counted from 1; 0 before the first.
+        /// The number of this attempt, counted from 1; 0 before the first one.
         attempt: u32,
-        /// What became of the attempt before, or why the connection was lost.
+        /// Why the previous attempt failed, or why the connection was lost.
         last_error: Arc<ConnectError>,
-        /// When it was lost.
+        /// When the connection was lost.
         since: Instant,
     },
-    /// There will be no other. Of the kind [`ClosedHere`](super::error::ConnectErrorKind::ClosedHere) where that
-    /// was our own will.
+    /// The client will not connect again. The error is of the kind
+    /// [`ClosedHere`](super::error::ConnectErrorKind::ClosedHere) if this end closed the connection.
     Closed(Arc<ConnectError>),
 }
 
-/// Options with which nothing can begin.
+impl ConnectionState {
+    /// Returns whether the client is connected.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected(_))
+    }
+
+    /// Returns the current session, if the client is connected.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Connected(session) => Some(session),
+            Self::Connecting { .. } | Self::Reconnecting { .. } | Self::Closed(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for ConnectionState {
+    /// Writes one line, such as `reconnecting (attempt 3): cannot connect to broker.example:4433: no answer within 5s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting {
+                attempt,
+                last_error: None,
+            } => write!(f, "connecting (attempt {attempt})"),
+            Self::Connecting {
+                attempt,
+                last_error: Some(error),
+            } => write!(f, "connecting (attempt {attempt}): {error}"),
+            Self::Connected(session) => {
+                write!(f, "connected to {}", session.server())?;
+                let address = session.remote_address().to_string();
+                match address == session.server() {
+                    true => Ok(()),
+                    false => write!(f, " ({address})"),
+                }
+            }
+            Self::Reconnecting {
+                attempt,
+                last_error,
+                ..
+            } => write!(f, "reconnecting (attempt {attempt}): {last_error}"),
+            Self::Closed(error) => write!(f, "closed: {error}"),
+        }
+    }
+}
+
+/// Error of starting a client with options that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Some field is wrong.
-    #[error("the connection's options are wrong: {0}")]
+    /// A field is invalid.
+    #[error("the connection's options are invalid: {0}")]
     Config(#[from] ConfigError),
-    /// A certificate or key cannot be used.
+    /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -81,20 +134,20 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts to connect, as a client that does not produce: to ping, for instance. Must be called in a tokio runtime.
+    /// Starts to connect as a client that does not produce, for example to ping. Must be called in a tokio runtime.
     ///
     /// # Errors
     ///
-    /// Wrong options, and files that cannot be used. Everything else is published as [`ConnectionState`].
+    /// The options are invalid, or a file cannot be used. All other errors are published in [`ConnectionState`].
     pub fn connect(config: Config) -> Result<Self, StartError> {
         Self::start(config, None, &Tasks::new())
     }
 
-    /// Starts to connect, as one of `tasks`. `producer` says who we are where we mean to produce.
+    /// Starts to connect in a task of `tasks`. A producer passes its identity as `producer`.
     ///
     /// # Errors
     ///
-    /// Wrong options, and files that cannot be used. Everything else is published as [`ConnectionState`].
+    /// The options are invalid, or a file cannot be used. All other errors are published in [`ConnectionState`].
     pub(crate) fn start(
         config: Config,
         producer: Option<ProducerIdentity>,
@@ -126,61 +179,61 @@ impl Supervisor {
         })
     }
 
-    /// The state, and a way to await the next one. It closes with the task, whose last word is [`ConnectionState::Closed`].
+    /// Returns a watch of the state. It closes when the task ends, whose last state is [`ConnectionState::Closed`].
     #[must_use]
-    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+    pub fn watch_state(&self) -> watch::Receiver<ConnectionState> {
         self.state.as_watch()
     }
 
-    /// The same, for those whose order must not be left to dice.
+    /// Returns a receiver of the state that is woken in a fixed order among all receivers.
     #[cfg(feature = "producer")]
     pub(crate) fn ordered_state(&self) -> ordered_watch::Receiver<ConnectionState> {
         self.state.clone()
     }
 
-    /// Waits until the connection stands.
+    /// Waits until the client is connected.
     ///
     /// # Errors
     ///
-    /// Why there will be none.
+    /// The client will not connect any more.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub async fn wait_connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
-        wait_connected(&mut self.state()).await
+        wait_connected(&mut self.watch_state()).await
     }
 
-    /// Moves to a new local socket, with all that is open, as when the network has changed. Packets on the way are
-    /// lost and sent again.
+    /// Moves all connections to a new local socket, as after a change of the network. Packets in flight are lost and
+    /// retransmitted.
     ///
     /// # Errors
     ///
-    /// Where there is no new socket. What has not moved stays with the old one.
+    /// No new socket could be opened. Connections that have not moved stay on the old one.
     pub fn rebind(&self) -> Result<(), BindError> {
         self.endpoints.rebind()
     }
 
-    /// Closes the connection, with [`Done`](super::close::CloseCode::Done), and waits until the broker has heard of
-    /// it, at most `limit`. What was written and not acknowledged is lost.
+    /// Closes the connection with [`CloseCode::Done`](crate::conn::CloseCode::Done) and waits until the broker has received
+    /// the close, at most `limit`. Data that was written and not acknowledged is lost.
     ///
     /// # Cancel safety
     ///
-    /// Dropping this closes just the same, and does not wait.
+    /// Dropping the future closes the connection as well, without waiting.
     pub async fn close(self, limit: Duration) {
         self.stop.cancel();
-        let mut state = self.state();
-        let ended = async {
+        let mut state = self.watch_state();
+        let drained = async {
             // An error means that the task is gone.
             let _ = state
                 .wait_for(|state| matches!(state, ConnectionState::Closed(_)))
                 .await;
             self.endpoints.wait_idle().await;
         };
-        if time::timeout(limit, ended).await.is_err() {
+        if time::timeout(limit, drained).await.is_err() {
             tracing::debug!(
                 ?limit,
-                "the broker may not have heard that the connection is closed"
+                "the broker may not have received the close of the connection"
             );
         }
     }
@@ -192,12 +245,12 @@ impl Drop for Supervisor {
     }
 }
 
-/// Waits until `state` is up.
+/// Waits until `state` is connected.
 ///
 /// # Errors
 ///
-/// Why it never will be.
-pub async fn wait_connected(
+/// The client will not connect any more.
+pub(crate) async fn wait_connected(
     state: &mut watch::Receiver<ConnectionState>,
 ) -> Result<Arc<Session>, Arc<ConnectError>> {
     let settled = state
@@ -209,15 +262,16 @@ pub async fn wait_connected(
         })
         .await;
     match settled.as_deref() {
-        Ok(ConnectionState::Connected(link)) => Ok(Arc::clone(link)),
+        Ok(ConnectionState::Connected(session)) => Ok(Arc::clone(session)),
         Ok(ConnectionState::Closed(error)) => Err(Arc::clone(error)),
         Ok(ConnectionState::Connecting { .. } | ConnectionState::Reconnecting { .. }) | Err(_) => {
-            // The task says `Closed` last, so it was cut off, with its runtime.
+            // The task publishes `Closed` before it ends, so it was aborted together with its runtime.
             Err(Arc::new(closed_here("the server")))
         }
     }
 }
 
+/// The error of a connection that this end closed.
 fn closed_here(server: &str) -> ConnectError {
-    ConnectError::connecting(server, None, Cause::Ended(CloseReason::Ours))
+    ConnectError::connecting(server, None, Cause::Ended(CloseReason::LocallyClosed))
 }

@@ -1,4 +1,4 @@
-//! The task behind a supervisor: rounds of attempts, and the session of the connection that came of them.
+//! The supervisor's task: attempts to connect, then the session of the resulting connection.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,12 +10,12 @@ use crate::conn::{
     client::{
         backoff::Backoff,
         config::{Config, Target},
+        control_stream::{self, ControlStream, PingStats, SessionChannels},
         dial::Dialer,
         endpoints::{Endpoints, client_config},
         error::{Cause, ConnectError, ConnectErrorKind},
         ping::Pings,
         session::Session,
-        session_stream::{self, Desk, PingStats, SessionStream},
     },
     quic::CloseCode,
     tls::TlsError,
@@ -26,16 +26,17 @@ use crate::{
     wire::{Connect, ProducerIdentity},
 };
 
-/// How many may ask for a ping before the session has taken note of the first.
-const CHECKS: usize = 8;
+/// Capacity of the channel of ping requests.
+const PING_REQUESTS: usize = 8;
 
-/// Before or after the first connection.
+/// Whether a connection existed before.
 #[derive(Debug, Clone)]
 enum Phase {
     First {
         deadline: Instant,
     },
-    Again {
+    Reconnect {
+        /// Why the last connection was lost.
         lost: Arc<ConnectError>,
         since: Instant,
     },
@@ -45,47 +46,51 @@ impl Phase {
     const fn gives_up(&self, kind: ConnectErrorKind) -> bool {
         match self {
             Self::First { .. } => !kind.is_retryable(),
-            Self::Again { .. } => kind.ends_reconnecting(),
+            Self::Reconnect { .. } => kind.ends_reconnecting(),
         }
     }
 
     const fn deadline(&self) -> Option<Instant> {
         match self {
             Self::First { deadline } => Some(*deadline),
-            Self::Again { .. } => None,
+            Self::Reconnect { .. } => None,
         }
     }
 }
 
-/// What one attempt with every server came to.
-struct Failed {
+/// Failure of an attempt with one server or with all of them.
+struct AttemptFailed {
     error: Arc<ConnectError>,
+    /// No further attempt will be made.
     give_up: bool,
 }
+
+/// A new session, its control stream and the channels between the two.
+type Connected = (Arc<Session>, ControlStream, SessionChannels);
 
 /// The task that owns the connection.
 pub(super) struct Task {
     config: Config,
-    /// One interval in so many brings a ping while nothing is sent.
-    rest: u32,
+    /// Without other traffic, one ping interval in this many sends a ping.
+    idle_ping_multiple: u32,
     targets: Vec<Target>,
     dialer: Dialer,
     connect: Connect,
     backoff: Backoff,
     publish: ordered_watch::Sender<ConnectionState>,
     stop: CancellationToken,
-    /// The server to try first.
-    begin_with: usize,
-    /// How many links there have been.
-    links: u64,
+    /// Index of the server to try first.
+    first_target: usize,
+    /// Number of sessions so far.
+    sessions: u64,
 }
 
 impl Task {
-    /// The task for options that are checked.
+    /// Creates the task. The options must have been checked.
     ///
     /// # Errors
     ///
-    /// Files that cannot be used.
+    /// A certificate or a key cannot be used.
     pub(super) fn new(
         config: Config,
         producer: Option<ProducerIdentity>,
@@ -94,25 +99,22 @@ impl Task {
     ) -> Result<Self, TlsError> {
         let tls = client_config(config.tls.to_rustls()?)?;
         let mut transport = config.transport.clone();
-        // Who only reads waits for what the broker sends. A producer that sends nothing waits for nothing, but for an
-        // answer that takes longer than an interval.
-        let rest = match producer {
-            Some(_) => config.resting(),
+        // A consumer always waits for messages, so it must notice a lost connection soon. An idle producer waits for nothing.
+        let idle_ping_multiple = match producer {
+            Some(_) => config.idle_ping_multiple(),
             None => 1,
         };
-        // While flow control holds a ping back, this shows whether the broker lives.
+        // While flow control holds a ping back, QUIC's keep-alive shows whether the broker is alive.
         transport
             .keep_alive
-            .get_or_insert((config.ping_interval * rest).mul_f32(1.5));
+            .get_or_insert((config.ping_interval * idle_ping_multiple).mul_f32(1.5));
         let endpoints = Arc::new(Endpoints::new(
             Arc::clone(&config.network),
             transport.clone(),
             config.local_address,
         ));
         Ok(Self {
-            targets: config
-                .targets()
-                .expect("the servers were checked a moment ago"),
+            targets: config.targets().expect("the servers were checked before"),
             dialer: Dialer {
                 network: Arc::clone(&config.network),
                 endpoints,
@@ -124,157 +126,150 @@ impl Task {
                 producer,
             },
             backoff: Backoff::new(config.reconnect_backoff),
-            rest,
+            idle_ping_multiple,
             config,
             publish,
             stop,
-            begin_with: 0,
-            links: 0,
+            first_target: 0,
+            sessions: 0,
         })
     }
 
-    /// The endpoints from which it connects.
+    /// Returns the endpoints that it connects from.
     pub(super) fn endpoints(&self) -> Arc<Endpoints> {
         Arc::clone(&self.dialer.endpoints)
     }
 
     pub(super) async fn run(mut self) {
-        let error = self.keep_up().await;
+        let error = self.stay_connected().await;
         if error.kind() == ConnectErrorKind::ClosedHere {
             tracing::debug!("the connection is closed");
         } else {
-            tracing::warn!(%error, "there will be no connection any more");
+            tracing::warn!(%error, "the connection is closed for good");
         }
         self.publish.send_replace(ConnectionState::Closed(error));
     }
 
-    /// Keeps a connection until there is a reason to have none, and returns it.
-    async fn keep_up(&mut self) -> Arc<ConnectError> {
+    /// Connects and reconnects until there is a reason to stop, and returns it.
+    async fn stay_connected(&mut self) -> Arc<ConnectError> {
         let stop = self.stop.clone();
         let mut phase = Phase::First {
             deadline: time::now() + self.config.connect_timeout,
         };
         loop {
-            let made = match stop.run_until_cancelled(self.make(&phase)).await {
-                None => return self.closed_here(),
-                Some(made) => made,
-            };
-            let (link, session, desk) = match made {
-                Ok(made) => made,
-                Err(error) => return error,
-            };
+            let (session, control, channels) =
+                match stop.run_until_cancelled(self.connect(&phase)).await {
+                    None => return self.closed_here(),
+                    Some(Err(error)) => return error,
+                    Some(Ok(connected)) => connected,
+                };
             let began = time::now();
             let pings = Pings::new(self.config.ping_interval, self.config.ping_timeout, began)
-                .resting(self.rest);
-            tracing::info!(server = link.server, address = %link.remote_address(), number = link.number, "connected");
+                .idle_multiple(self.idle_ping_multiple);
+            tracing::info!(server = session.server, address = %session.remote_address(), number = session.number, "connected");
             metrics::connected();
             self.publish
-                .send_replace(ConnectionState::Connected(Arc::clone(&link)));
+                .send_replace(ConnectionState::Connected(Arc::clone(&session)));
 
             let cause = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    link.close(CloseCode::Done);
+                    session.close(CloseCode::Done);
                     return self.closed_here();
                 }
-                cause = session.run(pings, desk) => cause,
+                cause = control.run(pings, channels) => cause,
             };
-            link.close(session_stream::code_for(&cause));
-            let lost = ConnectError::lost(&link.server, link.remote_address(), cause);
+            session.close(control_stream::close_code_for(&cause));
+            let lost = ConnectError::lost(&session.server, session.remote_address(), cause);
             metrics::failed(lost.kind().as_str());
             let lost = Arc::new(lost);
-            tracing::info!(error = %lost, number = link.number, "disconnected");
+            tracing::info!(error = %lost, number = session.number, "disconnected");
             if lost.kind() == ConnectErrorKind::Fenced {
                 return lost;
             }
             if lost.kind() == ConnectErrorKind::GoingAway {
-                self.begin_with = (self.begin_with + 1) % self.targets.len();
+                self.first_target = (self.first_target + 1) % self.targets.len();
             }
             let since = time::now();
             self.backoff.on_lost(since.saturating_duration_since(began));
-            phase = Phase::Again { lost, since };
+            phase = Phase::Reconnect { lost, since };
         }
     }
 
-    /// Tries until a session stands, or there is no use in trying.
-    async fn make(
-        &mut self,
-        phase: &Phase,
-    ) -> Result<(Arc<Session>, SessionStream, Desk), Arc<ConnectError>> {
+    /// Tries until a session is open, or until another attempt is pointless.
+    async fn connect(&mut self, phase: &Phase) -> Result<Connected, Arc<ConnectError>> {
         let mut last_error = None;
-        if let Phase::Again { lost, .. } = phase {
-            self.announce(phase, 0, None);
+        if let Phase::Reconnect { lost, .. } = phase {
+            self.publish_attempt(phase, 0, None);
             last_error = Some(Arc::clone(lost));
-            time::sleep(self.backoff.next_wait()).await;
+            time::sleep(self.backoff.next_delay()).await;
         }
         let mut attempt: u32 = 0;
         loop {
             attempt = attempt.saturating_add(1);
-            self.announce(phase, attempt, last_error.take());
+            self.publish_attempt(phase, attempt, last_error.take());
             let failed = match self.try_every_server(phase).await {
-                Ok(made) => return Ok(made),
+                Ok(connected) => return Ok(connected),
                 Err(failed) => failed,
             };
-            let wait = self.backoff.next_wait();
+            let delay = self.backoff.next_delay();
             if failed.give_up
                 || phase
                     .deadline()
-                    .is_some_and(|deadline| time::now() + wait >= deadline)
+                    .is_some_and(|deadline| time::now() + delay >= deadline)
             {
                 return Err(failed.error);
             }
             metrics::failed(failed.error.kind().as_str());
-            tracing::debug!(error = %failed.error, attempt, ?wait, "no connection yet");
+            tracing::debug!(error = %failed.error, attempt, ?delay, "no connection yet");
             last_error = Some(failed.error);
-            time::sleep(wait).await;
+            time::sleep(delay).await;
         }
     }
 
-    /// One attempt with each server, beginning with the one that was connected last.
-    async fn try_every_server(
-        &mut self,
-        phase: &Phase,
-    ) -> Result<(Arc<Session>, SessionStream, Desk), Failed> {
+    /// Makes one attempt with each server, starting with the one that was connected last.
+    async fn try_every_server(&mut self, phase: &Phase) -> Result<Connected, AttemptFailed> {
         let count = self.targets.len();
-        let mut worst: Option<Failed> = None;
-        let first = self.begin_with;
+        let mut reported: Option<AttemptFailed> = None;
+        let first = self.first_target;
         for which in (0..count).map(|i| (first + i) % count) {
             let error = match self.try_server(which, phase.deadline()).await {
-                Ok(made) => {
-                    self.begin_with = which;
-                    return Ok(made);
+                Ok(connected) => {
+                    self.first_target = which;
+                    return Ok(connected);
                 }
                 Err(error) => error,
             };
             let give_up = phase.gives_up(error.kind());
-            let failed = Failed {
+            let failed = AttemptFailed {
                 give_up,
                 error: Arc::new(error),
             };
-            // Who was overtaken must not come back, whatever another server thinks of it.
+            // A producer that was fenced must not come back, even if another server would accept it.
             if failed.error.kind() == ConnectErrorKind::Fenced {
                 return Err(failed);
             }
-            worst = Some(match worst.take() {
+            reported = Some(match reported.take() {
                 None => failed,
-                // A refusal tells more than a silence, and one server that may come back is reason enough to wait.
+                // The error of a server that refused is more specific than a timeout. One server that may still accept is
+                // reason enough to retry.
                 Some(before) => {
-                    let telling = before.give_up || !failed.give_up;
-                    Failed {
+                    let keep = before.give_up || !failed.give_up;
+                    AttemptFailed {
                         give_up: before.give_up && failed.give_up,
-                        error: if telling { before.error } else { failed.error },
+                        error: if keep { before.error } else { failed.error },
                     }
                 }
             });
         }
-        Err(worst.expect("there is at least one server: the options were checked"))
+        Err(reported.expect("there is at least one server: the options were checked"))
     }
 
     async fn try_server(
         &mut self,
         which: usize,
         deadline: Option<Instant>,
-    ) -> Result<(Arc<Session>, SessionStream, Desk), ConnectError> {
+    ) -> Result<Connected, ConnectError> {
         let target = &self.targets[which];
         let server = target.address.to_string();
         let began = time::now();
@@ -282,49 +277,50 @@ impl Task {
             let left = deadline.saturating_duration_since(began);
             self.config.handshake_timeout.min(left)
         });
-        let (connection, sight) = self.dialer.dial(target, limit).await?;
+        let (connection, monitor) = self.dialer.dial(target, limit).await?;
         let left = limit.saturating_sub(time::now().saturating_duration_since(began));
-        let opening = SessionStream::open(&connection, self.connect.clone());
+        let opening = ControlStream::open(&connection, self.connect.clone());
         let opened = match time::timeout(left, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(Cause::NoSession(limit)),
         };
-        let (session, connected) = opened.map_err(|cause| {
-            connection.close(session_stream::code_for(&cause).into(), &[]);
+        let (control, connected) = opened.map_err(|cause| {
+            connection.close(control_stream::close_code_for(&cause).into(), &[]);
             ConnectError::connecting(&server, Some(connection.remote_address()), cause)
         })?;
-        if let (Some(identity), Some(enrolled)) = (&mut self.connect.producer, connected.producer) {
-            identity.id = Some(enrolled.id);
+        if let (Some(identity), Some(registered)) = (&mut self.connect.producer, connected.producer)
+        {
+            identity.id = Some(registered.id);
         }
-        self.links += 1;
-        let (pulse_out, pulse) = watch::channel(PingStats::default());
-        let (going_away_out, going_away) = watch::channel(false);
-        let (checks, checks_in) = mpsc::channel(CHECKS);
-        let link = Session {
-            number: self.links,
+        self.sessions += 1;
+        let (ping_stats_sender, ping_stats) = watch::channel(PingStats::default());
+        let (going_away_sender, going_away) = watch::channel(false);
+        let (ping_requests, ping_requests_receiver) = mpsc::channel(PING_REQUESTS);
+        let session = Session {
+            number: self.sessions,
             server,
             connection,
             connected,
-            sight,
-            pulse,
+            monitor,
+            ping_stats,
             going_away,
-            checks,
+            ping_requests,
         };
-        let desk = Desk {
-            pulse: pulse_out,
-            going_away: going_away_out,
-            checks: checks_in,
+        let channels = SessionChannels {
+            ping_stats: ping_stats_sender,
+            going_away: going_away_sender,
+            ping_requests: ping_requests_receiver,
         };
-        Ok((Arc::new(link), session, desk))
+        Ok((Arc::new(session), control, channels))
     }
 
-    fn announce(&self, phase: &Phase, attempt: u32, last_error: Option<Arc<ConnectError>>) {
+    fn publish_attempt(&self, phase: &Phase, attempt: u32, last_error: Option<Arc<ConnectError>>) {
         self.publish.send_replace(match phase {
             Phase::First { .. } => ConnectionState::Connecting {
                 attempt,
                 last_error,
             },
-            Phase::Again { lost, since } => ConnectionState::Reconnecting {
+            Phase::Reconnect { lost, since } => ConnectionState::Reconnecting {
                 attempt,
                 last_error: last_error.unwrap_or_else(|| Arc::clone(lost)),
                 since: *since,
@@ -333,7 +329,7 @@ impl Task {
     }
 
     fn closed_here(&self) -> Arc<ConnectError> {
-        let server = self.targets[self.begin_with].address.to_string();
+        let server = self.targets[self.first_target].address.to_string();
         Arc::new(closed_here(&server))
     }
 }

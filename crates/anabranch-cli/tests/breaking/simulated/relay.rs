@@ -42,11 +42,13 @@ impl Relay {
     ) -> Self {
         let settings = TransportConfig::server();
         let tls = shown.to_rustls().unwrap();
-        let config = conn::server_config(tls, &settings, &Admission::default()).unwrap();
-        let front = conn::server_endpoint(listen, config, &settings, host, None).unwrap();
+        let config = conn::internals::server_config(tls, &settings, &Admission::default()).unwrap();
+        let front =
+            conn::internals::server_endpoint(listen, config, &settings, host, None).unwrap();
         let back = SocketAddr::new(listen.ip(), 0);
-        let mut back = conn::client_endpoint(back, &TransportConfig::default(), host).unwrap();
-        let config = conn::client_config(trusted.to_rustls().unwrap()).unwrap();
+        let mut back =
+            conn::internals::client_endpoint(back, &TransportConfig::default(), host).unwrap();
+        let config = conn::internals::client_config(trusted.to_rustls().unwrap()).unwrap();
         back.set_default_client_config(config);
         let relay = Self {
             shared: Arc::default(),
