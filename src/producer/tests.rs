@@ -14,7 +14,11 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use super::{Config, Fate, Message, Producer, SendErrorKind, Strategy};
 use crate::{
     Offset, RequestId, Timestamp,
-    conn::tests::{Answer, At, Memory, TestBroker, client},
+    conn::{
+        TransportConfig,
+        tests::{Answer, At, Memory, TestBroker, certs, client},
+    },
+    pool::EvictReason,
     wire::{Batch, Packet, PacketCodec, Produce, Stored},
 };
 
@@ -168,6 +172,33 @@ fn batches(connection: quinn::Connection) -> (Batches, Arc<Semaphore>) {
         }
     });
     (told, probed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_is_stopped_within_a_frame_discards_its_stream() {
+    let memory = Memory::new();
+    // Flow control keeps the end of a batch from being written until the broker reads its begin.
+    let transport = TransportConfig {
+        stream_receive_window: 8192,
+        ..TransportConfig::server()
+    };
+    let network = At(Arc::clone(&memory), "192.0.2.1");
+    let tls = certs().server_tls();
+    let mut broker = TestBroker::with(BROKER, Answer::Welcome, &network, &tls, &transport);
+    let producer = producer(&memory).connect().await.unwrap();
+    let pool = producer.inner.transport.pool().clone();
+    let _receipt = producer.send_async(vec![0; 60_000]).await.unwrap();
+    let mut lane = Lane::accept(&broker.session().await).await;
+    let Some(Ok(Packet::Probe { nonce })) = lane.packets.next().await else {
+        panic!("a stream begins with a probe");
+    };
+    lane.answers.send(Packet::Probed { nonce }).await.unwrap();
+    let begin = lane.packets.get_mut().read_chunk(1, true).await.unwrap();
+    assert!(begin.is_some());
+
+    let closed = producer.close(Duration::ZERO).await;
+    assert_eq!(closed.unwrap_err().undelivered.len(), 1);
+    assert_eq!(pool.status().counts.evicted(EvictReason::Dirty), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,5 +9,5 @@ mod tls;
 
 pub(crate) use {
     memory_network::{At, Memory},
-    test_broker::{Answer, TestBroker, client},
+    test_broker::{Answer, TestBroker, certs, client},
 };

@@ -28,7 +28,12 @@ use crate::producer::{
     sender::transport::{self, Transport},
     shared::Shared,
 };
-use crate::{RequestId, conn::Session, pool::PooledStream, time, wire};
+use crate::{
+    RequestId,
+    conn::Session,
+    pool::{FrameMark, PooledStream},
+    time, wire,
+};
 
 /// How long a lane waits before it asks the pool again after it got no stream.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
@@ -190,10 +195,11 @@ impl Lane {
         let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
         let index = self.feed.index();
         self.shared.lane_stats.set_streaming(index, true);
-        let (writer, answers) = stream.halves();
+        let (halves, mut frames) = PooledStream::with_mark(&mut stream);
+        let (writer, answers) = halves.halves();
         let end = tokio::select! { biased;
             why = responses::read(&shared, answers, index, &bell) => End::Broken(why),
-            end = self.work(writer, link) => end,
+            end = self.work(writer, &mut frames, link) => end,
         };
         self.shared.lane_stats.set_streaming(index, false);
         match end {
@@ -203,7 +209,12 @@ impl Lane {
         end
     }
 
-    async fn work(&mut self, writer: &mut quinn::SendStream, link: &Session) -> End {
+    async fn work(
+        &mut self,
+        writer: &mut quinn::SendStream,
+        frames: &mut FrameMark<'_>,
+        link: &Session,
+    ) -> End {
         let since = time::now();
         loop {
             let mut chunks = self.next_frames(segment(link.path_stats().cwnd));
@@ -215,11 +226,14 @@ impl Lane {
                 // A stream takes its place in quinn's line with the priority of that moment, and again with each packet
                 // that is lost. A lost one that had to wait behind two windows of new messages would be as late as they.
                 let _ = writer.set_priority(NEW);
+                // A lane that is stopped in the middle of these frames leaves a stream that the pool resets.
+                frames.begin();
                 let written = turn.write(writer, &mut chunks).await;
                 let _ = writer.set_priority(SENT_BEFORE);
                 if written.is_err() {
                     return End::Broken("the stream takes no more");
                 }
+                frames.end();
                 continue;
             }
             if self.transport.is_wanted() {
