@@ -9,7 +9,7 @@ use std::{
 
 const DESIGN: &str = include_str!("../design.md");
 
-/// An attribute that makes a function a test stands at most this many lines before it.
+/// An attribute that makes a function a test is at most this many lines before it.
 const ATTRIBUTE_LINES: usize = 6;
 
 /// Returns the tests that the table names for each failure. A row without a failure continues the one before it.
