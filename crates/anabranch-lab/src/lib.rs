@@ -1,13 +1,14 @@
-//! The laboratory: what lanes are worth on a given link, found out before anybody deploys on it.
+//! The laboratory: what lanes and congestion controllers are worth on a given link, in virtual time.
 //!
-//! A [`Scenario`] is a link, a load and a far end. [`run()`] plays it with one [`Strategy`], in virtual time, with the
-//! real producer and the real broker over the [simulated network](anabranch::sim); [`compare`] plays it with all that
-//! compete and finds the best number of streams in hindsight, against which the others are measured.
+//! A [`Scenario`] is a link, a load and a broker. [`run()`] runs it with one [`Strategy`], with the real producer and the
+//! real broker over the [simulated network](anabranch::sim). [`compare`] runs it with each strategy, and compares them with
+//! the best fixed number of lanes in hindsight.
 //!
 //! ```text
-//! Scenario ─▶ run: pattern ─▶ producer ─▶ link ─▶ broker ─▶ tap ─▶ Outcome ─┐
-//!    │             strategy ───┘ recorder, sampler                          ├─▶ Comparison
-//!    └──────────▶ floor ────────────────────────────────────────────────────┘    with each one's Regret
+//! lanes         Scenario ─▶ run: arrivals ─▶ producer ─▶ link ─▶ broker ─▶ recording_store ─▶ analysis ─▶ Outcome ─┐
+//!                  │              strategy ────┘ recording_policy, trace                                           ├─▶ Comparison
+//!                  └───────────▶ floor ────────────────────────────────────────────────────────────────────────────┘   with regrets
+//! controllers   Case ─▶ flows over quinn alone ─▶ record ─▶ Figure, each with its goal
 //! ```
 //!
 //! ```
@@ -20,44 +21,28 @@
 //! scenario.set("duration", "500ms")?;
 //! scenario.set("strategies", "adaptive,1")?;
 //! let comparison = compare(&scenario)?;
-//! let adaptive = comparison.of("adaptive").expect("it competed");
+//! let adaptive = comparison.of("adaptive").expect("it is one of the strategies");
 //! assert_eq!(adaptive.lanes.opened, 0);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`controllers`] compares congestion controllers: flows over quinn alone, one row a promise.
+//! [`controllers`] compares congestion controllers.
 //!
-//! A run repeats with its seed as far as the code under test does: messages and losses are the same, while tokio's
-//! `select!` draws from dice that cannot be seeded.
+//! A run is repeatable by its seed as far as the tested code is: messages and losses are the same, but tokio's `select!`
+//! uses a random number generator that cannot be seeded.
 
-mod compare;
+mod congestion;
 pub mod controllers;
-mod cpu;
-mod floor;
-mod flows;
-mod measured;
-mod outcome;
-mod pattern;
-mod quantiles;
-mod record;
-mod regret;
-mod run;
-mod scenario;
-mod store;
-mod strategy;
+mod identity;
+mod lanes;
+mod stats;
 mod tasks;
 mod time;
-mod trace;
 
-pub use compare::{Comparison, compare, compare_all};
-pub use floor::floor;
-pub use outcome::{Lanes, Outcome, Packets, Trace};
-pub use pattern::Pattern;
-pub use quantiles::Quantiles;
-pub use record::Decided;
-pub use regret::Regret;
-pub use run::{RunError, run};
-pub use scenario::{Controller, Load, QueueSize, Scenario, ScenarioError};
-pub use strategy::Strategy;
-pub use trace::{Sample, Stretch};
+pub use congestion::Controller;
+pub use lanes::{
+    Comparison, Decided, Lanes, Load, Outcome, Packets, Pattern, QueueSize, Regret, RunError,
+    Sample, Scenario, ScenarioError, Strategy, Stretch, Trace, compare, compare_all, floor, run,
+};
+pub use stats::Quantiles;

@@ -55,7 +55,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = harness::with_temporary_folder("demo", async |folder, stop| {
         let demo = async {
             let setup = Setup::start(folder).await?;
-            let summary = play(&setup, &text, args.messages.into()).await?;
+            let summary = send_and_read_back(&setup, &text, args.messages.into()).await?;
             setup.stop().await?;
             anyhow::Ok(summary)
         };
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Sends everything, reads it back, and waits until the idle lanes are closed.
-async fn play(setup: &Setup, text: &Text, messages: u64) -> anyhow::Result<Summary> {
+async fn send_and_read_back(setup: &Setup, text: &Text, messages: u64) -> anyhow::Result<Summary> {
     let mut check = Check::new(messages);
     let live = bursts::live(&setup.producer, messages);
     let sent = bursts::send(setup, text, messages, &mut check).await?;

@@ -1,14 +1,14 @@
-//! Everything that is broken on purpose, and what must hold all the same.
+//! Faults of every kind, and a check that all promises are kept.
 //!
 //! ```text
-//! history      what happened, and the judge of it       pure
-//! simulated    histories in virtual time, by seed
+//! history      the events of a run, and the check       sans-I/O
+//! simulated    runs in virtual time, repeatable by seed
 //! killed       real processes that are killed under load
-//! tally        the summary                              pure
+//! tally        the summary                              sans-I/O
 //! ```
 //!
-//! `cargo test --all-features --test breaking -- --nocapture` prints the summary. `ANABRANCH_SEEDS=5000
-//! ANABRANCH_KILLS=200` make it long.
+//! `cargo test -p anabranch-cli --test breaking -- --nocapture` prints the summary. `ANABRANCH_SEEDS=5000
+//! ANABRANCH_KILLS=200` make a long run.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -1,10 +1,10 @@
-//! Pure: counts of what was done, and the table of them.
+//! Sans-I/O: counts of events and violations, and their table.
 
 use std::{collections::BTreeMap, fmt};
 
 use crate::history::Violation;
 
-/// The blocks of the table, in their order.
+/// The sections of the table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Operations,
@@ -26,14 +26,14 @@ impl Part {
     }
 }
 
-/// Counts by part and kind, and what was found wrong.
+/// Counts of events by section and kind, and counts of violations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     counts: BTreeMap<(Part, &'static str), u64>,
     pub runs: u64,
     pub losses: u64,
     pub duplicates: u64,
-    /// Every promise that was not kept, losses and duplicates included.
+    /// All violations, including losses and duplicates.
     pub violations: u64,
 }
 
@@ -50,14 +50,14 @@ impl Tally {
         self.counts.get(&(part, kind)).copied().unwrap_or(0)
     }
 
-    pub fn judge(&mut self, violations: &[Violation]) {
+    pub fn add_violations(&mut self, violations: &[Violation]) {
         let count = |what: fn(&Violation) -> bool| violations.iter().filter(|v| what(v)).count();
         self.losses += count(Violation::is_loss) as u64;
         self.duplicates += count(Violation::is_duplicate) as u64;
         self.violations += violations.len() as u64;
     }
 
-    /// A run that panicked.
+    /// Returns the tally of a run that panicked.
     pub fn broken() -> Self {
         Self {
             runs: 1,
@@ -88,7 +88,7 @@ impl fmt::Display for Tally {
         let found = [
             ("losses", self.losses),
             ("duplicates", self.duplicates),
-            ("promises not kept, these included", self.violations),
+            ("all violations", self.violations),
         ];
         for (i, (kind, count)) in found.into_iter().enumerate() {
             let title = if i == 0 { "found" } else { "" };

@@ -1,4 +1,4 @@
-//! Each thing that can be wrong is told in one sentence, with an exit code that is not zero, and nothing is lost.
+//! Every error is reported in one sentence, with a non-zero exit code, and no message is lost.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     text,
 };
 
-/// Asserts that `sentence` begins and goes on as it should.
+/// Asserts that `sentence` is an error with these parts, without debug output.
 #[track_caller]
 fn says(sentence: &str, parts: &[&str]) {
     assert!(sentence.starts_with("error: "), "{sentence}");
@@ -87,7 +87,6 @@ fn a_certificate_that_is_not_trusted_is_refused_in_words() {
     let (ours, theirs) = (Serve::start(), Serve::start());
     let ca = theirs.announced["ca"].as_str().unwrap();
     let mut ping = ours.client("ping", &[]);
-    // The later flag would be an error; the environment is not.
     let wrong = run(anabranch(["ping", "--server"]).args([
         ours.announced["server"].as_str().unwrap(),
         "--ca",

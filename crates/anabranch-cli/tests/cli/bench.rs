@@ -1,10 +1,10 @@
-//! `anabranch bench`: the figures are there and fit each other.
+//! `anabranch bench`: the figures are present and consistent.
 
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// A measurement of few messages, as JSON.
+/// Runs a short measurement, and returns its JSON.
 fn bench(runs: &str, flags: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_anabranch"))
         .args(["bench", "--output", "json", "--runs", runs])
@@ -13,8 +13,8 @@ fn bench(runs: &str, flags: &[&str]) -> Value {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn every_run_is_told_with_a_baseline_of_its_own() {
     }
     assert!(positive(&report["efficiency"]), "{report}");
     assert!(positive(&report["lanes_max"]), "{report}");
-    // There is but one process.
+    // There is only one process.
     assert!(report["broker_cpu_us_per_message"].is_null(), "{report}");
     let allocations = &report["allocations_per_message"];
     match cfg!(feature = "count-allocations") {
@@ -90,7 +90,7 @@ fn one_message_at_a_time_is_measured_beside_a_ping_pong() {
 #[test]
 fn a_rate_is_kept() {
     let report = bench("1", &["--messages", "1000", "--rate", "2000"]);
-    // The last of them is due after half a second less one of them: it cannot be faster, whatever the machine does.
+    // The last message is due after half a second minus one gap, on any machine.
     let rate = report["messages_per_second"].as_f64().unwrap();
     assert!(rate <= 1000.0 / 0.4995, "{report}");
 }

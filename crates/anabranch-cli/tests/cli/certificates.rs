@@ -1,4 +1,4 @@
-//! Certificates that are wrong, and a server that speaks another protocol.
+//! Certificates with faults, and a server of another protocol.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::file;
 
-/// A certificate that signs itself, for `localhost`, and its key; valid until `after` the first of January 1970, or for long.
+/// Makes a self-signed certificate for `localhost`, and its key. It is valid until `until` after 1 January 1970, or for long.
 pub fn make(folder: &TempDir, until: Option<Duration>) -> (PathBuf, PathBuf) {
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     if let Some(until) = until {
@@ -27,7 +27,7 @@ pub fn make(folder: &TempDir, until: Option<Duration>) -> (PathBuf, PathBuf) {
     )
 }
 
-/// A QUIC server with this certificate that speaks `protocol` and nothing else. It listens until the runtime is dropped.
+/// Starts a QUIC server with this certificate that speaks only `protocol`. It listens until the runtime is dropped.
 pub fn quic_server(
     certificate: &Path,
     key: &Path,
@@ -52,7 +52,7 @@ pub fn quic_server(
     let port = endpoint.local_addr().unwrap().port();
     runtime.spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
-            // It fails: that is what it is for.
+            // The handshake fails, as intended.
             let _ = incoming.await;
         }
     });

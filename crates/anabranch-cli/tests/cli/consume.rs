@@ -1,4 +1,4 @@
-//! Reading: from where, how much, and in which form.
+//! `anabranch consume`: start, count and format.
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! The demo keeps the promises of the front page.
+//! `anabranch demo` shows what the README promises.
 
 use crate::{
     support::{anabranch, file, run},

@@ -6,7 +6,7 @@ use crate::support::{Process, Serve};
 
 const LINES: u64 = 5_000;
 
-/// `produce` on a standard input that never ends, with some lines stored.
+/// Starts `produce` with a standard input that never ends, and waits until some lines are stored.
 fn producing(broker: &Serve, more: &[&str]) -> (Process, std::process::ChildStdin) {
     let mut produce = Process::spawn(&mut broker.produce(more));
     let mut stdin = produce.take_stdin();
@@ -29,7 +29,7 @@ fn ctrl_c_ends_a_standard_input_that_never_ends_and_delivers_what_was_read() {
     assert_eq!(broker.stored(), LINES);
 }
 
-/// More lines than a pipe holds: once they are written, most of them have been read.
+/// Writes more lines than a pipe holds, so that most of them have been read afterwards.
 fn more_than_a_pipe_holds(stdin: &mut impl Write) -> u64 {
     const MORE: u64 = 20_000;
     let line = "x".repeat(99) + "\n";
@@ -50,7 +50,7 @@ fn what_cannot_be_delivered_after_ctrl_c_is_counted_when_the_time_is_up() {
     drop(stdin);
     let figure = |field: &str| sent.json()[field].as_u64().unwrap();
     assert!(figure("sent") > LINES && figure("sent") <= LINES + more);
-    // What is stored may have been answered when the broker stood still, or not.
+    // Stored messages may have been acknowledged before the broker was stopped, or not.
     assert!(figure("delivered") <= LINES, "{}", sent.json());
     assert_eq!(figure("failed"), figure("sent") - figure("delivered"));
     assert!(sent.stderr.contains("stored"), "{}", sent.stderr);
@@ -63,12 +63,12 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_was_not_delivered() {
     broker.freeze();
     let more = more_than_a_pipe_holds(&mut stdin);
     produce.signal("INT");
-    let mut told = BufReader::new(produce.take_stderr()).lines();
-    let mut told = || told.next().unwrap().unwrap();
-    let first = told();
+    let mut stderr = BufReader::new(produce.take_stderr()).lines();
+    let mut line = || stderr.next().unwrap().unwrap();
+    let first = line();
     assert!(first.starts_with("stopping: "), "{first}");
     produce.signal("INT");
-    let last = told();
+    let last = line();
     let count = last.strip_prefix("ended at once: ").expect(&last);
     let count: u64 = count.split(' ').next().unwrap().parse().unwrap();
     assert!(count > 0 && count <= LINES + more, "{last}");

@@ -1,4 +1,4 @@
-//! What goes in comes out: in which order, and byte for byte.
+//! Messages are read back in order and unchanged.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
 fn a_file_sent_in_order_comes_back_byte_for_byte() {
     let broker = Serve::start();
     let mut bytes = text::log(30_000).into_bytes();
-    // Nothing about a line is taken for granted but its end.
+    // A line may hold anything but a newline.
     bytes.extend(b"\n\n\xff\xfe not text \x00\r\n \t\n");
     bytes.extend(vec![b'x'; 700_000]);
     bytes.extend(b"\nthe end\n");
@@ -49,11 +49,11 @@ fn lines_sent_by_any_lane_all_come_back_each_once() {
 fn lines_of_each_key_keep_their_order_whatever_lane_carries_them() {
     const KEYS: u64 = 50;
     let broker = Serve::start();
-    let mut dice = text::Dice::new(7);
+    let mut rng = text::Rng::new(7);
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut lines = String::new();
     for n in 0..20_000 {
-        let (key, payload) = (format!("k{}", dice.roll(KEYS)), format!("{n}|{n}"));
+        let (key, payload) = (format!("k{}", rng.below(KEYS)), format!("{n}|{n}"));
         lines.push_str(&format!("{key}|{payload}\n"));
         expected.entry(key).or_default().push(payload);
     }

@@ -1,4 +1,4 @@
-//! A broker that goes and comes back.
+//! Restarts and crashes of the broker and the producer.
 
 use std::io::Write;
 
@@ -7,11 +7,9 @@ use crate::{
     text,
 };
 
-/// Sends the first half, ends the broker, sends the second half, starts the broker again.
-fn with_a_broker_that_goes_and_comes_back(
-    mode: &str,
-    end: impl FnOnce(Serve) -> Stopped,
-) -> (String, Vec<u8>) {
+/// Sends half of a text, ends the broker, sends the other half, and starts the broker again. Returns the text and what is
+/// read back.
+fn send_across_a_restart(mode: &str, end: impl FnOnce(Serve) -> Stopped) -> (String, Vec<u8>) {
     let text = text::log(20_000);
     let middle = text.len() / 2;
     let middle = middle + text[middle..].find('\n').unwrap() + 1;
@@ -36,19 +34,19 @@ fn with_a_broker_that_goes_and_comes_back(
 
 #[test]
 fn a_broker_that_is_restarted_has_every_line_once_and_in_order() {
-    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered", Serve::stop);
+    let (text, back) = send_across_a_restart("ordered", Serve::stop);
     assert!(back == text.as_bytes(), "{} bytes came back", back.len());
 }
 
 #[test]
 fn a_broker_that_is_restarted_has_every_line_of_any_lane_once() {
-    let (text, back) = with_a_broker_that_goes_and_comes_back("async", Serve::stop);
+    let (text, back) = send_across_a_restart("async", Serve::stop);
     assert!(text::sorted(&back) == text::sorted(text.as_bytes()));
 }
 
 #[test]
 fn a_broker_that_is_killed_has_every_line_once_and_in_order() {
-    let (text, back) = with_a_broker_that_goes_and_comes_back("ordered", Serve::kill);
+    let (text, back) = send_across_a_restart("ordered", Serve::kill);
     assert!(back == text.as_bytes(), "{} bytes came back", back.len());
 }
 
@@ -64,14 +62,14 @@ fn what_is_not_delivered_in_time_is_told_with_its_fate() {
     stdin.write_all(b"two\nthree\n").unwrap();
     drop(stdin);
     let sent = produce.end().expect_code(1);
-    // The first line is stored; the broker may have said so before it stood still, or not.
+    // The first line is stored. The broker may have acknowledged it before it was stopped, or not.
     let failed = sent.json()["failed"].as_u64().unwrap();
     assert!((2..=3).contains(&failed), "{}", sent.json());
     assert_eq!(sent.json()["delivered"], 3 - failed);
     for line in ["line 2", "line 3"] {
-        let told =
+        let failure =
             format!("error: {line} of standard input: no outcome within delivery_timeout; it ");
-        assert!(sent.stderr.contains(&told), "{}", sent.stderr);
+        assert!(sent.stderr.contains(&failure), "{}", sent.stderr);
     }
 }
 
@@ -98,7 +96,7 @@ fn a_producer_that_is_killed_leaves_a_beginning_of_its_lines_each_once_and_in_or
     drop(stdin);
     assert_eq!(produce.end().status.code(), None);
 
-    // Its connection is not known to be dead; the next producer does not mind.
+    // The broker does not know yet that the connection is dead.
     run_with(&mut broker.produce(&[]), b"the last line\n").expect_code(0);
     let back = broker.read_all();
     let lines = back.strip_suffix(b"the last line\n").unwrap();

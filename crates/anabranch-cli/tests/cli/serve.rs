@@ -1,4 +1,4 @@
-//! What a broker says of itself, and what does not disturb it.
+//! `anabranch serve`: its announcement, metrics, limits, and robustness.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     support::{Process, Serve, anabranch, run, run_with},
-    text::Dice,
+    text::Rng,
 };
 
 #[test]
@@ -99,7 +99,7 @@ fn a_limit_of_memory_is_not_taken_for_one_of_the_log() {
 
 #[test]
 fn metrics_tell_what_is_stored_under_their_names() {
-    // The broker takes the port that this gives back.
+    // The broker binds the port that this releases.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -127,13 +127,13 @@ fn metrics_tell_what_is_stored_under_their_names() {
 fn garbage_on_the_port_leaves_it_serving() {
     let broker = Serve::start();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut dice = Dice::new(4470);
+    let mut rng = Rng::new(4470);
     for n in 0..500 {
-        let length = dice.roll(1400);
+        let length = rng.below(1400);
         let mut packet: Vec<u8> = (0..length)
-            .map(|_| u8::try_from(dice.roll(256)).unwrap())
+            .map(|_| u8::try_from(rng.below(256)).unwrap())
             .collect();
-        // Half of them begin like the first packet of a QUIC connection.
+        // Half of them start like the first packet of a QUIC connection.
         if n % 2 == 0 && length >= 5 {
             packet[..5].copy_from_slice(&[0xc3, 0, 0, 0, 1]);
         }

@@ -1,4 +1,4 @@
-//! The laboratory measures what it says.
+//! The figures of the laboratory are correct.
 
 use anabranch_lab::{floor, run};
 

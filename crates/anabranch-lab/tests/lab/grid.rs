@@ -1,6 +1,6 @@
-//! The grid of the repository, in short: every scenario of it ends, loses nothing, and has its place.
+//! A short run of the grid: every scenario ends and loses nothing, and the grid covers the interesting values.
 //!
-//! The whole of it, which takes minutes: `anabranch lab --scenarios scenarios/grid.toml`.
+//! `anabranch-lab --scenarios scenarios/grid.toml` runs all of it, which takes minutes.
 
 use std::{collections::BTreeSet, process::Command};
 

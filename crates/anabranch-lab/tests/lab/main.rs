@@ -1,4 +1,4 @@
-//! The laboratory's own promises, and what the scaler's law must do in it. Virtual time, the real producer and broker.
+//! Tests of the laboratory, and of the scaler in it: the real producer and broker in virtual time. `soak` is in real time.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -21,7 +21,7 @@ mod soak;
 
 use anabranch_lab::{Comparison, Outcome, Scenario, compare, run};
 
-/// A scenario of these fields; without loss unless they say so.
+/// Returns a scenario with these fields, and without loss unless they set it.
 pub fn scenario(fields: &[(&str, &str)]) -> Scenario {
     let mut scenario = Scenario::default();
     scenario.set("loss", "0%").unwrap();
@@ -31,12 +31,12 @@ pub fn scenario(fields: &[(&str, &str)]) -> Scenario {
     scenario
 }
 
-/// What the adaptive strategy comes to in it.
+/// Runs the adaptive strategy.
 pub fn adaptive(fields: &[(&str, &str)]) -> Outcome {
     run(&scenario(fields), "adaptive".parse().unwrap()).unwrap()
 }
 
-/// What the scenario's strategies come to.
+/// Runs the strategies of the scenario.
 pub fn compared(fields: &[(&str, &str)]) -> Comparison {
     compare(&scenario(fields)).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Scenarios whose right answer is known: what the scaler's law must do, and what must come of it.
+//! Scenarios with a known right answer: the decisions of the scaler, and their results.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use anabranch_lab::Outcome;
 
 use super::{adaptive, compared};
 
-/// When lanes were opened, and how many.
+/// Returns when lanes were opened, and how many.
 fn openings(outcome: &Outcome) -> Vec<(Duration, usize)> {
     let opened = outcome
         .trace
@@ -41,9 +41,9 @@ fn a_clean_link_whose_window_is_not_the_limit_is_left_with_one_lane() {
 #[test]
 fn where_the_congestion_window_is_full_no_lane_is_opened_and_the_throughput_is_that_of_the_best_static_number()
  {
-    /// What the load has on its way: 20 Mbit/s over 50 ms.
+    /// Bytes in flight that the load needs: 20 Mbit/s over 50 ms.
     const NEEDED: u64 = 125_000;
-    // Of all seeds together: which loss meets which window is chance.
+    // Summed over all seeds, because a single run depends on when losses happen.
     let mut carried_by = BTreeMap::<String, f64>::new();
     for seed in ["1", "2", "3", "4", "5", "6"] {
         let comparison = compared(&[
@@ -54,13 +54,13 @@ fn where_the_congestion_window_is_full_no_lane_is_opened_and_the_throughput_is_t
             ("seed", seed),
         ]);
         let outcome = comparison.of("adaptive").unwrap();
-        // Lanes may come while the window has doubled so far that it carries the load, or nearly so.
+        // Lanes may open while the window is large enough for the load, or nearly so.
         let samples = &outcome.trace.samples;
         let carried = samples.iter().rposition(|sample| sample.cwnd > NEEDED / 2);
         let full = &samples[carried.unwrap_or(0)..];
         assert!(
             full.len() > 300,
-            "seed {seed}: full for {} of 400 looks",
+            "seed {seed}: full in {} of 400 samples",
             full.len()
         );
         let opened = full.windows(2).any(|pair| pair[1].lanes > pair[0].lanes);
@@ -216,7 +216,7 @@ fn a_lane_that_is_stalled_by_a_lost_packet_holds_up_nothing_but_its_own() {
         share.map_or(0.0, |point| 1.0 - point[0])
     };
     let (one, eight, fresh) = (late("1"), late("8"), late("per-message"));
-    assert!(one > 0.10, "one lane stalls all that follows: {one}");
+    assert!(one > 0.10, "one lane stalls all later messages: {one}");
     assert!(eight < one / 4.0, "eight lanes: {eight}, one: {one}");
     assert!(fresh > 0.0, "the lost one itself is late: {fresh}");
 }
@@ -240,7 +240,7 @@ fn a_fat_pipe_gets_as_many_lanes_as_windows_fit_into_it() {
         "{}",
         outcome.throughput_mbit
     );
-    // 957 Mbit/s for 100 ms are 11.4 windows. A tenth of each is spare, and the queue of the start not yet gone.
+    // 957 Mbit/s for 100 ms are 11.4 windows. A tenth of each window is spare, and the queue of the start-up is not drained.
     assert!(
         (11..=16).contains(&outcome.lanes.last),
         "{:?}",
@@ -260,7 +260,7 @@ fn a_broker_that_takes_each_stream_batch_by_batch_gets_the_lanes_of_little_s_law
         ("strategies", "adaptive,4,5,6,8"),
     ]);
     let outcome = comparison.of("adaptive").unwrap();
-    // 488 batches a second, 10 ms and up to one more each.
+    // 488 batches per second, of 10 to 11 ms each.
     assert!((5..=7).contains(&outcome.lanes.last), "{:?}", outcome.lanes);
     let regret = outcome.regret.unwrap();
     assert!(regret.worst() <= 0.10, "{regret:?}");

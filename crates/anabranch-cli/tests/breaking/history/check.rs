@@ -1,4 +1,4 @@
-//! Pure: the judge. It knows the promises and nothing of how they are kept.
+//! Sans-I/O: checks a history against the promises, without knowledge of how they are kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::{
 };
 
 impl History {
-    /// Every promise that was not kept. A history that keeps them all has none.
+    /// Returns all violations of the promises.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let stored = self.stored(&mut found);
@@ -20,7 +20,7 @@ impl History {
         found
     }
 
-    /// Where each message is, and whether the topic itself is sound.
+    /// Returns the offset of each message, and checks the topic for holes and duplicates.
     fn stored(&self, found: &mut Vec<Violation>) -> HashMap<MessageId, u64> {
         let mut places = HashMap::new();
         for (expected, &(offset, id)) in (0..).zip(&self.topic) {
@@ -38,7 +38,7 @@ impl History {
 
     fn calls(&self) -> BTreeMap<MessageId, Call> {
         let mut calls = BTreeMap::new();
-        for (turn, event) in self.events.iter().enumerate() {
+        for (index, event) in self.events.iter().enumerate() {
             if let &Event::Called {
                 id,
                 producer,
@@ -46,7 +46,7 @@ impl History {
             } = event
             {
                 let call = Call {
-                    turn,
+                    index,
                     producer,
                     order,
                     outcome: None,
@@ -69,9 +69,9 @@ impl History {
             let (&Event::Ended { id, outcome } | &Event::HandedBack { id, outcome }) = event else {
                 continue;
             };
-            let call = calls.get_mut(&id).expect("what ends was called");
+            let call = calls.get_mut(&id).expect("a call that ends was made");
             match call.outcome.replace(outcome) {
-                // A close and a receipt may both tell of a message, if they tell the same.
+                // A close and a receipt may both report a message, with the same outcome.
                 Some(first) if first != outcome || !handed_back.contains(&id) => {
                     let outcomes = [first, outcome];
                     found.push(Violation::TwoOutcomes { id, outcomes });
@@ -122,7 +122,7 @@ impl History {
         })
     }
 
-    /// Whatever became of the others: those of one order that are stored are in the order of their calls.
+    /// Checks that stored messages of each ordered sequence are in the order of their calls.
     fn check_order(&self, calls: &BTreeMap<MessageId, Call>, found: &mut Vec<Violation>) {
         let mut newest: HashMap<(ProducerNumber, Order), (usize, MessageId)> = HashMap::new();
         for &(_, id) in &self.topic {
@@ -131,14 +131,14 @@ impl History {
             };
             let newest = newest
                 .entry((call.producer, call.order))
-                .or_insert((call.turn, id));
-            if call.turn < newest.0 {
+                .or_insert((call.index, id));
+            if call.index < newest.0 {
                 found.push(Violation::Disorder {
                     first: id,
                     second: newest.1,
                 });
             } else {
-                *newest = (call.turn, id);
+                *newest = (call.index, id);
             }
         }
     }
@@ -176,7 +176,7 @@ impl History {
                     offset,
                     id,
                 } => {
-                    let (name, next) = lives.get_mut(&consumer).expect("it has begun");
+                    let (name, next) = lives.get_mut(&consumer).expect("the consumer has started");
                     match offset.cmp(next) {
                         std::cmp::Ordering::Less => {
                             found.push(Violation::Repeated { consumer, offset });
@@ -231,14 +231,14 @@ impl History {
 
 #[derive(Debug, Clone)]
 struct Call {
-    /// Its place among all events.
-    turn: usize,
+    /// Index of the call among all events.
+    index: usize,
     producer: ProducerNumber,
     order: Order,
     outcome: Option<Outcome>,
 }
 
-/// What is known of a reader's name.
+/// The position of a reader's name.
 #[derive(Debug, Default)]
 struct Position {
     acknowledged: u64,
@@ -285,7 +285,8 @@ mod tests {
         }
     }
 
-    /// Four messages, two of one key and two in order, a reader, a second one that goes on behind the acknowledged.
+    /// Returns a history of four stored messages, two of one key and two in order, and of two consumers. The second one
+    /// continues after the acknowledged messages.
     fn sound() -> History {
         let mut events = vec![
             called(10, Order::OfKey(7)),
@@ -328,7 +329,7 @@ mod tests {
         History { events, topic }
     }
 
-    /// A sound history with one thing changed, and what is found.
+    /// Changes a sound history, and checks which violations are found.
     #[track_caller]
     fn finds(change: impl FnOnce(&mut History), expected: &[Violation]) {
         let mut history = sound();
@@ -336,7 +337,7 @@ mod tests {
         assert_eq!(history.violations(), expected);
     }
 
-    /// The same, without readers.
+    /// As [`finds`], for a history without consumers.
     #[track_caller]
     fn finds_unread(change: impl FnOnce(&mut History), expected: &[Violation]) {
         finds(

@@ -1,49 +1,49 @@
-//! Pure: what happened in a run, as everybody saw it: callers, readers, and the topic in the end.
+//! Sans-I/O: the events of a run, as callers and readers observed them, and the topic at the end.
 //!
-//! A history is written down while a run goes on, in virtual time or by real processes, and judged when it is
-//! over: [`History::violations`].
+//! A history is recorded during a run, in virtual time or by real processes, and checked afterwards by
+//! [`History::violations`].
 
 mod check;
 mod violation;
 
 pub use violation::Violation;
 
-/// A message: the number that stands in its payload. Each call has its own.
+/// The number in a message's payload. Each call has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
-/// A producer from its beginning to its end. One that comes back under the same name is another one.
+/// A producer from start to end. A later producer of the same name has another number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerNumber(pub u64);
 
-/// A named position: who reads under it may change.
+/// The name of a stored position. Consumers of the same name read one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReaderName(pub u64);
 
-/// A consumer from its beginning to its end.
+/// A consumer from start to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConsumerNumber(pub u64);
 
-/// Which order a call was promised.
+/// The ordering guarantee of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Order {
     None,
-    /// That of `send`, among the calls of its producer.
+    /// In order with other calls of `send` on its producer.
     OfCalls,
-    /// That of its key, among the calls of its producer.
+    /// In order with other calls with this key on its producer.
     OfKey(u64),
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// At this offset.
+    /// Stored at this offset.
     Stored(u64),
     NotStored,
     Unknown,
 }
 
-/// One thing that happened.
+/// An event of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Called {
@@ -51,21 +51,21 @@ pub enum Event {
         producer: ProducerNumber,
         order: Order,
     },
-    /// The caller was told how it ended.
+    /// The caller received the outcome.
     Ended { id: MessageId, outcome: Outcome },
-    /// A close handed the message back, with what it knew of it.
+    /// A close handed the message back with this outcome.
     HandedBack { id: MessageId, outcome: Outcome },
-    /// A flush said that everything accepted before it had its outcome, when so many receipts had none.
+    /// A flush reported success, while `open` earlier receipts had no outcome.
     Flushed { producer: ProducerNumber, open: u64 },
-    /// The producer's process was killed: its calls need no outcome.
+    /// The process of the producer was killed. Its calls need no outcome.
     Killed { producer: ProducerNumber },
-    /// With nothing to do, a producer had room for so many messages of those it may hold.
+    /// An idle producer accepted `free` messages, and its limit is `of`.
     Room {
         producer: ProducerNumber,
         free: u64,
         of: u64,
     },
-    /// A consumer begins at `next`.
+    /// A consumer started at offset `next`.
     Began {
         consumer: ConsumerNumber,
         name: ReaderName,
@@ -76,13 +76,13 @@ pub enum Event {
         offset: u64,
         id: MessageId,
     },
-    /// A consumer asked for its name's position to be `next`.
+    /// A consumer acknowledged everything before `next`.
     Acknowledged { consumer: ConsumerNumber, next: u64 },
-    /// It was told that the position stands.
+    /// The broker confirmed an acknowledgement.
     Confirmed { consumer: ConsumerNumber, next: u64 },
 }
 
-/// Everything that happened, in its order, and what the topic holds in the end, in the order of its offsets.
+/// All events in order, and the messages of the topic at the end, in the order of their offsets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub events: Vec<Event>,

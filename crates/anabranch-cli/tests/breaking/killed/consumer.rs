@@ -1,30 +1,28 @@
-//! The process that consumes under a name, and acknowledges now and then.
+//! The process that consumes under a name and acknowledges.
 
 use anabranch::{Consumer, consumer::Start};
 
 use super::{
     PATIENCE, TOPIC, connection,
     notes::{self, Notes},
-    process::{self, Part},
+    process::{Part, Role},
 };
 
-/// Messages between acknowledgements.
+/// Number of messages between acknowledgements.
 const ACK_EVERY: u64 = 50;
 
-#[test]
-#[ignore = "a process of the harness"]
-fn process() {
-    let Some((folder, port, life)) = process::told() else {
-        return;
-    };
-    let mut notes = Notes::new(&notes::file(&folder, Part::Consumer, life));
+/// Consumes until the process is killed.
+pub fn run(role: &Role) {
+    let Role {
+        folder, port, life, ..
+    } = role;
+    let mut notes = Notes::new(&notes::file(folder, Part::Consumer, *life));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let began = std::time::Instant::now();
-        // Until it is killed.
         while began.elapsed() < PATIENCE * 60 {
             let subscribed = Consumer::builder()
-                .connection(connection(port, &folder.join("data")))
+                .connection(connection(*port, &folder.join("data")))
                 .topic(TOPIC)
                 .name("killed")
                 .from(Start::Earliest)
@@ -50,7 +48,7 @@ async fn consume(mut consumer: Consumer, notes: &mut Notes) {
         }
         let next = offset.0 + 1;
         notes.line(&format!("acknowledged {next}"));
-        // Every other one is waited for.
+        // Every other acknowledgement is awaited.
         if offset.0.is_multiple_of(2 * ACK_EVERY) {
             consumer.ack(offset).await.unwrap();
             notes.line(&format!("confirmed {next}"));

@@ -1,4 +1,4 @@
-//! What a process writes down, a line a thing, and how the lines become events.
+//! The events that a process writes to its file, one per line, and how they are read back.
 
 use std::{
     fs::File,
@@ -11,15 +11,15 @@ use crate::history::{
     ConsumerNumber, Event, History, MessageId, Order, Outcome, ProducerNumber, ReaderName,
 };
 
-/// The one name that the consumers have.
+/// The name of all consumers.
 const NAME: ReaderName = ReaderName(0);
 
-/// Where the process of this life writes.
+/// Returns the file of the `life`th process of a part.
 pub fn file(folder: &Path, part: Part, life: u64) -> PathBuf {
     folder.join(format!("{}-{life}", part.name()))
 }
 
-/// The file of a process, which outlives it.
+/// The file of a process.
 pub struct Notes(File);
 
 impl Notes {
@@ -27,18 +27,18 @@ impl Notes {
         Self(File::create(path).unwrap())
     }
 
-    /// One call of the system, so that a kill leaves whole lines, or none.
+    /// Writes a line with one system call, so that a kill leaves whole lines.
     pub fn line(&mut self, line: &str) {
         self.0.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 }
 
-/// The number in a payload.
+/// Returns the number in a payload.
 pub fn id_of(payload: &[u8]) -> MessageId {
     MessageId(std::str::from_utf8(payload).unwrap().parse().unwrap())
 }
 
-/// The whole lines of a file, each as a word and numbers.
+/// Returns the whole lines of a file, each as a word and numbers.
 fn lines(path: &Path) -> Vec<(String, Vec<u64>)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

@@ -1,16 +1,16 @@
-//! A process that is killed, or ends with the harness.
+//! The processes of the test, which end with it.
 
 use std::{
     io::{BufRead, BufReader},
     net::UdpSocket,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use super::PATIENCE;
 
-/// What a process does.
+/// The part of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Broker,
@@ -29,25 +29,24 @@ impl Part {
         }
     }
 
-    /// The test that is this process.
-    const fn test(self) -> &'static str {
-        match self {
-            Self::Broker => unreachable!(),
-            Self::Producer => "killed::producer::process",
-            Self::Consumer => "killed::consumer::process",
-        }
+    fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
     }
 }
 
-/// How the harness tells a process who it is.
-pub const FOLDER: &str = "ANABRANCH_KILLS_FOLDER";
-pub const PORT: &str = "ANABRANCH_KILLS_PORT";
-pub const LIFE: &str = "ANABRANCH_KILLS_LIFE";
+/// The test that a client process runs. With [`PART`] set, it is that client instead.
+const TEST: &str = "killed::processes_that_are_killed_under_load_lose_and_repeat_nothing";
+
+/// Environment variables that tell a client process what it is.
+const PART: &str = "ANABRANCH_KILLS_PART";
+const FOLDER: &str = "ANABRANCH_KILLS_FOLDER";
+const PORT: &str = "ANABRANCH_KILLS_PORT";
+const LIFE: &str = "ANABRANCH_KILLS_LIFE";
 
 pub struct Process(Child);
 
 impl Process {
-    /// `anabranch serve`; returns when it serves.
+    /// Starts `anabranch serve`, and waits until it listens.
     pub fn broker(folder: &Path, port: u16) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anabranch"));
         command
@@ -65,11 +64,12 @@ impl Process {
         process
     }
 
-    /// This test program, as one of its other parts.
+    /// Starts this test program as a client.
     pub fn client(part: Part, folder: &Path, port: u16, life: u64) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--ignored", "--exact", part.test()])
+            .args(["--exact", TEST])
+            .env(PART, part.name())
             .env(FOLDER, folder)
             .env(PORT, port.to_string())
             .env(LIFE, life.to_string())
@@ -78,21 +78,21 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    /// `SIGKILL`.
+    /// Kills the process (SIGKILL).
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// Closes its standard input, by which a client knows that it is to end, and waits until it has.
-    pub fn end_in_order(&mut self) {
+    /// Closes standard input, which tells a client to end, and waits until it has ended.
+    pub fn end_gracefully(&mut self) {
         drop(self.0.stdin.take());
         let began = Instant::now();
         let status = loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 break status;
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
+            assert!(began.elapsed() < PATIENCE, "the process does not end");
             std::thread::sleep(Duration::from_millis(20));
         };
         assert!(status.success());
@@ -106,14 +106,27 @@ impl Drop for Process {
     }
 }
 
-/// What the harness told this process, if there is a harness: folder, port and life.
-pub fn told() -> Option<(std::path::PathBuf, u16, u64)> {
-    let port = std::env::var(PORT).ok()?.parse().ok()?;
-    let life = std::env::var(LIFE).ok()?.parse().ok()?;
-    Some((std::env::var_os(FOLDER)?.into(), port, life))
+/// What a client process is: its part, the folder of the test, the broker's port, and its number among those of its part.
+pub struct Role {
+    pub part: Part,
+    pub folder: PathBuf,
+    pub port: u16,
+    pub life: u64,
 }
 
-/// A port that was free a moment ago.
+/// Returns the role of this process. `None` for the test itself.
+pub fn role() -> Option<Role> {
+    let part = std::env::var(PART).ok()?;
+    let number = |name| std::env::var(name).unwrap();
+    Some(Role {
+        part: Part::of_name(&part).unwrap(),
+        folder: std::env::var_os(FOLDER).unwrap().into(),
+        port: number(PORT).parse().unwrap(),
+        life: number(LIFE).parse().unwrap(),
+    })
+}
+
+/// Returns a port that was free a moment ago.
 pub fn free_port() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port()

@@ -1,4 +1,4 @@
-//! The process that produces: every road, as fast as the budget and a short pause let it.
+//! The process that produces: by `send`, and by `send_async` with and without keys.
 
 use std::{io::Read, num::NonZeroUsize, time::Duration};
 
@@ -11,26 +11,25 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use super::{
     PATIENCE, TOPIC, connection,
     notes::{self, Notes},
-    process::{self, Part},
+    process::{Part, Role},
 };
 
-/// More than any life sends.
-const IDS_OF_A_LIFE: u64 = 100_000_000;
+/// More messages than any process sends.
+const IDS_PER_LIFE: u64 = 100_000_000;
 const KEYS: u64 = 16;
-/// Calls without an outcome at a time.
+/// Limit of calls without an outcome.
 const PENDING: usize = 2000;
 
-#[test]
-#[ignore = "a process of the harness"]
-fn process() {
-    let Some((folder, port, life)) = process::told() else {
-        return;
-    };
-    let mut notes = Notes::new(&notes::file(&folder, Part::Producer, life));
+/// Produces until standard input ends, or the process is killed.
+pub fn run(role: &Role) {
+    let Role {
+        folder, port, life, ..
+    } = role;
+    let mut notes = Notes::new(&notes::file(folder, Part::Producer, *life));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut config = producer::Config::default();
-        config.connection = connection(port, &folder.join("data"));
+        config.connection = connection(*port, &folder.join("data"));
         let strategy = match life % 3 {
             0 => Strategy::Fixed(NonZeroUsize::new(4).unwrap()),
             _ => Strategy::Adaptive,
@@ -42,7 +41,7 @@ fn process() {
             .topic(TOPIC)
             .build()
             .unwrap();
-        produce(&producer, life, &mut notes).await;
+        produce(&producer, *life, &mut notes).await;
         producer.close(PATIENCE).await.unwrap();
     });
     runtime.shutdown_background();
@@ -52,13 +51,14 @@ type Pending<'a> = BoxFuture<'a, (u64, Result<Ack, SendError>)>;
 
 /// Sends until standard input ends.
 async fn produce(producer: &Producer, life: u64, notes: &mut Notes) {
-    let mut told = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]).unwrap_or(0));
+    let mut stdin_end =
+        tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]).unwrap_or(0));
     let mut pending: FuturesUnordered<Pending<'_>> = FuturesUnordered::new();
     let mut pace = tokio::time::interval(Duration::from_millis(5));
-    let mut id = life * IDS_OF_A_LIFE;
+    let mut id = life * IDS_PER_LIFE;
     loop {
         tokio::select! {
-            _ = &mut told => break,
+            _ = &mut stdin_end => break,
             Some((id, outcome)) = pending.next() => note(notes, id, &outcome),
             _ = pace.tick(), if pending.len() < PENDING => {
                 for _ in 0..4 {
@@ -73,7 +73,7 @@ async fn produce(producer: &Producer, life: u64, notes: &mut Notes) {
     }
 }
 
-/// Notes the call, and then makes it.
+/// Writes the call down, and then makes it.
 async fn call<'a>(producer: &'a Producer, id: u64, notes: &mut Notes) -> Pending<'a> {
     let message = Message::new(id.to_string());
     let order = match id % 4 {

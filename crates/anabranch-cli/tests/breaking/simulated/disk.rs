@@ -1,7 +1,7 @@
-//! A disk in virtual time, and the store that a broker has on it.
+//! A disk in virtual time, and the broker's store on it.
 //!
-//! A write is on the disk when it is synced, which takes a while, and only then is it answered and readable. What is
-//! being written when the power goes may be there afterwards, from the oldest write up to any one; what was answered is there.
+//! A write is answered and readable once it is synced, which takes a while. After a power cut, all answered writes are on the
+//! disk, and also the oldest few of those that were not synced.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,35 +21,35 @@ use anabranch::{
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};
 
-/// What an append does instead of what it should.
+/// A fault of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Condition {
     #[default]
     Sound,
-    /// No room: nothing is written.
+    /// The disk is full: nothing is written.
     Full,
-    /// Writes fail and do not say whether they are on the disk.
+    /// Writes fail with an unknown result.
     Failing,
 }
 
-/// What outlives the broker.
+/// A disk. Its content survives the broker.
 pub struct Disk {
     held: MemoryStore,
-    /// How often the power went.
+    /// Number of power cuts.
     life: AtomicU64,
     state: Mutex<State>,
 }
 
 struct State {
-    dice: Rng,
+    rng: Rng,
     sync_takes: Duration,
     condition: Condition,
-    /// Written and not synced, oldest first.
+    /// Writes that are not synced, oldest first.
     unsynced: VecDeque<(u64, Write)>,
     next_write: u64,
-    /// What is on the disk, by who sent it and as which request: a repeat of it is answered whatever the condition.
+    /// Stored batches, by producer and request. A repeated one is answered in every condition.
     stored: HashMap<(ProducerId, RequestId), Appended>,
-    /// Called by the next append, when it is synced and not answered.
+    /// Called by the next append, after it is synced and before it is answered.
     before_answer: Option<Box<dyn FnOnce() + Send>>,
     forgotten: u64,
 }
@@ -73,7 +73,7 @@ impl Disk {
             held: MemoryStore::default(),
             life: AtomicU64::new(0),
             state: Mutex::new(State {
-                dice: Rng::with_seed(seed),
+                rng: Rng::with_seed(seed),
                 sync_takes: Duration::from_millis(1),
                 condition: Condition::Sound,
                 unsynced: VecDeque::new(),
@@ -85,7 +85,7 @@ impl Disk {
         })
     }
 
-    /// The store of one process.
+    /// Returns a store for one broker.
     pub fn mount(self: &Arc<Self>) -> Arc<dyn Store> {
         Arc::new(Mounted {
             life: self.life.load(SeqCst),
@@ -101,19 +101,19 @@ impl Disk {
         self.state.lock().unwrap().condition = condition;
     }
 
-    /// Calls this once, when an append is on the disk and its answer is not on its way.
+    /// Calls `call` once, when the next append is synced and not answered.
     pub fn before_next_answer(&self, call: impl FnOnce() + Send + 'static) {
         self.state.lock().unwrap().before_answer = Some(Box::new(call));
     }
 
-    /// The power goes: every store mounted before is of no use any more. Of what was not synced, some of the oldest
-    /// writes are on the disk, and the rest is forgotten.
+    /// Cuts the power: every mounted store fails from now on. Of the writes that are not synced, some of the oldest are kept
+    /// and the rest is lost.
     pub async fn power_cut(&self) {
         self.life.fetch_add(1, SeqCst);
         let kept: Vec<_> = {
             let mut state = self.state.lock().unwrap();
             let unsynced = std::mem::take(&mut state.unsynced);
-            let kept = state.dice.usize(0..=unsynced.len());
+            let kept = state.rng.usize(0..=unsynced.len());
             state.forgotten += (unsynced.len() - kept) as u64;
             unsynced.into_iter().take(kept).collect()
         };
@@ -128,7 +128,7 @@ impl Disk {
         }
     }
 
-    /// Puts a group on the disk.
+    /// Stores a group.
     async fn keep(&self, group: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
         let names: Vec<_> = group.iter().map(|a| (a.producer, a.request)).collect();
         let answers = self.held.append(group).await;
@@ -145,7 +145,7 @@ impl Disk {
         answers
     }
 
-    /// The answers of a group that is not to be written: `why`, but for what is stored already.
+    /// Returns the answers of a group that is not written: `why`, except for batches stored before.
     fn answers_without(
         &self,
         group: &[Append],
@@ -159,13 +159,13 @@ impl Disk {
         group.iter().map(answer).collect()
     }
 
-    /// Writes that a power cut took.
+    /// Returns the number of writes lost in power cuts.
     pub fn forgotten(&self) -> u64 {
         self.state.lock().unwrap().forgotten
     }
 }
 
-/// A store on a [`Disk`], until the power goes.
+/// A store on a [`Disk`], until the next power cut.
 #[derive(Debug)]
 struct Mounted {
     disk: Arc<Disk>,
@@ -185,7 +185,7 @@ impl Mounted {
         self.disk.life.load(SeqCst) == self.life
     }
 
-    /// Writes, and waits until that is synced.
+    /// Writes, and waits until the write is synced.
     async fn sync(&self, write: Write) -> Result<(), StoreError> {
         if !self.is_on() {
             return Err(off());
@@ -236,7 +236,7 @@ impl DelegateStore for Mounted {
             }
             let (fails, lost) = {
                 let mut state = self.disk.state.lock().unwrap();
-                (state.condition == Condition::Failing, state.dice.bool())
+                (state.condition == Condition::Failing, state.rng.bool())
             };
             if fails {
                 let failed = || StoreError::Failed("the write failed".to_owned());
@@ -277,7 +277,7 @@ impl DelegateStore for Mounted {
         }
     }
 
-    /// What lies on the disk stays there.
+    /// Does nothing: the content stays on the disk.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async { Ok(()) }.boxed()
     }

@@ -1,4 +1,4 @@
-//! A host whose sockets can move to another address, or fall silent at once, as those of a killed process do.
+//! A host whose sockets can be rebound to another port, or silenced, as those of a killed process.
 
 use std::{
     fmt, io,
@@ -21,7 +21,7 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-/// A host of the simulated network, with a hand on its sockets.
+/// A host of the simulated network, with control over its sockets.
 #[derive(Debug)]
 pub struct Host {
     host: sim::Host,
@@ -42,7 +42,7 @@ impl Host {
         })
     }
 
-    /// Its sockets have other ports from now on, and nobody told the program.
+    /// Rebinds its sockets to other ports, without the program's knowledge.
     pub fn rebind(&self) {
         for socket in self.sockets.lock().unwrap().iter() {
             if let Some(socket) = socket.upgrade() {
@@ -51,7 +51,7 @@ impl Host {
         }
     }
 
-    /// Whatever is still sent by it goes nowhere.
+    /// Drops everything that its sockets send from now on.
     pub fn silence(&self) {
         self.silent.store(true, SeqCst);
     }
@@ -64,7 +64,7 @@ impl NetworkProvider for Host {
         let mut sockets = self.sockets.lock().unwrap();
         sockets.retain(|socket| socket.strong_count() > 0);
         sockets.push(Arc::downgrade(&socket));
-        Ok(Arc::new(Muzzled {
+        Ok(Arc::new(SilenceableSocket {
             socket,
             silent: Arc::clone(&self.silent),
         }))
@@ -83,19 +83,19 @@ impl NetworkProvider for Host {
     }
 }
 
-/// A socket that sends nothing while its host is silent.
-struct Muzzled {
+/// A socket that drops what it sends while its host is silenced.
+struct SilenceableSocket {
     socket: Arc<Socket>,
     silent: Arc<AtomicBool>,
 }
 
-impl fmt::Debug for Muzzled {
+impl fmt::Debug for SilenceableSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.socket.fmt(f)
     }
 }
 
-impl AsyncUdpSocket for Muzzled {
+impl AsyncUdpSocket for SilenceableSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         Arc::clone(&self.socket).create_io_poller()
     }

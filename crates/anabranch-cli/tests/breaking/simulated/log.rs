@@ -1,4 +1,4 @@
-//! Who writes the history of a run down.
+//! Records the history of a run.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,10 +12,10 @@ use crate::{
     tally::{Part, Tally},
 };
 
-/// The shortest payload: the message's number, with zeros before it.
+/// Size of the smallest payload: the message's number with leading zeros.
 pub const PAYLOAD: usize = 16;
 
-/// Clones write the same history.
+/// A history and a tally under construction. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Written>>);
 
@@ -53,7 +53,7 @@ impl Log {
         ConsumerNumber(written.consumers)
     }
 
-    /// A message that nobody sent before, noted as called. It has so many bytes, and its key if it is to have that order.
+    /// Returns a new message of `len` bytes, with the key of `order`, and records its call.
     pub fn call(&self, producer: ProducerNumber, order: Order, len: usize) -> (MessageId, Message) {
         let id = {
             let mut written = self.0.lock().unwrap();
@@ -67,7 +67,7 @@ impl Log {
         });
         let mut payload = format!("{:0PAYLOAD$}", id.0).into_bytes();
         payload.resize(len.max(PAYLOAD), b'.');
-        // The wall clock's time would take more or fewer bytes from run to run.
+        // The encoded length of wall clock time would differ from run to run.
         let message = Message::new(payload).with_timestamp(Timestamp(id.0));
         match order {
             Order::OfKey(key) => (id, message.with_key(key.to_string())),
@@ -78,7 +78,7 @@ impl Log {
     pub fn ended(&self, id: MessageId, outcome: &Result<Ack, SendError>) {
         let (kind, outcome) = match outcome {
             Ok(ack) => ("stored", Outcome::Stored(ack.offset().unwrap().0)),
-            Err(error) => (told(error.fate()), of(error.fate())),
+            Err(error) => (kind_of(error.fate()), of(error.fate())),
         };
         self.count(Part::Outcomes, kind);
         self.push(Event::Ended { id, outcome });
@@ -97,10 +97,10 @@ impl Log {
     }
 }
 
-const fn told(fate: Fate) -> &'static str {
+const fn kind_of(fate: Fate) -> &'static str {
     match fate {
-        Fate::NotStored => "not stored, and said so",
-        Fate::Unknown => "not known",
+        Fate::NotStored => "failed, not stored",
+        Fate::Unknown => "failed, fate unknown",
         Fate::Spooled => "on disk",
     }
 }
@@ -113,7 +113,7 @@ const fn of(fate: Fate) -> Outcome {
     }
 }
 
-/// The number in a payload.
+/// Returns the number in a payload.
 pub fn id_of(payload: &[u8]) -> MessageId {
     let digits = std::str::from_utf8(&payload[..PAYLOAD]).unwrap();
     MessageId(digits.parse().unwrap())

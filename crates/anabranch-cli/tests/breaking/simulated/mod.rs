@@ -1,4 +1,4 @@
-//! Histories in virtual time: several producers and consumers, random calls, random faults, and then the judge.
+//! Runs in virtual time: several producers and consumers, random calls, random faults, and a check of the history.
 //!
 //! ```text
 //! producing ─┐                 ┌─ relay ─┐
@@ -8,12 +8,12 @@
 //! ```
 
 mod disk;
+mod faults;
 mod host;
 mod log;
 mod producing;
 mod reading;
 mod relay;
-mod trouble;
 mod world;
 
 use std::{
@@ -40,22 +40,22 @@ use crate::{
     tally::{Part, Tally},
 };
 
-/// Histories of the everyday suite: about 20 s on one processor, not optimised.
+/// Number of seeds without `ANABRANCH_SEEDS`: about 20 s on one processor, without optimisation.
 const FEW: u64 = 300;
 
-/// Longer than any history takes in virtual time.
+/// Time limit of a run in virtual time.
 const LIMIT: Duration = Duration::from_hours(3);
 
-/// Much longer than any takes in real time.
+/// Time limit of a run in real time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn link(dice: &mut Rng) -> LinkConfig {
-    let share = f64::from(dice.u8(0..4)) / 100.0;
+fn link(rng: &mut Rng) -> LinkConfig {
+    let share = f64::from(rng.u8(0..4)) / 100.0;
     LinkConfig::default()
-        .delay(Duration::from_millis(dice.u64(1..40)))
-        .jitter(Duration::from_millis(dice.u64(0..5)))
-        .rate(Rate::mbit(dice.u64(5..50)))
-        .loss(match dice.bool() {
+        .delay(Duration::from_millis(rng.u64(1..40)))
+        .jitter(Duration::from_millis(rng.u64(0..5)))
+        .rate(Rate::mbit(rng.u64(5..50)))
+        .loss(match rng.bool() {
             true => Loss::Random(share),
             false => Loss::Bursty {
                 share,
@@ -67,10 +67,10 @@ fn link(dice: &mut Rng) -> LinkConfig {
 }
 
 async fn live(network: Network, seed: u64) -> (History, Tally) {
-    let mut dice = Rng::with_seed(seed);
-    let (producers, readers) = (dice.u8(1..4), dice.u8(0..3));
-    let link = link(&mut dice);
-    let world = World::new(network, producers + readers, link, &mut dice).await;
+    let mut rng = Rng::with_seed(seed);
+    let (producers, readers) = (rng.u8(1..4), rng.u8(0..3));
+    let link = link(&mut rng);
+    let world = World::new(network, producers + readers, link, &mut rng).await;
     let (produced_by, read_by) = world.clients.split_at(usize::from(producers));
     let log = Log::default();
 
@@ -81,18 +81,18 @@ async fn live(network: Network, seed: u64) -> (History, Tally) {
         produced_by
             .iter()
             .zip(&names)
-            .map(|(client, name)| producing::produce(&world, client, name, &log, dice.fork())),
+            .map(|(client, name)| producing::produce(&world, client, name, &log, rng.fork())),
     );
     let reading = join_all((0..).zip(read_by).map(|(n, client)| {
-        let dice = dice.fork();
-        reading::read(&world, client, ReaderName(n), ends.clone(), &log, dice)
+        let rng = rng.fork();
+        reading::read(&world, client, ReaderName(n), ends.clone(), &log, rng)
     }));
-    let on_the_way = trouble::on_the_way(&world, &log, dice.fork());
-    let at_home = trouble::at_home(&world, &log, dice.fork());
+    let network_faults = faults::network_faults(&world, &log, rng.fork());
+    let broker_faults = faults::broker_faults(&world, &log, rng.fork());
     let work = async {
-        tokio::join!(producing, on_the_way, at_home);
-        // A batch whose write failed, and that is stored all the same, is delivered with the next one.
-        producing::last_word(&produced_by[0], &log).await;
+        tokio::join!(producing, network_faults, broker_faults);
+        // A batch that was stored although its write failed becomes visible with the next one.
+        producing::send_last(&produced_by[0], &log).await;
         let stored = world.topic().await.len() as u64;
         end.send_replace(Some(stored));
     };
@@ -113,48 +113,48 @@ async fn live(network: Network, seed: u64) -> (History, Tally) {
     (history, tally)
 }
 
-/// The history of a seed: the same one every time.
+/// Runs a seed. The same seed gives the same history, up to tokio's own random numbers.
 fn history(seed: u64) -> (History, Tally) {
     fastrand::seed(seed);
     sim::run_within(LIMIT, seed, async |network| live(network, seed).await)
 }
 
-/// How a seed is run again. Where the build seeds tokio's own dice, once is enough.
+/// Returns the command that repeats a seed.
 fn again(seed: u64) -> String {
     let flags = match cfg!(tokio_unstable) {
         true => r#"RUSTFLAGS="--cfg tokio_unstable" "#,
         false => "",
     };
     format!(
-        "{flags}ANABRANCH_SEED={seed} cargo test --all-features --test breaking -- --nocapture histories"
+        "{flags}ANABRANCH_SEED={seed} cargo test -p anabranch-cli --test breaking -- --nocapture histories"
     )
 }
 
-/// How often a seed alone is run until it fails: without its seed in it, tokio's part of the dice falls anew each time.
-const AGAIN: u64 = if cfg!(tokio_unstable) { 1 } else { 100 };
+/// Number of repetitions of a single seed. Without `tokio_unstable`, tokio's random numbers differ each time.
+const REPETITIONS: u64 = if cfg!(tokio_unstable) { 1 } else { 100 };
 
-/// One seed with its judgement. A seed that fails says how it is run again.
-fn judged(seed: u64) -> Tally {
+/// Runs and checks a seed. Prints how to repeat a seed that fails.
+fn checked(seed: u64) -> Tally {
     let Ok((history, mut tally)) = catch_unwind(AssertUnwindSafe(|| history(seed))) else {
-        println!("seed {seed} did not end well; again: {}", again(seed));
+        println!("seed {seed} panicked; to repeat it: {}", again(seed));
         return Tally::broken();
     };
     let violations = history.violations();
-    tally.judge(&violations);
+    tally.add_violations(&violations);
     for violation in &violations {
         println!("seed {seed}: {violation}");
     }
     if !violations.is_empty() {
-        println!("seed {seed} again: {}", again(seed));
+        println!("to repeat seed {seed}: {}", again(seed));
     }
     tally
 }
 
-/// A seed alone, as often as it takes.
-fn run_again(seed: u64) -> Tally {
+/// Runs a single seed until it fails, at most [`REPETITIONS`] times.
+fn repeat(seed: u64) -> Tally {
     let mut all = Tally::default();
-    for _ in 0..AGAIN {
-        all.merge(&judged(seed));
+    for _ in 0..REPETITIONS {
+        all.merge(&checked(seed));
         if all.violations > 0 {
             break;
         }
@@ -162,9 +162,10 @@ fn run_again(seed: u64) -> Tally {
     all
 }
 
-/// `ANABRANCH_SEED=7` runs that seed alone, `ANABRANCH_SEEDS=5000` so many, `ANABRANCH_SEEDS=5000..6000` these.
+/// Returns the seeds to run: `ANABRANCH_SEED=7` is a single one, `ANABRANCH_SEEDS=5000` the first 5000, and
+/// `ANABRANCH_SEEDS=5000..6000` a range.
 fn seeds() -> Range<u64> {
-    let number = |text: &str| text.parse().expect("a number of a seed");
+    let number = |text: &str| text.parse().expect("a seed is a number");
     if let Ok(seed) = std::env::var("ANABRANCH_SEED") {
         return number(&seed)..number(&seed) + 1;
     }
@@ -177,7 +178,7 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Runs the seeds on all processors. A history whose virtual time stands still is told, and ends the process.
+/// Runs the seeds on all processors. A run that does not end is printed, and ends the process.
 fn run(seeds: Range<u64>) -> Tally {
     let next = Arc::new(AtomicU64::new(seeds.start));
     let (done, finished) = mpsc::sync_channel(64);
@@ -190,7 +191,7 @@ fn run(seeds: Range<u64>) -> Tally {
                 if seed >= seeds.end || begun.send((seed, Instant::now())).is_err() {
                     return;
                 }
-                let _ = done.send((seed, judged(seed)));
+                let _ = done.send((seed, checked(seed)));
             }
         });
     }
@@ -209,7 +210,7 @@ fn run(seeds: Range<u64>) -> Tally {
         }
         let hangs = |(_, began): &(&u64, &Instant)| began.elapsed() > PATIENCE;
         if let Some((&seed, _)) = running.iter().find(hangs) {
-            println!("seed {seed} does not end; again: {}", again(seed));
+            println!("seed {seed} does not end; to repeat it: {}", again(seed));
             std::process::exit(101);
         }
     }
@@ -217,7 +218,7 @@ fn run(seeds: Range<u64>) -> Tally {
 
 #[test]
 fn histories_under_faults_keep_every_promise() {
-    // With a seed alone and `RUST_LOG=anabranch=debug`, what both ends have to say.
+    // With a single seed, `RUST_LOG=anabranch=debug` shows the log of both ends.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_test_writer()
@@ -225,7 +226,7 @@ fn histories_under_faults_keep_every_promise() {
     let began = Instant::now();
     let seeds = seeds();
     let all = match seeds.end - seeds.start {
-        1 => run_again(seeds.start),
+        1 => repeat(seeds.start),
         _ => run(seeds),
     };
     println!(
@@ -233,7 +234,7 @@ fn histories_under_faults_keep_every_promise() {
         all.runs,
         began.elapsed().as_secs_f64()
     );
-    assert_eq!(all.violations, 0, "the seeds are told above");
+    assert_eq!(all.violations, 0, "the seeds are printed above");
 }
 
 /// Needs `RUSTFLAGS="--cfg tokio_unstable"`: see [`sim::run`].

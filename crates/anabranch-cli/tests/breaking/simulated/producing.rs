@@ -1,4 +1,4 @@
-//! A producer's life: random calls in bursts, and in the end a look at whether all its room is back.
+//! Producers: random calls in bursts, and a check at the end that all room is free again.
 
 use std::{num::NonZeroUsize, pin::Pin, time::Duration};
 
@@ -20,11 +20,11 @@ use crate::{
 
 type Sending = Pin<Box<SendFuture>>;
 
-/// A client that produces under one name: one producer or, where the dice say so, two in turn.
-pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut dice: Rng) {
-    let lives = 1 + u8::from(dice.u8(0..4) == 0);
+/// Produces under one name, with one producer or sometimes two, one after another.
+pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut rng: Rng) {
+    let lives = 1 + u8::from(rng.u8(0..4) == 0);
     for life in 0..lives {
-        let options = Options::draw(&mut dice);
+        let options = Options::draw(&mut rng);
         let producer = options.builder(client, name).build().unwrap();
         let number = log.next_producer();
         let last = life + 1 == lives;
@@ -35,14 +35,14 @@ pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut 
             receipts: Vec::new(),
             sending: Vec::new(),
         };
-        working.work(world, &mut dice).await;
+        working.work(world, &mut rng).await;
         if last {
             working.finish(&options).await;
             working.outcomes().await;
             producer.clone().close(LONG).await.unwrap();
         } else {
-            // The outcomes that a close leaves to be known are told by the receipts, and what it hands back agrees.
-            let patience = Duration::from_millis(dice.u64(0..3000));
+            // Receipts report all outcomes. The outcomes that a close hands back must agree with them.
+            let patience = Duration::from_millis(rng.u64(0..3000));
             let closed = producer.clone().close(patience).await;
             log.count(Part::Operations, "close with a short deadline");
             for left in closed.err().into_iter().flat_map(|left| left.undelivered) {
@@ -53,8 +53,8 @@ pub async fn produce(world: &World, client: &Client, name: &str, log: &Log, mut 
     }
 }
 
-/// One more message, when all trouble is over.
-pub async fn last_word(client: &Client, log: &Log) {
+/// Sends one more message, after all faults.
+pub async fn send_last(client: &Client, log: &Log) {
     let mut config = producer::Config::default();
     config.connection = client.connection();
     let producer = Producer::builder().config(config).topic(TOPIC);
@@ -72,22 +72,22 @@ struct Options {
 }
 
 impl Options {
-    fn draw(dice: &mut Rng) -> Self {
-        let lanes = NonZeroUsize::new(dice.usize(1..6)).unwrap();
+    fn draw(rng: &mut Rng) -> Self {
+        let lanes = NonZeroUsize::new(rng.usize(1..6)).unwrap();
         Self {
-            strategy: match dice.u8(0..5) {
+            strategy: match rng.u8(0..5) {
                 0 => Strategy::PerMessage(lanes),
                 1 | 2 => Strategy::Fixed(lanes),
                 _ => Strategy::Adaptive,
             },
-            messages: dice.u32(4..200),
-            when_full: match dice.u8(0..6) {
+            messages: rng.u32(4..200),
+            when_full: match rng.u8(0..6) {
                 0 => WhenFull::Error,
-                1 => WhenFull::WaitFor(Duration::from_millis(dice.u64(1..2000))),
+                1 => WhenFull::WaitFor(Duration::from_millis(rng.u64(1..2000))),
                 _ => WhenFull::Wait,
             },
-            delivery_timeout: match dice.u8(0..4) {
-                0 => Duration::from_millis(dice.u64(500..20_000)),
+            delivery_timeout: match rng.u8(0..4) {
+                0 => Duration::from_millis(rng.u64(500..20_000)),
                 _ => LONG,
             },
         }
@@ -121,25 +121,25 @@ struct Working<'a> {
 }
 
 impl Working<'_> {
-    async fn work(&mut self, world: &World, dice: &mut Rng) {
-        for _ in 0..dice.usize(2..7) {
-            for _ in 0..dice.usize(1..40) {
-                self.call(dice).await;
+    async fn work(&mut self, world: &World, rng: &mut Rng) {
+        for _ in 0..rng.usize(2..7) {
+            for _ in 0..rng.usize(1..40) {
+                self.call(rng).await;
             }
-            if dice.u8(0..4) == 0 {
-                self.flush(Duration::from_millis(dice.u64(0..2000))).await;
+            if rng.u8(0..4) == 0 {
+                self.flush(Duration::from_millis(rng.u64(0..2000))).await;
             }
-            let pause = Duration::from_micros(dice.u64(0..2_000_000));
+            let pause = Duration::from_micros(rng.u64(0..2_000_000));
             world.network.sleep(pause).await;
         }
     }
 
-    async fn call(&mut self, dice: &mut Rng) {
-        let len = match dice.u8(0..12) {
-            0 => dice.usize(1000..8000),
+    async fn call(&mut self, rng: &mut Rng) {
+        let len = match rng.u8(0..12) {
+            0 => rng.usize(1000..8000),
             _ => PAYLOAD,
         };
-        match dice.u8(0..8) {
+        match rng.u8(0..8) {
             0 | 1 => {
                 let (id, message) = self.log.call(self.number, Order::OfCalls, len);
                 self.log.count(Part::Operations, "send");
@@ -151,7 +151,7 @@ impl Working<'_> {
                 }
             }
             2..5 => {
-                let key = Order::OfKey(dice.u64(0..5));
+                let key = Order::OfKey(rng.u64(0..5));
                 let (id, message) = self.log.call(self.number, key, len);
                 self.log.count(Part::Operations, "send_async with a key");
                 let entered = self.producer.send_async(message).await;
@@ -188,7 +188,7 @@ impl Working<'_> {
         }
     }
 
-    /// A flush that says it is done is held to it.
+    /// Flushes, and records how many receipts have no outcome if it succeeds.
     async fn flush(&self, patience: Duration) -> bool {
         self.log.count(Part::Operations, "flush");
         let before = self.receipts.len();
@@ -204,7 +204,7 @@ impl Working<'_> {
         flushed
     }
 
-    /// What became of each `send`; an outcome that does not come is missing in the history.
+    /// Records the outcome of each `send`. The history shows a missing one.
     async fn sent(&mut self) {
         for (id, sending) in self.sending.drain(..) {
             if let Ok(outcome) = tokio::time::timeout(LONG, sending).await {
@@ -213,7 +213,7 @@ impl Working<'_> {
         }
     }
 
-    /// Every outcome there is, each once.
+    /// Records every outcome once.
     async fn outcomes(&mut self) {
         self.sent().await;
         for (id, receipt) in self.receipts.drain(..) {
@@ -223,11 +223,11 @@ impl Working<'_> {
         }
     }
 
-    /// When everything has its outcome: as many messages as the budget says have room, and not one more.
+    /// Checks, after every outcome, that the producer accepts exactly as many messages as its budget allows.
     async fn finish(&mut self, options: &Options) {
-        // Those that wait in the line are accepted only now.
+        // Calls that wait for room are accepted only now.
         self.sent().await;
-        assert!(self.flush(LONG).await, "a flush without end");
+        assert!(self.flush(LONG).await, "the flush does not end");
         let mut free = 0;
         while free <= u64::from(options.messages) && self.try_send(PAYLOAD) {
             free += 1;
@@ -237,6 +237,6 @@ impl Working<'_> {
             free,
             of: u64::from(options.messages),
         });
-        assert!(self.flush(LONG).await, "a flush without end");
+        assert!(self.flush(LONG).await, "the flush does not end");
     }
 }

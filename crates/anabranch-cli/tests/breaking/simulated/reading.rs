@@ -1,4 +1,4 @@
-//! The readers of one name: a consumer, and after its end another one, until the topic is read to its end.
+//! Consumers of one name, one after another, until the topic is read to its end.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::{
     tally::Part,
 };
 
-/// Reads under `name` until everything before `end`, once that is known, was delivered.
+/// Reads under `name` until everything before `end` was delivered. `end` is `None` while producers run.
 pub async fn read(
     world: &World,
     client: &Client,
     name: ReaderName,
     mut end: watch::Receiver<Option<u64>>,
     log: &Log,
-    mut dice: Rng,
+    mut rng: Rng,
 ) {
     loop {
         let builder = Consumer::builder()
@@ -53,19 +53,19 @@ pub async fn read(
             number,
             log,
         };
-        // Short lives while there is trouble, then one that reads to the end.
+        // Short-lived consumers during faults, then one that reads to the end.
         let most = match *end.borrow() {
             Some(_) => u64::MAX,
-            None => dice.u64(1..150),
+            None => rng.u64(1..150),
         };
-        let done = reading.read(most, &mut end, &mut dice).await;
-        reading.leave(&mut dice).await;
+        let done = reading.read(most, &mut end, &mut rng).await;
+        reading.leave(&mut rng).await;
         if done {
             return;
         }
         world
             .network
-            .sleep(Duration::from_millis(dice.u64(0..500)))
+            .sleep(Duration::from_millis(rng.u64(0..500)))
             .await;
     }
 }
@@ -77,12 +77,12 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads at most so many messages. True at the end of the topic.
+    /// Reads at most `most` messages. Returns true at the end of the topic.
     async fn read(
         &mut self,
         most: u64,
         end: &mut watch::Receiver<Option<u64>>,
-        dice: &mut Rng,
+        rng: &mut Rng,
     ) -> bool {
         for _ in 0..most {
             let received = loop {
@@ -96,11 +96,11 @@ impl Reading<'_> {
                 }
             };
             let Ok(received) = received else {
-                // It has ended; the next one goes on.
+                // This consumer has ended; the next one continues.
                 return false;
             };
             self.take(&received);
-            match dice.u8(0..20) {
+            match rng.u8(0..20) {
                 0 => self.ack(received.offset).await,
                 1..4 => self.ack_nowait(received.offset),
                 _ => {}
@@ -128,7 +128,7 @@ impl Reading<'_> {
 
     fn ack_nowait(&self, offset: Offset) {
         self.acknowledged(offset);
-        // A consumer that has ended says so here; what it was asked for may stand all the same.
+        // Fails if the consumer has ended. The acknowledgement may be stored all the same.
         let _ = self.consumer.ack_nowait(offset);
     }
 
@@ -142,9 +142,9 @@ impl Reading<'_> {
         }
     }
 
-    async fn leave(self, dice: &mut Rng) {
-        match dice.u8(0..3) {
-            // As a process does that is killed.
+    async fn leave(self, rng: &mut Rng) {
+        match rng.u8(0..3) {
+            // As a killed process.
             0 => drop(self.consumer),
             _ => drop(self.consumer.close(Duration::from_secs(5)).await),
         }

@@ -1,5 +1,5 @@
-//! A relay between a client and the broker: it ends QUIC on both sides and copies streams, so that it can reset one
-//! stream or kill one connection and leave everything else alone, which no network can.
+//! A relay between a client and the broker. It terminates QUIC on both sides and copies streams, so that it can reset one
+//! stream or close one connection without affecting anything else, which a network cannot.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
 
-/// What a reset stream and a killed connection are given as the reason.
+/// Error code of reset streams and closed connections.
 const BY_THE_RELAY: VarInt = VarInt::from_u32(0);
 
 #[derive(Debug, Clone)]
@@ -25,14 +25,14 @@ pub struct Relay {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Streams that are open, in the order of their opening, each with what ends it.
+    /// Open streams, in the order of their opening, each with the token that ends it.
     streams: BTreeMap<u64, CancellationToken>,
     connections: BTreeMap<u64, CancellationToken>,
     next: u64,
 }
 
 impl Relay {
-    /// Listens at `listen`, and has a connection of its own to `broker` for each one that comes.
+    /// Listens at `listen`, and opens a connection to `broker` for each incoming one.
     pub fn start(
         host: &Host,
         listen: SocketAddr,
@@ -57,14 +57,14 @@ impl Relay {
         relay
     }
 
-    /// Resets one of the open streams in both directions. False where there is none.
-    pub fn reset_a_stream(&self, dice: &mut Rng) -> bool {
-        end_one(&mut self.shared.lock().unwrap().streams, dice)
+    /// Resets one of the open streams in both directions. Returns false without open streams.
+    pub fn reset_a_stream(&self, rng: &mut Rng) -> bool {
+        end_one(&mut self.shared.lock().unwrap().streams, rng)
     }
 
-    /// Kills one of the connections. False where there is none.
-    pub fn kill_a_connection(&self, dice: &mut Rng) -> bool {
-        end_one(&mut self.shared.lock().unwrap().connections, dice)
+    /// Closes one of the connections. Returns false without connections.
+    pub fn close_a_connection(&self, rng: &mut Rng) -> bool {
+        end_one(&mut self.shared.lock().unwrap().connections, rng)
     }
 
     async fn accept(self, front: Endpoint, back: Endpoint, broker: SocketAddr) {
@@ -85,14 +85,14 @@ impl Relay {
         let Ok(server) = connecting.await else {
             return;
         };
-        let killed = CancellationToken::new();
+        let ended = CancellationToken::new();
         let number = self
             .shared
             .lock()
             .unwrap()
-            .enter(|s| &mut s.connections, &killed);
+            .insert(|s| &mut s.connections, &ended);
         tokio::select! { biased;
-            () = killed.cancelled() => {
+            () = ended.cancelled() => {
                 client.close(BY_THE_RELAY, b"");
                 server.close(BY_THE_RELAY, b"");
             }
@@ -104,7 +104,7 @@ impl Relay {
     }
 
     async fn streams(&self, client: &Connection, server: &Connection) {
-        // The first one is the session, which ends with its connection and not alone.
+        // The first stream is the session, which ends only with its connection.
         let mut may_be_reset = false;
         while let Ok(near) = client.accept_bi().await {
             let Ok(far) = server.open_bi().await else {
@@ -125,7 +125,7 @@ impl Relay {
         let ended = CancellationToken::new();
         let number = may_be_reset.then(|| {
             let mut shared = self.shared.lock().unwrap();
-            shared.enter(|s| &mut s.streams, &ended)
+            shared.insert(|s| &mut s.streams, &ended)
         });
         let (mut near_send, mut near_recv) = near;
         let (mut far_send, mut far_recv) = far;
@@ -150,7 +150,7 @@ impl Relay {
 }
 
 impl Shared {
-    fn enter(
+    fn insert(
         &mut self,
         among: impl FnOnce(&mut Self) -> &mut BTreeMap<u64, CancellationToken>,
         token: &CancellationToken,
@@ -162,8 +162,8 @@ impl Shared {
     }
 }
 
-fn end_one(among: &mut BTreeMap<u64, CancellationToken>, dice: &mut Rng) -> bool {
-    let chosen = dice.choice(among.keys().copied());
+fn end_one(among: &mut BTreeMap<u64, CancellationToken>, rng: &mut Rng) -> bool {
+    let chosen = rng.choice(among.keys().copied());
     let token = chosen.and_then(|number| among.remove(&number));
     token.is_some_and(|token| {
         token.cancel();
@@ -171,7 +171,7 @@ fn end_one(among: &mut BTreeMap<u64, CancellationToken>, dice: &mut Rng) -> bool
     })
 }
 
-/// Copies one direction, its end and its way of ending included.
+/// Copies one direction, including how it ends.
 async fn copy(from: &mut RecvStream, to: &mut SendStream) {
     let mut chunks: [Bytes; 8] = Default::default();
     loop {
@@ -206,7 +206,7 @@ async fn copy(from: &mut RecvStream, to: &mut SendStream) {
     }
 }
 
-/// Closes as the other side was closed.
+/// Closes a connection as the other one was closed.
 fn close_as(connection: &Connection, end: &ConnectionError) {
     match end {
         ConnectionError::ApplicationClosed(close) => {

@@ -23,13 +23,14 @@ use super::{disk::Disk, host::Host, log::id_of, relay::Relay};
 use crate::history::MessageId;
 
 pub const TOPIC: &str = "events";
-/// Longer than all faults of a history together.
+/// Longer than all faults of a run together.
 pub const LONG: Duration = Duration::from_secs(900);
 
 const BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 4433);
 const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 4433);
 
-/// Always as many bytes, so that packets are the same from run to run.
+/// Returns the certificate of the broker, and the options of clients that trust it. Keys and serial numbers have a fixed
+/// length, so that packets are the same from run to run.
 fn identity() -> &'static (ServerTls, ClientTls) {
     static IDENTITY: OnceLock<(ServerTls, ClientTls)> = OnceLock::new();
     IDENTITY.get_or_init(|| {
@@ -46,12 +47,12 @@ fn identity() -> &'static (ServerTls, ClientTls) {
     })
 }
 
-/// A client's host and its link.
+/// The host of a client, and its link.
 pub struct Client {
     pub host: Arc<Host>,
     pub there: Direction,
     pub back: Direction,
-    /// Where it believes the broker to be.
+    /// Address it connects to: the broker's or the relay's.
     server: SocketAddr,
 }
 
@@ -71,22 +72,22 @@ pub struct World {
     pub network: Network,
     pub disk: Arc<Disk>,
     pub clients: Vec<Client>,
-    /// Between the first client and the broker, where there is one.
+    /// The relay between the first client and the broker, in some runs.
     pub relay: Option<Relay>,
-    broker: tokio::sync::Mutex<Option<Living>>,
+    broker: tokio::sync::Mutex<Option<RunningBroker>>,
 }
 
-/// A broker's process.
-struct Living {
+/// A running broker and its host.
+struct RunningBroker {
     broker: Broker,
     host: Arc<Host>,
 }
 
 impl World {
-    /// So many clients, each on a link of its own like `link`.
-    pub async fn new(network: Network, clients: u8, link: LinkConfig, dice: &mut Rng) -> Self {
-        let disk = Disk::new(dice.u64(..));
-        let relayed = dice.u8(0..3) == 0;
+    /// Starts the broker, and adds `clients` clients, each on its own link.
+    pub async fn new(network: Network, clients: u8, link: LinkConfig, rng: &mut Rng) -> Self {
+        let disk = Disk::new(rng.u64(..));
+        let relayed = rng.u8(0..3) == 0;
         let clients: Vec<_> = (0..clients)
             .map(|n| {
                 let address = IpAddr::V4(Ipv4Addr::new(10, 0, 1, n + 1));
@@ -118,7 +119,7 @@ impl World {
         world
     }
 
-    async fn bind(&self) -> Result<Living, StartError> {
+    async fn bind(&self) -> Result<RunningBroker, StartError> {
         let host = Host::new(&self.network, BROKER.ip());
         let broker = Broker::builder()
             .listen(BROKER)
@@ -127,14 +128,14 @@ impl World {
             .network(Arc::clone(&host) as _)
             .bind()
             .await?;
-        Ok(Living { broker, host })
+        Ok(RunningBroker { broker, host })
     }
 
-    /// Binds again and again: the old socket goes with the last of its tasks.
-    async fn revive(&self) -> Living {
+    /// Starts the broker again. Retries until the old socket is closed, which the last of its tasks does.
+    async fn start_again(&self) -> RunningBroker {
         loop {
             match self.bind().await {
-                Ok(living) => return living,
+                Ok(running) => return running,
                 Err(StartError::Socket(_)) => {
                     self.network.sleep(Duration::from_millis(10)).await;
                 }
@@ -143,10 +144,10 @@ impl World {
         }
     }
 
-    /// Nothing leaves the broker's host from now on. For use from within the store.
-    pub async fn gag(&self) -> impl Fn() + Send + use<> {
+    /// Returns a function that silences the broker's host. The store may call it.
+    pub async fn silencer(&self) -> impl Fn() + Send + use<> {
         let broker = self.broker.lock().await;
-        let host = broker.as_ref().map(|living| Arc::clone(&living.host));
+        let host = broker.as_ref().map(|running| Arc::clone(&running.host));
         move || {
             if let Some(host) = &host {
                 host.silence();
@@ -154,29 +155,29 @@ impl World {
         }
     }
 
-    /// The broker's machine goes without a word and forgets what was not synced; after `down` it is back.
+    /// Crashes the broker's machine, which loses what was not synced. Starts it again after `down`.
     pub async fn crash(&self, down: Duration) {
         let mut broker = self.broker.lock().await;
-        if let Some(living) = broker.take() {
-            living.host.silence();
+        if let Some(running) = broker.take() {
+            running.host.silence();
             self.disk.power_cut().await;
         }
         self.network.sleep(down).await;
-        *broker = Some(self.revive().await);
+        *broker = Some(self.start_again().await);
     }
 
-    /// The broker is shut down in good order, and started again after `down`.
+    /// Shuts the broker down gracefully, and starts it again after `down`.
     pub async fn restart(&self, down: Duration) {
         let mut broker = self.broker.lock().await;
-        if let Some(living) = broker.take() {
-            // Connections that are cut off by a fault are not done by then.
-            let _ = living.broker.shutdown(Duration::from_secs(2)).await;
+        if let Some(running) = broker.take() {
+            // Connections cut by a fault do not finish in time.
+            let _ = running.broker.shutdown(Duration::from_secs(2)).await;
         }
         self.network.sleep(down).await;
-        *broker = Some(self.revive().await);
+        *broker = Some(self.start_again().await);
     }
 
-    /// Everything stored, in order.
+    /// Returns all stored messages, in order.
     pub async fn topic(&self) -> Vec<(u64, MessageId)> {
         let topic = TopicName::new(TOPIC).unwrap();
         let store = self.disk.mount();

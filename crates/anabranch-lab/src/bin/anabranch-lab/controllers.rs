@@ -1,4 +1,4 @@
-//! `anabranch lab --controllers`: what each congestion controller is worth, as a table.
+//! `anabranch-lab --controllers`: compares the congestion controllers in a table.
 
 use std::{
     fmt::Write as _,
@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use anabranch_lab::controllers::{CONTROLLERS, Figure, Goal, Length, Row};
+use anabranch_lab::controllers::{CONTROLLERS, Case, Figure, Goal, Length};
 
 use anabranch_cli::{output, progress};
 
@@ -21,26 +21,26 @@ pub(super) async fn run(seed: u64) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every row with every controller, on as many threads as there are cores.
+/// Runs every case with every controller, on as many threads as there are cores.
 fn play(seed: u64) -> Vec<Cell> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let all = Row::ALL.len() * CONTROLLERS.len();
+    let all = Case::ALL.len() * CONTROLLERS.len();
     let next = AtomicUsize::new(0);
     let cells = Mutex::new(vec![None; all]);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    if place >= all {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= all {
                         break;
                     }
-                    let row = Row::ALL[place / CONTROLLERS.len()];
-                    let controller = CONTROLLERS[place % CONTROLLERS.len()];
-                    let figures = row.play(controller, Length::Full, seed);
-                    progress::say(format_args!("{}/{all} {row}: {controller}", place + 1));
+                    let case = Case::ALL[index / CONTROLLERS.len()];
+                    let controller = CONTROLLERS[index % CONTROLLERS.len()];
+                    let figures = case.run(controller, Length::Full, seed);
+                    progress::say(format_args!("{}/{all} {case}: {controller}", index + 1));
                     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
-                    cells[place] = Some(figures);
+                    cells[index] = Some(figures);
                 }
             });
         }
@@ -48,23 +48,23 @@ fn play(seed: u64) -> Vec<Cell> {
     cells.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The table, in Markdown. What is not as is wanted stands in bold.
+/// Returns the table in Markdown. Figures that miss their goal are bold.
 fn table(cells: &[Cell]) -> String {
-    let mut text = "| row | figure | goal |".to_owned();
+    let mut text = "| case | figure | goal |".to_owned();
     for controller in CONTROLLERS {
         let _ = write!(text, " {controller} |");
     }
     text.push_str("\n|---|---|---|");
     text.push_str(&"---|".repeat(CONTROLLERS.len()));
-    for (row, cells) in Row::ALL.iter().zip(cells.chunks(CONTROLLERS.len())) {
+    for (case, cells) in Case::ALL.iter().zip(cells.chunks(CONTROLLERS.len())) {
         let figures = cells[0].as_ref().map_or(0, Vec::len);
-        for place in 0..figures {
-            let figure = |cell: &Cell| cell.as_ref().and_then(|cell| cell.get(place).cloned());
+        for index in 0..figures {
+            let figure = |cell: &Cell| cell.as_ref().and_then(|cell| cell.get(index).cloned());
             let Some(first) = figure(&cells[0]) else {
                 continue;
             };
-            let name = match place {
-                0 => row.to_string(),
+            let name = match index {
+                0 => case.to_string(),
                 _ => String::new(),
             };
             let _ = write!(text, "\n| {name} | {} | {} |", first.name, goal(first.goal));
@@ -88,7 +88,7 @@ fn goal(goal: Goal) -> String {
     match goal {
         Goal::AtMost(most) => format!("≤ {}", short(most)),
         Goal::AtLeast(least) => format!("≥ {}", short(least)),
-        Goal::Told => "–".to_owned(),
+        Goal::None => "–".to_owned(),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Comparisons as JSON.
+//! Sans-I/O: comparisons as JSON.
 
 use anabranch::scaler::Action;
 use anabranch_lab::{self as lab, Outcome, Quantiles, Sample, Scenario, Stretch};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-/// A comparison. `scenario` has the flags that make it again; `floor_ms` is the least delivery without a loss.
+/// A comparison. `scenario` has the flags that repeat it. `floor_ms` is the median of the floor.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison<'a> {
     #[serde(serialize_with = "fields")]
@@ -12,7 +12,7 @@ pub(crate) struct Comparison<'a> {
     floor_ms: f64,
     floor_quantiles_ms: Quantiles,
     best_static: Option<&'a str>,
-    widest_best: Option<&'a str>,
+    best_static_widest: Option<&'a str>,
     strategies: Vec<Strategy<'a>>,
 }
 
@@ -51,12 +51,12 @@ fn fields<S: Serializer>(scenario: &&Scenario, to: S) -> Result<S::Ok, S::Error>
 }
 
 impl<'a> Comparison<'a> {
-    /// What the run came to.
+    /// Returns the comparison without traces.
     pub(crate) fn of(comparison: &'a lab::Comparison) -> Self {
         Self::with(comparison, |_| None)
     }
 
-    /// The same, and what was seen over time.
+    /// Returns the comparison with everything over time.
     pub(crate) fn traced(comparison: &'a lab::Comparison) -> Self {
         Self::with(comparison, |outcome| Some(trace(&outcome.trace)))
     }
@@ -65,13 +65,13 @@ impl<'a> Comparison<'a> {
         comparison: &'a lab::Comparison,
         trace: impl Fn(&'a Outcome) -> Option<Trace<'a>>,
     ) -> Self {
-        let name = |place: Option<usize>| Some(comparison.outcomes[place?].name.as_str());
+        let name = |index: Option<usize>| Some(comparison.outcomes[index?].name.as_str());
         Self {
             scenario: &comparison.scenario,
             floor_ms: comparison.floor.p50,
             floor_quantiles_ms: comparison.floor,
             best_static: name(comparison.best_static),
-            widest_best: name(comparison.widest_best),
+            best_static_widest: name(comparison.best_static_widest),
             strategies: comparison
                 .outcomes
                 .iter()

@@ -1,11 +1,12 @@
-//! Pure: many comparisons as a table in Markdown: how far adaptive is from the best static number of streams in hindsight.
+//! Sans-I/O: a table in Markdown of many comparisons: adaptive against the best static number of lanes in hindsight.
 
 use std::fmt::Write as _;
 
 use anabranch_lab::{Comparison, Outcome};
 
-/// What is let pass, and what is far off.
+/// Largest regret without a mark.
 const CLOSE: f64 = 0.10;
+/// Regret above which a row has two marks.
 const FAR: f64 = 0.25;
 
 const HEAD: &str = "\
@@ -13,13 +14,14 @@ const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
-/// A row of the table.
+/// A row: one scenario.
 struct Row<'a> {
     name: &'a str,
     adaptive: &'a Outcome,
     best: &'a Outcome,
-    /// The lanes of the best static number, and the most that are as good.
+    /// Smallest number of lanes that is the best.
     fewest: usize,
+    /// Largest number of lanes that is equally good.
     most: usize,
     worst: f64,
 }
@@ -28,7 +30,7 @@ impl<'a> Row<'a> {
     fn of(comparison: &'a Comparison) -> Option<Self> {
         let adaptive = comparison.of("adaptive")?;
         let best = &comparison.outcomes[comparison.best_static?];
-        let widest = &comparison.outcomes[comparison.widest_best?];
+        let widest = &comparison.outcomes[comparison.best_static_widest?];
         Some(Self {
             name: &comparison.scenario.name,
             adaptive,
@@ -39,6 +41,7 @@ impl<'a> Row<'a> {
         })
     }
 
+    /// Returns whether adaptive had at some time more than twice `lanes` plus one.
     fn exceeds(&self, lanes: usize) -> bool {
         self.adaptive.lanes.max > 2 * lanes + 1
     }
@@ -79,7 +82,7 @@ fn pair(mine: f64, its: f64) -> String {
     format!("{} / {}", figure(mine), figure(its))
 }
 
-/// A line a scenario, and what they come to.
+/// Returns a row per scenario, and a summary.
 pub(crate) fn table(comparisons: &[Comparison]) -> String {
     let rows: Vec<_> = comparisons.iter().filter_map(Row::of).collect();
     let mut text = HEAD.to_owned();
@@ -89,10 +92,10 @@ pub(crate) fn table(comparisons: &[Comparison]) -> String {
     let count = |is: &dyn Fn(&Row<'_>) -> bool| rows.iter().filter(|row| is(row)).count();
     let _ = write!(
         text,
-        "\nAdaptive / best static. Adaptive is within 10 % of the best static number of streams in hindsight, in p50, p90, p99 \
-         and throughput, in {} of {} (!), and worse than 25 % in {} (!!). At some moment it had more than twice the lanes of the \
-         best and one in {} (*), where any number that is as good (within 2 %) is the best; counted against the fewest that \
-         are as good, in {}.",
+        "\nEach pair is adaptive / best static. In {} of {} scenarios, adaptive is within 10 % of the best static number of lanes \
+         in hindsight, in p50, p90, p99 and throughput (otherwise !); in {} it is worse by more than 25 % (!!). In {} scenarios \
+         it had at some time more than twice the lanes of the best plus one (*), counted against the largest number that is \
+         equally good (within 2 %); against the smallest such number, in {}.",
         count(&|row| row.worst <= CLOSE),
         rows.len(),
         count(&|row| row.worst > FAR),

@@ -1,4 +1,4 @@
-//! The page: the JSON of the run, and the drawing of it, in one file that needs no network.
+//! The page of `--report`: the JSON of the comparison and its drawings, in one file that needs no network.
 
 use std::{fs, path::Path};
 
@@ -8,8 +8,8 @@ use anyhow::Context;
 use super::json::Comparison;
 
 const PAGE: &str = include_str!("report.html");
-/// Where the data goes.
-const PLACE: &str = "/*DATA*/[]";
+/// Placeholder of the data in the page.
+const PLACEHOLDER: &str = "/*DATA*/[]";
 
 /// Writes the page.
 pub(crate) fn write(path: &Path, comparisons: &[lab::Comparison]) -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ fn page(comparisons: &[lab::Comparison]) -> anyhow::Result<String> {
     let data: Vec<_> = comparisons.iter().map(Comparison::traced).collect();
     // In a script element, `</` would end it.
     let data = serde_json::to_string(&data)?.replace("</", "<\\/");
-    Ok(PAGE.replacen(PLACE, &data, 1))
+    Ok(PAGE.replacen(PLACEHOLDER, &data, 1))
 }
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn the_page_has_one_place_for_its_data_and_fetches_nothing() {
-        assert_eq!(PAGE.matches(PLACE).count(), 1);
+        assert_eq!(PAGE.matches(PLACEHOLDER).count(), 1);
         for outside in ["http://", "https://", "src=", "@import", "url("] {
             let found = PAGE.replace("http://www.w3.org/2000/svg", "");
             assert!(!found.contains(outside), "{outside}");

@@ -1,4 +1,4 @@
-//! Scenario files.
+//! Files of scenarios.
 
 use std::{fs, path::Path};
 
@@ -6,29 +6,29 @@ use anabranch_lab::Scenario;
 use anyhow::{Context, bail};
 use toml::{Table, Value};
 
-/// Reads every `[[scenario]]` of a file. What stands above the first of them holds for all.
+/// Reads every `[[scenario]]` of a file. Keys above the first one apply to all.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Scenario>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| format!("{} is no file of scenarios", path.display()))
+    parse(&text).with_context(|| format!("{} is not a valid file of scenarios", path.display()))
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Scenario>> {
     let mut file: Table = text.parse()?;
     let Some(Value::Array(tables)) = file.remove("scenario") else {
-        bail!("it has no [[scenario]]");
+        bail!("there is no [[scenario]]");
     };
     let mut common = Scenario::default();
     set(&mut common, &file)?;
     tables
         .iter()
         .enumerate()
-        .map(|(place, table)| {
+        .map(|(index, table)| {
             let Value::Table(table) = table else {
-                bail!("scenario {} is no table", place + 1);
+                bail!("scenario {} is not a table", index + 1);
             };
             let mut scenario = common.clone();
-            set(&mut scenario, table).with_context(|| format!("scenario {}", place + 1))?;
+            set(&mut scenario, table).with_context(|| format!("scenario {}", index + 1))?;
             Ok(scenario)
         })
         .collect()

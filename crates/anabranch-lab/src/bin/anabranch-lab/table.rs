@@ -1,10 +1,10 @@
-//! Pure: comparisons as text for a terminal.
+//! Sans-I/O: a comparison as text for a terminal.
 
 use std::fmt::Write as _;
 
 use anabranch_lab::{Comparison, Outcome, Quantiles};
 
-/// A comparison: a line a strategy, and what to make of it.
+/// Returns a comparison: a line per strategy, and remarks.
 pub(crate) fn of_one(comparison: &Comparison) -> String {
     let mut text = heading(comparison);
     text.push_str(
@@ -12,8 +12,8 @@ pub(crate) fn of_one(comparison: &Comparison) -> String {
            strategy        p50      p90      p99    p99.9      max       p50      p99    Mbit/s    mean   max   +    -      lost        s  regret\n",
     );
     let _ = writeln!(text, "{:<12}{}", "the floor", figures(&comparison.floor));
-    for (place, outcome) in comparison.outcomes.iter().enumerate() {
-        let mark = match comparison.best_static == Some(place) {
+    for (index, outcome) in comparison.outcomes.iter().enumerate() {
+        let mark = match comparison.best_static == Some(index) {
             true => '*',
             false => ' ',
         };
@@ -74,7 +74,7 @@ fn figures(quantiles: &Quantiles) -> String {
     [p50, p90, p99, p999, max].map(figure).concat()
 }
 
-/// Nine places, with as many digits behind the point as fit and mean something.
+/// Formats milliseconds in nine columns, with two decimal places below a second.
 fn figure(ms: f64) -> String {
     match ms {
         ms if ms < 1000.0 => format!("{ms:>9.2}"),
@@ -101,7 +101,7 @@ fn remarks(text: &mut String, comparison: &Comparison) {
         let name = &comparison.outcomes[best].name;
         let _ = writeln!(
             text,
-            "* the best static number of streams in hindsight: {name}. Regret is against it."
+            "* best static number of lanes in hindsight: {name}. Regret is relative to it."
         );
     }
     if let Some(adaptive) = comparison.of("adaptive") {
@@ -110,13 +110,13 @@ fn remarks(text: &mut String, comparison: &Comparison) {
             .iter()
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
-        let _ = writeln!(text, "adaptive decided: {}.", decisions.join(", "));
+        let _ = writeln!(text, "Decisions of adaptive: {}.", decisions.join(", "));
     }
     for outcome in &comparison.outcomes {
         if outcome.lost > 0 {
             let _ = writeln!(
                 text,
-                "{}: {} messages were acknowledged and are not in the store. A promise is broken.",
+                "{}: {} messages were acknowledged and are not in the store. This is a bug.",
                 outcome.name, outcome.lost
             );
         }
@@ -130,7 +130,7 @@ fn remarks(text: &mut String, comparison: &Comparison) {
     if !late.is_empty() {
         let _ = writeln!(
             text,
-            "Not delivered when the run was over, and handed back: {}. Their times count up to there.",
+            "Not delivered by the end of the run: {}. They count with their time until then.",
             late.join(", ")
         );
     }

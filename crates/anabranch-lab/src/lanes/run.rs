@@ -1,14 +1,14 @@
-//! One scenario with one strategy, in virtual time: a real producer and a real broker over a simulated link.
+//! Runs one scenario with one strategy, in virtual time: a real producer and a real broker over a simulated link.
 //!
 //! ```text
-//! schedule ─▶ producer ─▶ quinn ─▶ simulated link ─▶ quinn ─▶ broker ─▶ tap (when was it stored?) ─▶ memory
-//!     ▲           │ receipts (when was it answered?)
+//! schedule ─▶ producer ─▶ quinn ─▶ simulated link ─▶ quinn ─▶ broker ─▶ recording store (time of storing) ─▶ memory
+//!     ▲           │ receipts (time of acknowledging)
 //!  virtual time   └─ sampler, recorder: backlog, lanes, window, decisions
 //! ```
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,20 +17,15 @@ use tokio::sync::mpsc;
 
 use super::{
     Outcome, Packets, Scenario, ScenarioError, Strategy,
-    controllers::congestion,
-    cpu,
-    measured::{Measured, Seen, Times, nanos},
-    record::Recorder,
-    store::{Deliveries, NEVER, Tap, payload},
+    analysis::{Observations, Runs, Times},
+    recording_policy::Recorder,
+    recording_store::{Deliveries, NEVER, RecordingStore, payload},
     trace::Sampler,
 };
-use crate::{tasks::Tasks, time};
+use crate::{identity::identity, stats::nanos, tasks::Tasks, time};
 use anabranch::{
     broker::{self, Broker},
-    conn::{
-        ClientTls, ServerTls, TransportConfig, Trust,
-        tls::{CertifiedKey, Fingerprint, Pem},
-    },
+    conn::{ClientTls, TransportConfig, Trust},
     producer::{self, Producer, Receipt},
     scaler::{Adaptive, Fixed},
     sim::{self, Change, Host, Network},
@@ -39,52 +34,52 @@ use anabranch::{
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const BROKER: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), broker::DEFAULT_PORT);
-/// The streams that a broker permits to those who take one a message.
-const MANY_STREAMS: u32 = 4096;
-/// How long the run goes on behind the load, at least, until all messages have their outcome.
-const LEAST_DRAIN: Duration = Duration::from_secs(10);
-/// Receipts on their way to who waits for them.
+/// Number of streams the broker permits with one stream per message.
+const PER_MESSAGE_STREAMS: u32 = 4096;
+/// Smallest time limit for messages to get their outcome after the load.
+const MIN_DRAIN: Duration = Duration::from_secs(10);
+/// Capacity of the channel of receipts.
 const RECEIPTS: usize = 4096;
 
-/// Why a run did not take place.
+/// Why a scenario could not be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The scenario cannot be.
+    /// The scenario is not valid.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// There is no broker.
-    #[error("the broker does not start")]
+    /// The broker does not start.
+    #[error("cannot start the broker")]
     Broker(#[from] broker::StartError),
-    /// There is no producer, or no connection: the link may lose everything.
-    #[error("the producer does not start")]
+    /// The producer does not start, or does not connect, for instance because the link loses everything.
+    #[error("cannot start the producer")]
     Producer(#[from] producer::StartError),
 }
 
 /// Runs `scenario` with `strategy`, on this thread.
 ///
 /// # Errors
-/// Where it cannot be run.
+/// When the scenario is not valid, or an end does not start.
 ///
 /// # Panics
-/// In a thread that runs a tokio runtime, and where the run does not end within an hour of virtual time.
+/// In a thread that runs a tokio runtime, and when the run does not end within an hour of virtual time.
 pub fn run(scenario: &Scenario, strategy: Strategy) -> Result<Outcome, RunError> {
     scenario.check()?;
-    let mut merged: Option<Measured> = None;
+    let mut merged: Option<Runs> = None;
     for run in 0..u64::from(scenario.runs) {
         let measured = once(scenario, strategy, scenario.seed.wrapping_add(run))?;
         match &mut merged {
-            Some(merged) => merged.add(measured),
+            Some(merged) => merged.merge(measured),
             none => *none = Some(measured),
         }
     }
     let measured = merged.ok_or_else(|| ScenarioError::new("runs", "must be at least 1"))?;
-    Ok(measured.settle())
+    Ok(measured.into_outcome())
 }
 
-fn once(scenario: &Scenario, strategy: Strategy, seed: u64) -> Result<Measured, RunError> {
-    let before = cpu::used();
-    // Names and nonces that the producer draws are of this thread's generator.
+fn once(scenario: &Scenario, strategy: Strategy, seed: u64) -> Result<Runs, RunError> {
+    let before = time::thread_cpu();
+    // The producer draws names and nonces from the generator of this thread.
     fastrand::seed(seed);
     let measured = sim::run(seed, async |network| {
         let run = Run {
@@ -95,7 +90,7 @@ fn once(scenario: &Scenario, strategy: Strategy, seed: u64) -> Result<Measured, 
         run.drive().await
     });
     let mut measured = measured?;
-    measured.outcome.cpu_seconds = cpu::used()
+    measured.outcome.cpu_seconds = time::thread_cpu()
         .zip(before)
         .map(|(after, before)| after.saturating_sub(before).as_secs_f64());
     Ok(measured)
@@ -108,7 +103,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn drive(self) -> Result<Measured, RunError> {
+    async fn drive(self) -> Result<Runs, RunError> {
         let scenario = self.scenario;
         let (there, _back) = self
             .network
@@ -123,13 +118,13 @@ impl Run<'_> {
 
         let tasks = Tasks::new();
         let sampler = Sampler::new(self.strategy == Strategy::PerMessage);
-        let looking = sampler.clone().run(
+        let sampling = sampler.clone().run(
             self.network.clone(),
             producer.clone(),
             there.clone(),
             scenario.duration,
         );
-        tasks.spawn(tasks.stopped().clone().run_until_cancelled_owned(looking));
+        tasks.spawn(tasks.stopped().clone().run_until_cancelled_owned(sampling));
         let moments = scenario.lose_at.iter().map(|at| (*at, Change::LoseNext(1)));
         there
             .schedule(moments)
@@ -139,7 +134,7 @@ impl Run<'_> {
         let collecting = tasks.spawn(collect(self.network.clone(), incoming, due.len()));
         let began = self.network.elapsed();
         recorder.begin(time::now());
-        let limit = scenario.duration + scenario.duration.max(LEAST_DRAIN);
+        let limit = scenario.duration + scenario.duration.max(MIN_DRAIN);
         let mut blocked = Duration::ZERO;
         let sending = self.send(&producer, began, &due, receipts, &mut blocked);
         if time::timeout(limit, sending).await.is_ok() {
@@ -150,9 +145,9 @@ impl Run<'_> {
         self.network.sleep(scenario.tail).await;
 
         let lanes = producer.lanes();
-        let sight = there.counters();
+        let link = there.counters();
         tasks.stop();
-        // What is not delivered by now is handed back, and its receipt tells.
+        // Undelivered messages are handed back, and their receipts fail.
         let _ = producer.close(Duration::ZERO).await;
         let answered = collecting.await.unwrap_or_default();
         drop(broker);
@@ -173,22 +168,22 @@ impl Run<'_> {
             end: nanos(end - began),
         };
         let packets = Packets {
-            sent: sight.sent.packets,
-            lost: sight.dropped.total(),
-            dropped: sight.dropped.queue_full,
+            sent: link.sent.packets,
+            lost: link.dropped.total(),
+            dropped: link.dropped.queue_full,
         };
-        let seen = Seen {
+        let observed = Observations {
             lanes,
             packets,
             samples: sampler.samples(),
             decisions: recorder.decided(),
         };
-        Ok(Measured::new(scenario, self.strategy, times, seen))
+        Ok(Runs::new(scenario, self.strategy, times, observed))
     }
 
     async fn broker(&self, deliveries: &Deliveries) -> Result<Broker, broker::StartError> {
         let scenario = self.scenario;
-        let store = Tap::new(
+        let store = RecordingStore::new(
             self.network.clone(),
             scenario.store_delay,
             scenario.store_rate,
@@ -196,7 +191,7 @@ impl Run<'_> {
         );
         let mut settings = TransportConfig::server();
         if self.strategy == Strategy::PerMessage {
-            settings.max_streams = MANY_STREAMS;
+            settings.max_streams = PER_MESSAGE_STREAMS;
         }
         if let Some(streams) = scenario.peer_streams {
             settings.max_streams = streams;
@@ -204,8 +199,8 @@ impl Run<'_> {
         if let Some(window) = scenario.peer_window {
             settings.stream_receive_window = window;
         }
-        // Answers need a controller too that carries them.
-        settings.congestion = congestion(scenario.congestion);
+        // Answers are congestion controlled too.
+        settings.congestion = scenario.congestion.into();
         let delay = scenario.broker_delay;
         Broker::builder()
             .listen(BROKER)
@@ -224,10 +219,10 @@ impl Run<'_> {
         config.connection.servers = vec![BROKER.to_string()];
         config.connection.tls = ClientTls::trusting(Trust::Pinned(identity().1));
         config.connection.network = Arc::new(Host::new(&self.network, CLIENT));
-        config.connection.transport.congestion = congestion(scenario.congestion);
+        config.connection.transport.congestion = scenario.congestion.into();
         config.connection.connect_timeout = Duration::from_secs(60);
         config.buffer_bytes = scenario.buffer;
-        // A run is over before anything is too late.
+        // Longer than any run.
         config.delivery_timeout = Duration::from_hours(2);
         config.scaler.lane_window = scenario.lane_window;
         config.scaler.backlog_threshold = scenario.backlog_threshold;
@@ -239,7 +234,7 @@ impl Run<'_> {
                     .map_err(|error| ScenarioError::new("scaler", error.to_string()));
                 match policy {
                     Ok(policy) => producer::Strategy::Custom(Box::new(recorder.around(policy))),
-                    // The producer says the same of its options.
+                    // The producer reports the same error.
                     Err(_) => producer::Strategy::Adaptive,
                 }
             }
@@ -247,17 +242,15 @@ impl Run<'_> {
                 producer::Strategy::Custom(Box::new(recorder.around(Fixed::new(lanes))))
             }
             Strategy::PerMessage => {
-                let streams = usize::try_from(MANY_STREAMS).unwrap_or(usize::MAX);
-                producer::Strategy::PerMessage(
-                    streams.try_into().expect("many streams are more than none"),
-                )
+                let streams = usize::try_from(PER_MESSAGE_STREAMS).unwrap_or(usize::MAX);
+                producer::Strategy::PerMessage(streams.try_into().expect("4096 is not 0"))
             }
         };
         let builder = Producer::builder().config(config).topic("laboratory");
         builder.strategy(strategy).connect().await
     }
 
-    /// Brings every message at its moment, or as soon after it as there is room.
+    /// Sends every message when it is due, or as soon after as the producer has room.
     async fn send(
         &self,
         producer: &Producer,
@@ -285,7 +278,7 @@ impl Run<'_> {
     }
 }
 
-/// Awaits every receipt, and answers when each message was acknowledged, in nanoseconds since the run began.
+/// Awaits every receipt. Returns when each message was acknowledged, in nanoseconds since the run began.
 async fn collect(
     network: Network,
     mut incoming: mpsc::Receiver<(usize, Receipt)>,
@@ -309,25 +302,4 @@ async fn collect(
         }
     }
     answered
-}
-
-/// The broker's certificate, made once a process, and what tells it from others.
-///
-/// Ed25519: the signatures of other keys vary in length, and runs with them.
-pub(super) fn identity() -> &'static (ServerTls, Fingerprint) {
-    static IDENTITY: OnceLock<(ServerTls, Fingerprint)> = OnceLock::new();
-    IDENTITY.get_or_init(|| {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("ring makes keys");
-        let params = rcgen::CertificateParams::new([BROKER.ip().to_string()])
-            .expect("an address can stand in a certificate");
-        let certificate = params.self_signed(&key).expect("a key signs for itself");
-        let shown = CertifiedKey {
-            chain: Pem::Text(certificate.pem().into_bytes()),
-            key: Pem::Text(key.serialize_pem().into_bytes()),
-        };
-        (
-            ServerTls::presenting(shown),
-            Fingerprint::of(certificate.der()),
-        )
-    })
 }

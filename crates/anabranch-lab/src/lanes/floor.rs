@@ -1,30 +1,31 @@
-//! Pure: what no protocol on this link can beat.
+//! Sans-I/O: the least delivery time that any protocol can reach on a link.
 //!
-//! A message of `n` packets is there half a round trip after its last byte left, and its bytes leave at the rate of
-//! the link. Each packet is lost with the chance `p`; the sender learns of it when the acknowledgements of three
-//! later packets are back (or by its timer, an eighth of a round trip late), and sends it again, which may be lost
-//! too. So with `k` losses in a row of the unluckiest packet, a message takes
+//! A message of `n` packets arrives half a round trip after its last byte was sent, and its bytes are sent at the rate of
+//! the link. Each packet is lost with probability `p`. The sender detects the loss by the acknowledgements of three later
+//! packets (or by its timer, an eighth of a round trip late), and sends the packet again, which may be lost too. With `k`
+//! losses in a row of the unluckiest packet, a message takes
 //!
 //! ```text
 //! delivery = R/2 + n·packet/rate + k·(R + min(3·gap, R/8))       P(at most k) = (1 - p^(k+1))^n
 //! ```
 //!
-//! and the floor of a quantile `q` is the delivery with the least `k` for which `P(at most k) >= q`. This is a
-//! stream for each message, with ideal recovery and an empty queue. Where the load is more than the link carries,
-//! or losses hold the congestion window down, messages wait before they are sent, and no strategy comes near it.
+//! and the floor of a quantile `q` is the delivery time with the smallest `k` for which `P(at most k) >= q`. This assumes a
+//! stream per message, ideal loss recovery and an empty queue. When the load exceeds the link, or losses keep the congestion
+//! window small, messages wait before they are sent, and no strategy comes close to the floor.
 
 use std::time::Duration;
 
-use super::{Scenario, quantiles::Quantiles};
+use super::Scenario;
+use crate::stats::Quantiles;
 
-/// What fits into a packet beside the headers of IP, UDP, QUIC and the stream, in bytes.
+/// Payload of a packet, without the headers of IP, UDP, QUIC and the stream, in bytes.
 const PAYLOAD: f64 = 1400.0;
-/// Those headers, in bytes.
+/// Headers of IP, UDP, QUIC and the stream, in bytes.
 const HEADERS: f64 = 80.0;
-/// A message's own share of a batch's and a frame's head, in bytes.
+/// A message's share of the headers of its batch and frame, in bytes.
 const FRAME: f64 = 16.0;
 
-/// The least delivery times one way, by quantile; the greatest is that of one message in ten thousand.
+/// Returns the least one-way delivery times. The maximum is the 99.99th percentile.
 #[must_use]
 pub fn floor(scenario: &Scenario) -> Quantiles {
     let at = |q| delivery(scenario, q).as_secs_f64() * 1e3;
@@ -43,7 +44,7 @@ fn delivery(scenario: &Scenario, q: f64) -> Duration {
     let packets = (content / PAYLOAD).ceil();
     let sending = (content + packets * HEADERS) * 8.0 / bits;
     let rtt = scenario.rtt.as_secs_f64();
-    // A packet follows on another as the load brings them, and at the rate of the link at best.
+    // The gap between packets is that of the load, or of the link if that is longer.
     let packet = (PAYLOAD + HEADERS) * 8.0;
     let gap = (packet / scenario.offered()).max(packet / bits);
     let recovery = rtt + (3.0 * gap).min(rtt / 8.0);

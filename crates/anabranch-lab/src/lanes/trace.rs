@@ -1,53 +1,53 @@
-//! What is seen of a run over time, in virtual time.
+//! Samples of a run over virtual time.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use super::quantiles::quantile;
+use crate::stats::quantile;
 use anabranch::{
     conn::ConnectionState,
     producer::Producer,
     sim::{Direction, Network},
 };
 
-/// Looks at the producer over the time of the load.
-const LOOKS: u32 = 400;
-/// The shortest time between two of them.
-const LEAST: Duration = Duration::from_millis(1);
-/// Looks at most: a run that takes longer than its load is seen in part.
-const MOST: usize = 2_000;
-/// Points of the latency over time.
+/// Number of samples during the load.
+const SAMPLES: u32 = 400;
+/// Shortest time between two samples.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+/// Limit of samples. The end of a run that takes much longer than its load has none.
+const MAX_SAMPLES: usize = 2_000;
+/// Number of points of the latency over time.
 const POINTS: usize = 200;
 
-/// One look.
+/// A sample of the producer, its connection and the link.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 #[derive(serde::Serialize)]
 pub struct Sample {
     /// Seconds since the load began.
     pub at: f64,
-    /// Messages that wait for a lane.
+    /// Number of messages that wait for a lane.
     pub queued: usize,
-    /// Messages in lanes, without an answer.
+    /// Number of messages sent and not answered.
     pub in_flight: usize,
-    /// Lanes, or streams where each message has its own.
+    /// Number of lanes. With one stream per message, number of streams.
     pub lanes: usize,
-    /// The congestion window in bytes.
+    /// Congestion window, in bytes.
     pub cwnd: u64,
-    /// Bytes on their way and not acknowledged.
+    /// Bytes in flight.
     pub unacknowledged: u64,
-    /// Bytes in the queue before the link.
+    /// Bytes in the queue of the link.
     pub link_queue: u64,
 }
 
-/// Delivery latencies of the messages that were sent in a stretch of time, in milliseconds.
+/// Delivery latencies of the messages sent in an interval, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 #[derive(serde::Serialize)]
 pub struct Stretch {
-    /// The middle of it, in seconds since the load began.
+    /// Middle of the interval, in seconds since the load began.
     pub at: f64,
     /// The median.
     pub p50: f64,
@@ -55,11 +55,11 @@ pub struct Stretch {
     pub p99: f64,
 }
 
-/// Takes the looks. All clones share them.
+/// Takes samples. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Sampler {
     samples: Arc<Mutex<Vec<Sample>>>,
-    /// Streams come with messages.
+    /// Whether each message has its own stream.
     per_message: bool,
 }
 
@@ -71,7 +71,7 @@ impl Sampler {
         }
     }
 
-    /// Looks on until it is dropped.
+    /// Takes samples until dropped.
     pub(super) async fn run(
         self,
         network: Network,
@@ -79,12 +79,12 @@ impl Sampler {
         there: Direction,
         duration: Duration,
     ) {
-        let every = (duration / LOOKS).max(LEAST);
+        let every = (duration / SAMPLES).max(MIN_INTERVAL);
         let began = network.elapsed();
-        for look in 0..MOST {
+        for number in 0..MAX_SAMPLES {
             let at = (network.elapsed() - began).as_secs_f64();
             self.take(at, &producer, &there);
-            let next = every * u32::try_from(look + 1).unwrap_or(u32::MAX);
+            let next = every * u32::try_from(number + 1).unwrap_or(u32::MAX);
             network
                 .sleep((began + next).saturating_sub(network.elapsed()))
                 .await;
@@ -119,7 +119,7 @@ impl Sampler {
     }
 }
 
-/// Latencies over time, from the moments at which messages were due and what each took, in nanoseconds.
+/// Returns latencies over time. `sent` is when messages were due, `took` their latencies, in nanoseconds.
 pub(super) fn stretches(sent: &[u64], took: &[u64], duration: Duration) -> Vec<Stretch> {
     let whole = duration.as_secs_f64();
     let width = whole / POINTS as f64;
@@ -142,7 +142,8 @@ pub(super) fn stretches(sent: &[u64], took: &[u64], duration: Duration) -> Vec<S
     stretches
 }
 
-/// The shares at which a distribution is drawn: finer toward the end, where the late ones are.
+/// Returns points of the distribution of latencies: share of messages, and milliseconds. The points are denser toward the
+/// slow messages.
 pub(super) fn distribution(sorted: &[u64]) -> Vec<[f64; 2]> {
     let shares = (0..50).map(|i| f64::from(i) * 0.02);
     let tail = (0..=40).map(|i| 1.0 - 10f64.powf(-1.0 - f64::from(i) * 0.05));

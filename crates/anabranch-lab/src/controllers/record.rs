@@ -1,30 +1,31 @@
-//! Pure: what was seen of the flows on a bottleneck, and the figures of it.
+//! Sans-I/O: samples of the flows on a bottleneck, and their figures.
 
 use std::{ops::Range, time::Duration};
 
-use super::super::quantiles::{Quantiles, quantile};
+use crate::stats::{Quantiles, millis, nanos, quantile};
 use anabranch::sim::Rate;
 
-/// What one look saw. Numbers count from the start.
+/// A sample of the link and its flows. Counts are since the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) at: Duration,
-    /// Bytes that wait.
+    /// Bytes in the queue.
     pub(crate) queue: u64,
-    /// Bytes of packets that have arrived.
+    /// Bytes of packets delivered by the link.
     pub(crate) passed: u64,
-    /// Packets that came to the link, and those that found no room.
+    /// Packets sent to the link.
     pub(crate) sent: u64,
+    /// Packets dropped at the queue or by the policer.
     pub(crate) dropped: u64,
-    /// Bytes of payload that each flow has delivered, in order.
+    /// Payload delivered by each flow, in bytes, in the order of the flows.
     pub(crate) delivered: Vec<u64>,
 }
 
-/// What was seen of a trial.
+/// The samples and message times of a trial.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     samples: Vec<Sample>,
-    /// The messages of each flow: when each was due, and how long it took.
+    /// When each message of each flow was due, and its delivery time.
     times: Vec<Vec<(Duration, Duration)>>,
 }
 
@@ -43,7 +44,7 @@ impl Record {
         Some((within.first()?, within.last()?))
     }
 
-    /// The payload that each flow delivered in this time, as a part of what the link carries.
+    /// Returns the payload that each flow delivered in `span`, as a share of the link's capacity.
     pub(crate) fn shares(&self, span: &Range<Duration>, rate: Rate) -> Vec<f64> {
         let Some((first, last)) = self.ends(span) else {
             return Vec::new();
@@ -53,18 +54,18 @@ impl Record {
         pairs.map(|(a, b)| (b - a) as f64 / all).collect()
     }
 
-    /// The payload of all flows together.
+    /// Returns the payload that all flows delivered in `span`, as a share of the link's capacity.
     pub(crate) fn goodput(&self, span: &Range<Duration>, rate: Rate) -> f64 {
         self.shares(span, rate).iter().sum()
     }
 
-    /// Packets that found no room in this time.
+    /// Returns the number of packets dropped in `span`.
     pub(crate) fn drops(&self, span: &Range<Duration>) -> u64 {
         self.ends(span)
             .map_or(0, |(first, last)| last.dropped - first.dropped)
     }
 
-    /// As a part of those that were sent.
+    /// Returns the share of sent packets that were dropped in `span`.
     pub(crate) fn dropped_share(&self, span: &Range<Duration>) -> f64 {
         let sent = self
             .ends(span)
@@ -72,7 +73,7 @@ impl Record {
         self.drops(span) as f64 / sent as f64
     }
 
-    /// How long the last in the queue waits, in milliseconds, by quantile of the looks in this time.
+    /// Returns a quantile of the queueing delay in `span`, in milliseconds.
     pub(crate) fn queueing(&self, span: &Range<Duration>, rate: Rate, q: f64) -> f64 {
         let mut depths: Vec<u64> = self
             .within(span)
@@ -80,11 +81,11 @@ impl Record {
             .map(|sample| sample.queue)
             .collect();
         depths.sort_unstable();
-        rate.time_for(quantile(&depths, q)).as_secs_f64() * 1e3
+        millis(rate.time_for(quantile(&depths, q)))
     }
 
-    /// When it was settled, from the start of this time: from then on, `smooth` long pieces of it carried
-    /// at least `share` of the link, and the queue was shorter than `queue`. `None` where it never was.
+    /// Returns the time from the start of `span` until the flows settled: from then on, the link delivered at least `share` of
+    /// its capacity in every window of length `smooth`, and the queueing delay was below `queue`. `None` if never.
     pub(crate) fn settled(
         &self,
         span: &Range<Duration>,
@@ -95,12 +96,12 @@ impl Record {
     ) -> Option<Duration> {
         let within = self.within(span);
         let mut since = None;
-        let mut behind = 0;
+        let mut window_start = 0;
         for sample in within {
-            while sample.at - within[behind].at > smooth {
-                behind += 1;
+            while sample.at - within[window_start].at > smooth {
+                window_start += 1;
             }
-            let before = &within[behind];
+            let before = &within[window_start];
             let passed = (sample.passed - before.passed) as f64;
             let carried = passed / rate.bytes_in(sample.at - before.at).max(1) as f64;
             let holds = rate.time_for(sample.queue) < queue && (carried >= share);
@@ -112,18 +113,16 @@ impl Record {
         since
     }
 
-    /// How long the messages of the first flow took that were due in this time.
+    /// Returns the delivery times of the first flow's messages that were due in `span`.
     pub(crate) fn delivery(&self, span: &Range<Duration>) -> Quantiles {
         let times = self.times.first().map_or(&[][..], Vec::as_slice);
         let due = times.iter().filter(|(due, _)| span.contains(due));
-        let mut nanos: Vec<u64> = due
-            .map(|(_, took)| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))
-            .collect();
+        let mut nanos: Vec<u64> = due.map(|(_, took)| nanos(*took)).collect();
         Quantiles::of(&mut nanos)
     }
 }
 
-/// Jain's index of fairness: 1 where all are the same, 1/n where one has all.
+/// Returns Jain's fairness index: 1 for equal shares, 1/n if one flow has everything.
 pub(crate) fn jain(shares: &[f64]) -> f64 {
     let sum: f64 = shares.iter().sum();
     let squares: f64 = shares.iter().map(|share| share * share).sum();
@@ -139,7 +138,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// A second each: what has passed and what waits, in kB.
+    /// Returns a record with a sample per second: kB delivered in the second, and kB in the queue.
     fn record(seconds: &[(u64, u64)]) -> Record {
         let mut passed = 0;
         let mut at = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Every strategy of a scenario, side by side; and many scenarios at once.
+//! Runs every strategy of a scenario, and many scenarios in parallel.
 
 use std::{
     num::NonZeroUsize,
@@ -8,53 +8,52 @@ use std::{
     },
 };
 
-use super::{Outcome, Quantiles, RunError, Scenario, floor::floor, regret, run::run};
+use super::{Outcome, RunError, Scenario, floor::floor, regret, run::run};
+use crate::stats::Quantiles;
 
-/// What a scenario came to.
+/// The outcomes of a scenario with each of its strategies.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// What was tried.
+    /// The scenario.
     pub scenario: Scenario,
-    /// What no protocol can beat: delivery one way, by quantile.
+    /// Least one-way delivery times that any protocol can reach.
     pub floor: Quantiles,
-    /// Who competed, in the order of the scenario.
+    /// Outcomes, in the order of the scenario's strategies.
     pub outcomes: Vec<Outcome>,
-    /// The place of the best static strategy among them. Of those that differ by less than 2 %, the one with the fewest
-    /// lanes.
+    /// Index of the best static strategy. Of those that differ by less than 2 %, the one with the fewest lanes.
     pub best_static: Option<usize>,
-    /// The place of the static strategy with the most lanes that is as good: to the messages any number from the one to the
-    /// other is the best.
-    pub widest_best: Option<usize>,
+    /// Index of the static strategy with the most lanes that differs by less than 2 %.
+    pub best_static_widest: Option<usize>,
 }
 
 impl Comparison {
     fn new(scenario: &Scenario, mut outcomes: Vec<Outcome>) -> Self {
-        let best = regret::settle(&mut outcomes);
+        let best = regret::set_regrets(&mut outcomes);
         Self {
             scenario: scenario.clone(),
             floor: floor(scenario),
             outcomes,
-            best_static: best.map(|best| best.place),
-            widest_best: best.map(|best| best.widest),
+            best_static: best.map(|best| best.index),
+            best_static_widest: best.map(|best| best.widest),
         }
     }
 
-    /// The outcome of a strategy, by its name.
+    /// Returns the outcome of a strategy, by its name.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<&Outcome> {
         self.outcomes.iter().find(|outcome| outcome.name == name)
     }
 }
 
-/// Runs each scenario with each of its strategies, on so many threads, and calls `progress` after every run with the
-/// scenario's place and the outcome. Returns the comparisons in the order of the scenarios.
+/// Runs each scenario with each of its strategies, on `threads` threads. Calls `progress` after every run, with the
+/// scenario's index and the outcome. Returns the comparisons in the order of the scenarios.
 ///
 /// # Errors
-/// The first scenario that cannot be run. Nothing is run where one of them cannot be.
+/// The first scenario that is not valid, before anything is run, or that cannot be run.
 ///
 /// # Panics
-/// Where a run does: it does not end within an hour of virtual time.
+/// When a run does not end within an hour of virtual time.
 pub fn compare_all(
     scenarios: &[Scenario],
     threads: NonZeroUsize,
@@ -66,9 +65,9 @@ pub fn compare_all(
     let jobs: Vec<_> = scenarios
         .iter()
         .enumerate()
-        .flat_map(|(place, scenario)| {
+        .flat_map(|(index, scenario)| {
             let strategies = scenario.strategies.iter();
-            strategies.map(move |strategy| (place, scenario, *strategy))
+            strategies.map(move |strategy| (index, scenario, *strategy))
         })
         .collect();
     let next = AtomicUsize::new(0);
@@ -79,12 +78,12 @@ pub fn compare_all(
             scope.spawn(|| {
                 loop {
                     let job = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&(place, scenario, strategy)) = jobs.get(job) else {
+                    let Some(&(index, scenario, strategy)) = jobs.get(job) else {
                         return;
                     };
                     let outcome = run(scenario, strategy);
                     if let Ok(outcome) = &outcome {
-                        progress(place, outcome);
+                        progress(index, outcome);
                     }
                     *done[job].lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
                 }
@@ -107,13 +106,13 @@ pub fn compare_all(
         .collect()
 }
 
-/// Runs one scenario with each of its strategies, one after the other.
+/// Runs one scenario with each of its strategies, one after the other, on this thread.
 ///
 /// # Errors
-/// Where it cannot be run.
+/// When the scenario is not valid, or cannot be run.
 ///
 /// # Panics
-/// As [`compare_all`].
+/// In a thread that runs a tokio runtime, and when a run does not end within an hour of virtual time.
 pub fn compare(scenario: &Scenario) -> Result<Comparison, RunError> {
     scenario.check()?;
     let outcomes = scenario

@@ -1,15 +1,13 @@
-//! Flows over quinn alone on one bottleneck: what a congestion controller is worth, and beside whom.
+//! Runs flows over quinn alone on one bottleneck.
 //!
 //! ```text
-//! Flow: controller, start, load ─▶ quinn ─┐                             ┌─▶ quinn, counts and times what arrives
+//! Flow: controller, start, load ─▶ quinn ─┐                             ┌─▶ quinn: counts, times of messages
 //! Flow: controller, start, load ─▶ quinn ─┴─▶ one link, one queue ──────┴─▶ quinn
 //!                                              ▲ changes       └─ sampled every few ms ─▶ Record
 //! ```
 //!
-//! No producer and no broker: they add lanes, batches and a window of their own, and the laboratory [measures](super::run)
-//! them elsewhere. A flow has 64 streams, as many lanes as a producer can have.
-
-mod record;
+//! There is no producer and no broker, because they add lanes, batches and windows; the module `lanes` measures those. A
+//! flow has 64 streams, as many as the lanes of a producer.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -19,72 +17,71 @@ use std::{
 
 use quinn::{Connection, Endpoint, RecvStream};
 
-use super::run::identity;
-use crate::{tasks::Tasks, time};
+use super::record::{Record, Sample};
+use crate::{identity::identity, tasks::Tasks, time};
 use anabranch::{
     conn::{self, Admission, ClientTls, Congestion, TransportConfig, Trust},
     sim::{self, Change, Direction, Host, LinkConfig, Network, Rate},
 };
-use record::Sample;
-pub(super) use record::{Record, jain};
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 1, 1)), 4433);
-/// The streams of each flow.
+/// Number of streams of each flow.
 pub(super) const STREAMS: u8 = 64;
-/// The payload of a message.
+/// Payload of a message, in bytes.
 pub(super) const MESSAGE: u32 = 1024;
-/// What is written at once where there is always more.
+/// Size of a write of a greedy flow, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// One sender.
+/// A flow: one sender.
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub(super) congestion: Congestion,
     pub(super) start: Duration,
-    /// Messages of 1 KiB at this rate, evenly; `None` for as much as goes.
+    /// Messages of 1 KiB, evenly spaced at this rate. `None` for a greedy flow.
     pub(super) load: Option<Rate>,
 }
 
-/// What is played.
+/// A bottleneck, its flows, and changes over time.
 #[derive(Debug, Clone)]
 pub(super) struct Trial {
     pub(super) there: LinkConfig,
     pub(super) back: LinkConfig,
     pub(super) flows: Vec<Flow>,
     pub(super) duration: Duration,
-    /// Changes of the direction that carries the flows, and of both.
+    /// Changes of the rate of `there`.
     pub(super) rates: Vec<(Duration, Rate)>,
+    /// Changes of the delay of both directions.
     pub(super) delays: Vec<(Duration, Duration)>,
-    /// How often it is looked at.
+    /// Time between two samples.
     pub(super) step: Duration,
-    /// The most that a sender may have written and not yet delivered, in bytes.
+    /// Send window of a sender, in bytes.
     pub(super) send_window: u32,
-    /// The most that may be unread on one stream, in bytes.
+    /// Receive window of a stream, in bytes.
     pub(super) stream_window: u32,
     pub(super) seed: u64,
 }
 
-/// What arrived of one flow.
+/// What has arrived of a flow.
 #[derive(Debug, Default)]
-struct Book {
+struct Arrivals {
     delivered: u64,
-    /// When the first message was due, and the time between two.
+    /// When the first message was due, and the time between two messages.
     began: Option<(Duration, Duration)>,
-    /// Each message that is there: when it was due, and how long it took.
+    /// When each arrived message was due, and its delivery time.
     times: Vec<(Duration, Duration)>,
 }
 
-type Shared = Arc<Mutex<Book>>;
+type SharedArrivals = Arc<Mutex<Arrivals>>;
 
-fn open(book: &Shared) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(flow_arrivals: &SharedArrivals) -> MutexGuard<'_, Arrivals> {
+    flow_arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Plays it, on this thread.
+/// Runs a trial on this thread.
 ///
 /// # Panics
-/// Where the link cannot be, and in a thread that runs a tokio runtime.
-pub(super) fn play(trial: &Trial) -> Record {
+/// When the link is not valid, and in a thread that runs a tokio runtime.
+pub(super) fn run_trial(trial: &Trial) -> Record {
     fastrand::seed(trial.seed);
     sim::run(trial.seed, async |network| drive(&network, trial).await)
 }
@@ -92,22 +89,26 @@ pub(super) fn play(trial: &Trial) -> Record {
 async fn drive(network: &Network, trial: &Trial) -> Record {
     let there = network
         .direction(trial.there.clone())
-        .expect("rows have links that can be");
+        .expect("the links of the cases are valid");
     let back = network
         .direction(trial.back.clone())
-        .expect("rows have links that can be");
+        .expect("the links of the cases are valid");
     let tasks = Tasks::new();
-    let books: Vec<Shared> = trial.flows.iter().map(|_| Shared::default()).collect();
+    let arrivals: Vec<SharedArrivals> = trial
+        .flows
+        .iter()
+        .map(|_| SharedArrivals::default())
+        .collect();
     let mut settings = TransportConfig::server();
-    // Memory is never the limit.
+    // The connection's receive window is never the limit.
     settings.stream_receive_window = trial.stream_window;
     settings.receive_window = 1 << 30;
     settings.send_window = trial.send_window;
-    // Who gives credit for more needs a controller too that carries it.
+    // Window updates and acknowledgements of the server are congestion controlled too.
     if let Some(flow) = trial.flows.first() {
         settings.congestion = flow.congestion.clone();
     }
-    serve(network, &settings, &books, &tasks);
+    serve(network, &settings, &arrivals, &tasks);
     for (place, flow) in trial.flows.iter().enumerate() {
         let number = u8::try_from(place + 1).expect("there are few flows");
         let host = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number));
@@ -120,7 +121,7 @@ async fn drive(network: &Network, trial: &Trial) -> Record {
             host,
             settings,
             flow: flow.clone(),
-            book: Arc::clone(&books[place]),
+            flow_arrivals: Arc::clone(&arrivals[place]),
             tasks: tasks.clone(),
         };
         tasks.spawn(sender.run());
@@ -139,13 +140,13 @@ async fn drive(network: &Network, trial: &Trial) -> Record {
     ] {
         direction
             .schedule(changes)
-            .expect("rows have changes that can be");
+            .expect("the changes of the cases are valid");
     }
-    let samples = watch(network, trial, &there, &books).await;
+    let samples = watch(network, trial, &there, &arrivals).await;
     tasks.stop();
-    let times = books
+    let times = arrivals
         .iter()
-        .map(|book| std::mem::take(&mut open(book).times));
+        .map(|flow_arrivals| std::mem::take(&mut lock(flow_arrivals).times));
     Record::new(samples, times.collect())
 }
 
@@ -153,7 +154,7 @@ async fn watch(
     network: &Network,
     trial: &Trial,
     there: &Direction,
-    books: &[Shared],
+    arrivals: &[SharedArrivals],
 ) -> Vec<Sample> {
     let mut samples = Vec::new();
     let mut at = trial.step;
@@ -166,7 +167,10 @@ async fn watch(
             passed: counters.delivered.bytes,
             sent: counters.sent.packets,
             dropped: counters.dropped.queue_full + counters.dropped.policed,
-            delivered: books.iter().map(|book| open(book).delivered).collect(),
+            delivered: arrivals
+                .iter()
+                .map(|flow_arrivals| lock(flow_arrivals).delivered)
+                .collect(),
         });
         at += trial.step;
     }
@@ -178,7 +182,7 @@ struct Sender {
     host: IpAddr,
     settings: TransportConfig,
     flow: Flow,
-    book: Shared,
+    flow_arrivals: SharedArrivals,
     tasks: Tasks,
 }
 
@@ -189,10 +193,10 @@ impl Sender {
             return;
         };
         let sending = match self.flow.load {
-            None => self.pour(&connection).await,
-            Some(rate) => self.send(&connection, rate).await,
+            None => self.send_greedily(&connection).await,
+            Some(rate) => self.send_messages(&connection, rate).await,
         };
-        // A connection that breaks shows in the figures: nothing arrives any more.
+        // A broken connection shows in the figures, because nothing arrives any more.
         drop(sending);
         self.tasks.stopped().cancelled().await;
     }
@@ -202,8 +206,8 @@ impl Sender {
             .to_rustls()
             .ok()?;
         let config = conn::internals::client_config(tls).ok()?;
-        let sight = Arc::new(conn::internals::PathMonitor::new(time::now()));
-        let config = conn::internals::client_config_for(&config, &self.settings, sight);
+        let monitor = Arc::new(conn::internals::PathMonitor::new(time::now()));
+        let config = conn::internals::client_config_for(&config, &self.settings, monitor);
         let here = SocketAddr::new(self.host, 0);
         let host = Host::new(&self.network, self.host);
         let endpoint = conn::internals::client_endpoint(here, &self.settings, &host).ok()?;
@@ -211,21 +215,25 @@ impl Sender {
         Some((endpoint, connecting.await.ok()?))
     }
 
-    /// As much as goes, on all streams.
-    async fn pour(&self, connection: &Connection) -> Result<(), quinn::WriteError> {
+    /// Sends as much as possible, on all streams.
+    async fn send_greedily(&self, connection: &Connection) -> Result<(), quinn::WriteError> {
         for number in 0..STREAMS {
             let (mut stream, _) = connection.open_bi().await?;
             let stopped = self.tasks.stopped().clone();
-            // Each byte is the stream's name, as the first is where messages come.
+            // The first byte of a stream is its number.
             let chunk = vec![number; CHUNK];
-            let pouring = async move { while stream.write_all(&chunk).await.is_ok() {} };
-            self.tasks.spawn(stopped.run_until_cancelled_owned(pouring));
+            let writing = async move { while stream.write_all(&chunk).await.is_ok() {} };
+            self.tasks.spawn(stopped.run_until_cancelled_owned(writing));
         }
         Ok(())
     }
 
-    /// One message after the other, each on the next stream.
-    async fn send(&self, connection: &Connection, rate: Rate) -> Result<(), quinn::WriteError> {
+    /// Sends evenly spaced messages, each on the next stream.
+    async fn send_messages(
+        &self,
+        connection: &Connection,
+        rate: Rate,
+    ) -> Result<(), quinn::WriteError> {
         let mut streams = Vec::new();
         for number in 0..STREAMS {
             let (mut stream, _) = connection.open_bi().await?;
@@ -234,7 +242,7 @@ impl Sender {
         }
         let gap = rate.time_for(MESSAGE.into());
         let began = self.network.elapsed();
-        open(&self.book).began = Some((began, gap));
+        lock(&self.flow_arrivals).began = Some((began, gap));
         let message = [7; MESSAGE as usize];
         for number in 0_u32.. {
             let due = began + gap * number;
@@ -252,14 +260,19 @@ impl Sender {
     }
 }
 
-fn serve(network: &Network, settings: &TransportConfig, books: &[Shared], tasks: &Tasks) {
+fn serve(
+    network: &Network,
+    settings: &TransportConfig,
+    arrivals: &[SharedArrivals],
+    tasks: &Tasks,
+) {
     let host = Host::new(network, SERVER.ip());
-    let tls = identity().0.to_rustls().expect("the identity is sound");
+    let tls = identity().0.to_rustls().expect("the certificate is valid");
     let config = conn::internals::server_config(tls, settings, &Admission::default())
-        .expect("the identity speaks TLS 1.3");
+        .expect("the TLS options are valid");
     let endpoint = conn::internals::server_endpoint(SERVER, config, settings, &host, None)
         .expect("the address is free");
-    let (network, books, all) = (network.clone(), books.to_vec(), tasks.clone());
+    let (network, arrivals, all) = (network.clone(), arrivals.to_vec(), tasks.clone());
     let accepting = async move {
         while let Some(incoming) = endpoint.accept().await {
             let Ok(connection) = incoming.await else {
@@ -268,14 +281,17 @@ fn serve(network: &Network, settings: &TransportConfig, books: &[Shared], tasks:
             let IpAddr::V4(address) = connection.remote_address().ip() else {
                 continue;
             };
-            let Some(book) = books.get(usize::from(address.octets()[3]).wrapping_sub(1)) else {
+            let Some(flow_arrivals) =
+                arrivals.get(usize::from(address.octets()[3]).wrapping_sub(1))
+            else {
                 continue;
             };
-            let (book, network, each) = (Arc::clone(book), network.clone(), all.clone());
+            let (flow_arrivals, network, each) =
+                (Arc::clone(flow_arrivals), network.clone(), all.clone());
             let reading = async move {
                 while let Ok((_, stream)) = connection.accept_bi().await {
                     let stopped = each.stopped().clone();
-                    let reading = read(network.clone(), Arc::clone(&book), stream);
+                    let reading = read(network.clone(), Arc::clone(&flow_arrivals), stream);
                     each.spawn(stopped.run_until_cancelled_owned(reading));
                 }
             };
@@ -285,26 +301,26 @@ fn serve(network: &Network, settings: &TransportConfig, books: &[Shared], tasks:
     tasks.spawn(tasks.stopped().clone().run_until_cancelled_owned(accepting));
 }
 
-/// Counts what comes on a stream, and where messages come, times them.
-async fn read(network: Network, book: Shared, mut stream: RecvStream) {
+/// Counts the bytes of a stream, and records the times of its messages if the flow has any.
+async fn read(network: Network, flow_arrivals: SharedArrivals, mut stream: RecvStream) {
     let mut lane = None;
     let (mut bytes, mut messages) = (0_u64, 0_u32);
     while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
         let lane = *lane.get_or_insert(u32::from(chunk.bytes.first().copied().unwrap_or(0)));
         let now = network.elapsed();
-        let mut book = open(&book);
+        let mut flow_arrivals = lock(&flow_arrivals);
         let new = u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
-        book.delivered += new;
+        flow_arrivals.delivered += new;
         bytes += new;
-        let Some((began, gap)) = book.began else {
+        let Some((began, gap)) = flow_arrivals.began else {
             continue;
         };
-        // The first byte is the lane's name.
+        // The first byte is the number of the stream.
         while bytes > u64::from(MESSAGE) * u64::from(messages + 1) {
             let number = lane + messages * u32::from(STREAMS);
             messages += 1;
             let due = began + gap * number;
-            book.times.push((due, now.saturating_sub(due)));
+            flow_arrivals.times.push((due, now.saturating_sub(due)));
         }
     }
 }

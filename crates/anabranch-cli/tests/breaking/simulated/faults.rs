@@ -1,4 +1,4 @@
-//! Who makes trouble: one for the links, one for the broker and its disk, at the same time.
+//! Random faults: of the links, and at the same time of the broker and its disk.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::sync::Notify;
 use super::{disk::Condition, log::Log, world::World};
 use crate::tally::Part;
 
-/// What can be done to a link, to what goes over it, or to the address at its end.
+/// A fault of a link, of its packets, or of the address of a client.
 #[derive(Debug, Clone, Copy)]
-enum OnTheWay {
+enum NetworkFault {
     Cut,
     BlackholeThere,
-    /// What is stored is not answered.
+    /// Answers are lost.
     BlackholeBack,
     Stall,
     LoseNext,
     BurstyLoss,
     Rebind,
     ResetStreams,
-    KillConnection,
+    CloseConnection,
 }
 
-impl OnTheWay {
+impl NetworkFault {
     const ALL: [Self; 9] = [
         Self::Cut,
         Self::BlackholeThere,
@@ -34,7 +34,7 @@ impl OnTheWay {
         Self::BurstyLoss,
         Self::Rebind,
         Self::ResetStreams,
-        Self::KillConnection,
+        Self::CloseConnection,
     ];
 
     const fn name(self) -> &'static str {
@@ -47,25 +47,25 @@ impl OnTheWay {
             Self::BurstyLoss => "bursty loss",
             Self::Rebind => "rebind",
             Self::ResetStreams => "stream reset",
-            Self::KillConnection => "connection killed",
+            Self::CloseConnection => "connection closed",
         }
     }
 }
 
-/// What can happen to the broker.
+/// A fault of the broker or its disk.
 #[derive(Debug, Clone, Copy)]
-enum AtHome {
+enum BrokerFault {
     Restart,
-    /// Forgets what was not synced.
+    /// The broker loses what was not synced.
     Crash,
-    /// The same, when a batch is stored and its answer not yet sent.
+    /// The broker crashes after a batch is stored and before it is answered.
     CrashBeforeAnswer,
     SlowDisk,
     FullDisk,
     FailingDisk,
 }
 
-impl AtHome {
+impl BrokerFault {
     const ALL: [Self; 6] = [
         Self::Restart,
         Self::Crash,
@@ -78,75 +78,75 @@ impl AtHome {
     const fn name(self) -> &'static str {
         match self {
             Self::Restart => "broker restarted",
-            Self::Crash => "broker crashed, unsynced bytes forgotten",
+            Self::Crash => "broker crashed, unsynced bytes lost",
             Self::CrashBeforeAnswer => "broker killed between store and answer",
             Self::SlowDisk => "slow disk",
             Self::FullDisk => "full disk",
-            Self::FailingDisk => "disk that fails and does not say how far",
+            Self::FailingDisk => "writes that fail with unknown result",
         }
     }
 }
 
-/// A time that is mostly short and sometimes longer than every timeout.
-fn while_it_lasts(dice: &mut Rng) -> Duration {
-    Duration::from_millis(match dice.u8(0..6) {
-        0 => dice.u64(5_000..40_000),
-        1 | 2 => dice.u64(500..5_000),
-        _ => dice.u64(1..500),
+/// Draws a duration that is mostly short, and sometimes longer than every timeout.
+fn fault_duration(rng: &mut Rng) -> Duration {
+    Duration::from_millis(match rng.u8(0..6) {
+        0 => rng.u64(5_000..40_000),
+        1 | 2 => rng.u64(500..5_000),
+        _ => rng.u64(1..500),
     })
 }
 
-/// Faults between the clients and the broker, one after the other; in the end everything is whole again.
-pub async fn on_the_way(world: &World, log: &Log, mut dice: Rng) {
-    for _ in 0..dice.usize(0..5) {
+/// Faults between clients and broker, one after another. At the end the links work again.
+pub async fn network_faults(world: &World, log: &Log, mut rng: Rng) {
+    for _ in 0..rng.usize(0..5) {
         world
             .network
-            .sleep(Duration::from_millis(dice.u64(0..1500)))
+            .sleep(Duration::from_millis(rng.u64(0..1500)))
             .await;
-        let mut fault = dice.choice(OnTheWay::ALL).unwrap();
-        // Where there is a relay, use it.
-        if world.relay.is_some() && dice.bool() {
-            let by_the_relay = [OnTheWay::ResetStreams, OnTheWay::KillConnection];
-            fault = dice.choice(by_the_relay).unwrap();
+        let mut fault = rng.choice(NetworkFault::ALL).unwrap();
+        // With a relay, half of the faults use it.
+        if world.relay.is_some() && rng.bool() {
+            let by_the_relay = [NetworkFault::ResetStreams, NetworkFault::CloseConnection];
+            fault = rng.choice(by_the_relay).unwrap();
         }
-        if hit(world, fault, &mut dice).await {
+        if apply(world, fault, &mut rng).await {
             log.count(Part::Faults, fault.name());
         }
     }
 }
 
-/// False where there was nothing to hit.
-async fn hit(world: &World, fault: OnTheWay, dice: &mut Rng) -> bool {
-    let client = dice.choice(&world.clients).unwrap();
-    let lasts = while_it_lasts(dice);
+/// Applies a fault. Returns false if there is nothing it could apply to.
+async fn apply(world: &World, fault: NetworkFault, rng: &mut Rng) -> bool {
+    let client = rng.choice(&world.clients).unwrap();
+    let lasts = fault_duration(rng);
     let network = &world.network;
     match fault {
-        OnTheWay::Cut => {
+        NetworkFault::Cut => {
             client.there.cut();
             client.back.cut();
             network.sleep(lasts).await;
             client.there.restore();
             client.back.restore();
         }
-        OnTheWay::BlackholeThere => {
+        NetworkFault::BlackholeThere => {
             client.there.cut();
             network.sleep(lasts).await;
             client.there.restore();
         }
-        OnTheWay::BlackholeBack => {
+        NetworkFault::BlackholeBack => {
             client.back.cut();
             network.sleep(lasts).await;
             client.back.restore();
         }
-        OnTheWay::Stall => {
-            let way = dice.choice([&client.there, &client.back]).unwrap();
+        NetworkFault::Stall => {
+            let way = rng.choice([&client.there, &client.back]).unwrap();
             way.apply(&Change::Stall(lasts)).unwrap();
         }
-        OnTheWay::LoseNext => {
-            let way = dice.choice([&client.there, &client.back]).unwrap();
-            way.lose_next(dice.u64(1..30));
+        NetworkFault::LoseNext => {
+            let way = rng.choice([&client.there, &client.back]).unwrap();
+            way.lose_next(rng.u64(1..30));
         }
-        OnTheWay::BurstyLoss => {
+        NetworkFault::BurstyLoss => {
             let bursty = Loss::Bursty {
                 share: 0.2,
                 mean_burst: 8.0,
@@ -158,70 +158,70 @@ async fn hit(world: &World, fault: OnTheWay, dice: &mut Rng) -> bool {
             }
             network.sleep(lasts).await;
         }
-        OnTheWay::Rebind => client.host.rebind(),
-        OnTheWay::ResetStreams => {
+        NetworkFault::Rebind => client.host.rebind(),
+        NetworkFault::ResetStreams => {
             let Some(relay) = &world.relay else {
                 return false;
             };
-            return relay.reset_a_stream(dice);
+            return relay.reset_a_stream(rng);
         }
-        OnTheWay::KillConnection => {
+        NetworkFault::CloseConnection => {
             let Some(relay) = &world.relay else {
                 return false;
             };
-            return relay.kill_a_connection(dice);
+            return relay.close_a_connection(rng);
         }
     }
     true
 }
 
-/// Faults of the broker and its disk, one after the other; in the end it serves, and its disk is sound.
-pub async fn at_home(world: &World, log: &Log, mut dice: Rng) {
-    for _ in 0..dice.usize(0..4) {
+/// Faults of the broker and its disk, one after another. At the end the broker serves and its disk is sound.
+pub async fn broker_faults(world: &World, log: &Log, mut rng: Rng) {
+    for _ in 0..rng.usize(0..4) {
         world
             .network
-            .sleep(Duration::from_millis(dice.u64(0..2000)))
+            .sleep(Duration::from_millis(rng.u64(0..2000)))
             .await;
-        let fault = dice.choice(AtHome::ALL).unwrap();
-        strike(world, fault, log, &mut dice).await;
+        let fault = rng.choice(BrokerFault::ALL).unwrap();
+        apply_to_broker(world, fault, log, &mut rng).await;
         log.count(Part::Faults, fault.name());
     }
 }
 
-async fn strike(world: &World, fault: AtHome, log: &Log, dice: &mut Rng) {
-    let down = Duration::from_millis(match dice.u8(0..4) {
-        0 => dice.u64(1000..20_000),
-        _ => dice.u64(0..300),
+async fn apply_to_broker(world: &World, fault: BrokerFault, log: &Log, rng: &mut Rng) {
+    let down = Duration::from_millis(match rng.u8(0..4) {
+        0 => rng.u64(1000..20_000),
+        _ => rng.u64(0..300),
     });
-    let lasts = Duration::from_millis(dice.u64(1..4000));
+    let lasts = Duration::from_millis(rng.u64(1..4000));
     let network = &world.network;
     match fault {
-        AtHome::Restart => world.restart(down).await,
-        AtHome::Crash => crash(world, down, log).await,
-        AtHome::CrashBeforeAnswer => {
+        BrokerFault::Restart => world.restart(down).await,
+        BrokerFault::Crash => crash(world, down, log).await,
+        BrokerFault::CrashBeforeAnswer => {
             let stored = std::sync::Arc::new(Notify::new());
-            let (gag, told) = (world.gag().await, stored.clone());
+            let (silence, notify) = (world.silencer().await, stored.clone());
             world.disk.before_next_answer(move || {
-                gag();
-                told.notify_one();
+                silence();
+                notify.notify_one();
             });
-            // Where nothing more is stored, it is a crash like any other.
+            // If nothing more is stored, this is an ordinary crash.
             let _ = tokio::time::timeout(Duration::from_secs(5), stored.notified()).await;
             crash(world, down, log).await;
         }
-        AtHome::SlowDisk => {
+        BrokerFault::SlowDisk => {
             world
                 .disk
-                .set_sync_takes(Duration::from_millis(dice.u64(20..800)));
+                .set_sync_takes(Duration::from_millis(rng.u64(20..800)));
             network.sleep(lasts).await;
             world.disk.set_sync_takes(Duration::from_millis(1));
         }
-        AtHome::FullDisk => {
+        BrokerFault::FullDisk => {
             world.disk.set_condition(Condition::Full);
             network.sleep(lasts).await;
             world.disk.set_condition(Condition::Sound);
         }
-        AtHome::FailingDisk => {
+        BrokerFault::FailingDisk => {
             world.disk.set_condition(Condition::Failing);
             network.sleep(lasts / 4).await;
             world.disk.set_condition(Condition::Sound);
@@ -233,5 +233,5 @@ async fn crash(world: &World, down: Duration, log: &Log) {
     let before = world.disk.forgotten();
     world.crash(down).await;
     let forgotten = world.disk.forgotten() - before;
-    log.add(Part::Faults, "writes forgotten by a crash", forgotten);
+    log.add(Part::Faults, "writes lost in a crash", forgotten);
 }

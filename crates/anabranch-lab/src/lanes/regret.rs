@@ -1,86 +1,47 @@
-//! Pure: how far a strategy is from the best number of streams in hindsight.
+//! Sans-I/O: compares strategies with the best static number of lanes in hindsight.
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Regret};
 
-/// Statics that differ by less than this are as good as each other, and the one with fewer lanes is better.
+/// Static strategies whose regrets differ by less than this are equally good.
 const AS_GOOD: f64 = 0.02;
-
-/// How much worse than the best static strategy, as a part of it: 0.1 is a tenth worse, below 0 is better.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-#[derive(serde::Serialize)]
-pub struct Regret {
-    /// Of the median delivery.
-    pub p50: f64,
-    /// Of nine tenths.
-    pub p90: f64,
-    /// Of the 99th percentile.
-    pub p99: f64,
-    /// Of the throughput.
-    pub throughput: f64,
-}
-
-impl Regret {
-    fn between(outcome: &Outcome, best: &Outcome) -> Self {
-        let (mine, its) = (&outcome.delivery_ms, &best.delivery_ms);
-        let longer = |mine: f64, its: f64| match its > 0.0 {
-            true => mine / its - 1.0,
-            false => 0.0,
-        };
-        Self {
-            p50: longer(mine.p50, its.p50),
-            p90: longer(mine.p90, its.p90),
-            p99: longer(mine.p99, its.p99),
-            throughput: match best.throughput_mbit > 0.0 {
-                true => 1.0 - outcome.throughput_mbit / best.throughput_mbit,
-                false => 0.0,
-            },
-        }
-    }
-
-    /// The greatest of them.
-    #[must_use]
-    pub fn worst(&self) -> f64 {
-        self.p50.max(self.p90).max(self.p99).max(self.throughput)
-    }
-}
 
 /// The best static strategy in hindsight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Best {
-    /// Its place. Of those that are as good as each other, the one with the fewest lanes.
-    pub(super) place: usize,
-    /// The place of the one with the most lanes that is as good.
+    /// Index of the best one, or of the one with the fewest lanes if several are equally good.
+    pub(super) index: usize,
+    /// Index of the equally good one with the most lanes.
     pub(super) widest: usize,
 }
 
-/// Finds the best static strategy in hindsight, and writes everybody's regret against it.
+/// Finds the best static strategy, and sets the regret of every outcome. Returns `None` without static strategies.
 ///
-/// The best is the one whose worst measure is the least behind that of whichever static is best in that measure.
-pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<Best> {
+/// Each static strategy has a distance: the largest regret, over all measures, against any other static strategy. The best
+/// one has the smallest distance.
+pub(super) fn set_regrets(outcomes: &mut [Outcome]) -> Option<Best> {
     let statics: Vec<usize> = (0..outcomes.len())
-        .filter(|&place| outcomes[place].strategy.lanes().is_some())
+        .filter(|&index| outcomes[index].strategy.lanes().is_some())
         .collect();
-    let behind = |place: usize| {
+    let distance = |index: usize| {
         let regrets = statics
             .iter()
-            .map(|&other| Regret::between(&outcomes[place], &outcomes[other]).worst());
+            .map(|&other| Regret::between(&outcomes[index], &outcomes[other]).worst());
         regrets.fold(0.0, f64::max)
     };
     let least = statics
         .iter()
-        .map(|&place| behind(place))
+        .map(|&index| distance(index))
         .fold(f64::MAX, f64::min);
     let as_good = statics
         .iter()
         .copied()
-        .filter(|&place| behind(place) <= least + AS_GOOD);
-    let lanes = |place: &usize| outcomes[*place].strategy.lanes();
+        .filter(|&index| distance(index) <= least + AS_GOOD);
+    let lanes = |index: &usize| outcomes[*index].strategy.lanes();
     let best = Best {
-        place: as_good.clone().min_by_key(lanes)?,
+        index: as_good.clone().min_by_key(lanes)?,
         widest: as_good.max_by_key(lanes)?,
     };
-    let reference = outcomes[best.place].clone();
+    let reference = outcomes[best.index].clone();
     for outcome in outcomes.iter_mut() {
         outcome.regret = Some(Regret::between(outcome, &reference));
     }
@@ -90,7 +51,7 @@ pub(super) fn settle(outcomes: &mut [Outcome]) -> Option<Best> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Quantiles, outcome::Trace};
+    use crate::{Lanes, Packets, Quantiles, Trace};
 
     fn outcome(name: &str, p50: f64, p99: f64, throughput_mbit: f64) -> Outcome {
         let delivery_ms = Quantiles {
@@ -105,14 +66,14 @@ mod tests {
             delivery_ms,
             receipt_ms: delivery_ms,
             throughput_mbit,
-            lanes: crate::Lanes::default(),
+            lanes: Lanes::default(),
             decisions: std::collections::BTreeMap::new(),
             offered: 0,
             delivered: 0,
             undelivered: 0,
             lost: 0,
             blocked_seconds: 0.0,
-            packets: crate::Packets::default(),
+            packets: Packets::default(),
             cpu_seconds: None,
             regret: None,
             trace: Trace::default(),
@@ -129,10 +90,10 @@ mod tests {
             outcome("per-message", 20.0, 70.0, 50.0),
         ];
         let best = Best {
-            place: 2,
+            index: 2,
             widest: 3,
         };
-        assert_eq!(settle(&mut outcomes), Some(best));
+        assert_eq!(set_regrets(&mut outcomes), Some(best));
         let regret = outcomes[0].regret.unwrap();
         assert!((regret.p99 - 0.1).abs() < 1e-9, "{regret:?}");
         assert!(
@@ -145,7 +106,7 @@ mod tests {
     #[test]
     fn without_a_static_strategy_nobody_regrets() {
         let mut outcomes = [outcome("adaptive", 27.0, 80.0, 50.0)];
-        assert_eq!(settle(&mut outcomes), None);
+        assert_eq!(set_regrets(&mut outcomes), None);
         assert_eq!(outcomes[0].regret, None);
     }
 
@@ -157,10 +118,10 @@ mod tests {
             outcome("4", 10.0, 10.0, 100.0),
         ];
         let best = Best {
-            place: 2,
+            index: 2,
             widest: 2,
         };
-        assert_eq!(settle(&mut outcomes), Some(best));
+        assert_eq!(set_regrets(&mut outcomes), Some(best));
         assert!((outcomes[0].regret.unwrap().worst() - 0.2).abs() < 1e-9);
     }
 }

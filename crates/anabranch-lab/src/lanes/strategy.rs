@@ -1,22 +1,22 @@
-//! Pure: what competes in a scenario.
+//! Sans-I/O: the strategies that a scenario compares.
 
 use std::{fmt, num::NonZeroUsize, str::FromStr};
 
 use anabranch::scaler::MAX_LANES;
 
-/// How many streams a run's producer uses.
+/// How many lanes the producer of a run uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strategy {
-    /// As many as the scaler's law says.
+    /// As many as the adaptive scaler decides.
     Adaptive,
-    /// Always so many, at most [`MAX_LANES`].
+    /// A fixed number, at most [`MAX_LANES`].
     Static(NonZeroUsize),
-    /// A stream for each message.
+    /// One stream per message.
     PerMessage,
 }
 
 impl Strategy {
-    /// The number of lanes of a static strategy.
+    /// Returns the number of lanes of a static strategy.
     #[must_use]
     pub const fn lanes(self) -> Option<usize> {
         match self {
@@ -25,10 +25,10 @@ impl Strategy {
         }
     }
 
-    /// Several, with commas between them.
+    /// Reads strategies separated by commas.
     ///
     /// # Errors
-    /// A sentence about the first that is none.
+    /// The rule that the first wrong one breaks.
     pub fn list(text: &str) -> Result<Vec<Self>, String> {
         text.split(',').map(|one| one.trim().parse()).collect()
     }

@@ -1,4 +1,4 @@
-//! The broker's memory in the laboratory: notes when each message got there, and can be slow.
+//! A store in memory that records when each message was stored, and that can be slow.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,6 +8,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 
+use crate::stats::nanos;
+
 use anabranch::{
     TopicName,
     sim::{Network, Rate},
@@ -15,15 +17,15 @@ use anabranch::{
     wire::Batch,
 };
 
-/// What is kept at most, in bytes: nobody reads it.
-const KEPT: u64 = 16 << 20;
-/// No such moment.
+/// Limit of stored bytes. No consumer reads them.
+const RETAINED: u64 = 16 << 20;
+/// The time of an event that did not happen.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// When each message was stored, in nanoseconds since the run began; [`NEVER`] while it is not.
+/// When each message was stored, in nanoseconds since the start of the run, or [`NEVER`].
 pub(super) type Deliveries = Arc<Mutex<Vec<u64>>>;
 
-/// A payload of `size` bytes that carries the number of its message.
+/// Returns a payload of `size` bytes with the number of its message.
 pub(super) fn payload(number: u64, size: usize) -> Bytes {
     let mut payload = vec![0; size.max(8)];
     payload[..8].copy_from_slice(&number.to_be_bytes());
@@ -35,20 +37,21 @@ fn number(payload: &[u8]) -> Option<usize> {
     usize::try_from(u64::from_be_bytes(*number)).ok()
 }
 
-/// A [`MemoryStore`] with a look at what comes in, and a delay.
+/// A [`MemoryStore`] that records what is appended, with a delay.
 #[derive(Debug)]
-pub(super) struct Tap {
+pub(super) struct RecordingStore {
     inner: MemoryStore,
     network: Network,
-    /// For each group of batches.
+    /// Delay of each group of batches.
     delay: Duration,
-    /// How much is taken in.
+    /// Rate of appends.
     rate: Option<Rate>,
     deliveries: Deliveries,
-    kept: Mutex<u64>,
+    /// Bytes since the last trim.
+    retained: Mutex<u64>,
 }
 
-impl Tap {
+impl RecordingStore {
     pub(super) fn new(
         network: Network,
         delay: Duration,
@@ -61,18 +64,19 @@ impl Tap {
             delay,
             rate,
             deliveries,
-            kept: Mutex::default(),
+            retained: Mutex::default(),
         }
     }
 
-    fn note(&self, batches: &[Bytes]) {
-        let now = u64::try_from(self.network.elapsed().as_nanos()).unwrap_or(NEVER);
+    /// Records the messages of the batches as stored now.
+    fn record(&self, batches: &[Bytes]) {
+        let now = nanos(self.network.elapsed());
         let mut deliveries = self
             .deliveries
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for batch in batches {
-            // The broker has checked it.
+            // The broker has checked the batch.
             let Ok(batch) = Batch::decode(batch.clone()) else {
                 continue;
             };
@@ -85,25 +89,25 @@ impl Tap {
         }
     }
 
-    /// Forgets old batches: a run may bring more than fits into memory.
-    async fn forget(&self, topic: &TopicName, bytes: u64) {
+    /// Trims the topic now and then, because a run may store more than fits into memory.
+    async fn trim(&self, topic: &TopicName, bytes: u64) {
         let full = {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            *kept += bytes;
-            *kept > KEPT && std::mem::take(&mut *kept) > 0
+            let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+            *retained += bytes;
+            *retained > RETAINED && std::mem::take(&mut *retained) > 0
         };
         if full {
             let trim = Trim {
                 max_bytes: Some(0),
                 ..Trim::default()
             };
-            // A topic that does not exist has nothing to forget.
+            // An unknown topic has nothing to trim.
             let _ = self.inner.trim(topic, trim).await;
         }
     }
 }
 
-impl DelegateStore for Tap {
+impl DelegateStore for RecordingStore {
     fn inner(&self) -> &dyn Store {
         &self.inner
     }
@@ -120,9 +124,9 @@ impl DelegateStore for Tap {
                 self.network.sleep(self.delay + writing).await;
             }
             let answers = self.inner.append(group).await;
-            self.note(&batches);
+            self.record(&batches);
             if let Some(topic) = topic {
-                self.forget(&topic, bytes).await;
+                self.trim(&topic, bytes).await;
             }
             answers
         }

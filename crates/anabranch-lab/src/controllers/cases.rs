@@ -1,59 +1,63 @@
-//! The rows, each with its goal.
+//! The cases, each with its goals.
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
-use super::{
-    super::{
-        Controller, Quantiles, Scenario, Strategy,
-        floor::floor,
-        flows::{Flow, Record, Trial, jain, play},
-        run::run,
-    },
-    Figure,
-    Goal::{AtLeast, AtMost, Told},
-    Length, Link, congestion,
-};
 use anabranch::{conn::Congestion, sim::Rate};
+
+use super::{
+    figure::{
+        Figure,
+        Goal::{self, AtLeast, AtMost},
+        Length,
+    },
+    flows::{Flow, Trial, run_trial},
+    link::Link,
+    record::{Record, jain},
+};
+use crate::{
+    Controller, Scenario, Strategy, floor, run,
+    stats::{self, Quantiles},
+};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
-/// The lanes of a producer.
+/// Number of lanes of the producer.
 const LANES: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
-/// The payload of a link that is full, without losses: 1415 of 1480 bytes, and a little less.
+/// Payload of a full link, as a share of its rate: 1415 of 1480 bytes, and a little less.
 const FULL: f64 = 0.95;
 
-/// A row of the table: what is tried, and what is wanted.
+/// A case: links and flows, and goals for their figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Row {
-    /// 1 % loss, half the link offered, by a producer with 64 lanes.
+pub enum Case {
+    /// 1 % loss, with half the link offered by a producer with 64 lanes.
     OnePercent,
-    /// The same with 5 %.
+    /// 5 % loss, with half the link offered by a producer with 64 lanes.
     FivePercent,
-    /// As much as goes, with 0, 0.1, 1 and 3 % loss.
+    /// A greedy flow with 0, 0.1, 1 and 3 % loss.
     Greedy,
-    /// Nine tenths offered, without loss.
+    /// 90 % of the link offered, without loss.
     Ninety,
-    /// The rate falls to a tenth and comes back.
+    /// The rate falls to a tenth, and rises again.
     RateFalls,
-    /// The round trip becomes three times as long, and short again.
+    /// The round-trip time triples, and falls again.
     RttRises,
-    /// Losses in bursts of eight.
+    /// Losses in bursts of eight packets.
     Bursts,
-    /// A policer with a bucket of a tenth of a round trip.
+    /// A policer with a bucket of 0.1 bandwidth-delay products.
     Policer,
-    /// A queue of a tenth of a round trip.
+    /// A queue of 0.1 bandwidth-delay products.
     Shallow,
-    /// Beside one CUBIC flow, with queues of one and four round trips.
-    BesideCubic,
-    /// Four flows of the same kind, one after the other.
-    Four,
-    /// As much as goes, without loss and with 5 %, over round trips of 1 to 600 ms and 1 to 1000 Mbit/s.
+    /// In competition with one CUBIC flow, with queues of one and four bandwidth-delay products.
+    CompetingCubic,
+    /// Four flows of the same controller, started one after another.
+    FourFlows,
+    /// A greedy flow, without loss and with 5 %, over 1 to 600 ms and 1 to 1000 Mbit/s.
     Sweep,
 }
 
-impl Row {
-    /// All of them, in the order of the table.
+impl Case {
+    /// All cases, in the order of the table.
     pub const ALL: [Self; 12] = [
         Self::OnePercent,
         Self::FivePercent,
@@ -64,44 +68,44 @@ impl Row {
         Self::Bursts,
         Self::Policer,
         Self::Shallow,
-        Self::BesideCubic,
-        Self::Four,
+        Self::CompetingCubic,
+        Self::FourFlows,
         Self::Sweep,
     ];
 
-    /// Plays it with this controller. The same every time with the same seed.
+    /// Runs the case with this controller. The same seed gives the same figures.
     ///
     /// # Panics
     /// In a thread that runs a tokio runtime.
     #[must_use]
-    pub fn play(self, controller: Controller, length: Length, seed: u64) -> Vec<Figure> {
+    pub fn run(self, controller: Controller, length: Length, seed: u64) -> Vec<Figure> {
         let seconds = |full, short| match length {
             Length::Full => S * full,
             Length::Short => S * short,
         };
-        let bench = Bench { controller, seed };
+        let runner = Runner { controller, seed };
         match self {
-            Self::OnePercent => bench.one_percent(seconds(20, 5)),
-            Self::FivePercent => bench.five_percent(seconds(20, 5)),
+            Self::OnePercent => runner.one_percent(seconds(20, 5)),
+            Self::FivePercent => runner.five_percent(seconds(20, 5)),
             Self::Greedy => [("0 %", 0.0), ("0.1 %", 0.001), ("1 %", 0.01), ("3 %", 0.03)]
                 .into_iter()
                 .map(|(name, loss)| {
-                    let goodput = bench.greedy(Link::usual().loss(loss), seconds(20, 3)).0;
+                    let goodput = runner.greedy(Link::usual().loss(loss), seconds(20, 3)).0;
                     Figure::new(name, goodput, AtLeast(0.9 * (1.0 - loss)))
                 })
                 .collect(),
-            // Start-up overruns the queue, and with a tenth to spare what that left behind takes seconds to get away.
-            Self::Ninety => bench.ninety(S * 20),
-            Self::RateFalls => bench.rate_falls(length),
-            Self::RttRises => bench.rtt_rises(length),
+            // Start-up fills the queue, which takes seconds to drain with a tenth of the rate to spare.
+            Self::Ninety => runner.ninety(S * 20),
+            Self::RateFalls => runner.rate_falls(length),
+            Self::RttRises => runner.rtt_rises(length),
             Self::Bursts => {
                 let link = Link::usual().bursts(0.02, 8.0);
-                let goodput = bench.greedy(link, seconds(30, 10)).0;
+                let goodput = runner.greedy(link, seconds(30, 10)).0;
                 vec![Figure::new("goodput", goodput, AtLeast(0.7))]
             }
-            Self::Policer => bench.shallow(Link::usual().queue(0.1).policed(), seconds(30, 12)),
-            Self::Shallow => bench.shallow(Link::usual().queue(0.1), seconds(30, 12)),
-            Self::BesideCubic => [("first, 1 BDP", 1.0, 0), ("first, 4 BDP", 4.0, 0)]
+            Self::Policer => runner.shallow(Link::usual().queue(0.1).policed(), seconds(30, 12)),
+            Self::Shallow => runner.shallow(Link::usual().queue(0.1), seconds(30, 12)),
+            Self::CompetingCubic => [("first, 1 BDP", 1.0, 0), ("first, 4 BDP", 4.0, 0)]
                 .into_iter()
                 .chain([("second, 1 BDP", 1.0, 5), ("second, 4 BDP", 4.0, 5)])
                 .filter(|(_, queue, _)| length == Length::Full || *queue < 2.0)
@@ -110,56 +114,56 @@ impl Row {
                         Length::Full => Link::usual(),
                         Length::Short => Link::new(Rate::mbit(20), MS * 50),
                     };
-                    let share = bench.beside(link.queue(queue), S * late, seconds(90, 40));
-                    // At least a third, and not more than two.
-                    let middle = 0.5 - (share - 0.5).abs();
+                    let share = runner.competing(link.queue(queue), S * late, seconds(90, 40));
+                    // The share of the smaller of the two flows.
+                    let smaller = 0.5 - (share - 0.5).abs();
                     [
-                        Figure::new(name, share, Told),
-                        Figure::new("the smaller", middle, AtLeast(1.0 / 3.0)),
+                        Figure::new(name, share, Goal::None),
+                        Figure::new("smaller share", smaller, AtLeast(1.0 / 3.0)),
                     ]
                 })
                 .collect(),
-            Self::Four => {
+            Self::FourFlows => {
                 let starts = [0, 3, 6, 9].map(|second| S * second);
-                let trial = bench.trial(Link::usual(), S * 32, &starts, None);
-                let shares = play(&trial).shares(&(S * 20..S * 32), Rate::mbit(100));
+                let trial = runner.trial(Link::usual(), S * 32, &starts, None);
+                let shares = run_trial(&trial).shares(&(S * 20..S * 32), Rate::mbit(100));
                 vec![
                     Figure::new("Jain", jain(&shares), AtLeast(0.9)),
                     Figure::new("goodput", shares.iter().sum(), AtLeast(0.9)),
                 ]
             }
-            Self::Sweep => bench.sweep(length),
+            Self::Sweep => runner.sweep(length),
         }
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OnePercent => "1 % loss, 50 Mbit/s offered",
             Self::FivePercent => "5 % loss, 50 Mbit/s offered",
-            Self::Greedy => "as much as goes, with losses: goodput",
+            Self::Greedy => "greedy, with losses: goodput",
             Self::Ninety => "90 Mbit/s offered, queue 1 BDP",
             Self::RateFalls => "rate falls from 100 to 10 Mbit/s and back",
             Self::RttRises => "round trip rises from 50 to 150 ms and back",
             Self::Bursts => "2 % loss in bursts of 8",
             Self::Policer => "policer, bucket 0.1 BDP",
             Self::Shallow => "queue 0.1 BDP",
-            Self::BesideCubic => "beside one CUBIC flow: share of what both get",
-            Self::Four => "four flows, 3 s apart",
+            Self::CompetingCubic => "with one CUBIC flow: share of the goodput of both",
+            Self::FourFlows => "four flows, 3 s apart",
             Self::Sweep => "1 to 600 ms, 1 to 1000 Mbit/s: worst goodput",
         })
     }
 }
 
-/// One controller, to be tried.
+/// Runs trials with one controller.
 #[derive(Clone, Copy)]
-struct Bench {
+struct Runner {
     controller: Controller,
     seed: u64,
 }
 
-impl Bench {
+impl Runner {
     fn trial(
         &self,
         link: Link,
@@ -170,7 +174,7 @@ impl Bench {
         let mut trial = link.trial(duration);
         trial.seed = self.seed;
         let flow = |start: &Duration| Flow {
-            congestion: congestion(self.controller),
+            congestion: self.controller.into(),
             start: *start,
             load,
         };
@@ -180,11 +184,11 @@ impl Bench {
 
     fn one(&self, link: Link, duration: Duration, load: Option<f64>) -> Record {
         let share = |load| Rate::bits(link.rate.bytes_in(S.mul_f64(load)) * 8);
-        play(&self.trial(link, duration, &[Duration::ZERO], load.map(share)))
+        run_trial(&self.trial(link, duration, &[Duration::ZERO], load.map(share)))
     }
 
-    /// A producer with 64 lanes and its broker, half the link offered: delivery one way, behind start-up, and the part of
-    /// the load that was carried; and the floor.
+    /// Runs a producer with 64 lanes that offers half the link. Returns one-way delivery times after start-up, the delivered
+    /// share of the load, and the floor.
     fn produced(&self, loss: f64, duration: Duration) -> (Quantiles, f64, Quantiles) {
         let scenario = Scenario {
             loss,
@@ -194,7 +198,7 @@ impl Bench {
             seed: self.seed,
             ..Scenario::default()
         };
-        // A producer that never connects has delivered nothing.
+        // A producer that does not connect delivers nothing.
         let (delivery, throughput) = match run(&scenario, Strategy::Static(LANES)) {
             Ok(outcome) => (outcome.delivery_ms, outcome.throughput_mbit),
             Err(_) => Default::default(),
@@ -210,9 +214,9 @@ impl Bench {
         let (delivery, carried, _) = self.produced(0.01, duration);
         vec![
             Figure::new("carried", carried, AtLeast(0.99)),
-            Figure::new("p50 ms", came(delivery.p50), AtMost(26.5)),
-            Figure::new("p90 ms", came(delivery.p90), AtMost(26.9)),
-            Figure::new("p99 ms", came(delivery.p99), AtMost(79.0)),
+            Figure::new("p50 ms", delivered(delivery.p50), AtMost(26.5)),
+            Figure::new("p90 ms", delivered(delivery.p90), AtMost(26.9)),
+            Figure::new("p99 ms", delivered(delivery.p99), AtMost(79.0)),
         ]
     }
 
@@ -220,12 +224,12 @@ impl Bench {
         let (delivery, carried, floor) = self.produced(0.05, duration);
         vec![
             Figure::new("carried", carried, AtLeast(0.99)),
-            Figure::new("p50 ms", came(delivery.p50), AtMost(1.1 * floor.p50)),
-            Figure::new("p99 ms", came(delivery.p99), AtMost(1.3 * floor.p99)),
+            Figure::new("p50 ms", delivered(delivery.p50), AtMost(1.1 * floor.p50)),
+            Figure::new("p99 ms", delivered(delivery.p99), AtMost(1.3 * floor.p99)),
         ]
     }
 
-    /// Goodput behind start-up, and what found no room.
+    /// Returns goodput after start-up, and the share of packets dropped at the queue.
     fn greedy(&self, link: Link, duration: Duration) -> (f64, f64) {
         let record = self.one(link, duration, None);
         let span = duration / 4..duration;
@@ -244,7 +248,7 @@ impl Bench {
             ..*self
         };
         let cubic = cubic.one(link, duration, Some(0.9));
-        // A window that is never too small delivers everything after half a round trip and its own sending.
+        // With a window that is never too small: half a round trip and the sending of the message.
         let ideal = 25.2;
         let delivery = record.delivery(&(duration / 4..duration - S));
         vec![
@@ -266,7 +270,7 @@ impl Bench {
         };
         let mut trial = self.trial(link, end, &[Duration::ZERO], None);
         trial.rates = vec![(falls, slow), (rises, link.rate)];
-        let record = play(&trial);
+        let record = run_trial(&trial);
         let rtt = link.rtt;
         let down = record.settled(&(falls..rises), slow, rtt * 4, 0.85, rtt * 2);
         let up = record.settled(&(rises..end), link.rate, rtt * 4, 0.85, rtt * 2);
@@ -286,7 +290,7 @@ impl Bench {
         };
         let mut trial = self.trial(link, end, &[Duration::ZERO], None);
         trial.delays = vec![(rises, MS * 75), (falls, MS * 25)];
-        let record = play(&trial);
+        let record = run_trial(&trial);
         let settled = |span, rtt: Duration| record.settled(&span, link.rate, rtt * 4, 0.85, rtt);
         let up = settled(rises..falls, MS * 150);
         let down = settled(falls..end, MS * 50);
@@ -304,15 +308,16 @@ impl Bench {
         ]
     }
 
-    /// The share of what both got, beside a CUBIC flow that starts so much earlier, in the last two thirds.
-    fn beside(&self, link: Link, late: Duration, duration: Duration) -> f64 {
+    /// Returns the share of the goodput of both flows, in competition with a CUBIC flow that started `late` earlier, during the
+    /// last two thirds.
+    fn competing(&self, link: Link, late: Duration, duration: Duration) -> f64 {
         let mut trial = self.trial(link, duration, &[late], None);
         trial.flows.push(Flow {
             congestion: Congestion::Cubic,
             start: Duration::ZERO,
             load: None,
         });
-        let shares = play(&trial).shares(&(duration / 3..duration), link.rate);
+        let shares = run_trial(&trial).shares(&(duration / 3..duration), link.rate);
         shares[0] / (shares[0] + shares[1])
     }
 
@@ -328,7 +333,7 @@ impl Bench {
                 .iter()
                 .flat_map(|rtt| rates.iter().map(move |rate| (rtt, rate)))
             {
-                // A gigabit over 600 ms takes a gigabyte a trial.
+                // A gigabit over 600 ms would take a gigabyte of memory per trial.
                 if *rtt == 600 && *rate == 1000 {
                     continue;
                 }
@@ -353,12 +358,13 @@ impl Bench {
     }
 }
 
+/// Returns milliseconds, or infinity for an event that never happened.
 fn millis(time: Option<Duration>) -> f64 {
-    time.map_or(f64::INFINITY, |time| time.as_secs_f64() * 1e3)
+    time.map_or(f64::INFINITY, stats::millis)
 }
 
-/// A quantile of what was delivered; where nothing was, it never came.
-fn came(quantile: f64) -> f64 {
+/// Returns a quantile of delivery times, or infinity when nothing was delivered.
+fn delivered(quantile: f64) -> f64 {
     if quantile > 0.0 {
         quantile
     } else {

@@ -1,30 +1,30 @@
-//! Pure: when messages come.
+//! Sans-I/O: when messages arrive at the producer.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use anabranch::units;
 use fastrand::Rng;
 
-/// The shape of the load over time. The mean is the same for all of them but [`Pattern::Once`].
+/// The arrivals of messages over time. All patterns have the same mean rate, except [`Pattern::Once`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Pattern {
-    /// One message after another, evenly spaced.
+    /// Evenly spaced.
     Steady,
-    /// As many callers who know nothing of each other make them: with exponential gaps.
+    /// Independent of each other: a Poisson process, with exponential gaps.
     Poisson,
-    /// A square wave: for a part of each period everything, then nothing.
+    /// A square wave: all messages in the first part of each period, then none.
     Burst {
-        /// From the beginning of one burst to that of the next.
+        /// Time from the start of one burst to that of the next.
         period: Duration,
-        /// The part of the period in which messages come, above 0 and at most 1.
+        /// Share of the period with messages, above 0 and at most 1.
         duty: f64,
     },
-    /// From nothing to twice the mean.
+    /// A rate that rises from zero to twice the mean.
     Ramp,
-    /// So many at one moment, at the start.
+    /// All messages at the start.
     Once {
-        /// How many.
+        /// Number of messages.
         messages: u64,
     },
 }
@@ -71,19 +71,19 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// The moments at which messages come, counted from the start of the load, in order.
+/// Iterates over the arrival times of messages, counted from the start of the load.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     pattern: Pattern,
-    /// Messages per second on average.
+    /// Mean rate, in messages per second.
     rate: f64,
-    /// How far a gap may be from what it should be, as a part of it.
+    /// Maximum deviation of a gap, as a share of it.
     noise: f64,
     duration: Duration,
     rng: Rng,
-    /// Messages so far.
+    /// Number of messages so far.
     count: u64,
-    /// The mean gap times so many is where the next one stands.
+    /// Arrival of the next message, in mean gaps.
     gaps: f64,
 }
 
@@ -106,13 +106,14 @@ impl Schedule {
         }
     }
 
-    fn place(&self) -> f64 {
+    /// Returns the arrival of the next message, in seconds.
+    fn arrival(&self) -> f64 {
         let even = self.gaps / self.rate;
         match self.pattern {
             Pattern::Steady | Pattern::Poisson => even,
             Pattern::Burst { period, duty } => {
                 let (period, on) = (period.as_secs_f64(), period.as_secs_f64() * duty);
-                // In time that passes during bursts only.
+                // Time within bursts only.
                 let spent = even * duty;
                 let bursts = (spent / on + 1e-9).floor();
                 bursts * period + (spent - bursts * on).max(0.0)
@@ -122,6 +123,7 @@ impl Schedule {
         }
     }
 
+    /// Draws the next gap, in mean gaps.
     fn gap(&mut self) -> f64 {
         match self.pattern {
             // 1 - x is never zero, and its logarithm never infinite.
@@ -144,7 +146,7 @@ impl Iterator for Schedule {
         if self.pattern == Pattern::Poisson && self.count == 0 {
             self.gaps = self.gap();
         }
-        let at = Duration::try_from_secs_f64(self.place()).ok()?;
+        let at = Duration::try_from_secs_f64(self.arrival()).ok()?;
         if at >= self.duration {
             return None;
         }

@@ -1,43 +1,43 @@
-//! Pure: from what was seen in a run to its figures.
+//! Sans-I/O: computes the figures of a run from its samples.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Decided, Lanes, Outcome, Packets, Quantiles, Sample, Scenario, Strategy, Trace,
-    pattern::Pattern,
-    store::NEVER,
+    Decided, Lanes, Outcome, Packets, Sample, Scenario, Strategy, Trace,
+    arrivals::Pattern,
+    recording_store::NEVER,
     trace::{distribution, stretches},
 };
+use crate::stats::{Quantiles, median, nanos};
 use anabranch::{producer, scaler::Reason};
 
-/// When each message was due, was stored and was acknowledged, in nanoseconds since the load began; [`NEVER`] where it
-/// was not.
+/// When each message was due, stored and acknowledged, in nanoseconds since the load began, or [`NEVER`].
 #[derive(Debug)]
 pub(super) struct Times {
     pub(super) due: Vec<u64>,
     pub(super) stored: Vec<u64>,
     pub(super) answered: Vec<u64>,
-    /// How long the application waited for room.
+    /// Time the application waited for room in the producer.
     pub(super) blocked: Duration,
-    /// When the run was over.
+    /// End of the run.
     pub(super) end: u64,
 }
 
-/// What else was seen.
+/// The other observations of a run.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Observations {
     pub(super) lanes: producer::Lanes,
     pub(super) packets: Packets,
     pub(super) samples: Vec<Sample>,
     pub(super) decisions: Vec<Decided>,
 }
 
-/// What one run or several found: each figure is the median of the runs', each count the sum.
+/// One run, or several merged runs. Each figure is the median over the runs, each count the sum.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct Runs {
     pub(super) outcome: Outcome,
     runs: Vec<Figures>,
-    /// The delivery times of all runs.
+    /// Delivery times of all runs.
     delivery: Vec<u64>,
 }
 
@@ -49,8 +49,13 @@ struct Figures {
     throughput_mbit: f64,
 }
 
-impl Measured {
-    pub(super) fn new(scenario: &Scenario, strategy: Strategy, times: Times, seen: Seen) -> Self {
+impl Runs {
+    pub(super) fn new(
+        scenario: &Scenario,
+        strategy: Strategy,
+        times: Times,
+        observed: Observations,
+    ) -> Self {
         let took = |moments: &[u64]| -> Vec<u64> {
             let ends = moments.iter().map(|at| *at.min(&times.end));
             ends.zip(&times.due)
@@ -77,21 +82,21 @@ impl Measured {
             delivery_ms: Quantiles::default(),
             receipt_ms: Quantiles::default(),
             throughput_mbit: 0.0,
-            lanes: lanes(scenario, strategy, &seen, stored),
-            decisions: decisions(&seen.lanes),
+            lanes: lanes(scenario, strategy, &observed, stored),
+            decisions: decisions(&observed.lanes),
             offered,
             delivered: stored,
             undelivered: offered - stored,
             lost: lost(&times),
             blocked_seconds: times.blocked.as_secs_f64(),
-            packets: seen.packets,
+            packets: observed.packets,
             cpu_seconds: None,
             regret: None,
             trace: Trace {
                 latency,
                 distribution: Vec::new(),
-                samples: seen.samples,
-                decisions: seen.decisions,
+                samples: observed.samples,
+                decisions: observed.decisions,
             },
         };
         Self {
@@ -101,8 +106,8 @@ impl Measured {
         }
     }
 
-    /// Another run of the same. What was seen over time stays that of the first.
-    pub(super) fn add(&mut self, other: Self) {
+    /// Merges another run of the same scenario and strategy. The trace stays that of the first run.
+    pub(super) fn merge(&mut self, other: Self) {
         self.delivery.extend(other.delivery);
         self.runs.extend(other.runs);
         let (mine, its) = (&mut self.outcome, other.outcome);
@@ -125,23 +130,12 @@ impl Measured {
         mine.cpu_seconds = mine.cpu_seconds.zip(its.cpu_seconds).map(|(a, b)| a + b);
     }
 
-    /// The outcome of all runs together.
-    pub(super) fn settle(mut self) -> Outcome {
+    /// Returns the outcome of all runs together.
+    pub(super) fn into_outcome(mut self) -> Outcome {
         let runs = self.runs.len() as f64;
-        let medians = |of: fn(&Figures) -> &Quantiles| {
-            let of_all =
-                |figure: fn(&Quantiles) -> f64| median(self.runs.iter().map(|run| figure(of(run))));
-            Quantiles {
-                p50: of_all(|q| q.p50),
-                p90: of_all(|q| q.p90),
-                p99: of_all(|q| q.p99),
-                p999: of_all(|q| q.p999),
-                max: of_all(|q| q.max),
-            }
-        };
         let mut outcome = self.outcome;
-        outcome.delivery_ms = medians(|run| &run.delivery);
-        outcome.receipt_ms = medians(|run| &run.receipt);
+        outcome.delivery_ms = Quantiles::medians(self.runs.iter().map(|run| &run.delivery));
+        outcome.receipt_ms = Quantiles::medians(self.runs.iter().map(|run| &run.receipt));
         outcome.throughput_mbit = median(self.runs.iter().map(|run| run.throughput_mbit));
         self.delivery.sort_unstable();
         outcome.trace.distribution = distribution(&self.delivery);
@@ -150,22 +144,7 @@ impl Measured {
     }
 }
 
-/// The middle one, or the mean of the two in the middle; 0 where there are none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => values[half],
-        _ => f64::midpoint(values[half - 1], values[half]),
-    }
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
-}
-
+/// Returns the number of decisions, by reason.
 fn decisions(lanes: &producer::Lanes) -> BTreeMap<&'static str, u64> {
     let counted = Reason::ALL.iter().zip(lanes.decisions);
     counted
@@ -174,14 +153,14 @@ fn decisions(lanes: &producer::Lanes) -> BTreeMap<&'static str, u64> {
         .collect()
 }
 
-/// Messages that were acknowledged and are not in the store.
+/// Returns the number of messages acknowledged and not stored.
 fn lost(times: &Times) -> u64 {
     let both = times.stored.iter().zip(&times.answered);
     both.filter(|(stored, answered)| **stored == NEVER && **answered != NEVER)
         .count() as u64
 }
 
-/// Payload stored while the load lasted, in Mbit/s; of messages that all came at once, until the last was stored.
+/// Returns the payload stored during the load, in Mbit/s. With [`Pattern::Once`], until the last message was stored.
 fn throughput(scenario: &Scenario, times: &Times) -> f64 {
     let load = nanos(scenario.duration);
     let last = times.stored.iter().filter(|at| **at != NEVER).max();
@@ -198,26 +177,26 @@ fn throughput(scenario: &Scenario, times: &Times) -> f64 {
     bits * 1e3 / until.saturating_sub(from).max(1) as f64
 }
 
-fn lanes(scenario: &Scenario, strategy: Strategy, seen: &Seen, stored: u64) -> Lanes {
+fn lanes(scenario: &Scenario, strategy: Strategy, observed: &Observations, stored: u64) -> Lanes {
     let load = scenario.duration.as_secs_f64();
-    let during = || seen.samples.iter().filter(|look| look.at <= load);
-    let sum: usize = during().map(|look| look.lanes).sum();
+    let during = || observed.samples.iter().filter(|sample| sample.at <= load);
+    let sum: usize = during().map(|sample| sample.lanes).sum();
     let mean = sum as f64 / during().count().max(1) as f64;
     match strategy {
         Strategy::PerMessage => Lanes {
             opened: stored,
             retired: stored,
-            max: during().map(|look| look.lanes).max().unwrap_or(0),
+            max: during().map(|sample| sample.lanes).max().unwrap_or(0),
             mean,
             last: 0,
         },
         _ => Lanes {
-            // The first is there from the start.
-            opened: seen.lanes.opened.saturating_sub(1),
-            retired: seen.lanes.retired,
-            max: seen.lanes.most,
+            // Without the first lane.
+            opened: observed.lanes.opened.saturating_sub(1),
+            retired: observed.lanes.retired,
+            max: observed.lanes.most,
             mean,
-            last: seen.lanes.open,
+            last: observed.lanes.open,
         },
     }
 }

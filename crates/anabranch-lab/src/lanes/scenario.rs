@@ -1,121 +1,108 @@
-//! Pure: what is tried: a link, a load, a far end, and who competes.
+//! Sans-I/O: a scenario: a link, a load, a broker, and the strategies to compare.
 
 use std::{fmt, time::Duration};
 
 use super::{
-    pattern::{Pattern, Schedule},
+    arrivals::{Pattern, Schedule},
     strategy::Strategy,
 };
+use crate::congestion::Controller;
 use anabranch::{
     scaler,
     sim::{LinkConfig, Loss, Queue, Rate},
     units,
 };
 
-/// An Ethernet frame's content: the largest packet that the link carries, in bytes.
+/// Largest packet of the link, in bytes: the payload of an Ethernet frame.
 const MTU: u64 = 1500;
-/// The shallowest queue, in packets: one round trip of a slow and short link is less than one.
-const LEAST_QUEUE: u64 = 16 * MTU;
+/// Smallest queue given in round trips, in bytes: a round trip of a slow and short link is less than one packet.
+const MIN_QUEUE: u64 = 16 * MTU;
 
-/// How much waits at the bottleneck before packets are dropped.
+/// Capacity of the queue of the link. Packets beyond it are dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum QueueSize {
-    /// So many round trips of the link's rate, and at least 16 packets.
+    /// Capacity in bandwidth-delay products, at least 16 packets.
     Bdp(f64),
-    /// So many bytes.
+    /// Capacity in bytes.
     Bytes(u64),
 }
 
-/// How many bits of payload a second the application brings.
+/// Offered load: payload that the application sends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// So many.
+    /// A rate.
     Rate(Rate),
-    /// A share of the link's rate; more than 1 is more than it carries.
+    /// A share of the rate of the link. May be more than 1.
     OfLink(f64),
 }
 
-/// Who decides how much may be in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Controller {
-    /// quinn's CUBIC, the producer's default.
-    Cubic,
-    /// quinn's New Reno.
-    NewReno,
-    /// quinn's BBR.
-    Bbr,
-    /// Ours, [`Thalweg`](anabranch::conn::Congestion::Thalweg).
-    Thalweg,
-}
-
-/// One link, one load, one far end.
+/// One link, one load, one broker.
 ///
-/// Every field has a name under which [`Scenario::set`] reads it as text: that of the field, with `-` for `_`.
-/// These are the flags of `anabranch lab` and the keys of its scenario files.
+/// [`Scenario::set`] sets a field from text, by the field's name with `-` for `_`. These names are the flags of
+/// `anabranch lab`, and the keys of its scenario files.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Scenario {
-    /// What to call it. Default: none.
+    /// Name of the scenario. Default: empty.
     pub name: String,
-    /// The round trip of the empty link: twice its delay. Default 50 ms.
+    /// Round-trip time of the empty link: twice its delay. Default 50 ms.
     pub rtt: Duration,
-    /// Up to so much more delay for each packet and direction; packets keep their order. Default none.
+    /// Maximum extra delay of each packet, in each direction. Packets keep their order. Default 0.
     pub jitter: Duration,
-    /// The share of packets lost, in each direction. Default 1 %.
+    /// Share of packets lost, in each direction. Default 1 %.
     pub loss: f64,
-    /// How many packets in a row a loss takes on average; 1 for losses that know nothing of each other. Default 1.
+    /// Average number of packets lost in a row. With 1, losses are independent. Default 1.
     pub burst: f64,
-    /// The rate of the link, in each direction. Default 100 Mbit/s.
+    /// Rate of the link, in each direction. Default 100 Mbit/s.
     pub rate: Rate,
-    /// The queue before it. Default one bandwidth-delay product.
+    /// Queue of the link. Default one bandwidth-delay product.
     pub queue: QueueSize,
-    /// The offered load, of payload. Default 50 % of the link.
+    /// Offered load. Default 50 % of the link.
     pub load: Load,
-    /// Its shape. Default steady.
+    /// Arrivals of messages. Default steady.
     pub pattern: Pattern,
-    /// How far the gap between two messages may be from even, as a part of it. Default 0.
+    /// Maximum deviation of the gap between two messages, as a share of it. Default 0.
     pub noise: f64,
-    /// The payload of a message in bytes, at least 8. Default 1 KiB.
+    /// Payload of a message in bytes, at least 8. Default 1 KiB.
     pub size: usize,
-    /// How long the load lasts. Default 20 s.
+    /// Duration of the load. Default 20 s.
     pub duration: Duration,
-    /// Messages that come before this are not measured. Default 0.
+    /// Time at the start whose messages are not measured. Default 0.
     pub warm_up: Duration,
-    /// How long to look on after the last message has its outcome. Default 0.
+    /// Time that the run continues after the last outcome. Default 0.
     pub tail: Duration,
-    /// The congestion controller of both ends. Default CUBIC.
+    /// Congestion controller of both ends. Default CUBIC.
     pub congestion: Controller,
-    /// How long the broker takes over each batch of a stream, one after another. Default none.
+    /// Time the broker takes for each batch of a stream, one after another. Default 0.
     pub broker_delay: Duration,
-    /// How long the store takes over each group of batches, for all streams together. Default none.
+    /// Time the store takes for each group of batches, for all streams together. Default 0.
     pub store_delay: Duration,
-    /// How much the store takes in. Default: no limit.
+    /// Rate of the store. Default: no limit.
     pub store_rate: Option<Rate>,
-    /// How many streams the broker permits on a connection, that of the session among them. Default: the broker's,
-    /// and as many as it takes for a stream a message.
+    /// Number of streams the broker permits on a connection, including that of the session. Default: the broker's, or enough
+    /// for one stream per message.
     pub peer_streams: Option<u32>,
-    /// How many bytes of one stream the broker permits unread. Default: the broker's.
+    /// Receive window of the broker for each stream, in bytes. Default: the broker's.
     pub peer_window: Option<u32>,
-    /// How many bytes a lane may have unanswered. Default: the producer's.
+    /// Limit of unanswered bytes on a lane. Default: the producer's.
     pub lane_window: u64,
-    /// How many messages must be queued for each lane. Default: the scaler's.
+    /// Queued messages per lane above which the scaler may open a lane. Default: the scaler's.
     pub backlog_threshold: usize,
-    /// The most lanes of the adaptive strategy. Default: the scaler's.
+    /// Limit of lanes of the adaptive strategy. Default: the scaler's.
     pub max_lanes: usize,
-    /// The scaler's idle timeout. Default: the scaler's.
+    /// Time after which an idle lane closes. Default: the scaler's.
     pub idle_timeout: Duration,
-    /// How many bytes the producer may hold. Default: the producer's.
+    /// Memory of the producer for messages, in bytes. Default: the producer's.
     pub buffer: u64,
-    /// The next packet after each of these moments is lost, toward the broker. Default none.
+    /// Times since the start of the load. The next packet toward the broker after each of them is lost. Default: none.
     pub lose_at: Vec<Duration>,
-    /// Where all chance begins. Default 1.
+    /// Seed of all random numbers. Default 1.
     pub seed: u64,
-    /// How many times it is run, each with a seed one higher. Each figure is the median of theirs. Default 1.
+    /// Number of runs, each with the next seed. Each figure is the median over the runs. Default 1.
     ///
-    /// Where losses are rare, the slowest messages of one run are those of a handful of losses.
+    /// When losses are rare, the slowest messages of a single run depend on a handful of losses.
     pub runs: u32,
-    /// Who competes. Default adaptive, 1, 4, 16, 64 and a stream a message.
+    /// Strategies to compare. Default: adaptive, 1, 4, 16 and 64 lanes, and one stream per message.
     pub strategies: Vec<Strategy>,
 }
 
@@ -153,7 +140,7 @@ impl Default for Scenario {
             seed: 1,
             runs: 1,
             strategies: Strategy::list("adaptive,1,4,16,64,per-message")
-                .expect("these are strategies"),
+                .expect("the list is valid"),
         }
     }
 }
@@ -264,7 +251,7 @@ impl Scenario {
             "duration" => self.duration = units::parse_duration(value)?,
             "warm-up" => self.warm_up = units::parse_duration(value)?,
             "tail" => self.tail = units::parse_duration(value)?,
-            "congestion" => self.congestion = controller(value)?,
+            "congestion" => self.congestion = value.parse()?,
             "broker-delay" => self.broker_delay = units::parse_duration(value)?,
             "store-delay" => self.store_delay = units::parse_duration(value)?,
             "store-rate" => self.store_rate = Some(Rate::bits(units::parse_rate(value)?)),
@@ -289,8 +276,8 @@ impl Scenario {
         Ok(())
     }
 
-    /// Every field that is not as it is by default, and those that make a link and a load whatever they are: names
-    /// and values as [`Scenario::set`] reads them.
+    /// Returns the names and values of the main fields, and of all fields that differ from their default, as
+    /// [`Scenario::set`] reads them.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let default = Self::default();
@@ -361,10 +348,10 @@ impl Scenario {
         fields
     }
 
-    /// Whether all of it can be.
+    /// Checks every field.
     ///
     /// # Errors
-    /// The first field that cannot.
+    /// The first field that breaks a rule.
     pub fn check(&self) -> Result<(), ScenarioError> {
         let rule = |holds: bool, field, problem: &str| match holds {
             true => Ok(()),
@@ -390,7 +377,7 @@ impl Scenario {
             rule(
                 whole,
                 "pattern",
-                "a burst needs a period, and a part of it up to 100 %",
+                "a burst needs a period above 0, and a duty above 0 and up to 100 %",
             )?;
         }
         rule(!self.duration.is_zero(), "duration", "must be above 0")?;
@@ -402,7 +389,7 @@ impl Scenario {
         rule(
             !self.strategies.is_empty(),
             "strategies",
-            "somebody must compete",
+            "must not be empty",
         )?;
         rule(self.runs >= 1, "runs", "must be at least 1")?;
         rule(
@@ -412,13 +399,13 @@ impl Scenario {
         )
     }
 
-    /// The link, the same in both directions.
+    /// Returns the link, which is the same in both directions.
     #[must_use]
     pub fn link(&self) -> LinkConfig {
         let queue = match self.queue {
             QueueSize::Bdp(times) => {
                 let bytes = self.rate.bytes_in(self.rtt.mul_f64(times.clamp(0.0, 1e6)));
-                bytes.max(LEAST_QUEUE)
+                bytes.max(MIN_QUEUE)
             }
             QueueSize::Bytes(bytes) => bytes,
         };
@@ -438,7 +425,7 @@ impl Scenario {
         }
     }
 
-    /// The offered load of payload, in bits a second.
+    /// Returns the offered load of payload, in bits per second.
     #[must_use]
     pub fn offered(&self) -> f64 {
         match self.load {
@@ -447,14 +434,14 @@ impl Scenario {
         }
     }
 
-    /// Messages a second on average.
+    /// Returns the mean number of messages per second.
     #[must_use]
     pub fn message_rate(&self) -> f64 {
         self.offered() / (8.0 * self.size as f64)
     }
 
     pub(super) fn schedule(&self, seed: u64) -> Schedule {
-        // Of its own, so that what else is drawn does not move the messages.
+        // A separate generator, so that other draws do not change the messages.
         let rng = fastrand::Rng::with_seed(seed ^ 0x6c6f_6164);
         let rate = self.message_rate();
         Schedule::new(self.pattern, rate, self.noise, self.duration, rng)
@@ -472,29 +459,8 @@ fn number_of<T: TryFrom<u64>>(value: u64) -> Result<T, String> {
     T::try_from(value).map_err(|_| "too large".to_owned())
 }
 
-fn controller(value: &str) -> Result<Controller, String> {
-    match value {
-        "cubic" => Ok(Controller::Cubic),
-        "newreno" => Ok(Controller::NewReno),
-        "bbr" => Ok(Controller::Bbr),
-        "thalweg" => Ok(Controller::Thalweg),
-        _ => Err("must be cubic, newreno, bbr or thalweg".to_owned()),
-    }
-}
-
 fn show_rate(rate: Rate) -> String {
     units::format_rate(rate.as_bits())
-}
-
-impl fmt::Display for Controller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cubic => "cubic",
-            Self::NewReno => "newreno",
-            Self::Bbr => "bbr",
-            Self::Thalweg => "thalweg",
-        })
-    }
 }
 
 impl fmt::Display for QueueSize {

@@ -1,4 +1,4 @@
-//! A policy that does what another one says and writes it down.
+//! A policy that follows another one, and records its decisions.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,33 +7,33 @@ use std::{
 
 use anabranch::scaler::{Action, Decision, Load, Reason, ScalePolicy};
 
-/// The most entries that are kept: what comes later is not written down.
-const MOST: usize = 20_000;
+/// Limit of recorded decisions. Later ones are not recorded.
+const MAX_DECISIONS: usize = 20_000;
 
 /// A decision that changed something, or whose reason differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decided {
-    /// When, since the load began; before it where it had not begun.
+    /// Time since the load began. Zero for decisions before it.
     pub at: Duration,
-    /// What was to be done.
+    /// The action.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The lanes at that moment, before it was done.
+    /// Number of lanes before the action.
     pub lanes: usize,
-    /// The messages that were queued.
+    /// Number of queued messages.
     pub queued: usize,
 }
 
-/// What was written down, and when the load began.
+/// The recorded decisions.
 #[derive(Debug)]
 pub(super) struct Log {
     began: Instant,
     decided: Vec<Decided>,
 }
 
-/// All clones are the same log.
+/// Records decisions. Clones share one log.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder(Arc<Mutex<Log>>);
 
@@ -45,7 +45,7 @@ impl Recorder {
         })))
     }
 
-    /// The load begins now: what came before happened at zero.
+    /// Starts the time of the log at `now`. Earlier decisions get time zero.
     pub(super) fn begin(&self, now: Instant) {
         let mut log = self.log();
         log.began = now;
@@ -68,7 +68,7 @@ impl Recorder {
     fn note(&self, now: Instant, load: &Load, decision: &Decision) {
         let mut log = self.log();
         let same = log.decided.last().map(|last| last.reason) == Some(decision.reason);
-        if (same && decision.action == Action::Hold) || log.decided.len() >= MOST {
+        if (same && decision.action == Action::Hold) || log.decided.len() >= MAX_DECISIONS {
             return;
         }
         let at = now.saturating_duration_since(log.began);
@@ -86,7 +86,7 @@ impl Recorder {
     }
 }
 
-/// The policy.
+/// A policy whose decisions are recorded.
 #[derive(Debug)]
 pub(super) struct Recorded {
     policy: Box<dyn ScalePolicy>,
