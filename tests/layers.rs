@@ -75,8 +75,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Folders with import circles that are known. Each goes when its circle is gone.
 const CIRCLES: &[&str] = &[
-    "anabranch/broker",
-    "anabranch/consumer",
     "anabranch/producer",
     "anabranch/producer/sender",
     "anabranch/store/log",

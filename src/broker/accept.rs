@@ -1,19 +1,18 @@
-//! The accept loop: from a datagram of a stranger to a connection with a task of its own.
+//! The accept loop: gives each connection a task of its own.
 //!
-//! Nothing that arrives can end this loop but the end of the socket or of the broker. What is not QUIC never
-//! gets here. What is costs a bounded number of handshakes, each of bounded time; while many are under way, a
-//! new client must first prove by a round trip that its address is its own.
+//! Only the end of the socket or of the broker ends this loop. quinn drops what is not QUIC. A client that speaks
+//! QUIC costs one of a bounded number of handshakes, each of bounded time. While many are under way, a new client
+//! must first prove by a round trip that it owns its address.
 
 use std::sync::Arc;
 
-use super::{session, shared::Shared};
-use crate::conn::ActiveCounts;
+use super::{connection_counter::ConnectionCounter, session, shared::Shared};
 
-/// Accepts until the broker is told to stop, and refuses from when it is told to drain. `false`: the socket has
-/// failed.
+/// Accepts connections until the broker stops. From the beginning of a shutdown it refuses them.
+///
+/// Returns `false` where the socket has failed.
 pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool {
-    let handshakes = Arc::new(());
-    let connections = Arc::new(());
+    let counter = ConnectionCounter::default();
     loop {
         let incoming = tokio::select! { biased;
             () = shared.connections.stopped().cancelled() => return true,
@@ -28,32 +27,12 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool 
             incoming.refuse();
             continue;
         }
-        let busy = ActiveCounts {
-            handshakes: Arc::strong_count(&handshakes) - 1,
-            connections: Arc::strong_count(&connections) - 1,
-        };
-        let Some(connecting) = shared.config.admission.admit(incoming, busy) else {
-            tracing::debug!(%peer, ?busy, "not admitted");
+        let active = counter.counts();
+        let Some(connecting) = shared.config.admission.admit(incoming, active) else {
+            tracing::debug!(%peer, ?active, "not admitted");
             continue;
         };
-        let places = Places {
-            handshake: Place(Arc::clone(&handshakes)),
-            connection: Place(Arc::clone(&connections)),
-        };
-        let task = session::serve(connecting, peer, places, Arc::clone(&shared));
+        let task = session::serve(connecting, peer, counter.add(), Arc::clone(&shared));
         shared.connections.spawn(task);
     }
-}
-
-/// One that is counted while this lives.
-#[derive(Debug)]
-pub(super) struct Place(#[expect(dead_code, reason = "counts by being there")] Arc<()>);
-
-/// A connection's places.
-#[derive(Debug)]
-pub(super) struct Places {
-    /// Among the handshakes; given back when the session stands.
-    pub(super) handshake: Place,
-    /// Among the connections.
-    pub(super) connection: Place,
 }

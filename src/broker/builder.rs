@@ -1,4 +1,4 @@
-//! Putting a broker together.
+//! The options of a broker, and how it starts.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,8 +6,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Broker, Config, Limits, Retention, Tokens, accept, commit::Committer, retention,
-    running::Running, session, shared::Shared, topics::Topics,
+    Config, Limits, Retention, Tokens, accept,
+    broker::{Broker, Running},
+    commit::Committer,
+    retention, session,
+    shared::Shared,
+    topics::Topics,
 };
 use crate::{
     config::{ConfigError, Problems},
@@ -19,11 +23,11 @@ use crate::{
     tasks::Tasks,
 };
 
-/// Takes what a broker needs; [`Builder::bind`] checks it all at once.
+/// Options of a [`Broker`]. [`Builder::bind`] checks all of them at once.
 ///
-/// A store and either [`Builder::tls`] or [`Builder::development_certificate`] must be given.
+/// A store is needed, and a certificate: either [`Builder::tls`] or [`Builder::development_certificate`].
 #[derive(Debug)]
-#[must_use = "nothing listens before bind"]
+#[must_use = "a builder does nothing before bind"]
 pub struct Builder {
     config: Config,
     certificate: Option<Certificate>,
@@ -37,117 +41,146 @@ enum Certificate {
     Development(PathBuf),
 }
 
-impl Builder {
-    pub(super) fn new() -> Self {
-        Self {
+impl Broker {
+    /// Returns a builder with the default options.
+    pub fn builder() -> Builder {
+        Builder {
             config: Config::default(),
             certificate: None,
             store: None,
             network: Arc::new(Udp::default()),
         }
     }
+}
 
-    /// Everything in [`Config`] at once. What was set there before is replaced.
+impl Builder {
+    /// Replaces all options in [`Config`] by those of `config`.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// The UDP address to listen at; see [`Config::listen`].
+    /// Sets the UDP address to listen at. Default: `127.0.0.1:4433`, which only this machine can reach. Port 0 lets the
+    /// system choose; see [`Broker::local_addr`].
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.config.listen = address;
         self
     }
 
-    /// The certificate that is shown to clients, and the certificates that clients are asked for.
+    /// Sets the certificate that is shown to clients, and which client certificates are accepted.
     pub fn tls(mut self, tls: ServerTls) -> Self {
         self.certificate = Some(Certificate::Given(tls));
         self
     }
 
-    /// Shows a certificate made for experiments, kept in `folder` and made there if it is missing. Clients on the
-    /// same machine can trust `ca.pem` of that folder.
+    /// Shows a certificate for experiments, kept in `folder` and created there if it is missing. Clients on the same
+    /// machine can trust the file `ca.pem` of that folder.
     pub fn development_certificate(mut self, folder: impl Into<PathBuf>) -> Self {
         self.certificate = Some(Certificate::Development(folder.into()));
         self
     }
 
-    /// Where messages are kept.
+    /// Sets where messages are stored: a [`LogStore`](crate::store::LogStore) on disk, a
+    /// [`MemoryStore`](crate::store::MemoryStore) for tests, or a store of your own.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// The tokens that are accepted; see [`Config::tokens`].
+    /// Accepts only clients with one of these tokens, or with a client certificate that TLS has verified. Default: no
+    /// token is needed, and every client that TLS accepts may do everything.
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.config.tokens = Some(tokens);
         self
     }
 
-    /// What the broker keeps to.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
-        self
-    }
-
-    /// How long messages are kept.
-    pub fn retention(mut self, retention: Retention) -> Self {
-        self.config.retention = retention;
-        self
-    }
-
-    /// The numbers of QUIC.
-    pub fn transport(mut self, settings: TransportConfig) -> Self {
-        self.config.transport = settings;
-        self
-    }
-
-    /// Who decides how much may be in flight towards its clients. Default: [`Congestion::Cubic`]; see
-    /// [`congestion`](crate::congestion) for the one for links that lose.
-    pub fn congestion(mut self, congestion: Congestion) -> Self {
-        self.config.transport.congestion = congestion;
-        self
-    }
-
-    /// By what a broker that was killed and started again tells its clients so, which otherwise find out by their
-    /// ping timeout. To be kept beside the store; see [`StatelessResetKey::in_file`].
-    pub fn reset_key(mut self, key: StatelessResetKey) -> Self {
-        self.config.reset_key = Some(key);
-        self
-    }
-
-    /// Connections, handshakes, and the time for them.
-    pub fn admission(mut self, admission: Admission) -> Self {
-        self.config.admission = admission;
-        self
-    }
-
-    /// Whether topics are made by themselves; see [`Config::auto_create`].
+    /// Sets whether a topic is created when a client first produces to it or subscribes to it. Default: true. If not,
+    /// such a client gets [`FailureCode::UnknownTopic`](crate::wire::FailureCode::UnknownTopic).
     pub fn auto_create(mut self, yes: bool) -> Self {
         self.config.auto_create = yes;
         self
     }
 
-    /// For experiments; see [`Config::stream_delay`].
+    /// Drops messages older than `age`. Default: age is no reason to drop messages. Messages that a named consumer has
+    /// not acknowledged are kept; see [`Retention::keep_unread`].
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.config.retention.max_age = Some(age);
+        self
+    }
+
+    /// Drops the oldest messages of a topic that has more than `bytes`. Default: size is no reason to drop messages.
+    /// Messages that a named consumer has not acknowledged are kept; see [`Retention::keep_unread`].
+    pub fn max_topic_bytes(mut self, bytes: u64) -> Self {
+        self.config.retention.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Replaces all options of retention: what is dropped, and how often that is checked.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.config.retention = retention;
+        self
+    }
+
+    /// Limits key, headers and payload of one message to `bytes` together. Default: 8 MiB. It must leave 1 KiB of
+    /// [`Limits::max_frame`].
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.config.limits.max_message = bytes;
+        self
+    }
+
+    /// Replaces all limits of memory and numbers.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Replaces all limits of connections and handshakes, and the time for a handshake.
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.config.admission = admission;
+        self
+    }
+
+    /// Replaces all options of QUIC: windows, streams of a connection, idle time.
+    pub fn transport(mut self, transport: TransportConfig) -> Self {
+        self.config.transport = transport;
+        self
+    }
+
+    /// Sets the congestion controller for what the broker sends. Default: [`Congestion::Cubic`].
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.config.transport.congestion = congestion;
+        self
+    }
+
+    /// Sets the key of stateless resets. With the same key as before a restart, the broker tells its clients of the
+    /// restart within a round trip. Default: a new key at each start, so that clients notice by their ping timeout.
+    /// Keep the key beside the store; see [`StatelessResetKey::in_file`].
+    pub fn reset_key(mut self, key: StatelessResetKey) -> Self {
+        self.config.reset_key = Some(key);
+        self
+    }
+
+    /// Delays each batch of a stream, for experiments with a broker that is slow on each stream; see
+    /// [`Config::stream_delay`].
     pub fn stream_delay(mut self, delay: Option<Duration>) -> Self {
         self.config.stream_delay = delay;
         self
     }
 
-    /// Where packets go, in place of the operating system's UDP: a simulated network, for instance.
+    /// Sends packets through `network` in place of the operating system's UDP, for example a simulated one.
     pub fn network(mut self, network: Arc<dyn NetworkProvider>) -> Self {
         self.network = network;
         self
     }
 
-    /// Checks everything, reads the certificates and the topics, opens the socket, and serves from then on, until
-    /// the [`Broker`] is shut down or dropped. It waits for the store to tell its topics.
+    /// Starts the broker: checks all options, reads the certificates and the list of topics, and opens the socket.
+    /// The [`Broker`] serves until it is shut down or dropped.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left behind.
+    /// [`StartError`]. Nothing keeps running then.
     ///
     /// # Cancel safety
-    /// Dropping this before its end leaves nothing behind.
+    /// If the future is dropped, nothing keeps running.
     pub async fn bind(self) -> Result<Broker, StartError> {
         let mut problems = Problems::default();
         self.config.problems(&mut problems);
@@ -173,10 +206,10 @@ impl Builder {
             Certificate::Development(folder) => DevCerts::ensure(folder, &[])?.server_tls(),
         };
         let config = self.config;
-        // Strangers get little; `session` gives the rest to who has one.
+        // For connections that are not authenticated yet. `session` raises the limits afterwards.
         let mut narrow = config.transport.clone();
-        narrow.receive_window = narrow.receive_window.min(session::STRANGER_WINDOW);
-        narrow.max_streams = narrow.max_streams.min(session::STRANGER_STREAMS);
+        narrow.receive_window = narrow.receive_window.min(session::UNAUTHENTICATED_WINDOW);
+        narrow.max_streams = narrow.max_streams.min(session::UNAUTHENTICATED_STREAMS);
         let server = conn::server_config(tls.to_rustls()?, &narrow, &config.admission)?;
 
         let topics = Topics::load(Arc::clone(&store), config.auto_create, config.limits.topics);
@@ -196,7 +229,7 @@ impl Builder {
         let background = Tasks::new();
         let shared = Arc::new(Shared {
             topics,
-            sessions: Arc::default(),
+            producers: Arc::default(),
             committer: Committer::start(Arc::clone(&store), &config.limits, &background),
             store,
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
@@ -205,30 +238,30 @@ impl Builder {
             connections: Tasks::new(),
         });
         let running = Running::new(endpoint.clone(), address, Arc::clone(&shared), background);
-        running.accepting(accept::run(endpoint, Arc::clone(&shared)));
-        running.beside(retention::run(shared));
+        running.spawn_accept_loop(accept::run(endpoint, Arc::clone(&shared)));
+        running.spawn(retention::run(shared));
         tracing::info!(%address, "broker serves");
         Ok(Broker::new(running))
     }
 }
 
-/// Why a broker does not start.
+/// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Some fields cannot be used.
+    /// Some options are missing or out of range.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
     /// The certificates cannot be used.
     #[error("TLS cannot be set up")]
     Tls(#[from] TlsError),
-    /// A development certificate could not be made.
+    /// The development certificate cannot be created or read.
     #[error("no development certificate could be made")]
     DevelopmentCertificate(#[from] DevCertsError),
-    /// The address cannot be listened at.
+    /// The socket cannot be opened at the address.
     #[error("the address cannot be listened at")]
     Socket(#[from] conn::BindError),
-    /// The store does not tell its topics.
+    /// The store does not list its topics.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! The group committer: the one place that appends.
+//! The group committer, which alone appends to the store.
 //!
 //! ```text
 //! stream ─┐
@@ -6,10 +6,10 @@
 //! stream ─┘        the next group gathers here meanwhile              ends of topics to their readers
 //! ```
 //!
-//! While the store makes one group durable, the next one gathers by itself: under load groups grow, without
-//! load nobody waits. The queue is first in, first out, so what one stream submits is appended in that order.
-//! It is bounded in bytes and batches: a slow store makes [`Committer::submit`] wait, with it the stream's
-//! reader, and through QUIC's flow control the producer.
+//! While the store makes one group durable, the next one gathers. So groups grow under load, and without load a batch
+//! does not wait. The queue is first in, first out: what one stream submits is appended in that order. It is bounded
+//! in bytes and batches. A slow store makes [`Committer::submit`] wait; then the stream is not read, and QUIC's flow
+//! control holds up the producer.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -24,176 +24,183 @@ use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Limits, topics::Topic};
+use super::{config::Limits, failure, topics::Topic};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp,
     metrics::broker as metrics,
     store::{Append, Appended, Store, StoreError, StoreState},
     tasks::Tasks,
     time,
-    wire::{Failure, FailureCode, Packet, Produce, Refused, Stored},
+    wire::{Packet, Produce, Refused, Stored},
 };
 
 /// A batch on its way to the store.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct PendingBatch {
     pub(super) producer: ProducerId,
     pub(super) produce: Produce,
     pub(super) topic: Arc<Topic>,
     pub(super) count: u32,
-    /// When the last byte of it was read.
+    /// When its last byte was read.
     pub(super) received: Instant,
-    /// The place that is kept for the answer: sending it never waits.
+    /// The slot reserved for the answer, so that sending it never waits.
     pub(super) answer: mpsc::OwnedPermit<Packet>,
-    /// Its place on its stream, and what was refused there.
-    pub(super) place: u64,
-    pub(super) refused: Arc<FirstRefused>,
-    /// The stream's and the connection's share of buffered bytes, given back with the answer.
+    /// Its index among the batches of its stream.
+    pub(super) index: u64,
+    /// The first rejected batch of its stream.
+    pub(super) rejected: Arc<FirstRejected>,
+    /// Its bytes in the budgets of the stream and of the connection, released with the answer.
     pub(super) buffered: [OwnedSemaphorePermit; 2],
 }
 
-/// The first batch of a stream that was refused. Nothing behind it is stored: the client, when it has heard of it,
-/// sends that again on another stream.
+/// The index of the first rejected batch of a stream. No later batch of the stream is stored: the client sends those
+/// again on another stream.
 #[derive(Debug)]
-pub(super) struct FirstRefused(AtomicU64);
+pub(super) struct FirstRejected(AtomicU64);
 
-impl FirstRefused {
+impl FirstRejected {
     pub(super) const fn new() -> Self {
         Self(AtomicU64::new(u64::MAX))
     }
 
-    /// The batch at `place` is refused.
-    pub(super) fn note(&self, place: u64) {
-        self.0.fetch_min(place, Ordering::SeqCst);
+    /// Records that the batch at `index` is rejected.
+    pub(super) fn record(&self, index: u64) {
+        self.0.fetch_min(index, Ordering::SeqCst);
     }
 
-    /// Whether the batch at `place` lies behind one that was refused.
-    pub(super) fn is_before(&self, place: u64) -> bool {
-        self.0.load(Ordering::SeqCst) < place
+    /// Returns whether a batch before `index` was rejected.
+    pub(super) fn is_before(&self, index: u64) -> bool {
+        self.0.load(Ordering::SeqCst) < index
     }
 }
 
-/// What a batch behind a refused one is told.
-pub(super) fn behind(request: RequestId) -> Packet {
-    let failure = failure(&StoreError::AfterRejected);
+/// Returns the answer to a batch that follows a rejected one.
+pub(super) fn after_rejected(request: RequestId) -> Packet {
+    let failure = failure::store(&StoreError::AfterRejected);
     Packet::Refused(Refused { request, failure })
 }
 
-/// The way to the committer, for every stream.
+/// Submits batches to the committer's task. Each stream has a clone.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
-    queue: mpsc::Sender<(Job, OwnedSemaphorePermit)>,
+    queue: mpsc::Sender<(PendingBatch, OwnedSemaphorePermit)>,
     bytes: Arc<Semaphore>,
 }
 
-/// The committer has ended.
+/// The committer's task has ended.
 #[derive(Debug)]
-pub(super) struct Ended;
+pub(super) struct CommitterStopped;
 
 impl Committer {
-    /// Starts the committer. It ends when every clone of the answer is dropped and the queue is empty, or, when
-    /// `tasks` is told to stop, behind the group it is at.
+    /// Starts the task. It ends when every clone of the returned committer is dropped and the queue is empty, or,
+    /// when `tasks` is told to stop, after the group that it is storing.
     pub(super) fn start(store: Arc<dyn Store>, limits: &Limits, tasks: &Tasks) -> Self {
         let (queue, incoming) = mpsc::channel(limits.commit_queue_batches);
-        let committing = Committing {
+        let task = CommitTask {
             store,
             incoming,
             group_bytes: limits.commit_group_bytes,
             group_batches: limits.commit_group_batches,
             last: Timestamp(0),
         };
-        tasks.spawn(committing.run(tasks.stopped().clone()));
+        tasks.spawn(task.run(tasks.stopped().clone()));
         Self {
             queue,
             bytes: Arc::new(Semaphore::new(limits.commit_queue_bytes)),
         }
     }
 
-    /// Hands a batch over, and waits while the queue is full.
-    pub(super) async fn submit(&self, job: Job) -> Result<(), Ended> {
-        let len = u32::try_from(job.produce.batch.len()).unwrap_or(u32::MAX);
+    /// Submits a batch. Waits while the queue is full.
+    pub(super) async fn submit(&self, batch: PendingBatch) -> Result<(), CommitterStopped> {
+        let len = u32::try_from(batch.produce.batch.len()).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(len);
-        let bytes = bytes.await.map_err(|_| Ended)?;
-        self.queue.send((job, bytes)).await.map_err(|_| Ended)
+        let bytes = bytes.await.map_err(|_| CommitterStopped)?;
+        self.queue
+            .send((batch, bytes))
+            .await
+            .map_err(|_| CommitterStopped)
     }
 }
 
 /// The task.
-struct Committing {
+struct CommitTask {
     store: Arc<dyn Store>,
-    incoming: mpsc::Receiver<(Job, OwnedSemaphorePermit)>,
+    incoming: mpsc::Receiver<(PendingBatch, OwnedSemaphorePermit)>,
     group_bytes: usize,
     group_batches: usize,
-    /// The time of the last group: the next one is never earlier, whatever the wall clock does.
+    /// The time of the last group. The next one is never earlier, even if the wall clock goes back.
     last: Timestamp,
 }
 
-/// What is left of a job while the store has its batch.
-struct Waiting {
+/// What answers a batch once the store has returned.
+struct PendingAnswer {
     request: RequestId,
     topic: Arc<Topic>,
     count: u32,
     bytes: u64,
     received: Instant,
     answer: mpsc::OwnedPermit<Packet>,
-    place: u64,
-    refused: Arc<FirstRefused>,
+    index: u64,
+    rejected: Arc<FirstRejected>,
     _buffered: ([OwnedSemaphorePermit; 2], OwnedSemaphorePermit),
 }
 
-impl Committing {
+impl CommitTask {
     async fn run(mut self, stopped: CancellationToken) {
-        // A group that was begun is seen through: cutting off the store's write could leave anything.
+        // A group that was begun is finished: a store's write that is cut off could leave any state.
         while let Some(Some(first)) = stopped.run_until_cancelled(self.incoming.recv()).await {
-            let (group, waiting) = self.gather(first);
+            let (group, pending) = self.gather(first);
             if group.is_empty() {
                 continue;
             }
             let began = time::now();
-            let mut answers = self.append(group).await.into_iter();
+            let mut results = self.append(group).await.into_iter();
             let now = time::now();
-            metrics::committed(waiting.len(), now.duration_since(began));
+            metrics::committed(pending.len(), now.duration_since(began));
             metrics::store_read_only(self.store.state() != StoreState::Ready);
-            tracing::trace!(batches = waiting.len(), took = ?now.duration_since(began), "group stored");
-            for job in waiting {
-                job.answer(answers.next().unwrap_or_else(unanswered), now);
+            tracing::trace!(batches = pending.len(), took = ?now.duration_since(began), "group stored");
+            for answer in pending {
+                answer.send(results.next().unwrap_or_else(missing_result), now);
             }
         }
     }
 
-    /// Takes what is there, up to the size of a group. What lies behind a refused batch is answered at once.
-    fn gather(&mut self, first: (Job, OwnedSemaphorePermit)) -> (Vec<Append>, Vec<Waiting>) {
+    /// Takes what is queued, up to the size of a group. Batches that follow a rejected one are answered at once.
+    fn gather(
+        &mut self,
+        first: (PendingBatch, OwnedSemaphorePermit),
+    ) -> (Vec<Append>, Vec<PendingAnswer>) {
         self.last = self.last.max(time::timestamp());
-        let (mut group, mut waiting) = (Vec::new(), Vec::new());
+        let (mut group, mut pending) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some((job, permit)) = next {
-            if job.refused.is_before(job.place) {
-                job.answer.send(behind(job.produce.request));
+        while let Some((batch, permit)) = next {
+            if batch.rejected.is_before(batch.index) {
+                batch.answer.send(after_rejected(batch.produce.request));
                 next = self.incoming.try_recv().ok();
                 continue;
             }
-            let len = job.produce.batch.len();
+            let len = batch.produce.batch.len();
             bytes += len;
             group.push(Append {
-                producer: job.producer,
-                request: job.produce.request,
-                answered_below: job.produce.answered_below,
-                topic: job.topic.name().clone(),
-                count: job.count,
-                batch: job.produce.batch,
+                producer: batch.producer,
+                request: batch.produce.request,
+                answered_below: batch.produce.answered_below,
+                topic: batch.topic.name().clone(),
+                count: batch.count,
+                batch: batch.produce.batch,
                 time: self.last,
             });
-            waiting.push(Waiting {
-                request: job.produce.request,
-                topic: job.topic,
-                count: job.count,
+            pending.push(PendingAnswer {
+                request: batch.produce.request,
+                topic: batch.topic,
+                count: batch.count,
                 bytes: u64::try_from(len).unwrap_or(u64::MAX),
-                received: job.received,
-                answer: job.answer,
-                place: job.place,
-                refused: job.refused,
-                _buffered: (job.buffered, permit),
+                received: batch.received,
+                answer: batch.answer,
+                index: batch.index,
+                rejected: batch.rejected,
+                _buffered: (batch.buffered, permit),
             });
             let full = bytes >= self.group_bytes || group.len() >= self.group_batches;
             next = if full {
@@ -202,10 +209,10 @@ impl Committing {
                 self.incoming.try_recv().ok()
             };
         }
-        (group, waiting)
+        (group, pending)
     }
 
-    /// One call of the store. A store that panics has failed, and what it did is not known.
+    /// Calls the store once. After a panic in the store, it is not known whether the group is stored.
     async fn append(&self, group: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
         let append = AssertUnwindSafe(async { self.store.append(group).await });
         append.catch_unwind().await.unwrap_or_else(|_| {
@@ -215,13 +222,13 @@ impl Committing {
     }
 }
 
-/// The store owed an answer for each batch and gave fewer.
-fn unanswered() -> Result<Appended, StoreError> {
+/// The result of a batch for which the store returned none.
+fn missing_result() -> Result<Appended, StoreError> {
     Err(StoreError::Failed("the store gave no answer".to_owned()))
 }
 
-impl Waiting {
-    fn answer(self, result: Result<Appended, StoreError>, now: Instant) {
+impl PendingAnswer {
+    fn send(self, result: Result<Appended, StoreError>, now: Instant) {
         let failed = result.is_err();
         let packet = match result {
             Ok(appended) => {
@@ -241,31 +248,17 @@ impl Waiting {
             }
             Err(error) => Packet::Refused(Refused {
                 request: self.request,
-                failure: failure(&error),
+                failure: failure::store(&error),
             }),
         };
         self.answer.send(packet);
-        // Behind the answer, so that nobody hears of what lies behind before.
+        // After the answer is sent, so that no later batch is answered before it.
         if failed {
-            self.refused.note(self.place);
+            self.rejected.record(self.index);
         }
     }
 }
 
 fn micros(d: Duration) -> u32 {
     u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
-}
-
-/// What a client is told of a store's error.
-pub(super) fn failure(error: &StoreError) -> Failure {
-    let code = match error {
-        StoreError::Fenced => FailureCode::Fenced,
-        StoreError::OutOfWindow => FailureCode::OutOfWindow,
-        StoreError::Refuses(_) => FailureCode::StoreRefuses,
-        StoreError::Failed(_) | StoreError::Corrupt(_) => FailureCode::StoreFailed,
-        StoreError::Limit(_) => FailureCode::Limit,
-        StoreError::UnknownTopic => FailureCode::UnknownTopic,
-        StoreError::AfterRejected => FailureCode::AfterRejected,
-    };
-    super::failure(code, error)
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// A producer that is connected is not forgotten, however long it has nothing to send.
 async fn keep_connected(shared: &Shared) {
-    for identity in shared.sessions.identities() {
+    for identity in shared.producers.connected() {
         // One that is known already needs no write. Where it is fenced, its session is about to end.
         if let Err(error) = shared.store.register_producer(&identity).await {
             tracing::debug!(name = identity.name, %error, "a connected producer is not known");

@@ -1,26 +1,24 @@
 //! One connection: its handshake, its session, its streams, its end.
 //!
-//! Before its session stands, a client is a stranger: it may open [`STRANGER_STREAMS`] and send [`STRANGER_WINDOW`]
-//! bytes, which bounds what any number of strangers can make the broker hold.
+//! Until it is authenticated, a client may open [`UNAUTHENTICATED_STREAMS`] and send [`UNAUTHENTICATED_WINDOW`] bytes.
+//! This bounds what any number of such clients can make the broker hold.
 //!
 //! The first stream is the session. Until [`Packet::Connect`] is answered, other streams wait unread in QUIC's
-//! buffers, for the handshake time at most. Afterwards the session's task does nothing but answer pings, at a
-//! higher priority than any data, so a pong waits behind nothing.
+//! buffers, at most for the handshake time. Then the session's task only answers pings. Its stream has a higher
+//! priority than any data, so pongs do not queue after data.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use futures_util::StreamExt;
 use tokio::sync::Semaphore;
-use tokio_util::codec::FramedRead;
 
 use super::{
     Config, Permissions,
-    accept::Places,
-    commit, failure,
-    outgoing::Outgoing,
-    sessions::{Overtaken, Seat},
+    connection_counter::CountedConnection,
+    dispatch,
+    failure::{self, failure},
+    packets::put,
+    producer_registry::{ProducerLease, Superseded},
     shared::{Peer, Shared},
-    stream,
 };
 use crate::{
     conn::{CloseCode, handshake},
@@ -28,42 +26,43 @@ use crate::{
     store::StoreError,
     tasks::Tasks,
     time,
-    wire::{CodecError, Connect, Connected, FailureCode, Packet, PacketCodec},
+    wire::{
+        Connect, Connected, FailureCode, MaxFrame, Packet, PacketReader, PacketStream,
+        PacketWriter, ReadError,
+    },
 };
 
-/// The longest frame on a session stream: its longest packet carries a token and a name.
-const MAX_FRAME: usize = 128 * 1024;
-/// The bytes that may be under way or unread on a connection without a session.
-pub(super) const STRANGER_WINDOW: u32 = 256 * 1024;
-/// The streams that may be open on a connection without a session.
-pub(super) const STRANGER_STREAMS: u32 = 8;
-/// Above every other stream, all of which have 0.
+/// The bytes that may be in flight or unread on a connection that is not authenticated.
+pub(super) const UNAUTHENTICATED_WINDOW: u32 = 256 * 1024;
+/// The streams that may be open on a connection that is not authenticated.
+pub(super) const UNAUTHENTICATED_STREAMS: u32 = 8;
+/// The priority of the session stream. All other streams have 0.
 const PRIORITY: i32 = 1;
 
 /// Serves one connection to its end, or until the broker stops.
 pub(super) async fn serve(
     connecting: quinn::Connecting,
     address: SocketAddr,
-    places: Places,
+    counted: CountedConnection,
     shared: Arc<Shared>,
 ) {
-    let Places {
+    let CountedConnection {
         handshake,
-        connection: _place,
-    } = places;
+        connection: _counted,
+    } = counted;
     let stopped = shared.connections.stopped();
     let opening = open(connecting, address, &shared);
     let opened = stopped.run_until_cancelled(opening).await;
     drop(handshake);
     let Some(Some(session)) = opened else { return };
-    tracing::info!(peer = %address, producer = ?session.peer.producer, "session stands");
+    tracing::info!(peer = %address, producer = ?session.peer.producer, "session begins");
     let connection = session.peer.connection.clone();
-    let _counted = metrics::connection();
+    let _gauge = metrics::connection();
     session.run().await;
     tracing::info!(peer = %address, reason = ?connection.close_reason(), "session ended");
 }
 
-/// The handshake, and the session with it: in bounded time together.
+/// Performs the handshake and opens the session, both together in bounded time.
 async fn open(
     connecting: quinn::Connecting,
     address: SocketAddr,
@@ -91,7 +90,7 @@ async fn open(
     None
 }
 
-/// Why a connection is closed from here.
+/// Why the broker closes a connection.
 #[derive(Debug)]
 struct Refusal(CloseCode, String);
 
@@ -111,80 +110,81 @@ impl Refusal {
     }
 }
 
-/// A session that stands.
+/// An authenticated connection.
 struct Session {
     peer: Arc<Peer>,
-    /// Where it speaks for a producer.
-    seat: Option<Seat>,
-    frames: FramedRead<quinn::RecvStream, PacketCodec>,
-    outgoing: Outgoing,
+    /// The lease of its producer, if it has one.
+    lease: Option<ProducerLease>,
+    requests: PacketReader,
+    answers: PacketWriter,
 }
 
 async fn establish(
     connection: &quinn::Connection,
     shared: &Arc<Shared>,
 ) -> Result<Session, Refusal> {
-    // Streams are accepted in the order of their numbers: this is the client's first, whichever came first.
+    // Streams are accepted in the order of their ids, so this is the first that the client opened.
     let (send, recv) = connection.accept_bi().await.map_err(Refusal::lost)?;
-    // An error means that the stream is closed, which its first write will tell.
+    // An error means that the stream is closed. The first write returns that again.
     let _ = send.set_priority(PRIORITY);
-    let mut frames = FramedRead::new(recv, PacketCodec::new(MAX_FRAME));
-    let mut outgoing = Outgoing::new(send);
-    let connect = match frames.next().await {
-        Some(Ok(Packet::Connect(connect))) => connect,
-        Some(Ok(_)) => return Err(Refusal::protocol("the first packet must be Connect")),
-        Some(Err(error)) => return Err(Refusal::protocol(chain(&error))),
-        None => return Err(Refusal::protocol("the session stream ended")),
+    let (mut requests, mut answers) = PacketStream::new((send, recv), MaxFrame::SESSION).split();
+    let connect = match requests.next().await {
+        Ok(Some(Packet::Connect(connect))) => connect,
+        Ok(Some(_)) => return Err(Refusal::protocol("the first packet must be Connect")),
+        Ok(None) => return Err(Refusal::protocol("the session stream ended")),
+        Err(error) => return Err(Refusal::protocol(chain(&error))),
     };
     let permissions = authenticate(shared, connection, &connect)?;
-    let (producer, seat) = match &connect.producer {
-        // It could fence one that may.
+    let (producer, lease) = match &connect.producer {
+        // Refused here already, because it could fence a producer that may produce.
         Some(_) if permissions.produce.is_empty() => {
             let sentence = "may not produce".to_owned();
             return Err(Refusal(CloseCode::Unauthorised, sentence));
         }
         Some(identity) => {
-            let enrolled = shared
+            let registered = shared
                 .store
                 .register_producer(identity)
                 .await
-                .map_err(enrolment)?;
-            let seat = shared.sessions.enter(identity, enrolled.id).await;
-            (Some(enrolled), Some(seat.map_err(enrolment)?))
+                .map_err(not_registered)?;
+            let lease = shared.producers.acquire(identity, registered.id).await;
+            (Some(registered), Some(lease.map_err(not_registered)?))
         }
         None => (None, None),
     };
-    // Goes out in front of the answer, so that a client that waits for that finds room.
+    // Sent before the answer, so that the client has the new limits when it reads the answer.
     let Config {
         limits, transport, ..
     } = &shared.config;
     connection.set_receive_window(transport.receive_window.into());
     connection.set_max_concurrent_bi_streams(transport.max_streams.into());
-    outgoing.put(&Packet::Connected(Connected {
+    let connected = Packet::Connected(Connected {
         producer,
         max_frame: u32::try_from(limits.max_frame).unwrap_or(u32::MAX),
         max_message: u32::try_from(limits.max_message).unwrap_or(u32::MAX),
         stream_window: transport.stream_receive_window.into(),
-    }));
-    let written = outgoing.flush().await;
+    });
+    put(&mut answers, &connected);
+    let written = answers.flush().await;
     written.map_err(|_| Refusal::protocol("the session stream was stopped"))?;
     Ok(Session {
         peer: Arc::new(Peer {
             shared: Arc::clone(shared),
             connection: connection.clone(),
-            producer: producer.map(|enrolled| enrolled.id),
+            producer: producer.map(|registered| registered.id),
             permissions,
             buffered: Arc::new(Semaphore::new(
                 limits.connection_buffer.min(Semaphore::MAX_PERMITS),
             )),
         }),
-        seat,
-        frames,
-        outgoing,
+        lease,
+        requests,
+        answers,
     })
 }
 
-/// A token is good for what stands behind it. A client certificate that TLS has checked stands in for a token.
+/// Returns what the client may do: the permissions of its token. Without a token, a client certificate that TLS has
+/// verified gives all permissions.
 fn authenticate(
     shared: &Shared,
     connection: &quinn::Connection,
@@ -205,11 +205,11 @@ fn authenticate(
     }
 }
 
-fn enrolment(error: StoreError) -> Refusal {
-    tracing::warn!(%error, "a producer may not go on");
-    let failure = commit::failure(&error);
+fn not_registered(error: StoreError) -> Refusal {
+    tracing::warn!(%error, "a producer is refused");
+    let failure = failure::store(&error);
     match failure.code {
-        // The code says it all.
+        // The code has a sentence of its own.
         FailureCode::Fenced => Refusal(CloseCode::Fenced, String::new()),
         FailureCode::Limit => Refusal(CloseCode::Limit, failure.detail),
         _ => Refusal(CloseCode::Internal, failure.detail),
@@ -220,15 +220,15 @@ impl Session {
     async fn run(self) {
         let Self {
             peer,
-            mut seat,
-            frames,
-            outgoing,
+            mut lease,
+            requests,
+            answers,
         } = self;
         let streams = Tasks::new();
         let closing = || Refusal(CloseCode::GoingAway, "the broker is closing".to_owned());
         let ending = tokio::select! { biased;
-            end = answer_pings(&peer, frames, outgoing) => end.err(),
-            overtaken = overtaken(seat.as_mut()) => Some(overtaken),
+            end = answer_pings(&peer, requests, answers) => end.err(),
+            refusal = superseded(lease.as_mut()) => Some(refusal),
             () = accept_streams(&peer, &streams) => None,
             () = drain(&peer, &streams) => Some(closing()),
             () = peer.shared.connections.stopped().cancelled() => Some(closing()),
@@ -236,51 +236,49 @@ impl Session {
         if let Some(refusal) = ending {
             refusal.close(&peer.connection);
         }
-        // The connection is closed. Batches that were read are seen through by the committer all the same.
+        // The committer still stores the batches that were read.
         streams.shutdown().await;
-        drop(seat);
+        drop(lease);
     }
 }
 
-/// Ends when another connection speaks for this one's producer.
-async fn overtaken(seat: Option<&mut Seat>) -> Refusal {
-    let Some(seat) = seat else {
+/// Waits until another connection takes over the producer of this one.
+async fn superseded(lease: Option<&mut ProducerLease>) -> Refusal {
+    let Some(lease) = lease else {
         return std::future::pending().await;
     };
-    match seat.overtaken().await {
-        Overtaken::ByItself => {
+    match lease.superseded().await {
+        Superseded::BySameProducer => {
             let sentence = "the same producer has connected again".to_owned();
             Refusal(CloseCode::Done, sentence)
         }
-        Overtaken::Fenced => enrolment(StoreError::Fenced),
+        Superseded::Fenced => not_registered(StoreError::Fenced),
     }
 }
 
-/// Ends when the connection does, or with what the client did wrong.
+/// Runs until the connection ends, or returns how the client broke the protocol.
 async fn answer_pings(
     peer: &Peer,
-    mut frames: FramedRead<quinn::RecvStream, PacketCodec>,
-    mut outgoing: Outgoing,
+    mut requests: PacketReader,
+    mut answers: PacketWriter,
 ) -> Result<(), Refusal> {
-    let mut told = false;
+    let mut announced = false;
     loop {
         let answer = tokio::select! { biased;
-            () = peer.shared.drain.cancelled(), if !told => {
-                told = true;
+            () = peer.shared.drain.cancelled(), if !announced => {
+                announced = true;
                 Packet::GoAway
             }
-            packet = frames.next() => match packet {
-                Some(Ok(Packet::Ping { nonce })) => Packet::Pong { nonce },
-                Some(Ok(_)) => return Err(Refusal::protocol("only Ping goes on a session")),
-                Some(Err(error @ (CodecError::Decode(_) | CodecError::Encode(_)))) => {
-                    return Err(Refusal::protocol(chain(&error)));
-                }
-                // The client pings no more. Its streams go on until it closes the connection.
-                Some(Err(_)) | None => break,
+            packet = requests.next() => match packet {
+                Ok(Some(Packet::Ping { nonce })) => Packet::Pong { nonce },
+                Ok(Some(_)) => return Err(Refusal::protocol("only Ping is allowed on a session")),
+                Err(error @ ReadError::Malformed(_)) => return Err(Refusal::protocol(chain(&error))),
+                // The client sends no more pings. Its other streams are served until it closes the connection.
+                Ok(None) | Err(_) => break,
             },
         };
-        outgoing.put(&answer);
-        if outgoing.flush().await.is_err() {
+        put(&mut answers, &answer);
+        if answers.flush().await.is_err() {
             break;
         }
     }
@@ -288,23 +286,23 @@ async fn answer_pings(
     Ok(())
 }
 
-/// Ends when the connection does. One task a stream; QUIC bounds how many.
+/// Serves each stream in a task of its own, until the connection ends. QUIC bounds the number of streams.
 async fn accept_streams(peer: &Arc<Peer>, streams: &Tasks) {
     while let Ok((send, recv)) = peer.connection.accept_bi().await {
-        let task = stream::serve(Arc::clone(peer), send, recv);
+        let task = dispatch::serve(Arc::clone(peer), send, recv);
         let stopped = streams.stopped().clone();
         streams.spawn(stopped.run_until_cancelled_owned(task));
     }
 }
 
-/// In a shutdown: ends when every stream has answered what it read.
+/// Waits until a shutdown begins, and then until every stream has answered what it read.
 async fn drain(peer: &Peer, streams: &Tasks) {
     peer.shared.drain.cancelled().await;
     time::sleep(peer.quiet_time()).await;
     streams.join().await;
 }
 
-/// An error and its sources in one sentence.
+/// Returns an error and its sources as one sentence.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,11 +1,13 @@
-//! What the tasks of a broker share, and what those of one connection do.
+//! What the tasks of a broker share, and what the tasks of one connection share.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Permissions, commit::Committer, sessions::Sessions, topics::Topics};
+use super::{
+    Config, Permissions, commit::Committer, producer_registry::ProducerRegistry, topics::Topics,
+};
 use crate::{ProducerId, store::Store, tasks::Tasks};
 
 /// What every task of a broker can reach.
@@ -15,13 +17,13 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) topics: Topics,
     pub(super) committer: Committer,
-    /// Which connection speaks for which producer.
-    pub(super) sessions: Arc<Sessions>,
-    /// One permit a subscription.
+    /// Which connection holds the lease of which producer.
+    pub(super) producers: Arc<ProducerRegistry>,
+    /// One permit for each subscription that may be open.
     pub(super) subscriptions: Arc<Semaphore>,
-    /// Cancelled when a shutdown begins: answer what was read, then end.
+    /// Cancelled when a shutdown begins: each task answers what was read and ends.
     pub(super) drain: CancellationToken,
-    /// The tasks of connections. Told to stop, they end at once.
+    /// The tasks of connections. When told to stop, they end at once.
     pub(super) connections: Tasks,
 }
 
@@ -32,13 +34,13 @@ pub(super) struct Peer {
     pub(super) connection: quinn::Connection,
     pub(super) producer: Option<ProducerId>,
     pub(super) permissions: Permissions,
-    /// Bytes of batches read and not yet answered, over all streams of the connection.
+    /// Limits the bytes of batches that are read and not yet answered, over all streams of the connection.
     pub(super) buffered: Arc<Semaphore>,
 }
 
 impl Peer {
-    /// In a shutdown: how long nothing must come before nothing more is expected. What the client sent before it
-    /// heard of the shutdown is under way for one round trip.
+    /// Returns how long a stream must be silent in a shutdown before nothing more is expected on it. What the client
+    /// sent before it learned of the shutdown arrives within one round trip.
     pub(super) fn quiet_time(&self) -> Duration {
         (2 * self.connection.rtt()).clamp(Duration::from_millis(20), Duration::from_millis(500))
     }

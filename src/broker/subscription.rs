@@ -1,15 +1,14 @@
 //! A stream that consumes.
 //!
 //! ```text
-//! client ─ Credit ──────▶ granted ─┐
-//!          Acknowledge ─▶ wanted ──┼─▶ Store::set_position ─▶ stored ─┐
-//!                                  ▼                                  ▼
-//! topic's end ────────▶ Store::read in chunks ─▶ deliveries ─▶ the one writer ─▶ client
+//! client ─ Credit ──────▶ granted ───┐
+//!          Acknowledge ─▶ requested ─┼─▶ Store::set_position ─▶ stored ─┐
+//!                                    ▼                                  ▼
+//! topic's end ──────────▶ Store::read in chunks ─▶ deliveries ─▶ the one writer ─▶ client
 //! ```
 //!
-//! Three futures in one task: one reads what the client says, one stores its positions, one writes. They share
-//! nothing but the newest credit and the newest positions, so acknowledgements that come faster than the store
-//! takes them become one.
+//! Three futures in one task: one reads packets, one stores positions, one writes. They share only the newest credit
+//! and the newest positions, so acknowledgements that come faster than the store takes them are merged.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -17,80 +16,81 @@ use quinn::WriteError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    commit, failure,
-    lane::unopened,
-    outgoing::Outgoing,
+    failure::{self, failure},
+    packets::{self, RequestReader, StreamEnd},
     shared::Peer,
-    source::Source,
-    stream::{End, Incoming, misplaced},
+    topic_reader::TopicReader,
     topics::Topic,
 };
 use crate::{
     Offset,
     metrics::broker as metrics,
     store::{Store, StoreError},
-    wire::{Failure, FailureCode, Packet, Start, Subscribe},
+    wire::{Failure, FailureCode, Packet, PacketWriter, Start, Subscribe},
 };
 
-/// Probes whose answer is not written yet; more wait unread.
-const PROBES: usize = 8;
+/// Probes whose answer may wait to be written. Further packets are not read meanwhile.
+const MAX_PROBES: usize = 8;
 
-/// Serves a subscription until the client ends its half.
+/// Serves a subscription until the client finishes its half.
 pub(super) async fn run(
     peer: &Peer,
-    incoming: &mut Incoming,
-    outgoing: &mut Outgoing,
-    wanted: Subscribe,
-) -> End {
-    let Ok(_place) = Arc::clone(&peer.shared.subscriptions).try_acquire_owned() else {
+    requests: &mut RequestReader,
+    answers: &mut PacketWriter,
+    subscribe: Subscribe,
+) -> StreamEnd {
+    let Ok(_permit) = Arc::clone(&peer.shared.subscriptions).try_acquire_owned() else {
         let most = peer.shared.config.limits.subscriptions;
         let detail = format!("there are {most} subscriptions already");
         return Ok(Err(failure(FailureCode::Limit, detail)));
     };
-    let start = match Standing::find(peer, wanted).await {
-        Ok(start) => start,
+    let subscription = match Subscription::open(peer, subscribe).await {
+        Ok(subscription) => subscription,
         Err(failure) => return Ok(Err(failure)),
     };
-    tracing::debug!(topic = %start.topic.name(), name = start.name, next = %start.next, "subscribed");
+    tracing::debug!(
+        topic = %subscription.topic.name(), name = subscription.name, next = %subscription.next,
+        "subscribed"
+    );
     let _counted = metrics::subscription();
-    serve(peer, incoming, outgoing, start).await
+    serve(peer, requests, answers, subscription).await
 }
 
-/// A subscription that may begin.
-struct Standing {
+/// A subscription that is accepted and not yet served.
+struct Subscription {
     topic: Arc<Topic>,
     name: Option<String>,
     credit: u64,
-    /// The offset it begins with.
+    /// The offset that it begins with.
     next: Offset,
     /// The topic's end.
     end: Offset,
-    /// The named position, as the store has it.
+    /// The stored position of the name, or 0 without a name.
     position: Offset,
 }
 
-impl Standing {
-    async fn find(peer: &Peer, wanted: Subscribe) -> Result<Self, Failure> {
-        if !peer.permissions.may_consume(&wanted.topic) {
-            let detail = format!("may not consume {}", wanted.topic);
+impl Subscription {
+    async fn open(peer: &Peer, subscribe: Subscribe) -> Result<Self, Failure> {
+        if !peer.permissions.may_consume(&subscribe.topic) {
+            let detail = format!("may not consume {}", subscribe.topic);
             return Err(failure(FailureCode::Forbidden, detail));
         }
         let store = &peer.shared.store;
-        let stored = |error: StoreError| commit::failure(&error);
-        let opened = peer.shared.topics.open(&wanted.topic).await;
-        let topic = opened.map_err(|error| unopened(&error))?;
-        let info = store.topic(topic.name()).await.map_err(stored)?;
+        let failed = |error: StoreError| failure::store(&error);
+        let opened = peer.shared.topics.open(&subscribe.topic).await;
+        let topic = opened.map_err(|error| failure::topic(&error))?;
+        let info = store.topic(topic.name()).await.map_err(failed)?;
         let (first, end) = info.map_or_else(Default::default, |info| (info.first, info.next));
         topic.advance(end);
-        let position = match &wanted.name {
-            Some(name) => store.position(topic.name(), name).await.map_err(stored)?,
+        let position = match &subscribe.name {
+            Some(name) => store.position(topic.name(), name).await.map_err(failed)?,
             None => None,
         };
-        let next = match (wanted.from, position) {
+        let next = match (subscribe.from, position) {
             (Start::Resume(next), _) => next,
             (_, Some(position)) if position > end => {
-                // The topic has lost its last messages. What comes in their place is new to this reader.
-                tracing::warn!(topic = %topic.name(), %position, %end, "a named position lies beyond the end");
+                // The topic has lost its last messages. What is stored at those offsets now is new to this reader.
+                tracing::warn!(topic = %topic.name(), %position, %end, "a stored position is beyond the topic's end");
                 end
             }
             (_, Some(position)) => position,
@@ -99,23 +99,22 @@ impl Standing {
             (Start::Offset(next), None) => next,
         };
         if next > end {
-            let detail = format!("{next} lies beyond the topic's end at {end}");
-            return Err(failure(FailureCode::OffsetOutOfRange, detail));
+            return Err(out_of_range(next, end));
         }
         let next = next.max(first);
-        let position = match (&wanted.name, position) {
+        let position = match (&subscribe.name, position) {
             (Some(name), None) => {
-                // From now on this reader has a position: where it comes back to, and what retention keeps for it.
+                // Store a position now: this is where the name resumes, and retention keeps what follows.
                 let set = store.set_position(topic.name(), name, next).await;
-                set.map_err(stored)?;
+                set.map_err(failed)?;
                 next
             }
             (_, position) => position.unwrap_or_default(),
         };
         Ok(Self {
             topic,
-            name: wanted.name,
-            credit: wanted.credit,
+            name: subscribe.name,
+            credit: subscribe.credit,
             next,
             end,
             position,
@@ -123,124 +122,136 @@ impl Standing {
     }
 }
 
+fn out_of_range(offset: Offset, end: Offset) -> Failure {
+    let detail = format!("{offset} is beyond the topic's end at {end}");
+    failure(FailureCode::OffsetOutOfRange, detail)
+}
+
 async fn serve(
     peer: &Peer,
-    incoming: &mut Incoming,
-    outgoing: &mut Outgoing,
-    start: Standing,
-) -> End {
-    outgoing.put(&Packet::Subscribed {
-        next: start.next,
-        end: start.end,
-    });
-    outgoing.flush().await?;
+    requests: &mut RequestReader,
+    answers: &mut PacketWriter,
+    subscription: Subscription,
+) -> StreamEnd {
+    let Subscription {
+        topic,
+        name,
+        credit,
+        next,
+        end,
+        position,
+    } = subscription;
+    packets::put(answers, &Packet::Subscribed { next, end });
+    answers.flush().await?;
 
-    let (granted, credit) = watch::channel(start.credit);
-    let (wanted, to_store) = watch::channel(Offset(0));
+    let (granted, credit) = watch::channel(credit);
+    let (requested, to_store) = watch::channel(Offset(0));
     let (stored, positions) = watch::channel(Offset(0));
-    let (probed, probes) = mpsc::channel(PROBES);
+    let (probed, probes) = mpsc::channel(MAX_PROBES);
     let (ended, end) = oneshot::channel();
 
     let store = Arc::clone(&peer.shared.store);
-    let listening = Listening {
-        topic: Arc::clone(&start.topic),
-        named: start.name.is_some(),
+    let request_handler = RequestHandler {
+        topic: Arc::clone(&topic),
+        named: name.is_some(),
         granted,
-        wanted,
+        requested,
         probed,
     };
-    let positioning = Positioning {
+    let position_writer = PositionWriter {
         store: Arc::clone(&store),
-        topic: Arc::clone(&start.topic),
-        name: start.name,
-        position: start.position,
+        topic: Arc::clone(&topic),
+        name,
+        position,
     };
     let chunk = peer.shared.config.limits.read_chunk;
-    let source = Source::new(store, start.topic, start.next, chunk, credit);
+    let reader = TopicReader::new(store, topic, next, chunk, credit);
     let control = async move {
-        let positioned = positioning.run(to_store, stored);
-        let end = tokio::try_join!(listening.run(incoming), positioned).map(|_| ());
-        // The writer hears of it and ends, or has ended already.
+        let storing = position_writer.run(to_store, stored);
+        let end = tokio::try_join!(request_handler.run(requests), storing).map(|_| ());
+        // An error means that the writer has ended already.
         let _ = ended.send(end);
         std::future::pending::<Infallible>().await
     };
     tokio::select! { biased;
-        end = write(outgoing, source, positions, probes, end) => end,
+        end = write(answers, reader, positions, probes, end) => end,
         never = control => match never {},
     }
 }
 
-/// What the client says.
-struct Listening {
+/// Handles the client's packets.
+struct RequestHandler {
     topic: Arc<Topic>,
     named: bool,
+    /// The sum of all credit granted.
     granted: watch::Sender<u64>,
-    wanted: watch::Sender<Offset>,
+    /// The newest position to be stored.
+    requested: watch::Sender<Offset>,
     probed: mpsc::Sender<u64>,
 }
 
-impl Listening {
-    /// Ends with the client's half of the stream; dropping `wanted` lets the last position be stored.
-    async fn run(self, incoming: &mut Incoming) -> Result<(), Failure> {
-        while let Some(packet) = incoming.next().await? {
+impl RequestHandler {
+    /// Runs until the client finishes its half. Dropping `requested` then lets the last position be stored.
+    async fn run(self, requests: &mut RequestReader) -> Result<(), Failure> {
+        while let Some(packet) = requests.next().await? {
             match packet {
                 Packet::Credit { bytes } => {
                     self.granted
                         .send_modify(|all| *all = all.saturating_add(bytes));
                 }
-                Packet::Acknowledge { next } => self.acknowledge(next)?,
+                Packet::Acknowledge { next } => self.on_acknowledge(next)?,
                 Packet::Probe { nonce } => {
                     if self.probed.send(nonce).await.is_err() {
                         return Ok(());
                     }
                 }
                 _ => {
-                    let rule = "only Credit, Acknowledge and Probe go on a subscription";
-                    return Err(misplaced(rule));
+                    let rule = "only Credit, Acknowledge and Probe are allowed on a subscription";
+                    return Err(failure::protocol(rule));
                 }
             }
         }
         Ok(())
     }
 
-    fn acknowledge(&self, next: Offset) -> Result<(), Failure> {
+    fn on_acknowledge(&self, next: Offset) -> Result<(), Failure> {
         if !self.named {
-            return Err(misplaced("a subscription without a name has no position"));
+            let rule = "a subscription without a name has no position";
+            return Err(failure::protocol(rule));
         }
         let end = *self.topic.end().borrow();
         if next > end {
-            let detail = format!("{next} lies beyond the topic's end at {end}");
-            return Err(failure(FailureCode::OffsetOutOfRange, detail));
+            return Err(out_of_range(next, end));
         }
-        self.wanted.send_replace(next);
+        self.requested.send_replace(next);
         Ok(())
     }
 }
 
-/// Keeps the named position.
-struct Positioning {
+/// Stores the position of a named subscription.
+struct PositionWriter {
     store: Arc<dyn Store>,
     topic: Arc<Topic>,
     name: Option<String>,
     position: Offset,
 }
 
-impl Positioning {
-    /// Stores the newest position that is wanted, then the next newest; ends when no more can come.
+impl PositionWriter {
+    /// Stores the newest requested position, again and again, until no more can come.
     async fn run(
         mut self,
-        mut wanted: watch::Receiver<Offset>,
+        mut requested: watch::Receiver<Offset>,
         stored: watch::Sender<Offset>,
     ) -> Result<(), Failure> {
         let Some(name) = &self.name else {
             return Ok(());
         };
-        while wanted.changed().await.is_ok() {
-            let next = *wanted.borrow_and_update();
-            // A position never goes back: what lies before it has been acknowledged once.
+        while requested.changed().await.is_ok() {
+            let next = *requested.borrow_and_update();
+            // A position never goes back: everything before it has been acknowledged.
             if next > self.position {
                 let set = self.store.set_position(self.topic.name(), name, next).await;
-                set.map_err(|error| commit::failure(&error))?;
+                set.map_err(|error| failure::store(&error))?;
                 self.position = next;
             }
             stored.send_replace(next);
@@ -249,34 +260,37 @@ impl Positioning {
     }
 }
 
-/// The one writer: answers before deliveries, a frame at a time.
+/// Writes everything that goes out, one frame at a time: answers before deliveries.
 async fn write(
-    outgoing: &mut Outgoing,
-    mut source: Source,
+    answers: &mut PacketWriter,
+    mut reader: TopicReader,
     mut positions: watch::Receiver<Offset>,
     mut probes: mpsc::Receiver<u64>,
     mut ended: oneshot::Receiver<Result<(), Failure>>,
-) -> Result<Result<(), Failure>, WriteError> {
+) -> StreamEnd {
     loop {
         let ready = tokio::select! {
             biased;
             Some(nonce) = probes.recv() => {
-                outgoing.put(&Packet::Probed { nonce });
-                outgoing.flush().await?;
+                answer(answers, &Packet::Probed { nonce }).await?;
                 continue;
             }
             Ok(()) = positions.changed() => {
                 let next = *positions.borrow_and_update();
-                outgoing.put(&Packet::Acknowledged { next });
-                outgoing.flush().await?;
+                answer(answers, &Packet::Acknowledged { next }).await?;
                 continue;
             }
             end = &mut ended => return Ok(end.unwrap_or(Ok(()))),
-            ready = source.ready() => ready,
+            ready = reader.ready() => ready,
         };
         match ready {
-            Ok(()) => outgoing.write(&mut source.gather()).await?,
+            Ok(()) => answers.write_parts(&mut reader.take_frames()).await?,
             Err(failure) => return Ok(Err(failure)),
         }
     }
+}
+
+async fn answer(answers: &mut PacketWriter, packet: &Packet) -> Result<(), WriteError> {
+    packets::put(answers, packet);
+    answers.flush().await
 }

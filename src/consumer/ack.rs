@@ -1,4 +1,4 @@
-//! Acknowledging: the newest wins, and whoever wants to know waits until the broker has it.
+//! Acknowledgements: the newest one wins, and a caller can wait until the broker has confirmed it.
 
 use std::sync::{
     Arc, OnceLock,
@@ -10,132 +10,136 @@ use tokio::sync::watch;
 use super::ConsumeError;
 use crate::Offset;
 
-/// Acknowledges from elsewhere what a [`Consumer`](super::Consumer) has handed out. Cheap to clone.
+/// Acknowledges the messages of a [`Consumer`](super::Consumer) from another task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Acker {
-    pub(super) desk: Arc<Desk>,
+    pub(super) state: Arc<AckState>,
 }
 
 impl Acker {
-    /// Everything up to and with `offset` is done with: waits until the broker has that, durably where its store is
-    /// durable. While there is no connection it waits for one.
+    /// Acknowledges all messages up to and including `offset`, and waits until the broker has confirmed it. With a
+    /// durable store, the position is durable then. Without a connection, waits for one.
     ///
     /// # Errors
     /// [`AckError`].
     ///
     /// # Cancel safety
-    /// Dropping this does not take the acknowledgement back.
+    /// Dropping the future does not withdraw the acknowledgement.
     pub async fn ack(&self, offset: Offset) -> Result<(), AckError> {
-        let next = self.desk.want(offset)?;
-        self.desk.confirmed(next).await
+        let next = self.state.request(offset)?;
+        self.state.wait_confirmed(next).await
     }
 
-    /// The same without waiting. Of several, the newest goes out; none needs an answer of its own.
+    /// Acknowledges all messages up to and including `offset`, without waiting. If there are several acknowledgements,
+    /// only the newest is sent.
     ///
     /// # Errors
     /// [`AckError`].
     pub fn ack_nowait(&self, offset: Offset) -> Result<(), AckError> {
-        self.desk.want(offset).map(|_| ())
+        self.state.request(offset).map(|_| ())
     }
 }
 
-/// Why an acknowledgement was not taken, or not confirmed.
+/// Why an acknowledgement was refused or not confirmed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
     /// The consumer has no name, so the broker keeps no position for it.
     #[error("a consumer without a name has no position to acknowledge")]
     Unnamed,
-    /// The message has not been handed out.
+    /// The message has not been received.
     #[error("offset {offset} has not been handed out: {next} is the next")]
     NotReceived {
         /// The offset that was to be acknowledged.
         offset: Offset,
-        /// The next offset to be handed out.
+        /// The offset of the next message.
         next: Offset,
     },
-    /// The broker did not confirm in time. It may have the position all the same.
+    /// The broker did not confirm in time. It may have stored the position nevertheless.
     #[error("the broker did not confirm in time")]
     Unconfirmed,
-    /// The consumer has ended. The broker may have the position all the same.
+    /// The consumer has ended. The broker may have stored the position nevertheless.
     #[error("the consumer has ended")]
     Ended(#[source] ConsumeError),
 }
 
-/// What the application and the receiving task share. Each field has one side that writes it.
+/// What the application and the subscription task share. Each field is written by one of them only.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct AckState {
     named: bool,
-    /// Written by the application: the first offset it is not done with.
-    wanted: watch::Sender<Offset>,
-    /// Written by the application: the next offset that is handed out.
-    handed: AtomicU64,
-    /// Written by the application: all bytes it has taken.
+    /// The first offset that is not acknowledged. Written by the application.
+    requested: watch::Sender<Offset>,
+    /// The offset of the next message for the application. Written by the application.
+    next: AtomicU64,
+    /// The sum of all bytes that the application has taken. Written by the application.
     pub(super) taken: watch::Sender<u64>,
-    /// Written by the task; closes with it.
+    /// The first offset whose acknowledgement is not confirmed. Written by the task; closed when it ends.
     confirmed: watch::Receiver<Offset>,
-    /// Written by the task, once, as its last word.
+    /// Why the task ended. Written by the task, once.
     ended: OnceLock<ConsumeError>,
 }
 
-impl Desk {
-    /// With the task's end of what is confirmed.
+impl AckState {
+    /// Returns the state, and the sender with which the task confirms.
     pub(super) fn new(named: bool) -> (Arc<Self>, watch::Sender<Offset>) {
         let (confirm, confirmed) = watch::channel(Offset(0));
-        let desk = Self {
+        let state = Self {
             named,
-            wanted: watch::Sender::new(Offset(0)),
-            handed: AtomicU64::new(0),
+            requested: watch::Sender::new(Offset(0)),
+            next: AtomicU64::new(0),
             taken: watch::Sender::new(0),
             confirmed,
             ended: OnceLock::new(),
         };
-        (Arc::new(desk), confirm)
+        (Arc::new(state), confirm)
     }
 
-    pub(super) fn handed(&self) -> Offset {
-        Offset(self.handed.load(SeqCst))
+    /// Returns the offset of the next message for the application.
+    pub(super) fn next_offset(&self) -> Offset {
+        Offset(self.next.load(SeqCst))
     }
 
-    pub(super) fn set_handed(&self, next: Offset) {
-        self.handed.store(next.0, SeqCst);
+    pub(super) fn set_next_offset(&self, next: Offset) {
+        self.next.store(next.0, SeqCst);
     }
 
-    /// The first offset that is not acknowledged, now and as it moves.
-    pub(super) fn wanted(&self) -> watch::Receiver<Offset> {
-        self.wanted.subscribe()
+    /// Watches the first offset that is not acknowledged.
+    pub(super) fn requested(&self) -> watch::Receiver<Offset> {
+        self.requested.subscribe()
     }
 
-    pub(super) fn end(&self, error: ConsumeError) {
-        // The first word counts.
+    /// Records why the task ended. Later calls change nothing.
+    pub(super) fn set_ended(&self, error: ConsumeError) {
         let _ = self.ended.set(error);
     }
 
+    /// Returns why the task ended.
     pub(super) fn ended(&self) -> ConsumeError {
         self.ended.get().cloned().unwrap_or(ConsumeError::Closed)
     }
 
-    fn want(&self, offset: Offset) -> Result<Offset, AckError> {
+    /// Requests the acknowledgement of `offset`. Returns the offset after it.
+    fn request(&self, offset: Offset) -> Result<Offset, AckError> {
         if !self.named {
             return Err(AckError::Unnamed);
         }
-        let next = self.handed();
+        let next = self.next_offset();
         if offset >= next {
             return Err(AckError::NotReceived { offset, next });
         }
         if self.confirmed.has_changed().is_err() {
             return Err(AckError::Ended(self.ended()));
         }
-        let wanted = offset.next();
-        self.wanted.send_if_modified(|now| {
-            let further = wanted > *now;
-            *now = wanted.max(*now);
+        let requested = offset.next();
+        self.requested.send_if_modified(|now| {
+            let further = requested > *now;
+            *now = requested.max(*now);
             further
         });
-        Ok(wanted)
+        Ok(requested)
     }
 
-    async fn confirmed(&self, next: Offset) -> Result<(), AckError> {
+    async fn wait_confirmed(&self, next: Offset) -> Result<(), AckError> {
         let mut confirmed = self.confirmed.clone();
         match confirmed.wait_for(|confirmed| *confirmed >= next).await {
             Ok(_) => Ok(()),
@@ -144,8 +148,8 @@ impl Desk {
     }
 
     /// Waits until the newest acknowledgement is confirmed.
-    pub(super) async fn settled(&self) -> Result<(), AckError> {
-        let wanted = *self.wanted.borrow();
-        self.confirmed(wanted).await
+    pub(super) async fn wait_all_confirmed(&self) -> Result<(), AckError> {
+        let requested = *self.requested.borrow();
+        self.wait_confirmed(requested).await
     }
 }

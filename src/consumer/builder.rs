@@ -1,81 +1,102 @@
-//! Putting a consumer together.
+//! The options of a consumer, and how it starts.
 
-use super::{Config, ConsumeError, Consumer, Start, receive};
-use crate::conn::{self, ClientTls, Token};
+use std::path::PathBuf;
 
-/// Takes a consumer's options; [`Builder::subscribe`] checks them all at once.
+use super::{
+    Config, ConsumeError, Start,
+    consumer::{self, Consumer},
+};
+use crate::conn::{self, ClientTls, Token, Trust};
+
+/// Options of a [`Consumer`]. [`Builder::subscribe`] checks all of them at once.
 ///
-/// A server and a topic must be given.
+/// A server and a topic are needed.
 #[derive(Debug, Clone, Default)]
-#[must_use = "nothing is read before subscribe"]
+#[must_use = "a builder does nothing before subscribe"]
 pub struct Builder {
     config: Config,
 }
 
+impl Consumer {
+    /// Returns a builder with the default options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
-    /// Everything in [`Config`] at once. What was set there before is replaced.
+    /// Replaces all options by those of `config`.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// How the broker is reached. What was set of it before is replaced.
+    /// Replaces all options of the connection: servers, TLS, token, pings, reconnecting.
     pub fn connection(mut self, connection: conn::Config) -> Self {
         self.config.connection = connection;
         self
     }
 
-    /// One more server, as `HOST:PORT`.
+    /// Adds a server, as `HOST:PORT`. With several, the consumer uses the first that it can reach.
     pub fn server(mut self, server: impl Into<String>) -> Self {
         self.config.connection.servers.push(server.into());
         self
     }
 
-    /// Who is trusted, and who we are.
+    /// Trusts brokers whose certificate is signed by an authority in this PEM file, and no others. Default: the
+    /// authorities that the operating system trusts. Replaces what [`Builder::tls`] set.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.connection.tls = ClientTls::trusting(Trust::CaFile(path.into()));
+        self
+    }
+
+    /// Replaces all options of TLS: which brokers are trusted, and the client's own certificate.
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.config.connection.tls = tls;
         self
     }
 
-    /// What is shown to the broker.
+    /// Sets the token that is sent to the broker. Default: none.
     pub fn token(mut self, token: impl Into<Token>) -> Self {
         self.config.connection.token = token.into();
         self
     }
 
-    /// The topic's name.
+    /// Sets the topic to read, by its name.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.config.topic = topic.into();
         self
     }
 
-    /// The name under which the broker keeps the position; see [`Config::name`].
+    /// Sets the name under which the broker stores the acknowledged position, so that the next consumer of this name
+    /// continues there. Default: no name, and no position is stored.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
         self
     }
 
-    /// Where to begin; see [`Config::from`].
+    /// Sets where to begin. A name that has a stored position continues there instead. Default: [`Start::Latest`].
     pub fn from(mut self, from: Start) -> Self {
         self.config.from = from;
         self
     }
 
-    /// How many bytes may wait for the application; see [`Config::credit_bytes`].
+    /// Limits the bytes of batches that wait for the application. Default: 4 MiB. Less holds up the broker on a link
+    /// with a long round trip, where this much is the most that can be in flight.
     pub fn credit_bytes(mut self, bytes: u64) -> Self {
         self.config.credit_bytes = bytes;
         self
     }
 
-    /// Connects and subscribes: waits until the broker has said where the reader begins.
+    /// Connects and subscribes. Waits until the broker has answered with the offset that the consumer begins with.
     ///
     /// # Errors
     /// [`ConsumeError`]: wrong options, no connection within
     /// [`connect_timeout`](conn::Config::connect_timeout), no answer, or a refusal.
     ///
     /// # Cancel safety
-    /// Dropping this leaves nothing behind but, for a new name, the position that it begins with.
+    /// If the future is dropped, nothing keeps running. A new name may already have a stored position.
     pub async fn subscribe(self) -> Result<Consumer, ConsumeError> {
-        receive::subscribe(self.config).await
+        consumer::subscribe(self.config).await
     }
 }

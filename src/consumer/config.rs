@@ -1,4 +1,4 @@
-//! Pure: a consumer's options, and the rules between them.
+//! Sans-I/O: a consumer's options, and their rules.
 
 use crate::{
     TopicName,
@@ -7,23 +7,23 @@ use crate::{
     wire::Start,
 };
 
-/// What a consumer reads, from where, and from whom.
+/// All options of a consumer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// How the broker is reached.
+    /// How the broker is reached: servers, TLS, token, pings, reconnecting.
     pub connection: conn::Config,
-    /// The topic's name. Default: none; it must be given.
+    /// The name of the topic to read. Required.
     pub topic: String,
-    /// The name under which the broker keeps this reader's position: 1 to 200 bytes. Default: none, and no position
-    /// is kept. Two consumers of one name at a time each get every message, and share the position.
+    /// The name under which the broker stores the acknowledged position: 1 to 200 bytes. Default: none, and no position
+    /// is stored. Two consumers with one name each get every message, and share the position.
     pub name: Option<String>,
-    /// Where to begin; a name that has a position already begins there instead. Default: [`Start::Latest`].
+    /// Where to begin. A name that has a stored position continues there instead. Default: [`Start::Latest`].
     pub from: Start,
-    /// How many bytes of batches may wait for the application. Default 4 MiB; 1 B to 4 GiB. One batch may come on
-    /// top. Small holds up the broker on a long link, where this much is the most that can be under way.
+    /// The most bytes of batches that may wait for the application, in addition to one batch. Default 4 MiB; 1 B to
+    /// 4 GiB. On a link with a long round trip this is also the most that can be in flight, so less holds up the broker.
     pub credit_bytes: u64,
-    /// The longest batch that is taken, in bytes. Default 64 MiB; 64 KiB to 1 GiB, and at least what the broker
+    /// The longest batch that is accepted, in bytes. Default 64 MiB; 64 KiB to 1 GiB, and at least what the broker
     /// allows its producers.
     pub max_batch: usize,
 }
@@ -42,10 +42,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every field; with all of them right, the topic.
+    /// Checks every field. Returns the topic.
     ///
     /// # Errors
-    /// Every wrong field.
+    /// [`ConfigError`] names every wrong field.
     pub fn check(&self) -> Result<TopicName, ConfigError> {
         let mut problems = Problems::default();
         self.connection.problems(&mut problems);
@@ -74,7 +74,7 @@ impl Config {
             "must be 64 KiB to 1 GiB",
         );
         problems.into_result()?;
-        Ok(topic.expect("checked a moment ago"))
+        Ok(topic.expect("a wrong topic is a problem"))
     }
 }
 

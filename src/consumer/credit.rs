@@ -1,26 +1,26 @@
-//! Pure: how many bytes of deliveries a consumer lets the broker send.
+//! Sans-I/O: how many bytes of deliveries a consumer lets the broker send.
 //!
-//! The window is the most that may lie between the broker and the application. The broker spends credit as it
-//! sends; the consumer gives it back as the application takes. Grants go out in quarters of the window, so that
-//! a reader of small messages does not send a packet for each.
+//! The window limits the bytes between the broker and the application. The broker spends credit as it sends. The
+//! consumer grants it again as the application takes messages, in quarters of the window, so that it does not send a
+//! packet for every small message.
 //!
-//! The broker sends while any credit is left, so it may overdraw by the rest of one batch: a batch larger than
-//! the window must get through too. What is held is therefore less than the window and one batch.
+//! The broker sends while any credit is left, so it may overdraw by the rest of one batch. This lets a batch through that
+//! is larger than the window. So less than the window and one batch are held.
 
-/// The consumer's side of the account.
+/// The credit of one consumer.
 #[derive(Debug, Clone)]
 pub(super) struct Credit {
     window: u64,
-    /// Delivered and not yet taken by the application.
+    /// Bytes delivered and not yet taken by the application.
     held: u64,
-    /// Taken, and to be granted again.
+    /// Bytes taken, to be granted again.
     due: u64,
-    /// Held beyond the window when the subscription began: what is taken pays for this first.
+    /// Bytes held beyond the window when the subscription began. They are not granted again when they are taken.
     debt: u64,
 }
 
 impl Credit {
-    /// An account with nothing granted.
+    /// Creates the credit of a new consumer, with nothing granted.
     pub(super) fn new(window: u64) -> Self {
         Self {
             window,
@@ -30,22 +30,22 @@ impl Credit {
         }
     }
 
-    /// A new subscription begins and earlier grants are void: the credit it starts with. What the application
-    /// has not taken yet counts against the window.
+    /// A new subscription begins, and earlier grants are void. Returns the credit that it starts with: the window without
+    /// what the application has not taken yet.
     pub(super) fn on_subscribe(&mut self) -> u64 {
         self.due = 0;
         self.debt = self.held.saturating_sub(self.window);
         self.window.saturating_sub(self.held)
     }
 
-    /// A batch of `bytes` came. `false`: the broker had no credit left for it.
+    /// A batch of `bytes` was delivered. Returns `false` if the broker had no credit left for it.
     pub(super) fn on_delivery(&mut self, bytes: u64) -> bool {
         let had_credit = self.held.saturating_add(self.due) < self.window.saturating_add(self.debt);
         self.held = self.held.saturating_add(bytes);
         had_credit
     }
 
-    /// The application is done with `bytes` that were delivered.
+    /// The application has taken `bytes` that were delivered.
     pub(super) fn on_taken(&mut self, bytes: u64) {
         let paid = self.debt.min(bytes);
         self.debt -= paid;
@@ -53,7 +53,7 @@ impl Credit {
         self.held = self.held.saturating_sub(bytes);
     }
 
-    /// The credit to grant now; `None` while it is not worth a packet.
+    /// Returns the credit to grant now, or `None` while it is not worth a packet.
     pub(super) fn poll_grant(&mut self) -> Option<u64> {
         if self.due == 0 || self.due < self.window / 4 {
             return None;
@@ -90,7 +90,7 @@ mod tests {
         assert!(credit.on_delivery(70));
         assert!(
             !credit.on_delivery(0),
-            "a broker that overspends is found out"
+            "a broker that overdraws is detected"
         );
         assert_eq!(credit.on_subscribe(), 0);
         credit.on_taken(90);
@@ -98,8 +98,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a broker that sends while it has credit, and cuts at any time: everything arrives, and what is
-        /// held stays below the window and one batch.
+        /// With a broker that sends while it has credit, and reconnects at any time, everything arrives, and less than
+        /// the window and one batch is held.
         #[test]
         fn everything_arrives_and_what_is_held_is_bounded(
             window in 1_u64..200,

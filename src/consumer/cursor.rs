@@ -1,11 +1,11 @@
-//! Pure: where a reader stands in its topic.
+//! Sans-I/O: the position of a consumer in its topic.
 
 use crate::Offset;
 
-/// The next offset to hand out, and what a delivery means for it.
+/// Tracks the next offset for the application, and decides what to do with each delivery.
 ///
-/// One cursor lives as long as its consumer, across reconnects: that each offset is handed out once, in order,
-/// is decided here and nowhere else.
+/// One cursor lives as long as its consumer, across reconnects. It alone ensures that each offset is handed out once and
+/// in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cursor {
     next: Offset,
@@ -13,52 +13,57 @@ pub(super) struct Cursor {
 
 /// What to do with a delivered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Hand out its records behind the first `skip`.
+pub(super) enum Action {
+    /// Hand out its records, without the first `skip`.
     Take {
-        /// Records that were asked for by nobody or handed out before.
+        /// The number of records that come before the offset asked for or were handed out before.
         skip: u32,
-        /// Offsets that are no longer kept, between the last record handed out and this batch.
+        /// The number of offsets that retention has dropped, between the last record handed out and this batch.
         skipped: u64,
     },
-    /// All of it was handed out before.
-    Old,
+    /// Ignore it: all of its records were handed out before.
+    Drop,
 }
 
-/// A delivery that no broker would send: no records, or more than there are offsets.
+/// A delivery that no correct broker sends: without records, or with more than there are offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Impossible;
+pub(super) struct InvalidDelivery;
 
 impl Cursor {
     pub(super) fn new(next: Offset) -> Self {
         Self { next }
     }
 
-    /// The next offset to hand out.
+    /// Returns the next offset to hand out.
     pub(super) fn next(self) -> Offset {
         self.next
     }
 
-    /// The subscription stands and begins at `next`: answers how many offsets behind the cursor are no longer kept.
+    /// A subscription begins at `next`. Returns the number of offsets that are skipped.
     pub(super) fn on_subscribed(&mut self, next: Offset) -> u64 {
         let skipped = next.0.saturating_sub(self.next.0);
         self.next = self.next.max(next);
         skipped
     }
 
-    /// A batch of `count` records came, the first of them at `base`.
-    pub(super) fn on_delivery(&mut self, base: Offset, count: u32) -> Result<Step, Impossible> {
+    /// A batch of `count` records was delivered, the first of them at `base`.
+    pub(super) fn on_delivery(
+        &mut self,
+        base: Offset,
+        count: u32,
+    ) -> Result<Action, InvalidDelivery> {
         let end = match base.0.checked_add(u64::from(count)) {
             Some(end) if count > 0 => Offset(end),
-            _ => return Err(Impossible),
+            _ => return Err(InvalidDelivery),
         };
         if end <= self.next {
-            return Ok(Step::Old);
+            return Ok(Action::Drop);
         }
-        let skip = u32::try_from(self.next.0.saturating_sub(base.0)).map_err(|_| Impossible)?;
+        let skip =
+            u32::try_from(self.next.0.saturating_sub(base.0)).map_err(|_| InvalidDelivery)?;
         let skipped = base.0.saturating_sub(self.next.0);
         self.next = end;
-        Ok(Step::Take { skip, skipped })
+        Ok(Action::Take { skip, skipped })
     }
 }
 
@@ -73,13 +78,13 @@ mod tests {
         let mut cursor = Cursor::new(Offset(7));
         assert_eq!(
             cursor.on_delivery(Offset(5), 4),
-            Ok(Step::Take {
+            Ok(Action::Take {
                 skip: 2,
                 skipped: 0
             })
         );
         assert_eq!(cursor.next(), Offset(9));
-        assert_eq!(cursor.on_delivery(Offset(5), 4), Ok(Step::Old));
+        assert_eq!(cursor.on_delivery(Offset(5), 4), Ok(Action::Drop));
     }
 
     #[test]
@@ -88,7 +93,7 @@ mod tests {
         assert_eq!(cursor.on_subscribed(Offset(10)), 7);
         assert_eq!(
             cursor.on_delivery(Offset(12), 1),
-            Ok(Step::Take {
+            Ok(Action::Take {
                 skip: 0,
                 skipped: 2
             })
@@ -100,8 +105,11 @@ mod tests {
     #[test]
     fn a_delivery_that_cannot_be_is_an_error() {
         let mut cursor = Cursor::new(Offset(0));
-        assert_eq!(cursor.on_delivery(Offset(0), 0), Err(Impossible));
-        assert_eq!(cursor.on_delivery(Offset(u64::MAX), 2), Err(Impossible));
+        assert_eq!(cursor.on_delivery(Offset(0), 0), Err(InvalidDelivery));
+        assert_eq!(
+            cursor.on_delivery(Offset(u64::MAX), 2),
+            Err(InvalidDelivery)
+        );
     }
 
     proptest! {
@@ -127,7 +135,7 @@ mod tests {
                 let from = from.min(batches.len() - 1);
                 let from = batches[..=from].iter().rposition(|b| b.0 <= cursor.next()).unwrap_or(0);
                 for &(base, count) in &batches[from..] {
-                    if let Step::Take { skip, skipped } = cursor.on_delivery(base, count).unwrap() {
+                    if let Action::Take { skip, skipped } = cursor.on_delivery(base, count).unwrap() {
                         prop_assert_eq!(skipped, 0);
                         handed.extend((skip..count).map(|i| base.0 + u64::from(i)));
                     }

@@ -1,4 +1,4 @@
-//! Pure: what ends a consumer, and whether another one may fare better.
+//! Sans-I/O: why a consumer ends, and whether a retry makes sense.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,68 +9,68 @@ use crate::{
     wire::{DecodeError, Failure, FailureCode},
 };
 
-/// Why there is no consumer, or no longer one. Cheap to clone.
+/// Why a consumer did not start, or ended. Cheap to clone.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsumeError {
-    /// Some options cannot be used.
+    /// Some options are missing or out of range.
     #[error("the consumer's options are wrong: {0}")]
     Config(Arc<ConfigError>),
-    /// The connection cannot begin.
+    /// The connection could not be set up, for example because a file cannot be read.
     #[error("the connection cannot begin")]
     Start(#[source] Arc<StartError>),
-    /// There is no connection, and there will be none.
+    /// No connection could be opened, or it was lost for good.
     #[error("there is no connection to the broker")]
     Connection(#[source] Arc<ConnectError>),
-    /// The connection was lost before the answer came.
+    /// The connection was lost while waiting for an answer.
     #[error("the connection was lost before the answer came")]
     Lost,
-    /// The broker did not answer in this time.
+    /// The broker did not answer within this time.
     #[error("the broker did not answer within {0:?}")]
     TimedOut(Duration),
-    /// The broker refuses.
+    /// The broker refused.
     #[error("the broker refuses: {}", .0.detail)]
     Refused(Failure),
-    /// A batch is not what its producer made. A consumer that begins behind it reads on.
+    /// A stored batch does not match its checksum. To read on, start another consumer after it.
     #[error("the batch at offset {base} is damaged")]
     Corrupt {
-        /// The offset of the batch's first message.
+        /// The offset of the first message of the batch.
         base: Offset,
-        /// What is wrong.
+        /// What is wrong with the batch.
         source: DecodeError,
     },
     /// The broker sent what the protocol does not allow.
     #[error("the broker breaks the protocol: {0}")]
     Protocol(&'static str),
-    /// This end was closed.
+    /// The consumer was closed by the application.
     #[error("the consumer is closed")]
     Closed,
 }
 
-/// What kind of failure a [`ConsumeError`] is.
+/// The kind of a [`ConsumeError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConsumeErrorKind {
-    /// Options, or files they name, cannot be used.
+    /// Options, or files that they name, cannot be used.
     Config,
-    /// There is no connection, for this reason.
+    /// No connection could be opened, or it was lost for good, for this reason.
     Connection(ConnectErrorKind),
     /// The connection was lost before the answer came.
     Lost,
     /// The broker did not answer in time.
     TimedOut,
-    /// The broker refuses, for this reason.
+    /// The broker refused, for this reason.
     Refused(FailureCode),
     /// A stored batch is damaged.
     Corrupt,
-    /// The broker breaks the protocol.
+    /// The broker broke the protocol.
     Protocol,
-    /// This end was closed.
+    /// The consumer was closed by the application.
     Closed,
 }
 
 impl ConsumeError {
-    /// What kind of failure this is.
+    /// Returns the kind of this error.
     #[must_use]
     pub fn kind(&self) -> ConsumeErrorKind {
         match self {
@@ -85,7 +85,7 @@ impl ConsumeError {
         }
     }
 
-    /// Whether another consumer with the same options may fare better.
+    /// Returns whether another consumer with the same options may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.kind().is_retryable()
@@ -93,20 +93,20 @@ impl ConsumeError {
 }
 
 impl ConsumeErrorKind {
-    /// Whether another consumer with the same options may fare better.
+    /// Returns whether another consumer with the same options may succeed.
     #[must_use]
     pub fn is_retryable(self) -> bool {
         match self {
             Self::Connection(kind) => kind.is_retryable(),
             Self::Lost | Self::TimedOut => true,
-            Self::Refused(code) => passes(code),
+            Self::Refused(code) => is_temporary(code),
             Self::Config | Self::Corrupt | Self::Protocol | Self::Closed => false,
         }
     }
 }
 
-/// Whether what a broker refuses for this reason may be granted a little later.
-fn passes(code: FailureCode) -> bool {
+/// Returns whether a broker that refuses for this reason may accept a little later.
+fn is_temporary(code: FailureCode) -> bool {
     match code {
         FailureCode::StoreRefuses | FailureCode::Closing | FailureCode::Limit => true,
         FailureCode::Unauthorised

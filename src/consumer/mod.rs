@@ -1,39 +1,43 @@
-//! Reading a topic: in order, each message once for as long as the process lives, and from where it stopped
-//! in the next one.
+//! Reads a topic in order. A process gets each message once, and the next process continues where it stopped.
 //!
 //! ```text
-//! broker ═ deliveries ═▶ check ─▶ cursor ─▶ queue (bounded by credit) ─▶ Consumer::recv ─▶ app
-//!    ▲◀═ Credit ◀──────────────── credit ◀── what the app has taken ◀──────┘               │
-//!    └◀═ Acknowledge ◀──── the newest of what is acknowledged ◀──── Consumer::ack ◀────────┘
+//! broker ═ deliveries ═▶ check ─▶ cursor ─▶ queue (bounded by credit) ─▶ Consumer::recv ─▶ application
+//!    ▲◀═ Credit ◀──────────────── credit ◀── what was taken ◀──────────────┘                   │
+//!    └◀═ Acknowledge ◀──── the newest acknowledgement ◀──── Consumer::ack ◀────────────────────┘
 //! ```
 //!
-//! A [`Consumer`] has one ordered stream. It lets the broker send so much that never more than
-//! [`Config::credit_bytes`] and one batch wait for the application. After a reconnect it resumes behind the last
-//! message it has, so the application sees each offset once. With a [`Config::name`], the broker keeps the position
-//! that was last acknowledged, and the next process of that name begins there: what was handed out and not
-//! acknowledged comes again.
+//! A [`Consumer`] uses one ordered stream. It gives the broker credit, so that at most [`Config::credit_bytes`] and one
+//! batch wait for the application. After a reconnect it resumes after the last message it received, so the application
+//! gets each offset once. With a [`Config::name`], the broker stores the acknowledged position, and the next consumer of
+//! that name begins there: messages that were received and not acknowledged are delivered again.
 //!
-//! Each batch is checked against the checksum its producer made. One that does not match ends the consumer with
-//! [`ConsumeErrorKind::Corrupt`]; it is never passed over in silence. Messages that retention has dropped before they
-//! could be read are counted in [`Received::skipped`].
+//! Each batch is checked against the checksum that its producer computed. A mismatch ends the consumer with
+//! [`ConsumeErrorKind::Corrupt`]; the batch is never skipped silently. Messages that retention dropped before they were
+//! read are counted in [`Received::skipped`].
+//!
+//! [`Consumer`] has an example.
 //!
 //! | | |
 //! |---|---|
-//! | [`Consumer`], [`Received`] | messages, one after another |
-//! | [`Builder`], [`Config`] | what to read, from where, from whom |
-//! | [`Acker`] | acknowledging from elsewhere |
-//! | [`list_topics`] | which topics there are |
-//! | [`ConsumeError`], [`AckError`] | what can go wrong |
+//! | [`Consumer`], [`Received`], [`Record`] | messages, one after another |
+//! | [`Builder`], [`Config`], [`Start`] | options |
+//! | [`Acker`] | acknowledges from another task |
+//! | [`list_topics`], [`TopicInfo`] | the topics of a broker |
+//! | [`ConsumeError`], [`AckError`] | errors |
 
 mod ack;
 mod builder;
 mod config;
+#[expect(
+    clippy::module_inception,
+    reason = "the file of `Consumer` is called as every other file of a type"
+)]
+mod consumer;
 mod credit;
 mod cursor;
 mod error;
-mod packets;
-mod receive;
-mod stream;
+mod received;
+mod subscription;
 #[cfg(feature = "broker")]
 #[cfg(test)]
 mod tests;
@@ -42,8 +46,9 @@ mod topics;
 pub use ack::{AckError, Acker};
 pub use builder::Builder;
 pub use config::Config;
+pub use consumer::Consumer;
 pub use error::{ConsumeError, ConsumeErrorKind};
-pub use receive::{Consumer, Received};
+pub use received::Received;
 pub use topics::list_topics;
 
-pub use crate::wire::{Start, TopicInfo};
+pub use crate::wire::{DecodeError, Failure, FailureCode, Header, Record, Start, TopicInfo};

@@ -9,6 +9,9 @@ use crate::{Offset, RequestId, Timestamp, TopicName};
 /// The bytes of the length that begins a frame.
 const LENGTH: usize = 4;
 
+/// The bytes of a delivery's frame before its batch: kind, base offset and time.
+pub(super) const DELIVERY_OVERHEAD: usize = 1 + 8 + 8;
+
 /// The most that is reserved ahead of what has arrived. A frame that states a greater length gets the rest as
 /// its bytes come in.
 const RESERVE_AHEAD: usize = 256 * 1024;
@@ -190,9 +193,8 @@ pub fn produce_overhead(topic: &TopicName) -> usize {
 /// Where the frame would have 4 GiB or more, which a batch that came in a frame cannot bring about.
 #[must_use]
 pub fn delivery_head(base: Offset, time: Timestamp, batch_len: usize) -> Bytes {
-    const OVERHEAD: usize = 1 + 8 + 8;
-    let mut head = BytesMut::with_capacity(LENGTH + OVERHEAD);
-    head.put_u32_le(length(OVERHEAD, batch_len));
+    let mut head = BytesMut::with_capacity(LENGTH + DELIVERY_OVERHEAD);
+    head.put_u32_le(length(DELIVERY_OVERHEAD, batch_len));
     head.put_u8(Kind::Delivery.to_u8());
     body::put_delivery(&mut head, base, time);
     head.freeze()

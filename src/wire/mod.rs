@@ -69,8 +69,6 @@
 //! request that was refused would come again on the next. Everything else is fixed. A body that is too long, a kind
 //! or a value without meaning is an error, so that a damaged stream is not mistaken for a newer one.
 
-#[cfg(test)]
-mod arbitrary;
 mod batch;
 mod body;
 mod builder;
@@ -78,16 +76,22 @@ mod codec;
 mod error;
 mod fields;
 mod kind;
+mod max_frame;
 mod packet;
 mod record;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod varint;
 
 pub use batch::{Batch, BatchSummary, Records};
 pub use builder::{BatchBuilder, encoded_len};
 pub use codec::{PacketCodec, delivery_head, produce_head, produce_overhead};
 pub use error::{CodecError, DecodeError, EncodeError};
+pub use max_frame::MaxFrame;
 pub use packet::{
     Connect, Connected, Delivery, Failure, FailureCode, Packet, Produce, ProducerIdentity, Refused,
     RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
 };
 pub use record::{Header, Record};
+pub use stream::{PacketReader, PacketStream, PacketWriter, ReadError};

@@ -3,7 +3,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use super::{
     super::{
         BatchBuilder,
-        arbitrary::{arb_bytes, arb_record, arb_records, encode},
+        tests::arbitrary::{arb_bytes, arb_record, arb_records, encode},
     },
     *,
 };

@@ -1,7 +1,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::arbitrary::{arb_records, encode},
+    super::tests::arbitrary::{arb_records, encode},
     *,
 };
 

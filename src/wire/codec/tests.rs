@@ -6,7 +6,7 @@ use super::{
     super::{
         Connect, Connected, Delivery, Failure, FailureCode, Produce, ProducerIdentity, Refused,
         RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
-        arbitrary::{arb_bytes, arb_packet, arb_topic},
+        tests::arbitrary::{arb_bytes, arb_packet, arb_topic},
     },
     *,
 };

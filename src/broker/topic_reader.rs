@@ -1,4 +1,4 @@
-//! A topic as one reader gets it: from the store in bounded chunks, to the client as far as its credit goes.
+//! Reads a topic for one subscription: from the store in bounded chunks, to the client as far as its credit goes.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -6,34 +6,36 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{commit, outgoing::GATHER, topics::Topic};
+use super::{failure, packets::WRITE_BYTES, topics::Topic};
 use crate::{
     Offset,
+    metrics::broker as metrics,
     store::{Store, StoreError, StoredBatch},
     wire::{Failure, delivery_head},
 };
 
-/// What is to be delivered to one reader.
-pub(super) struct Source {
+/// The batches that one subscription is to get.
+pub(super) struct TopicReader {
     store: Arc<dyn Store>,
     topic: Arc<Topic>,
+    /// The most bytes of one read from the store.
     chunk: usize,
-    /// Behind the last batch that was delivered.
+    /// The offset after the last delivered batch.
     next: Offset,
+    /// The topic's end.
     end: watch::Receiver<Offset>,
-    /// All credit that was ever granted.
+    /// The sum of all credit granted, in bytes.
     credit: watch::Receiver<u64>,
-    /// All bytes that were ever delivered.
+    /// The sum of all bytes delivered.
     spent: u64,
-    /// Read and not yet delivered.
+    /// Batches that are read and not yet delivered.
     ready: VecDeque<StoredBatch>,
-    /// Under way; kept here so that waiting for it can be interrupted without reading anew.
+    /// The read that is under way. Kept here, so that a `ready` that is dropped and called again does not read anew.
     reading: Option<BoxFuture<'static, Result<Vec<StoredBatch>, StoreError>>>,
 }
 
-impl Source {
-    /// What lies in `topic` from `next` on, read in chunks of so many bytes, as far as `credit` goes: all that was
-    /// ever granted.
+impl TopicReader {
+    /// Reads `topic` from `next` on, at most `chunk` bytes at a time. `credit` holds the sum of all credit granted.
     pub(super) fn new(
         store: Arc<dyn Store>,
         topic: Arc<Topic>,
@@ -54,7 +56,7 @@ impl Source {
         }
     }
 
-    /// Waits until there is a batch and credit for it. Loses nothing when it is dropped.
+    /// Waits until there is a batch and credit for it. Cancel safe: dropping the future loses nothing.
     pub(super) async fn ready(&mut self) -> Result<(), Failure> {
         let spent = self.spent;
         if self
@@ -63,7 +65,7 @@ impl Source {
             .await
             .is_err()
         {
-            // The client has ended its half: what was granted is what there is.
+            // The client has finished its half, so no more credit can come.
             return std::future::pending().await;
         }
         while self.ready.is_empty() {
@@ -81,14 +83,14 @@ impl Source {
             self.reading = None;
             let read = read.map_err(|error| {
                 tracing::error!(topic = %self.topic.name(), %next, %error, "reading failed");
-                commit::failure(&error)
+                failure::store(&error)
             })?;
-            // Nothing, although the end is further on: retention took it. The next message is worth another look.
+            // Nothing although the end is further on: retention dropped it. Read again after the next append.
             if read.is_empty() && self.end.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            // What the store gives is stored, even where the committer is still on its way to saying so; and who is
-            // given it may acknowledge it at once.
+            // What the store returns is stored, even if the committer has not moved the end yet. The client may
+            // acknowledge it at once, so the end moves here.
             if let Some(last) = read.last() {
                 self.topic.advance(last.end());
             }
@@ -97,24 +99,24 @@ impl Source {
         Ok(())
     }
 
-    /// The next batch if it is at hand and there is credit. A batch goes while any credit is left, and may overdraw
-    /// it: one larger than the client's whole credit must get through too.
+    /// Returns the next batch, if one is ready and there is credit. A batch may overdraw the credit, so that one
+    /// larger than the client's whole credit is delivered too.
     fn pop(&mut self) -> Option<StoredBatch> {
         if *self.credit.borrow() <= self.spent {
             return None;
         }
         let batch = self.ready.pop_front()?;
         self.next = Offset(batch.base.0.saturating_add(u64::from(batch.count)));
-        crate::metrics::broker::delivered(u64::from(batch.count));
+        metrics::delivered(u64::from(batch.count));
         let len = u64::try_from(batch.batch.len()).unwrap_or(u64::MAX);
         self.spent = self.spent.saturating_add(len);
         Some(batch)
     }
 
-    /// What can be delivered now, up to what is worth a write.
-    pub(super) fn gather(&mut self) -> Vec<Bytes> {
+    /// Returns the frames that can be delivered now, enough for one write.
+    pub(super) fn take_frames(&mut self) -> Vec<Bytes> {
         let (mut parts, mut bytes) = (Vec::new(), 0);
-        while bytes < GATHER
+        while bytes < WRITE_BYTES
             && let Some(StoredBatch {
                 base, time, batch, ..
             }) = self.pop()

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, string::string_regex};
 
-use super::*;
+use super::super::*;
 use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
 
-pub(super) fn arb_bytes(max: usize) -> impl Strategy<Value = Bytes> {
+pub(crate) fn arb_bytes(max: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..=max).prop_map(Bytes::from)
 }
 
-pub(super) fn arb_topic() -> impl Strategy<Value = TopicName> {
+pub(crate) fn arb_topic() -> impl Strategy<Value = TopicName> {
     let short = string_regex("[a-zA-Z0-9_][a-zA-Z0-9._-]{0,8}").unwrap();
     let long = string_regex("[a-z]{200}").unwrap();
     prop_oneof![9 => short, 1 => long].prop_map(|name| TopicName::new(&name).unwrap())
@@ -140,7 +140,7 @@ fn arb_recalled() -> impl Strategy<Value = Packet> {
 }
 
 /// Any packet, every kind of it.
-pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
+pub(crate) fn arb_packet() -> impl Strategy<Value = Packet> {
     let number = any::<u64>;
     prop_oneof![
         arb_connect(),
@@ -184,7 +184,7 @@ pub(super) fn arb_packet() -> impl Strategy<Value = Packet> {
 }
 
 /// Any record; times near each other, and times at the ends of time.
-pub(super) fn arb_record() -> impl Strategy<Value = Record> {
+pub(crate) fn arb_record() -> impl Strategy<Value = Record> {
     let time = prop_oneof![
         8 => 1_700_000_000_000..1_700_000_100_000_u64,
         1 => Just(0),
@@ -204,12 +204,12 @@ pub(super) fn arb_record() -> impl Strategy<Value = Record> {
 }
 
 /// At least one record.
-pub(super) fn arb_records() -> impl Strategy<Value = Vec<Record>> {
+pub(crate) fn arb_records() -> impl Strategy<Value = Vec<Record>> {
     vec(arb_record(), 1..8)
 }
 
 /// The batch of records.
-pub(super) fn encode(records: &[Record]) -> Bytes {
+pub(crate) fn encode(records: &[Record]) -> Bytes {
     let mut builder = BatchBuilder::new(256);
     records.iter().for_each(|record| builder.push(record));
     builder.finish()

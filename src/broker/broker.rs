@@ -1,4 +1,4 @@
-//! A broker that serves, and how it ends.
+//! [`Broker`], and how it ends.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{builder::Builder, shared::Shared};
+use super::shared::Shared;
 use crate::{
     conn::CloseCode,
     store::{StoreError, StoreState},
@@ -18,41 +18,54 @@ use crate::{
     time,
 };
 
-/// How long a shutdown may go on behind its deadline, for the store to finish what it is at.
+/// How long a shutdown may exceed its deadline, for the store to finish its last group.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A broker: it serves from [`Builder::bind`] until it is shut down or dropped.
+/// A durable broker that serves until it is shut down or dropped.
 ///
-/// Dropping it cuts every connection off and ends every task. Nothing that was answered is lost by that, and what
-/// was not is sent again by its producer; [`Broker::shutdown`] is kinder to clients and lets go of the store.
+/// Dropping it closes all connections and ends all tasks at once. Batches that were answered are stored, and
+/// producers send the others again. [`Broker::shutdown`] also answers what was read and closes the store.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{sync::Arc, time::Duration};
+/// use anabranch::{Broker, store::{LogConfig, LogStore}};
+///
+/// let store = LogStore::open("data", LogConfig::default()).await?;
+/// let broker = Broker::builder()
+///     .listen("127.0.0.1:4433".parse()?)
+///     .development_certificate("certificates")
+///     .store(Arc::new(store))
+///     .bind()
+///     .await?;
+/// println!("listening at {}", broker.local_addr());
+/// // ... until it is time to stop:
+/// broker.shutdown(Duration::from_secs(10)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Broker {
     running: Arc<Running>,
 }
 
-/// Shuts a broker down from elsewhere. Cheap to clone; does not keep the broker going.
+/// Shuts a broker down from another task. Cheap to clone. Does not keep the broker running.
 #[derive(Debug, Clone)]
 pub struct Handle {
     running: Arc<Running>,
 }
 
 impl Broker {
-    /// A broker to be put together.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
-
     pub(super) fn new(running: Arc<Running>) -> Self {
         Self { running }
     }
 
-    /// The address it listens at, with the port that was chosen.
+    /// Returns the address that the broker listens at, with the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.running.address
     }
 
-    /// A way to shut it down from elsewhere.
+    /// Returns a handle that can shut the broker down from another task.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle {
@@ -60,21 +73,21 @@ impl Broker {
         }
     }
 
-    /// Whether its store takes writes. Where it does not, batches are refused with that sentence, and readers are
-    /// served on.
+    /// Returns whether the store takes writes. While it does not, batches are refused with its reason, and consumers
+    /// are still served.
     #[must_use]
     pub fn store_state(&self) -> StoreState {
         self.running.shared.store.state()
     }
 
-    /// Waits until the broker has been shut down by a [`Handle`], or cannot go on. It serves whether somebody waits
-    /// here or not.
+    /// Waits until a [`Handle`] has shut the broker down or its socket has failed. The broker serves whether or not
+    /// this is called.
     ///
     /// # Errors
     /// [`ServeError`] where the socket has failed.
     ///
     /// # Cancel safety
-    /// Dropping this changes nothing.
+    /// Dropping the future changes nothing.
     pub async fn serve(&self) -> Result<(), ServeError> {
         tokio::select! {
             biased;
@@ -83,16 +96,16 @@ impl Broker {
         }
     }
 
-    /// Ends the broker without losing anything it has accepted: takes no new connections, tells every client, reads
-    /// on for a round trip or two, answers everything it has read, closes every connection with
-    /// [`CloseCode::GoingAway`], and closes the store. At `deadline` from now, connections that are not done are
-    /// cut off; the store is given a second more.
+    /// Shuts the broker down without losing anything it has accepted. It refuses new connections, tells every client,
+    /// reads on for a round trip or two, answers everything it has read, closes every connection with
+    /// [`CloseCode::GoingAway`], and closes the store. Connections that are still busy after `deadline` are cut off.
+    /// The store gets one more second.
     ///
     /// # Errors
-    /// [`ShutdownError`]. What was answered is stored all the same.
+    /// [`ShutdownError`]. What was answered is stored nevertheless.
     ///
     /// # Cancel safety
-    /// Dropping this drops the broker, which ends at once.
+    /// Dropping the future drops the broker, which ends at once.
     pub async fn shutdown(self, deadline: Duration) -> Result<(), ShutdownError> {
         self.running.shutdown(deadline).await
     }
@@ -105,37 +118,37 @@ impl Drop for Broker {
 }
 
 impl Handle {
-    /// As [`Broker::shutdown`]. Where a shutdown is under way, waits for its end.
+    /// Shuts the broker down; see [`Broker::shutdown`]. If a shutdown is under way already, waits for its end.
     ///
     /// # Errors
-    /// [`ShutdownError`]. What was answered is stored all the same.
+    /// [`ShutdownError`]. What was answered is stored nevertheless.
     ///
     /// # Cancel safety
-    /// Dropping this leaves a shutdown half done; another call goes on with it.
+    /// Dropping the future leaves the shutdown unfinished. Another call goes on with it.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
         self.running.shutdown(deadline).await
     }
 }
 
-/// The broker's socket has failed, so that no client reaches it any more.
+/// The broker's socket has failed. No client can reach the broker any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the broker's socket failed")]
 pub struct ServeError;
 
-/// What did not go as it should in a shutdown. Whatever it is, what was answered is stored.
+/// What went wrong in a shutdown. In every case, what was answered is stored.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// Connections were still busy at the deadline and were cut off. Their producers send again what is unanswered.
+    /// Connections were still busy at the deadline and were cut off. Their producers send again what is not answered.
     #[error("at the deadline, {connections} connections were still busy")]
     CutOff {
-        /// How many.
+        /// The number of connections cut off.
         connections: usize,
     },
-    /// The store did not finish within the deadline and a second.
+    /// The store did not finish within the deadline and one second.
     #[error("the store did not finish in time")]
     StoreBusy,
-    /// The store did not close well.
+    /// The store returned an error when it was closed.
     #[error("the store did not close well")]
     Store(#[source] Arc<StoreError>),
 }
@@ -146,10 +159,13 @@ pub(super) struct Running {
     address: SocketAddr,
     shared: Arc<Shared>,
     background: Tasks,
-    /// Taken when the broker ends, so that the socket is let go.
+    /// Taken when the broker ends, so that the socket is closed.
     endpoint: Mutex<Option<quinn::Endpoint>>,
+    /// Cancelled when the socket has failed.
     failed: CancellationToken,
+    /// Cancelled when the broker has shut down.
     closed: CancellationToken,
+    /// The result of the shutdown, which happens once.
     outcome: OnceCell<Result<(), ShutdownError>>,
 }
 
@@ -171,8 +187,8 @@ impl Running {
         })
     }
 
-    /// The accept loop: where it ends by itself, the broker has failed.
-    pub(super) fn accepting(&self, accepting: impl Future<Output = bool> + Send + 'static) {
+    /// Starts the accept loop. If it returns `false`, the broker has failed.
+    pub(super) fn spawn_accept_loop(&self, accepting: impl Future<Output = bool> + Send + 'static) {
         let failed = self.failed.clone();
         self.background.spawn(async move {
             if !accepting.await {
@@ -181,8 +197,8 @@ impl Running {
         });
     }
 
-    /// A task that runs until the broker stops.
-    pub(super) fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Starts a task that runs until the broker stops.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.background.stopped().clone();
         self.background
             .spawn(stopped.run_until_cancelled_owned(task));
@@ -196,7 +212,7 @@ impl Running {
         self.closed.cancel();
     }
 
-    /// Closes what connections are left, and lets go of the socket.
+    /// Closes the remaining connections and the socket.
     fn close_endpoint(&self) -> Option<quinn::Endpoint> {
         let mut endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = endpoint.take()?;
@@ -206,11 +222,11 @@ impl Running {
 
     async fn shutdown(&self, deadline: Duration) -> Result<(), ShutdownError> {
         let deadline = time::now() + deadline;
-        let outcome = self.outcome.get_or_init(|| self.wind_down(deadline));
+        let outcome = self.outcome.get_or_init(|| self.end(deadline));
         outcome.await.clone()
     }
 
-    async fn wind_down(&self, deadline: Instant) -> Result<(), ShutdownError> {
+    async fn end(&self, deadline: Instant) -> Result<(), ShutdownError> {
         let left = || deadline.saturating_duration_since(time::now());
         tracing::info!(
             connections = self.shared.connections.len(),
@@ -226,7 +242,7 @@ impl Running {
         self.background.stop();
         let idle = time::timeout(left() + GRACE, self.background.join()).await;
         if let Some(endpoint) = self.close_endpoint() {
-            // So that clients hear of it; one that does not answer is not waited for.
+            // So that clients learn of it. Clients that do not answer are given up after a while.
             let _ = time::timeout(GRACE, endpoint.wait_idle()).await;
         }
         let closed = match idle {

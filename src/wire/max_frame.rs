@@ -1,0 +1,88 @@
+//! Sans-I/O: the longest frame that each kind of reader accepts.
+
+use super::kind::Kind;
+
+/// The longest frame, in bytes, that a reader accepts: kind and body, without the four bytes of the length.
+///
+/// A frame over its reader's limit is an error as soon as its length has arrived, before any memory is reserved for
+/// it. The limits differ because a peer that may send only short packets should not be able to make us buffer
+/// long ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxFrame(usize);
+
+impl MaxFrame {
+    /// What a broker reads on a session stream. The longest packet is a `Connect` with a token of 65,535 bytes and a
+    /// producer name of 200. The client is not authenticated yet, so nothing longer is accepted.
+    pub const SESSION: Self = Self::of(Kind::Connect);
+
+    /// What a client reads on its session stream and on produce streams: one answer at a time, the longest of which is
+    /// a `Refused` with its explanation.
+    pub const ANSWER: Self = Self::of(Kind::Refused);
+
+    /// What a client reads after `QueryStored`: one page of stored requests.
+    pub const STORED_LIST: Self = Self::of(Kind::StoredList);
+
+    /// What a client reads after `ListTopics`: one page of topics.
+    pub const TOPICS: Self = Self::of(Kind::Topics);
+
+    /// What a client reads on a subscription whose batches have at most `max_batch` bytes.
+    #[must_use]
+    pub const fn delivery(max_batch: usize) -> Self {
+        let delivery = max_batch.saturating_add(super::codec::DELIVERY_OVERHEAD);
+        let answer = Self::ANSWER.0;
+        Self(if delivery > answer { delivery } else { answer })
+    }
+
+    /// What a broker reads on every stream but the session: its configured limit, which it announces in
+    /// [`Connected::max_frame`](super::Connected::max_frame).
+    #[must_use]
+    pub const fn configured(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+
+    /// The longest frame of a kind that has a limit of its own.
+    const fn of(kind: Kind) -> Self {
+        match kind.max_body() {
+            Some(body) => Self(1 + body),
+            None => panic!("the limit of this kind is configured"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_can_read_every_packet_that_may_answer_it() {
+        let fits = |kinds: &[Kind], limit: MaxFrame| {
+            kinds.iter().all(|kind| MaxFrame::of(*kind).0 <= limit.0)
+        };
+        let answers = [
+            Kind::Connected,
+            Kind::Pong,
+            Kind::GoAway,
+            Kind::Probed,
+            Kind::Stored,
+            Kind::Refused,
+            Kind::Failed,
+        ];
+        assert!(fits(&answers, MaxFrame::ANSWER));
+        assert!(fits(&[Kind::Failed], MaxFrame::STORED_LIST));
+        assert!(fits(&[Kind::Failed], MaxFrame::TOPICS));
+        let on_a_subscription = [
+            Kind::Subscribed,
+            Kind::Acknowledged,
+            Kind::Probed,
+            Kind::Failed,
+        ];
+        assert!(fits(&on_a_subscription, MaxFrame::delivery(0)));
+        assert!(fits(&[Kind::Connect, Kind::Ping], MaxFrame::SESSION));
+    }
+}
