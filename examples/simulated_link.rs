@@ -64,7 +64,7 @@ async fn upload(net: &Network, loss: f64) -> Result<()> {
         there.sent.packets,
         there.dropped.lost,
         there.dropped.queue_full,
-        there.deepest_queue,
+        there.max_queue_bytes,
         back.sent.packets
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! Exact time: alarms to the nanosecond, and the hook that moves tokio's clock from one to the next.
+//! Exact time: alarms to the nanosecond, and the driver that advances tokio's clock from one to the next.
 
 use std::{
     fmt,
@@ -11,26 +11,26 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::timeline::{AlarmId, Step, Timeline, step};
-use tokio_util::task::TaskTracker;
+use crate::{
+    tasks, time,
+    timeline::{AlarmId, Step, Timeline, step},
+};
 
-use crate::time;
-
-/// Where alarms are set. All clones are the same clock.
+/// The alarms of a run. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Clock(Arc<Mutex<Timeline<Waker>>>);
+pub(crate) struct Clock(Arc<Mutex<Timeline<Waker>>>);
 
 impl Clock {
-    /// A new alarm, not yet set.
-    pub(super) fn alarm(&self) -> Alarm {
+    /// Returns a new alarm, not yet set.
+    pub(crate) fn alarm(&self) -> Alarm {
         Alarm {
             id: self.timeline().alarm(),
             clock: self.clone(),
         }
     }
 
-    /// Waits until exactly `deadline`; not at all where it has passed.
-    pub(super) async fn sleep_until(&self, deadline: Instant) {
+    /// Waits until exactly `deadline`; returns at once where it has passed.
+    pub(crate) async fn sleep_until(&self, deadline: Instant) {
         let alarm = self.alarm();
         poll_fn(|cx| alarm.poll_at(deadline, cx)).await;
     }
@@ -42,31 +42,31 @@ impl Clock {
     }
 }
 
-/// One alarm of the clock. It is forgotten when it is dropped.
+/// One alarm of the clock. Dropping it clears it.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     clock: Clock,
     id: AlarmId,
 }
 
 impl Alarm {
-    /// Wakes `whom` at `at`, and at no other time it was set to before; at once where `at` has passed.
-    pub(super) fn set(&self, at: Instant, whom: Waker) {
+    /// Sets the alarm to wake `waker` at `at`, in place of its former time; wakes it at once where `at` has passed.
+    pub(crate) fn set(&self, at: Instant, waker: Waker) {
         if at <= time::now() {
             self.clear();
-            whom.wake();
+            waker.wake();
         } else {
-            self.clock.timeline().set(self.id, at, whom);
+            self.clock.timeline().set(self.id, at, waker);
         }
     }
 
-    /// Wakes nobody.
-    pub(super) fn clear(&self) {
+    /// Unsets the alarm.
+    pub(crate) fn clear(&self) {
         self.clock.timeline().clear(self.id);
     }
 
-    /// Ready from `deadline` on; sets the alarm until then.
-    pub(super) fn poll_at(&self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+    /// Returns `Ready` from `deadline` on; sets the alarm before that.
+    pub(crate) fn poll_at(&self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
         if time::now() >= deadline {
             self.clear();
             Poll::Ready(())
@@ -85,44 +85,42 @@ impl Drop for Alarm {
     }
 }
 
-/// Moves tokio's paused clock whenever no task can run. See [`super::timeline`] for how.
-pub(super) struct Pace {
+/// Advances tokio's paused clock when no task can run; [`crate::timeline`] decides how far.
+pub(crate) struct ClockDriver {
     clock: Clock,
-    tasks: TaskTracker,
-    /// The point from which tokio counts its grid.
+    /// The time from which tokio counts the milliseconds of its timers.
     origin: Instant,
-    /// Keeps tokio from advancing its clock beyond a point of the grid. It wakes nobody.
+    /// A timer that keeps tokio from advancing its clock past its deadline. It wakes no task.
     stop: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
-impl fmt::Debug for Pace {
+impl fmt::Debug for ClockDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").finish_non_exhaustive()
+        f.debug_struct("ClockDriver").finish_non_exhaustive()
     }
 }
 
-impl Pace {
-    /// To be made on the runtime that it is for, before its clock has moved.
-    pub(super) fn new(clock: Clock) -> Self {
+impl ClockDriver {
+    /// Must be called on the runtime that it drives, before that runtime's clock has advanced.
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            tasks: TaskTracker::new(),
             origin: time::now(),
             stop: Mutex::default(),
         }
     }
 
-    /// To be called when every task waits, before the runtime's thread would park.
-    pub(super) fn on_idle(&self) {
+    /// Must be called when every task waits, before the runtime parks its thread.
+    pub(crate) fn on_idle(&self) {
         let now = time::now();
         let next = self.clock.timeline().next();
         match step(self.origin, now, next) {
-            Step::Ring(by) => {
+            Step::Fire(by) => {
                 advance(by);
-                self.ring(now + by);
-                // A waker whose task has ended wakes nobody. A task that does nothing brings tokio back here,
-                // where it would otherwise park and advance its clock.
-                self.tasks.spawn(async {});
+                self.fire(now + by);
+                // A waker whose task has ended wakes nothing; tokio would then park, and advance its clock. An empty
+                // task makes it call this function again.
+                tasks::spawn(async {});
             }
             Step::ToGrid(by) => {
                 advance(by);
@@ -132,14 +130,14 @@ impl Pace {
         }
     }
 
-    /// Takes the hands off the clock. Until then the runtime that it moves cannot be freed.
-    pub(super) fn release(&self) {
+    /// Drops the driver's timer. The runtime cannot be freed before that.
+    pub(crate) fn release(&self) {
         self.stop_at(None);
     }
 
-    fn ring(&self, now: Instant) {
+    fn fire(&self, now: Instant) {
         loop {
-            // Not in the condition of a `while let`: it would hold the lock while waking.
+            // A `while let` would hold the lock while it wakes.
             let due = self.clock.timeline().poll_due(now);
             match due {
                 Some(waker) => waker.wake(),
@@ -159,15 +157,15 @@ impl Pace {
         };
         let sleep = stop.get_or_insert_with(|| Box::pin(time::until(at)));
         sleep.as_mut().reset(at.into());
-        // Polled once, it stands in tokio's wheel.
+        // The first poll registers it with tokio.
         let _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
 }
 
-/// Moves tokio's clock, which must be paused.
+/// Advances tokio's clock, which must be paused.
 fn advance(by: Duration) {
     if !by.is_zero() {
-        // The clock moves in the first poll; what follows would only yield.
+        // The first poll advances the clock; the rest of the future would only yield.
         let _ = pin!(tokio::time::advance(by)).poll(&mut Context::from_waker(Waker::noop()));
     }
 }

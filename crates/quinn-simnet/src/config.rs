@@ -1,51 +1,49 @@
-//! Pure: what one direction of the network is like, and the check that such a thing can be.
+//! Sans-I/O: the configuration of one direction, and its check.
 
 use std::{fmt, time::Duration};
 
-/// The smallest queue and the smallest bucket that let every packet of an Ethernet path through, in bytes.
+/// The minimum size of a queue or a bucket, in bytes: one packet of an Ethernet path.
 const ONE_PACKET: u64 = 1500;
 
-/// The longest time that a delay, a jitter or a stall may take.
-const LONGEST: Duration = Duration::from_hours(24);
+/// The maximum of a delay, a jitter or a stall.
+const MAX_TIME: Duration = Duration::from_hours(24);
 
 /// A data rate, in bits a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(u64);
 
 impl Rate {
-    /// So many bits a second.
+    /// Returns a rate in bits a second.
     #[must_use]
     pub const fn bits(per_second: u64) -> Self {
         Self(per_second)
     }
 
-    /// So many thousand bits a second.
+    /// Returns a rate in thousands of bits a second.
     #[must_use]
     pub const fn kbit(per_second: u64) -> Self {
         Self(per_second.saturating_mul(1_000))
     }
 
-    /// So many million bits a second.
+    /// Returns a rate in millions of bits a second.
     #[must_use]
     pub const fn mbit(per_second: u64) -> Self {
         Self(per_second.saturating_mul(1_000_000))
     }
 
-    /// So many thousand million bits a second.
+    /// Returns a rate in thousand millions of bits a second.
     #[must_use]
     pub const fn gbit(per_second: u64) -> Self {
         Self(per_second.saturating_mul(1_000_000_000))
     }
 
-    /// The rate in bits a second.
+    /// Returns the rate in bits a second.
     #[must_use]
     pub const fn as_bits(self) -> u64 {
         self.0
     }
 
-    /// How long `bytes` take at this rate, rounded up to the nanosecond.
-    ///
-    /// At a rate of zero nothing ever gets through: [`Duration::MAX`].
+    /// Returns the transmission time of `bytes`, rounded up to the nanosecond; [`Duration::MAX`] at a rate of zero.
     #[must_use]
     pub fn time_for(self, bytes: u64) -> Duration {
         const BIT_NANOS: u128 = 8 * 1_000_000_000;
@@ -56,7 +54,7 @@ impl Rate {
         u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
     }
 
-    /// How many whole bytes get through in `time`: with the round trip, the bandwidth-delay product.
+    /// Returns the whole bytes transmitted in `time`. With the round trip time, this is the bandwidth-delay product.
     #[must_use]
     pub fn bytes_in(self, time: Duration) -> u64 {
         let bits = time.as_nanos().saturating_mul(u128::from(self.0)) / 1_000_000_000;
@@ -77,23 +75,23 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How a link loses packets on the wire, after they have had their turn in the queue.
+/// How a link loses packets at random, after the queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Loss {
-    /// Every packet has the same chance of being lost, from 0 to 1, whatever happened to the one before it.
+    /// Each packet is lost with this probability, from 0 to 1, independently of all others.
     Random(f64),
-    /// Losses come in runs (the model of Gilbert and Elliott: a good state that loses nothing, a bad one that
-    /// loses everything).
+    /// Packets are lost in bursts (the Gilbert-Elliott model: a good state that loses nothing, a bad state that loses
+    /// everything).
     Bursty {
         /// The share of all packets that is lost in the long run, from 0 to 1.
         share: f64,
-        /// How many packets in a row a burst takes on average, at least 1. The lengths are geometric.
+        /// The mean length of a burst in packets, at least 1. The lengths are geometrically distributed.
         mean_burst: f64,
     },
 }
 
 impl Loss {
-    /// The share of packets that is lost in the long run.
+    /// Returns the share of packets that is lost in the long run.
     #[must_use]
     pub const fn share(&self) -> f64 {
         match *self {
@@ -102,38 +100,37 @@ impl Loss {
     }
 }
 
-/// What happens at the place where a direction's rate is enforced.
+/// How a direction enforces its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {
-    /// Packets wait their turn, one behind the other, and are sent at the rate of the link. One that no longer
-    /// fits is dropped.
+    /// Queues packets and sends them at the rate of the link. Packets that find the queue full are dropped.
     DropTail {
-        /// How many bytes may wait, the packet that is just being sent included. At least 1,500.
+        /// The size of the queue in bytes, the packet that is being sent included. At least 1,500.
         bytes: u64,
     },
-    /// A token bucket: packets pass at once while there are tokens, which come at the rate of the link. One that
-    /// finds no tokens waits in a shallow queue, and is dropped where that is full.
+    /// A token bucket, filled at the rate of the link. Packets pass at once while there are tokens. Otherwise they wait in
+    /// a shallow queue, and are dropped where that is full.
     Policer {
-        /// How many bytes of tokens the bucket holds, full at the start. At least 1,500.
+        /// The size of the bucket in bytes. It is full at the start. At least 1,500.
         burst: u64,
-        /// How many bytes may wait for tokens; 0 for a policer that drops at once.
+        /// The size of the queue in bytes; 0 for a policer that drops at once.
         queue: u64,
     },
 }
 
-/// Packets that are held back, so that those behind them arrive first.
+/// Packets that are held back, so that later ones arrive first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reorder {
     /// The share of packets that is held back, from 0 to 1.
     pub share: f64,
-    /// By how much they are held back, over and above the delay.
+    /// The time by which they are held back, in addition to the delay.
     pub by: Duration,
 }
 
-/// What one direction of the network is like.
+/// The configuration of one direction of the network.
 ///
-/// The default is a perfect wire: no delay, no limit, no fault. Sizes are those of IP packets: the UDP payload
-/// and 28 bytes of headers (48 in IPv6).
+/// The default is a perfect link: no delay, no limit, no fault. Sizes are those of IP packets: the UDP payload and 28
+/// bytes of headers (48 for IPv6).
 ///
 /// ```
 /// use std::time::Duration;
@@ -148,29 +145,29 @@ pub struct Reorder {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LinkConfig {
-    /// How long a packet travels, one way, from the moment it has left the queue. Default: zero.
+    /// The one-way delay of a packet after the queue. Default: zero.
     pub delay: Duration,
-    /// Up to so much is added to the delay of each packet, every value equally likely. Default: zero.
+    /// The maximum of a uniformly random addition to the delay of each packet. Default: zero.
     pub jitter: Duration,
-    /// Whether jitter leaves the order of the packets alone: one that would overtake arrives together with the
-    /// one before it. Default: true.
+    /// Whether packets stay in order despite jitter. A packet that would overtake another then arrives together with it.
+    /// Default: true.
     pub keep_order: bool,
-    /// How much gets through; `None` for no limit. Default: `None`.
+    /// The rate; `None` for no limit. Default: `None`.
     pub rate: Option<Rate>,
-    /// Where packets wait for their turn at that rate, or do not. Default: 256 KiB, dropping at the tail.
+    /// The queue in front of that rate. Default: 256 KiB, tail drop.
     pub queue: Queue,
-    /// Packets lost on the wire. Default: `None`.
+    /// The random loss. Default: `None`.
     pub loss: Option<Loss>,
-    /// Packets held back, for others to overtake. Default: `None`.
+    /// The reordering. Default: `None`.
     pub reorder: Option<Reorder>,
     /// The share of packets that arrives twice, from 0 to 1. Default: 0.
     pub duplicate: f64,
-    /// The share of packets that arrives with one bit flipped, from 0 to 1. Default: 0.
+    /// The share of packets that arrives with one flipped bit, from 0 to 1. Default: 0.
     pub corrupt: f64,
-    /// Packets that allow it are marked "congestion experienced" where, with themselves, more than so many bytes
-    /// are waiting in the queue. Default: `None`, no marks.
+    /// The bytes in the queue above which ECN-capable packets are marked (congestion experienced). Default: `None`, no
+    /// marks.
     pub mark_above: Option<u64>,
-    /// The largest IP packet that fits, in bytes; larger ones are dropped in silence. Default: `None`, any size.
+    /// The maximum size of an IP packet in bytes. Larger ones are dropped silently. Default: `None`, any size.
     pub mtu: Option<u64>,
 }
 
@@ -193,7 +190,7 @@ impl Default for LinkConfig {
 }
 
 impl LinkConfig {
-    /// A local network: 100 µs one way, 1 Gbit/s, 256 KiB of queue.
+    /// Returns a local network: 100 µs one way, 1 Gbit/s, 256 KiB of queue.
     #[must_use]
     pub fn lan() -> Self {
         Self::default()
@@ -202,7 +199,7 @@ impl LinkConfig {
             .mtu(1500)
     }
 
-    /// A wired line across a continent: 25 ms one way, 100 Mbit/s, one round trip (625 kB) of queue.
+    /// Returns a wired line across a continent: 25 ms one way, 100 Mbit/s, one round trip (625 kB) of queue.
     #[must_use]
     pub fn broadband() -> Self {
         Self::default()
@@ -212,8 +209,8 @@ impl LinkConfig {
             .mtu(1500)
     }
 
-    /// A mobile network on a moderate day: 40 ms one way and up to 10 ms more, 20 Mbit/s, a deep queue (1 MB,
-    /// 400 ms), and 1 % lost in bursts of four.
+    /// Returns a mobile network: 40 ms one way and up to 10 ms of jitter, 20 Mbit/s, a deep queue (1 MB, 400 ms), 1 % loss
+    /// in bursts of four.
     #[must_use]
     pub fn cellular() -> Self {
         Self::default()
@@ -228,7 +225,7 @@ impl LinkConfig {
             .mtu(1500)
     }
 
-    /// A geostationary satellite: 300 ms one way, 20 Mbit/s, one round trip (1.5 MB) of queue, 0.5 % lost.
+    /// Returns a geostationary satellite link: 300 ms one way, 20 Mbit/s, one round trip (1.5 MB) of queue, 0.5 % loss.
     #[must_use]
     pub fn satellite() -> Self {
         Self::default()
@@ -316,7 +313,7 @@ impl LinkConfig {
         self
     }
 
-    /// Whether there can be such a link. Everything that takes a configuration asks this first.
+    /// Checks the configuration. Everything that takes a configuration checks it first.
     ///
     /// # Errors
     ///
@@ -345,7 +342,7 @@ impl LinkConfig {
                 self.reorder.map_or(Duration::ZERO, |reorder| reorder.by),
             ),
         ] {
-            if time > LONGEST {
+            if time > MAX_TIME {
                 problems.push(format!("{field} = {time:?}: must be at most a day"));
             }
         }
@@ -382,15 +379,15 @@ impl LinkConfig {
     }
 }
 
-/// A link that cannot be.
+/// An invalid configuration or change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such link: {}", problems.join("; "))]
+#[error("invalid link: {}", problems.join("; "))]
 pub struct ConfigError {
     problems: Vec<String>,
 }
 
 impl ConfigError {
-    /// What is wrong: one sentence a problem, each with the field, its value and the rule.
+    /// Returns the problems, one sentence each, with the field, its value and the rule.
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
@@ -443,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn every_preset_is_a_link_that_can_be() {
+    fn every_preset_is_valid() {
         for preset in [
             LinkConfig::default(),
             LinkConfig::lan(),

@@ -1,18 +1,18 @@
-//! Pure: what one direction has seen, in numbers.
+//! Sans-I/O: the counters of one direction.
 
 use std::ops::AddAssign;
 
-/// Packets, and the bytes in them (IP packets: payload and headers).
+/// A number of packets and of the bytes in them (IP packets: UDP payload and headers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// How many packets.
+pub struct PacketCounts {
+    /// The number of packets.
     pub packets: u64,
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
-impl AddAssign<u64> for Tally {
-    /// One more packet, of so many bytes.
+impl AddAssign<u64> for PacketCounts {
+    /// Counts one more packet of `bytes` bytes.
     fn add_assign(&mut self, bytes: u64) {
         self.packets += 1;
         self.bytes += bytes;
@@ -22,44 +22,44 @@ impl AddAssign<u64> for Tally {
 /// Why a packet did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// The direction is cut.
+    /// The direction was cut.
     Cut,
-    /// It is larger than the direction's MTU.
+    /// The packet was larger than the MTU of the direction.
     TooLarge,
-    /// The queue had no room for it.
+    /// The queue of the direction was full.
     QueueFull,
-    /// The policer had no tokens for it.
+    /// The policer had too few tokens.
     Policed,
-    /// Lost on the wire.
+    /// The packet was lost at random, or by [`Change::LoseNext`](crate::Change::LoseNext).
     Lost,
-    /// Nobody has the address it was sent to, or has it any more.
+    /// No socket had the destination address, or it had moved before the packet arrived.
     NoSocket,
-    /// The receiving socket holds as many packets as it may.
-    InboxFull,
+    /// The receive queue of the socket was full.
+    RecvQueueFull,
 }
 
 /// Packets that did not arrive, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Drops {
-    /// While the direction was cut.
+    /// Packets sent while the direction was cut.
     pub cut: u64,
-    /// Larger than the direction's MTU.
+    /// Packets larger than the MTU of the direction.
     pub too_large: u64,
-    /// No room in the queue.
+    /// Packets that found the queue of the direction full.
     pub queue_full: u64,
-    /// No tokens in the policer.
+    /// Packets for which the policer had too few tokens.
     pub policed: u64,
-    /// Lost on the wire.
+    /// Packets lost at random, or by [`Change::LoseNext`](crate::Change::LoseNext).
     pub lost: u64,
-    /// Nobody at that address.
+    /// Packets to an address without a socket.
     pub no_socket: u64,
-    /// The receiving socket held as many packets as it may.
-    pub inbox_full: u64,
+    /// Packets that found the receive queue of their socket full.
+    pub recv_queue_full: u64,
 }
 
 impl Drops {
-    /// All of them.
+    /// Returns the sum over all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self {
@@ -69,12 +69,12 @@ impl Drops {
             policed,
             lost,
             no_socket,
-            inbox_full,
+            recv_queue_full,
         } = self;
-        cut + too_large + queue_full + policed + lost + no_socket + inbox_full
+        cut + too_large + queue_full + policed + lost + no_socket + recv_queue_full
     }
 
-    pub(super) fn count(&mut self, reason: DropReason) {
+    pub(crate) fn count(&mut self, reason: DropReason) {
         let counter = match reason {
             DropReason::Cut => &mut self.cut,
             DropReason::TooLarge => &mut self.too_large,
@@ -82,49 +82,48 @@ impl Drops {
             DropReason::Policed => &mut self.policed,
             DropReason::Lost => &mut self.lost,
             DropReason::NoSocket => &mut self.no_socket,
-            DropReason::InboxFull => &mut self.inbox_full,
+            DropReason::RecvQueueFull => &mut self.recv_queue_full,
         };
         *counter += 1;
     }
 }
 
-/// What one direction has seen since it was made.
+/// The counters of one direction since its creation.
 ///
-/// The books add up at every moment: what was sent or duplicated has been delivered, dropped, or is
+/// They add up at all times: each packet that was sent or duplicated has been delivered, dropped, or is
 /// [in flight](Counters::in_flight).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counters {
-    /// What senders gave to this direction.
-    pub sent: Tally,
-    /// What receivers have read, duplicates included.
-    pub delivered: Tally,
-    /// What will never arrive, and why.
+    /// Packets that were sent in this direction.
+    pub sent: PacketCounts,
+    /// Packets that receivers have read, duplicates included.
+    pub delivered: PacketCounts,
+    /// Packets that were dropped, by reason.
     pub dropped: Drops,
     /// Packets that were sent once and arrive twice.
     pub duplicated: u64,
-    /// Packets that arrive with a bit flipped.
+    /// Packets that arrive with a flipped bit.
     pub corrupted: u64,
-    /// Packets that arrive with a congestion mark.
+    /// Packets that arrive with an ECN mark.
     pub marked: u64,
-    /// Packets that were held back for others to overtake.
-    pub held_back: u64,
-    /// Bytes waiting in the queue, as of the last packet sent.
-    pub queue: u64,
-    /// The most bytes that ever waited in the queue.
-    pub deepest_queue: u64,
+    /// Packets that were held back by [`Reorder`](crate::Reorder).
+    pub reordered: u64,
+    /// Bytes in the queue, as of the last packet sent.
+    pub queue_bytes: u64,
+    /// The maximum of bytes that were in the queue.
+    pub max_queue_bytes: u64,
 }
 
 impl Counters {
-    /// Packets on their way, or arrived and not yet read.
+    /// Returns the packets that are in flight, or have arrived and were not yet read.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         (self.sent.packets + self.duplicated) - (self.delivered.packets + self.dropped.total())
     }
 
-    /// The share of sent packets that was dropped, for whatever reason; 0 before the first packet.
+    /// Returns the share of sent packets that was dropped, for any reason; 0 before the first packet.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn loss(&self) -> f64 {
         self.dropped.total() as f64 / self.sent.packets.max(1) as f64
     }

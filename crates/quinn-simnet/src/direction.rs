@@ -1,22 +1,19 @@
-//! One direction of the network, in your hand: to read it, to change it, to cut it.
+//! A handle of one direction of the network, to observe it and to change it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
+use crate::{
     config::{ConfigError, LinkConfig},
     counters::Counters,
-    link::Change,
-    network::Shared,
+    link::{Change, LinkId},
+    shared::Shared,
+    tasks, time,
 };
-use crate::time;
 
-/// The place of a link in its network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LinkId(pub(super) usize);
-
-/// One direction of the network. From [`Network::connect`](super::Network::connect) or
-/// [`Network::direction`](super::Network::direction); clones are the same direction, and dropping them all
-/// changes nothing about it.
+/// One direction of the network, from [`Network::connect`](crate::Network::connect) or
+/// [`Network::direction`](crate::Network::direction).
+///
+/// Clones are handles of the same direction. Dropping them does not remove it.
 #[derive(Clone)]
 pub struct Direction {
     shared: Arc<Shared>,
@@ -33,21 +30,21 @@ impl fmt::Debug for Direction {
 }
 
 impl Direction {
-    pub(super) fn new(shared: Arc<Shared>, link: LinkId) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, link: LinkId) -> Self {
         Self { shared, link }
     }
 
-    pub(super) fn id(&self) -> LinkId {
+    pub(crate) fn id(&self) -> LinkId {
         self.link
     }
 
-    /// What the direction is like now.
+    /// Returns the present configuration.
     #[must_use]
     pub fn config(&self) -> LinkConfig {
         self.shared.state().link(self.link).config().clone()
     }
 
-    /// What the direction has seen up to now.
+    /// Returns the counters as of now.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let now = time::now();
@@ -57,23 +54,23 @@ impl Direction {
         *link.counters()
     }
 
-    /// Changes the direction, now.
+    /// Changes the direction now.
     ///
     /// # Errors
     ///
-    /// If it cannot be changed so; then nothing has changed.
+    /// If the change is invalid; then nothing changes.
     pub fn apply(&self, change: &Change) -> Result<(), ConfigError> {
         self.shared.change(self.link, change)
     }
 
-    /// Changes the direction time and again: each change comes so long after this call. The changes are checked
-    /// before the first one, and those of the same moment come in the order given.
+    /// Schedules changes, each at a time after this call. All changes are checked at once. Those with the same time are
+    /// applied in the given order.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use quinn_simnet::{self as sim, Change, LinkConfig, Rate};
+    /// use quinn_simnet::{Change, LinkConfig, Rate};
     ///
-    /// sim::run(7, async |net| {
+    /// quinn_simnet::run(7, async |net| {
     ///     let (a, b) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
     ///     let (there, _back) = net.connect(a, b, LinkConfig::broadband()).unwrap();
     ///     there
@@ -89,7 +86,7 @@ impl Direction {
     ///
     /// # Errors
     ///
-    /// If one of the changes cannot be; then none will come.
+    /// If one of the changes is invalid; then none is scheduled.
     pub fn schedule(
         &self,
         changes: impl IntoIterator<Item = (Duration, Change)>,
@@ -101,30 +98,28 @@ impl Direction {
         }
         changes.sort_by_key(|(after, _)| *after);
         let this = self.clone();
-        self.shared.runtime().start(async move {
+        tasks::spawn(async move {
             for (after, change) in changes {
                 this.shared.clock().sleep_until(start + after).await;
-                if let Err(error) = this.apply(&change) {
-                    tracing::warn!(%error, "a change that was checked is refused");
-                }
+                this.shared.change_checked(this.link, &change);
             }
         });
         Ok(())
     }
 
-    /// Drops everything that is sent from now on. What was sent before still arrives.
+    /// Drops every packet that is sent from now on. Packets in flight still arrive.
     pub fn cut(&self) {
-        self.shared.change_freely(self.link, &Change::Cut);
+        self.shared.change_checked(self.link, &Change::Cut);
     }
 
-    /// The end of a cut.
+    /// Ends a cut.
     pub fn restore(&self) {
-        self.shared.change_freely(self.link, &Change::Restore);
+        self.shared.change_checked(self.link, &Change::Restore);
     }
 
-    /// Loses the next so many packets, whatever the dice say.
+    /// Loses the next `packets` packets, whatever the configured loss.
     pub fn lose_next(&self, packets: u64) {
         self.shared
-            .change_freely(self.link, &Change::LoseNext(packets));
+            .change_checked(self.link, &Change::LoseNext(packets));
     }
 }

@@ -1,4 +1,4 @@
-//! A host of the simulated network, as producers and brokers want it.
+//! One host of the network: its sockets, the names that it resolves, and its random seed.
 
 use std::{
     collections::BTreeMap,
@@ -9,13 +9,12 @@ use std::{
 
 use quinn::{AsyncUdpSocket, Runtime};
 
-use super::Network;
+use crate::network::Network;
 
-/// One host of a [`Network`]: a producer or a broker that is given it sends and receives in the simulation.
+/// One host of a [`Network`], with what a program asks of its operating system: sockets, timers, name resolution and a
+/// random seed.
 ///
-/// Unspecified local addresses stand for the host's own. Literal addresses resolve to themselves, and names to what
-/// [`Host::knows`] says. quinn's random numbers begin with the network's seed and the host's address.
-///
+/// Programs that can be given such an interface run unchanged in the simulation.
 #[derive(Clone)]
 pub struct Host {
     network: Network,
@@ -33,7 +32,7 @@ impl fmt::Debug for Host {
 }
 
 impl Host {
-    /// The host at `address`, which knows no names.
+    /// Returns the host at `address`, which resolves no names yet.
     #[must_use]
     pub fn new(network: &Network, address: IpAddr) -> Self {
         Self {
@@ -43,18 +42,18 @@ impl Host {
         }
     }
 
-    /// From now on `name` stands for `address` here.
+    /// Makes `name` resolve to `address` on this host.
     #[must_use]
-    pub fn knows(mut self, name: impl Into<String>, address: IpAddr) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>, address: IpAddr) -> Self {
         self.names.insert(name.into(), address);
         self
     }
 
-    /// Binds a socket at `local`; an unspecified address is the host's own.
+    /// Binds a socket at `local`. An unspecified address is replaced by the host's own.
     ///
     /// # Errors
     ///
-    /// When the address is in use.
+    /// If the address is in use.
     pub fn bind(&self, mut local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         if local.ip().is_unspecified() {
             local.set_ip(self.address);
@@ -62,23 +61,23 @@ impl Host {
         Ok(self.network.socket(local)?)
     }
 
-    /// Returns the timers and the tasks for quinn's endpoints.
+    /// Returns the runtime for quinn's endpoints.
     #[must_use]
     pub fn runtime(&self) -> Arc<dyn Runtime> {
         self.network.runtime()
     }
 
-    /// Returns the address of `host`: a literal address, or a name that this host knows.
+    /// Returns the address of `host`, which is a literal address or a name given by [`Host::with_name`].
     ///
     /// # Errors
     ///
-    /// When the name is not known here.
+    /// `NotFound` if the name is unknown.
     pub fn resolve(&self, host: &str) -> io::Result<IpAddr> {
         let address = host.parse().ok().or_else(|| self.names.get(host).copied());
         address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name"))
     }
 
-    /// Returns the seed for quinn's random numbers at this host.
+    /// Returns a seed for quinn's random numbers (`EndpointConfig::rng_seed`): the network's seed and the host's address.
     #[must_use]
     pub fn rng_seed(&self) -> [u8; 32] {
         let address = match self.address {
@@ -95,12 +94,13 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate as sim;
+    use crate::run;
 
     #[test]
     fn a_host_binds_at_its_own_address_and_resolves_what_it_knows() {
-        sim::run(1, async |net| {
-            let host = Host::new(&net, [10, 0, 0, 1].into()).knows("broker", [10, 0, 0, 2].into());
+        run(1, async |net| {
+            let host =
+                Host::new(&net, [10, 0, 0, 1].into()).with_name("broker", [10, 0, 0, 2].into());
             let socket = host.bind("0.0.0.0:0".parse().unwrap()).unwrap();
             assert_eq!(socket.local_addr().unwrap().ip(), host.address);
             assert_eq!(host.resolve("broker").unwrap().to_string(), "10.0.0.2");
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn hosts_draw_different_numbers_and_the_same_ones_in_every_run() {
         let seeds = |seed| {
-            sim::run(seed, async |net| {
+            run(seed, async |net| {
                 let of = |last| Host::new(&net, [10, 0, 0, last].into()).rng_seed();
                 (of(1), of(2))
             })

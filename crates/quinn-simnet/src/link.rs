@@ -1,34 +1,38 @@
-//! Pure: one direction of the network, as a machine that is told of each packet and says what becomes of it.
+//! Sans-I/O: one direction of the network, a state machine that is given each packet and returns its fate.
 //!
 //! ```text
-//! packet ─▶ cut? ─▶ fits? ─▶ queue at the rate ─▶ lost? ─▶ delay, jitter, held back? ─▶ doubled? bit flipped?
+//! packet ─▶ cut? ─▶ MTU? ─▶ queue at the rate ─▶ lost? ─▶ delay, jitter, reordered? ─▶ duplicated? corrupted?
 //! ```
 //!
-//! The verdict falls at once, because everything that follows is known: when the packets before it have left,
-//! and what the dice say. Only a change of the link itself ([`Link::on_change`]) moves a packet afterwards, and
-//! only one that still waits in the queue: what is on the wire stays as it is.
+//! The fate is known at once, since the queue in front of the packet and the random numbers are. Only a change of the link
+//! ([`Link::on_change`]) moves a packet afterwards, and only one that is still in the queue. Packets that have left the
+//! queue are not affected.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::{
+use crate::{
     config::{ConfigError, LinkConfig, Loss, Queue, Rate},
     counters::{Counters, DropReason},
     loss::LossProcess,
     queue::Bottleneck,
 };
 
-/// The number of a packet in its link, counted from 0 over all that were not dropped.
+/// The number of a link in its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkId(pub(crate) usize);
+
+/// The number of a packet in its link. Counts from 0, without dropped packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PacketNumber(pub u64);
 
-/// What becomes of a packet.
+/// Whether a packet arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It arrives.
+pub enum PacketFate {
+    /// The packet arrives.
     Deliver(Delivery),
-    /// It does not.
+    /// The packet does not arrive.
     Drop(DropReason),
 }
 
@@ -37,40 +41,39 @@ pub enum Verdict {
 pub struct Delivery {
     /// The packet's number, by which [`Link::on_change`] names it.
     pub number: PacketNumber,
-    /// When it arrives.
+    /// When the packet arrives.
     pub at: Instant,
-    /// It arrives twice.
-    pub twice: bool,
-    /// It arrives with the bit of this number flipped, counted around the packet as often as needed.
+    /// Whether the packet arrives twice.
+    pub duplicated: bool,
+    /// The number of a bit that is flipped, modulo the length of the packet; `None` for an intact packet.
     pub flipped_bit: Option<u64>,
-    /// It arrives with the mark "congestion experienced".
+    /// Whether the packet arrives with an ECN mark (congestion experienced).
     pub marked: bool,
 }
 
-/// A change of a link while it runs.
+/// A change of a link while it is in use.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// Another rate, or none. What waits in the queue leaves at the new rate.
+    /// Sets the rate, or removes the limit. Packets in the queue leave at the new rate.
     Rate(Option<Rate>),
-    /// Another delay, for packets sent from now on.
+    /// Sets the delay of packets sent from now on.
     Delay(Duration),
-    /// Another way to lose packets, or none.
+    /// Sets the loss, or removes it.
     Loss(Option<Loss>),
-    /// Packets sent from now on are dropped. What was sent before still arrives.
+    /// Drops every packet that is sent from now on. Packets in flight still arrive.
     Cut,
-    /// The end of a cut.
+    /// Ends a cut.
     Restore,
-    /// Nothing leaves the queue for so long; then everything goes on where it stopped. Nothing is lost but what
-    /// finds the queue full.
+    /// Stops the queue for this time. Nothing is lost but packets that find the queue full.
     Stall(Duration),
-    /// The next so many packets are lost on the wire, whatever the dice say.
+    /// Loses this number of packets, the next ones, whatever the configured loss.
     LoseNext(u64),
-    /// Another link altogether, cut or not as before.
+    /// Sets the whole configuration. A cut lasts.
     Replace(LinkConfig),
 }
 
 impl Change {
-    /// Whether a link can be changed so.
+    /// Returns whether the change is valid.
     ///
     /// # Errors
     ///
@@ -79,7 +82,7 @@ impl Change {
         match self {
             Self::Rate(Some(rate)) => LinkConfig::default().rate(*rate).check(),
             Self::Loss(Some(loss)) => LinkConfig::default().loss(*loss).check(),
-            // A stall delays what waits by its length, and obeys the rule of a delay.
+            // A stall is limited like a delay.
             Self::Delay(time) | Self::Stall(time) => LinkConfig::default().delay(*time).check(),
             Self::Replace(config) => config.check(),
             Self::Rate(None) | Self::Loss(None) | Self::Cut | Self::Restore | Self::LoseNext(_) => {
@@ -89,65 +92,65 @@ impl Change {
     }
 }
 
-/// What the link remembers of a packet in its queue.
+/// A packet in the queue of the link.
 #[derive(Debug, Clone, Copy)]
-struct Onward {
-    /// `None` for one that is lost on the wire.
+struct Queued {
+    /// `None` for a packet that is lost after the queue.
     number: Option<PacketNumber>,
-    /// The way that begins when it leaves the queue.
+    /// The time from leaving the queue to the arrival.
     travel: Duration,
-    /// Whether it keeps its place among the packets around it.
-    in_line: bool,
+    /// Whether it arrives in the order of sending.
+    in_order: bool,
     at: Instant,
 }
 
 /// One direction of the network.
 ///
-/// It has dice of its own, one set for each kind of fault: the same seed loses the same packets whatever the
-/// jitter is. And each millisecond has dice of its own for losses: what is sent then meets the same fate, however many packets
-/// came before it.
+/// Each kind of fault has its own random number generator, so that the same seed loses the same packets whatever the
+/// jitter is. Losses are drawn anew for each millisecond: a packet sent then has the same fate however many were sent
+/// before it.
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    bottleneck: Bottleneck<Onward>,
+    bottleneck: Bottleneck<Queued>,
     loss: Option<LossProcess>,
     cut: bool,
     lose_next: u64,
     next_number: PacketNumber,
-    /// When the last packet that left the queue in line arrives: nobody in line arrives before it.
-    last_on_wire: Option<Instant>,
-    /// The same, of all that were accepted.
+    /// When the last in-order packet that has left the queue arrives. Later in-order packets arrive no earlier.
+    last_departed: Option<Instant>,
+    /// When the last in-order packet arrives, the queue included.
     last_accepted: Option<Instant>,
-    jitter_dice: Rng,
-    reorder_dice: Rng,
-    duplicate_dice: Rng,
-    corrupt_dice: Rng,
-    loss_dice: Rng,
+    jitter_rng: Rng,
+    reorder_rng: Rng,
+    duplicate_rng: Rng,
+    corrupt_rng: Rng,
+    loss_rng: Rng,
     counters: Counters,
 }
 
 impl Link {
-    /// A link at rest.
+    /// Returns an idle link.
     ///
     /// # Errors
     ///
-    /// If there can be no such link; see [`LinkConfig::check`].
+    /// If the configuration is invalid; see [`LinkConfig::check`].
     pub fn new(config: LinkConfig, seed: u64) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut dice = Rng::with_seed(seed);
+        let mut rng = Rng::with_seed(seed);
         let mut link = Self {
             bottleneck: Bottleneck::new(config.rate, config.queue),
             loss: None,
             cut: false,
             lose_next: 0,
             next_number: PacketNumber::default(),
-            last_on_wire: None,
+            last_departed: None,
             last_accepted: None,
-            jitter_dice: dice.fork(),
-            reorder_dice: dice.fork(),
-            duplicate_dice: dice.fork(),
-            corrupt_dice: dice.fork(),
-            loss_dice: dice.fork(),
+            jitter_rng: rng.fork(),
+            reorder_rng: rng.fork(),
+            duplicate_rng: rng.fork(),
+            corrupt_rng: rng.fork(),
+            loss_rng: rng.fork(),
             counters: Counters::default(),
             config,
         };
@@ -155,58 +158,57 @@ impl Link {
         Ok(link)
     }
 
-    /// What the link is like now.
+    /// Returns the present configuration.
     #[must_use]
     pub fn config(&self) -> &LinkConfig {
         &self.config
     }
 
-    /// What the link has seen, its queue as of the last call that told the time.
+    /// Returns the counters. The queue is as of the last call with a time.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Counts what happens to packets after this link has let them go.
-    pub(super) fn counters_mut(&mut self) -> &mut Counters {
+    /// Returns the counters, for what happens to packets after they have left the link.
+    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
 
-    /// Time has passed: what has left the queue by now is counted out of it.
+    /// Advances the queue to `now`.
     pub fn on_time(&mut self, now: Instant) {
-        while let Some(left) = self.bottleneck.poll_left(now) {
-            if left.carried.in_line {
-                self.last_on_wire = Some(left.carried.at);
+        while let Some(entry) = self.bottleneck.poll_departed(now) {
+            if entry.packet.in_order {
+                self.last_departed = Some(entry.packet.at);
             }
         }
-        self.counters.queue = self.bottleneck.depth();
+        self.counters.queue_bytes = self.bottleneck.depth();
     }
 
-    /// A packet of `len` bytes is sent; `markable` where its sender understands congestion marks.
+    /// Sends a packet of `len` bytes. `markable` is whether it may be marked instead of dropped (ECN).
     ///
-    /// The time must not go backwards from call to call.
-    pub fn on_packet(&mut self, now: Instant, len: u64, markable: bool) -> Verdict {
+    /// `now` must not be earlier than in the call before.
+    pub fn on_packet(&mut self, now: Instant, len: u64, markable: bool) -> PacketFate {
         self.counters.sent += len;
-        let verdict = self.judge(now, len, markable);
-        match verdict {
-            Verdict::Drop(reason) => self.counters.dropped.count(reason),
-            Verdict::Deliver(delivery) => {
-                self.counters.duplicated += u64::from(delivery.twice);
+        let fate = self.decide(now, len, markable);
+        match fate {
+            PacketFate::Drop(reason) => self.counters.dropped.count(reason),
+            PacketFate::Deliver(delivery) => {
+                self.counters.duplicated += u64::from(delivery.duplicated);
                 self.counters.corrupted += u64::from(delivery.flipped_bit.is_some());
                 self.counters.marked += u64::from(delivery.marked);
             }
         }
-        self.counters.queue = self.bottleneck.depth();
-        self.counters.deepest_queue = self.bottleneck.deepest();
-        verdict
+        self.counters.queue_bytes = self.bottleneck.depth();
+        self.counters.max_queue_bytes = self.bottleneck.max_depth();
+        fate
     }
 
-    /// The link changes. Returns the packets that arrive at another time than their verdict said: all of them
-    /// still waited in the queue.
+    /// Changes the link. Returns the packets, all of them still in the queue, that now arrive at another time.
     ///
     /// # Errors
     ///
-    /// If it cannot be changed so; then nothing has changed. See [`Change::check`].
+    /// If the change is invalid; then nothing changes. See [`Change::check`].
     pub fn on_change(
         &mut self,
         now: Instant,
@@ -238,16 +240,16 @@ impl Link {
         Ok(Vec::new())
     }
 
-    fn judge(&mut self, now: Instant, len: u64, markable: bool) -> Verdict {
+    fn decide(&mut self, now: Instant, len: u64, markable: bool) -> PacketFate {
         if self.cut {
-            return Verdict::Drop(DropReason::Cut);
+            return PacketFate::Drop(DropReason::Cut);
         }
         if self.config.mtu.is_some_and(|mtu| len > mtu) {
-            return Verdict::Drop(DropReason::TooLarge);
+            return PacketFate::Drop(DropReason::TooLarge);
         }
         self.on_time(now);
         let Some(plan) = self.bottleneck.plan(now, len) else {
-            return Verdict::Drop(match self.config.queue {
+            return PacketFate::Drop(match self.config.queue {
                 Queue::DropTail { .. } => DropReason::QueueFull,
                 Queue::Policer { .. } => DropReason::Policed,
             });
@@ -255,35 +257,36 @@ impl Link {
 
         let lost = self.is_lost(now);
         let mut travel = self.config.delay + self.jitter();
-        let held_back = self.config.reorder.filter(|reorder| {
-            let held = self.reorder_dice.f64() < reorder.share;
-            held && !lost
+        let reordered = self.config.reorder.filter(|reorder| {
+            let drawn = self.reorder_rng.f64() < reorder.share;
+            drawn && !lost
         });
-        if let Some(reorder) = held_back {
+        if let Some(reorder) = reordered {
             travel += reorder.by;
-            self.counters.held_back += 1;
+            self.counters.reordered += 1;
         }
-        let in_line = self.config.keep_order && held_back.is_none() && !lost;
-        let at = arrival(plan.leaves + travel, in_line, self.last_accepted);
-        if in_line {
+        let in_order = self.config.keep_order && reordered.is_none() && !lost;
+        let at = arrival(plan.departs + travel, in_order, self.last_accepted);
+        if in_order {
             self.last_accepted = Some(at);
         }
         let number = self.next_number;
-        let onward = Onward {
+        let queued = Queued {
             number: (!lost).then_some(number),
             travel,
-            in_line,
+            in_order,
             at,
         };
-        self.bottleneck.accept(plan, onward);
+        self.bottleneck.accept(plan, queued);
         if lost {
-            return Verdict::Drop(DropReason::Lost);
+            return PacketFate::Drop(DropReason::Lost);
         }
         self.next_number = PacketNumber(number.0 + 1);
-        Verdict::Deliver(Delivery {
+        PacketFate::Deliver(Delivery {
             number,
             at,
-            twice: self.config.duplicate > 0.0 && self.duplicate_dice.f64() < self.config.duplicate,
+            duplicated: self.config.duplicate > 0.0
+                && self.duplicate_rng.f64() < self.config.duplicate,
             flipped_bit: self.flipped_bit(),
             marked: markable
                 && self
@@ -293,13 +296,13 @@ impl Link {
         })
     }
 
-    /// Finds the new arrival of everything that waits, after the queue has given it a new time to leave.
+    /// Updates the arrival of every packet in the queue after their departures have changed. Returns those that moved.
     fn reschedule(&mut self) -> Vec<(PacketNumber, Instant)> {
-        let mut before = self.last_on_wire;
+        let mut before = self.last_departed;
         let mut moved = Vec::new();
-        for (leaves, packet) in self.bottleneck.waiting_mut() {
-            let at = arrival(leaves + packet.travel, packet.in_line, before);
-            if packet.in_line {
+        for (departs, packet) in self.bottleneck.entries_mut() {
+            let at = arrival(departs + packet.travel, packet.in_order, before);
+            if packet.in_order {
                 before = Some(at);
             }
             if at != packet.at {
@@ -312,38 +315,38 @@ impl Link {
     }
 
     fn is_lost(&mut self, now: Instant) -> bool {
-        let by_dice = self.loss.as_mut().is_some_and(|loss| loss.on_packet(now));
+        let drawn = self.loss.as_mut().is_some_and(|loss| loss.on_packet(now));
         let by_order = self.lose_next > 0;
         self.lose_next -= u64::from(by_order);
-        by_dice || by_order
+        drawn || by_order
     }
 
     fn jitter(&mut self) -> Duration {
-        let most = u64::try_from(self.config.jitter.as_nanos()).unwrap_or(u64::MAX);
-        match most {
+        let max = u64::try_from(self.config.jitter.as_nanos()).unwrap_or(u64::MAX);
+        match max {
             0 => Duration::ZERO,
-            most => Duration::from_nanos(self.jitter_dice.u64(..=most)),
+            max => Duration::from_nanos(self.jitter_rng.u64(..=max)),
         }
     }
 
     fn flipped_bit(&mut self) -> Option<u64> {
-        let flip = self.config.corrupt > 0.0 && self.corrupt_dice.f64() < self.config.corrupt;
-        flip.then(|| self.corrupt_dice.u64(..))
+        let flip = self.config.corrupt > 0.0 && self.corrupt_rng.f64() < self.config.corrupt;
+        flip.then(|| self.corrupt_rng.u64(..))
     }
 
-    /// A process that is already at work keeps its place in its dice.
+    /// A loss that does not change keeps the state of its random numbers.
     fn set_loss(&mut self, loss: Option<Loss>) {
         if self.loss.as_ref().map(LossProcess::loss) != loss {
-            self.loss = loss.map(|loss| LossProcess::new(loss, self.loss_dice.u64(..)));
+            self.loss = loss.map(|loss| LossProcess::new(loss, self.loss_rng.u64(..)));
         }
         self.config.loss = loss;
     }
 }
 
-/// When a packet arrives: not before the one in front of it, where it keeps its place in line.
-fn arrival(undisturbed: Instant, in_line: bool, before: Option<Instant>) -> Instant {
+/// Returns when a packet arrives: if in order, not before the one before it.
+fn arrival(undisturbed: Instant, in_order: bool, before: Option<Instant>) -> Instant {
     match before {
-        Some(before) if in_line => undisturbed.max(before),
+        Some(before) if in_order => undisturbed.max(before),
         _ => undisturbed,
     }
 }

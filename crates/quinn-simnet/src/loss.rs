@@ -1,69 +1,69 @@
-//! Pure: which packets the wire loses.
+//! Sans-I/O: which packets a link loses.
 //!
-//! The weather belongs to the moment. Each millisecond has dice of its own, thrown afresh from the seed, so that what is
-//! sent at a moment meets the same fate however many packets came before it: two senders that differ a little are
-//! compared under the same losses, and not under those that a packet more or less has put elsewhere. (Common random
-//! numbers, as simulation calls that.) Each packet is still lost independently of all others.
+//! Losses belong to points in time. Each millisecond has its own random number generator, seeded by the seed and its
+//! number, so that a packet sent at that time has the same fate however many packets were sent before it. Two senders that
+//! differ a little are so compared under the same losses (simulation calls this common random numbers). Each packet is
+//! still lost independently of all others.
 
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::config::Loss;
+use crate::config::Loss;
 
-/// How long one set of dice is thrown.
-const MOMENT: Duration = Duration::from_millis(1);
+/// The time for which one random number generator is used.
+const SLOT: Duration = Duration::from_millis(1);
 
-/// Decides the fate of one packet after the other: the same seed loses the same packets at the same times, whatever else
-/// the link does to them.
+/// Decides which packets are lost. The same seed loses the same packets at the same times, whatever else the link does to
+/// them.
 #[derive(Debug, Clone)]
-pub(super) struct LossProcess {
+pub(crate) struct LossProcess {
     loss: Loss,
     seed: u64,
-    /// When the first packet came: moments are counted from there.
-    begun: Option<Instant>,
-    moment: u64,
-    /// The dice of that moment.
+    /// When the first packet was sent: the start of the first slot.
+    start: Option<Instant>,
+    slot: u64,
+    /// The random numbers of that slot.
     rng: Rng,
-    /// In the midst of a burst (only with [`Loss::Bursty`]).
+    /// Whether the last packet was in a burst (only with [`Loss::Bursty`]).
     in_burst: bool,
 }
 
 impl LossProcess {
-    pub(super) fn new(loss: Loss, seed: u64) -> Self {
+    pub(crate) fn new(loss: Loss, seed: u64) -> Self {
         Self {
             loss,
             seed,
-            begun: None,
-            moment: 0,
-            rng: dice(seed, 0),
+            start: None,
+            slot: 0,
+            rng: slot_rng(seed, 0),
             in_burst: false,
         }
     }
 
-    pub(super) fn loss(&self) -> Loss {
+    pub(crate) fn loss(&self) -> Loss {
         self.loss
     }
 
-    /// Whether the next packet is lost. The time must not go backwards from call to call.
-    pub(super) fn on_packet(&mut self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(*self.begun.get_or_insert(now));
-        let moment = u64::try_from(since.as_nanos() / MOMENT.as_nanos()).unwrap_or(u64::MAX);
-        if moment != self.moment {
-            self.moment = moment;
-            self.rng = dice(self.seed, moment);
+    /// Returns whether the next packet is lost. `now` must not be earlier than in the call before.
+    pub(crate) fn on_packet(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(*self.start.get_or_insert(now));
+        let slot = u64::try_from(since.as_nanos() / SLOT.as_nanos()).unwrap_or(u64::MAX);
+        if slot != self.slot {
+            self.slot = slot;
+            self.rng = slot_rng(self.seed, slot);
         }
         match self.loss {
             Loss::Random(share) => self.rng.f64() < share,
             Loss::Bursty { share, mean_burst } => {
-                // A burst ends after each packet with the chance 1/mean. In the long run the bad state must hold
-                // for `share` of the packets, which fixes the chance that one begins.
+                // A burst ends after each packet with the probability 1/mean. The probability that one begins follows
+                // from `share`, the part of packets in bursts in the long run.
                 let end = 1.0 / mean_burst;
-                let roll = self.rng.f64();
+                let drawn = self.rng.f64();
                 self.in_burst = if self.in_burst {
-                    roll >= end
+                    drawn >= end
                 } else {
-                    roll < end * share / (1.0 - share)
+                    drawn < end * share / (1.0 - share)
                 };
                 self.in_burst
             }
@@ -71,10 +71,10 @@ impl LossProcess {
     }
 }
 
-/// Dice for one moment. Neighbouring moments have unlike dice: the number of the moment is spread over all bits first
-/// (the finaliser of `SplitMix64`).
-fn dice(seed: u64, moment: u64) -> Rng {
-    let mut mixed = seed.wrapping_add(moment.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+/// Returns the random number generator of a slot. The finalizer of `SplitMix64` spreads the number of the slot over all
+/// bits, so that adjacent slots are unrelated.
+fn slot_rng(seed: u64, slot: u64) -> Rng {
+    let mut mixed = seed.wrapping_add(slot.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     Rng::with_seed(mixed ^ (mixed >> 31))
@@ -91,7 +91,7 @@ mod tests {
     use super::{Loss, LossProcess};
     use crate::time;
 
-    /// Fates of packets that are sent so many microseconds apart.
+    /// Returns whether each of `packets` packets, sent `micros` microseconds apart, is lost.
     fn fates_apart(micros: u64, loss: Loss, seed: u64, packets: usize) -> Vec<bool> {
         let mut process = LossProcess::new(loss, seed);
         let (mut now, apart) = (time::now(), Duration::from_micros(micros));

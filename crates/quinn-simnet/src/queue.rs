@@ -1,110 +1,109 @@
-//! Pure: where packets wait for their turn at the rate of the link.
+//! Sans-I/O: the queue of a link, which is emptied at the link's rate.
 //!
-//! A tail-drop queue and a policer are the same machine with different patience. Both keep a *virtual clock*: the
-//! moment at which all that was accepted would have been sent, had it been sent without a pause (GCRA, the leaky
-//! bucket as a clock). A packet moves it on by its own sending time. The tail-drop queue lets a packet go when
-//! the virtual clock says so; the policer lets it go earlier by what a full bucket is worth in time.
+//! A tail-drop queue and a policer are the same machine with different parameters (GCRA, the virtual scheduling form of a
+//! leaky bucket). Both keep a *virtual clock*: when all accepted packets would have been sent, without a pause. A packet
+//! advances it by its transmission time. In a tail-drop queue a packet departs at that time; with a policer it departs
+//! earlier, by the time that a full bucket is worth.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-use super::config::{Queue, Rate};
+use crate::config::{Queue, Rate};
 
-/// A packet that waits, with whatever its owner wants to know about it.
+/// A packet in the queue.
 #[derive(Debug, Clone)]
-pub(super) struct Waiting<T> {
-    /// When it leaves the queue.
-    pub(super) leaves: Instant,
-    /// What the owner gave with it.
-    pub(super) carried: T,
+pub(crate) struct Entry<T> {
+    /// When the packet departs.
+    pub(crate) departs: Instant,
+    /// What the caller has to know about the packet.
+    pub(crate) packet: T,
     len: u64,
-    /// The virtual clock with this packet counted in.
+    /// The virtual clock, this packet included.
     virtual_end: Instant,
 }
 
-/// The queue, empty at the start, and the rate at which it is emptied.
+/// A queue and the rate at which it is emptied.
 #[derive(Debug)]
-pub(super) struct Bottleneck<T> {
+pub(crate) struct Bottleneck<T> {
     rate: Option<Rate>,
     queue: Queue,
     virtual_end: Option<Instant>,
-    /// Nothing leaves before this.
+    /// No packet departs before this time.
     stalled_until: Option<Instant>,
-    waiting: VecDeque<Waiting<T>>,
+    entries: VecDeque<Entry<T>>,
     depth: u64,
-    deepest: u64,
+    max_depth: u64,
 }
 
 impl<T> Bottleneck<T> {
-    pub(super) fn new(rate: Option<Rate>, queue: Queue) -> Self {
+    pub(crate) fn new(rate: Option<Rate>, queue: Queue) -> Self {
         Self {
             rate,
             queue,
             virtual_end: None,
             stalled_until: None,
-            waiting: VecDeque::new(),
+            entries: VecDeque::new(),
             depth: 0,
-            deepest: 0,
+            max_depth: 0,
         }
     }
 
-    /// Bytes waiting, as of the last call that was told the time.
-    pub(super) fn depth(&self) -> u64 {
+    /// Returns the bytes in the queue, as of the last call with a time.
+    pub(crate) fn depth(&self) -> u64 {
         self.depth
     }
 
-    /// The most bytes that ever waited.
-    pub(super) fn deepest(&self) -> u64 {
-        self.deepest
+    /// Returns the maximum of bytes that were in the queue.
+    pub(crate) fn max_depth(&self) -> u64 {
+        self.max_depth
     }
 
-    /// The next packet that has left by `now`, in the order of leaving.
-    pub(super) fn poll_left(&mut self, now: Instant) -> Option<Waiting<T>> {
-        if self.waiting.front()?.leaves > now {
+    /// Removes and returns the next packet that has departed by `now`.
+    pub(crate) fn poll_departed(&mut self, now: Instant) -> Option<Entry<T>> {
+        if self.entries.front()?.departs > now {
             return None;
         }
-        let left = self.waiting.pop_front()?;
-        self.depth -= left.len;
-        Some(left)
+        let departed = self.entries.pop_front()?;
+        self.depth -= departed.len;
+        Some(departed)
     }
 
-    /// When a packet that comes now would leave, or `None` where there is no room for it. All that has left by
-    /// `now` must have been polled out.
-    pub(super) fn plan(&self, now: Instant, len: u64) -> Option<Plan> {
+    /// Plans a packet that comes now; `None` if there is no room for it. Departed packets must have been removed before.
+    pub(crate) fn plan(&self, now: Instant, len: u64) -> Option<Plan> {
         let start = self.start(now);
         let virtual_end = self.virtual_end.map_or(start, |end| end.max(start)) + self.cost(len);
-        let leaves = self.leaves(start, virtual_end);
-        let fits = leaves <= now || self.depth.saturating_add(len) <= self.limit();
+        let departs = self.departure(start, virtual_end);
+        let fits = departs <= now || self.depth.saturating_add(len) <= self.limit();
         fits.then_some(Plan {
-            leaves,
+            departs,
             len,
             virtual_end,
         })
     }
 
-    /// Accepts the packet that was just planned.
-    pub(super) fn accept(&mut self, plan: Plan, carried: T) {
+    /// Adds the packet that was just planned.
+    pub(crate) fn accept(&mut self, plan: Plan, packet: T) {
         let Plan {
-            leaves,
+            departs,
             len,
             virtual_end,
         } = plan;
         self.virtual_end = Some(virtual_end);
         self.depth += len;
-        self.deepest = self.deepest.max(self.depth);
-        self.waiting.push_back(Waiting {
-            leaves,
-            carried,
+        self.max_depth = self.max_depth.max(self.depth);
+        self.entries.push_back(Entry {
+            departs,
+            packet,
             len,
             virtual_end,
         });
     }
 
-    /// From now on another rate and another queue. What waits keeps its place and leaves at the new rate, even
-    /// where the new queue would not have had room for it.
-    pub(super) fn change(&mut self, now: Instant, rate: Option<Rate>, queue: Queue) {
+    /// Changes the rate and the queue. Packets in the queue keep their order and depart at the new rate, even where the new
+    /// queue would not have had room for them.
+    pub(crate) fn change(&mut self, now: Instant, rate: Option<Rate>, queue: Queue) {
         let start = self.start(now);
         let scale = |work: Duration| match (self.rate, rate) {
             (Some(old), Some(new)) => {
@@ -113,8 +112,8 @@ impl<T> Bottleneck<T> {
             }
             _ => Duration::ZERO,
         };
-        // The first in line may have been sent in part, and the policer may be in debt: both are work left over.
-        let first_end = self.waiting.front().map(|first| first.virtual_end);
+        // The first packet may have been sent in part, and a policer may be in debt.
+        let first_end = self.entries.front().map(|first| first.virtual_end);
         let left_over = first_end
             .or(self.virtual_end)
             .map_or(Duration::ZERO, |end| {
@@ -126,10 +125,10 @@ impl<T> Bottleneck<T> {
         self.reschedule(start, left_over, was_unlimited);
     }
 
-    /// Nothing leaves before `until`; then everything goes on where it stopped.
-    pub(super) fn stall(&mut self, now: Instant, until: Instant) {
+    /// Stops the queue until `until`.
+    pub(crate) fn stall(&mut self, now: Instant, until: Instant) {
         let start = self.start(now);
-        let first_end = self.waiting.front().map(|first| first.virtual_end);
+        let first_end = self.entries.front().map(|first| first.virtual_end);
         let left_over = first_end
             .or(self.virtual_end)
             .map_or(Duration::ZERO, |end| end.saturating_duration_since(start));
@@ -137,26 +136,26 @@ impl<T> Bottleneck<T> {
         self.reschedule(self.start(now), left_over, false);
     }
 
-    /// Everything that waits, in the order of leaving.
-    pub(super) fn waiting_mut(&mut self) -> impl Iterator<Item = (Instant, &mut T)> {
-        self.waiting
+    /// Returns the departure of each packet in the queue, in order.
+    pub(crate) fn entries_mut(&mut self) -> impl Iterator<Item = (Instant, &mut T)> {
+        self.entries
             .iter_mut()
-            .map(|waiting| (waiting.leaves, &mut waiting.carried))
+            .map(|entry| (entry.departs, &mut entry.packet))
     }
 
-    /// Gives everything that waits a new time to leave: service starts at `start`, and the first in line needs
-    /// `left_over` more (all of its own sending time where there was no rate before).
+    /// Computes the departures anew. Transmission begins at `start`, and the first packet needs `left_over` more; without a
+    /// rate before (`first_is_whole`), all of its transmission time.
     fn reschedule(&mut self, start: Instant, left_over: Duration, first_is_whole: bool) {
         let mut end = start + left_over;
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for (place, packet) in waiting.iter_mut().enumerate() {
-            if place > 0 || first_is_whole {
-                end += self.cost(packet.len);
+        let mut entries = std::mem::take(&mut self.entries);
+        for (index, entry) in entries.iter_mut().enumerate() {
+            if index > 0 || first_is_whole {
+                end += self.cost(entry.len);
             }
-            packet.virtual_end = end;
-            packet.leaves = self.leaves(start, end);
+            entry.virtual_end = end;
+            entry.departs = self.departure(start, end);
         }
-        self.waiting = waiting;
+        self.entries = entries;
         self.virtual_end = Some(end);
     }
 
@@ -168,14 +167,14 @@ impl<T> Bottleneck<T> {
         self.rate.map_or(Duration::ZERO, |rate| rate.time_for(len))
     }
 
-    fn leaves(&self, start: Instant, virtual_end: Instant) -> Instant {
+    fn departure(&self, start: Instant, virtual_end: Instant) -> Instant {
         let ahead = match self.queue {
             Queue::DropTail { .. } => Duration::ZERO,
             Queue::Policer { burst, .. } => self.cost(burst),
         };
         virtual_end
             .checked_sub(ahead)
-            .map_or(start, |leaves| leaves.max(start))
+            .map_or(start, |departs| departs.max(start))
     }
 
     fn limit(&self) -> u64 {
@@ -186,11 +185,11 @@ impl<T> Bottleneck<T> {
     }
 }
 
-/// A place in the queue, not yet taken.
+/// A packet that would fit into the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    /// When the packet leaves the queue, if it is accepted.
-    pub(super) leaves: Instant,
+pub(crate) struct Plan {
+    /// When the packet departs, if it is accepted.
+    pub(crate) departs: Instant,
     len: u64,
     virtual_end: Instant,
 }

@@ -1,4 +1,4 @@
-//! The simulated UDP socket, as quinn sees it.
+//! A simulated UDP socket for quinn.
 
 use std::{
     fmt,
@@ -15,20 +15,23 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-use super::network::{Datagram, Shared, SocketId};
-use crate::time;
+use crate::{
+    shared::Shared,
+    state::{Datagram, SocketId},
+    time,
+};
 
-/// As many datagrams as quinn ever hands over at once.
+/// The maximum number of datagrams that quinn hands over at once.
 const MAX_SEGMENTS: usize = 10;
 
-/// A UDP socket of the network, from [`Network::socket`](super::Network::socket).
+/// A UDP socket of the network, from [`Network::socket`](crate::Network::socket), to be given to a quinn endpoint.
 ///
-/// It can always be written to: what the network cannot carry it drops, and counts. It is one for quinn; keep a
-/// clone of the `Arc` to move it to another address while it is in use.
+/// Sending never blocks: packets that the network cannot carry are dropped and counted. Keep a clone of the `Arc` to
+/// [`rebind`](Socket::rebind) the socket while an endpoint uses it.
 pub struct Socket {
     shared: Arc<Shared>,
     id: SocketId,
-    /// Where it was bound, which is all that its owner knows of its address.
+    /// The address that it was bound to. Like a host behind a NAT, its endpoint does not know of any other.
     local: SocketAddr,
 }
 
@@ -42,26 +45,28 @@ impl fmt::Debug for Socket {
 }
 
 impl Socket {
-    pub(super) fn new(shared: Arc<Shared>, id: SocketId, local: SocketAddr) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, id: SocketId, local: SocketAddr) -> Self {
         Self { shared, id, local }
     }
 
-    /// The address that peers see. It differs from the one that it was bound to after [`Socket::rebind`].
+    /// Returns the address that peers see. After [`Socket::rebind`] it differs from the one that the socket was bound to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.shared.state().address(self.id).unwrap_or(self.local)
     }
 
-    /// Peers see another address from now on, as happens behind a NAT that forgets, or with a change of network
-    /// that nobody tells the program about. What is on its way to the old address is lost. Port 0 stands for any
-    /// that is free; another host needs routes of its own. Returns the new address.
+    /// Changes the address that peers see, without the endpoint's knowledge, as a NAT rebinding does. Returns the new
+    /// address.
     ///
-    /// (For a program that knows that it moves: a second [`Network::socket`](super::Network::socket) and
-    /// `quinn::Endpoint::rebind_abstract`.)
+    /// Packets in flight to the old address are lost. Port 0 is replaced by a free one. Another host needs routes of its
+    /// own.
+    ///
+    /// For an endpoint that knows that it moves, bind a second [`Network::socket`](crate::Network::socket) and call
+    /// `quinn::Endpoint::rebind_abstract`.
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if another socket has it, `AddrNotAvailable` if all ports are taken.
+    /// `AddrInUse` if another socket has the address, `AddrNotAvailable` if no port is free.
     pub fn rebind(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         self.shared.state().on_rebind(self.id, address)
     }
@@ -83,7 +88,7 @@ impl AsyncUdpSocket for Socket {
         let now = time::now();
         let payload = Bytes::copy_from_slice(transmit.contents);
         let segment = transmit.segment_size.unwrap_or(payload.len()).max(1);
-        let mut bell = None;
+        let mut wakeup = None;
         let mut state = self.shared.state();
         for start in (0..payload.len()).step_by(segment) {
             let end = payload.len().min(start + segment);
@@ -93,13 +98,12 @@ impl AsyncUdpSocket for Socket {
                 ecn: transmit.ecn,
                 payload: payload.slice(start..end),
             };
-            // The first one that comes before all others is the one to wake up for, unless a later one comes
-            // before it.
-            bell = state.on_datagram(now, datagram).or(bell);
+            // The last wakeup is the earliest one.
+            wakeup = state.on_datagram(now, datagram).or(wakeup);
         }
         drop(state);
-        if let Some(bell) = bell {
-            bell.set();
+        if let Some(wakeup) = wakeup {
+            wakeup.schedule();
         }
         Ok(())
     }
@@ -117,7 +121,7 @@ impl AsyncUdpSocket for Socket {
             let Some(arrival) = state.poll_arrived(now, self.id) else {
                 break;
             };
-            // What does not fit is cut off, as by any UDP socket.
+            // Like any UDP socket, it truncates what does not fit.
             let len = arrival.payload.len().min(buf.len());
             buf[..len].copy_from_slice(&arrival.payload[..len]);
             if let Some(bit) = arrival.flipped_bit {
@@ -135,10 +139,10 @@ impl AsyncUdpSocket for Socket {
         if received > 0 {
             return Poll::Ready(Ok(received));
         }
-        let bell = state.on_reader(self.id, cx.waker());
+        let wakeup = state.on_reader(self.id, cx.waker());
         drop(state);
-        if let Some(bell) = bell {
-            bell.set();
+        if let Some(wakeup) = wakeup {
+            wakeup.schedule();
         }
         Poll::Pending
     }
@@ -156,13 +160,13 @@ impl AsyncUdpSocket for Socket {
     }
 }
 
-/// Flips the bit of this number, counted around `bytes` as often as needed.
+/// Flips one bit, with the number `bit` modulo the length.
 fn flip(bytes: &mut [u8], bit: u64) {
     let Ok(len @ 1..) = u64::try_from(bytes.len()) else {
         return;
     };
-    let place = usize::try_from(bit / 8 % len).unwrap_or_default();
-    bytes[place] ^= 1 << (bit % 8);
+    let byte = usize::try_from(bit / 8 % len).unwrap_or_default();
+    bytes[byte] ^= 1 << (bit % 8);
 }
 
 #[derive(Debug)]

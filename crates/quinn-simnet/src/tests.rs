@@ -1,4 +1,4 @@
-//! The shell: sockets, clock and network together, first with bare datagrams and then with quinn.
+//! Sockets, clock and network together, with bare datagrams and with quinn.
 
 mod exact;
 mod faults;
@@ -26,7 +26,7 @@ fn at(host: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(host, port)
 }
 
-/// A socket on either side of one link each way.
+/// A socket at each end of a link each way.
 struct Pair {
     client: Arc<Socket>,
     server: Arc<Socket>,
@@ -59,7 +59,7 @@ fn send_segments(socket: &Socket, to: SocketAddr, contents: &[u8], segment_size:
     socket.try_send(&transmit).unwrap();
 }
 
-/// What one call to the socket gives: one packet or several.
+/// Returns the packets of one call to the socket, one or several.
 async fn receive(socket: &Socket) -> Vec<(RecvMeta, Vec<u8>)> {
     let mut storage = [[0; 2000]; 8];
     let mut meta = [RecvMeta::default(); 8];
@@ -74,7 +74,7 @@ async fn receive(socket: &Socket) -> Vec<(RecvMeta, Vec<u8>)> {
         .collect()
 }
 
-/// Everything that arrives in `time`, each with the virtual time of its arrival.
+/// Returns the packets that arrive in `time`, each with its virtual time of arrival.
 async fn receive_for(
     net: &Network,
     socket: &Socket,

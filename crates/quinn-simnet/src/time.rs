@@ -1,4 +1,4 @@
-//! The only clock: tokio's, which the simulation moves.
+//! The only clock: tokio's, which the simulation advances.
 #![allow(clippy::disallowed_methods, reason = "this file is the only clock")]
 
 use std::{
@@ -19,33 +19,33 @@ pub(crate) fn until(deadline: Instant) -> tokio::time::Sleep {
 }
 
 thread_local! {
-    /// When the run on this thread began; empty outside of a run.
-    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The start of the run on this thread; `None` outside of a run.
+    static RUN_START: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// Returns how long the run on this thread has taken so far, in virtual time; `None` outside of [`run`](crate::run).
+/// Returns the virtual time since the start of the run on this thread; `None` outside of [`run`](crate::run).
 ///
-/// Code under test that reads the wall clock can use it to stay repeatable.
+/// Code that reads the wall clock can read this instead in a simulation, so that runs stay repeatable.
 #[must_use]
 pub fn elapsed() -> Option<Duration> {
-    BEGAN
+    RUN_START
         .get()
-        .map(|began| now().saturating_duration_since(began))
+        .map(|start| now().saturating_duration_since(start))
 }
 
-/// Marks the current thread as one that runs a simulation, while it lives.
+/// Marks the current thread as one that runs a simulation, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Running(());
 
 impl Running {
     pub(crate) fn begin() -> Self {
-        BEGAN.set(Some(now()));
+        RUN_START.set(Some(now()));
         Self(())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        BEGAN.set(None);
+        RUN_START.set(None);
     }
 }

@@ -1,19 +1,17 @@
-//! Pure: everything that waits for a moment, in the order of the moments, and how to get to the next one.
+//! Sans-I/O: the alarms of a run, and how the clock gets to the next one.
 //!
-//! Tokio's paused clock advances by itself once no task can run, but its timers live on a grid of whole
-//! milliseconds, counted from the start of the runtime, and it rounds up to that grid. So the simulation keeps
-//! the exact moments here and moves the clock itself, up to the next point of the grid; there tokio has its turn:
+//! Tokio's paused clock advances by itself when no task can run. But tokio rounds its timers up to a grid of whole
+//! milliseconds, counted from the start of the runtime. So the simulation keeps its exact alarms here, and advances the
+//! clock itself up to the next point of the grid, where tokio takes over:
 //!
 //! ```text
 //! tokio's grid     |                 |                 |                 |
-//! exact moments    |   *   *         |                 |        *        |
+//! exact alarms     |   *   *         |                 |        *        |
 //! the clock        |──▶|──▶|────────▶|────────────────▶|───────▶|
-//!                    ours   to the     tokio's own       ours
-//!                           next point
+//!                    Fire   ToGrid     Tokio             Fire
 //! ```
 //!
-//! The clock never leaves a point of the grid before tokio's timers there have fired, and never jumps over an
-//! exact moment.
+//! The clock does not leave a point of the grid before tokio's timers there have fired, and does not skip an alarm.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,87 +21,87 @@ use std::{
 /// The grid of tokio's timers.
 const GRID: Duration = Duration::from_millis(1);
 
-/// Names one alarm, for as long as its owner lives.
+/// The identity of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct AlarmId(u64);
+pub(crate) struct AlarmId(u64);
 
-/// At most one moment for each alarm, and whom to wake (`W`) then.
+/// The alarms that are set: at most one time for each, and the waker `W` to be woken then.
 #[derive(Debug)]
-pub(super) struct Timeline<W> {
+pub(crate) struct Timeline<W> {
     next_id: u64,
-    set: HashMap<AlarmId, Instant>,
-    /// Alarms of the same moment ring in the order in which their owners came.
-    due: BTreeMap<(Instant, AlarmId), W>,
+    times: HashMap<AlarmId, Instant>,
+    /// Alarms of the same time fire in the order of their creation.
+    queue: BTreeMap<(Instant, AlarmId), W>,
 }
 
 impl<W> Default for Timeline<W> {
     fn default() -> Self {
         Self {
             next_id: 0,
-            set: HashMap::new(),
-            due: BTreeMap::new(),
+            times: HashMap::new(),
+            queue: BTreeMap::new(),
         }
     }
 }
 
 impl<W> Timeline<W> {
-    /// A name for a new alarm, not yet set.
-    pub(super) fn alarm(&mut self) -> AlarmId {
+    /// Returns the identity of a new alarm, not yet set.
+    pub(crate) fn alarm(&mut self) -> AlarmId {
         self.next_id += 1;
         AlarmId(self.next_id)
     }
 
-    /// Sets the alarm, wherever it stood before.
-    pub(super) fn set(&mut self, id: AlarmId, at: Instant, whom: W) {
-        match self.set.insert(id, at) {
+    /// Sets the alarm, in place of its former time.
+    pub(crate) fn set(&mut self, id: AlarmId, at: Instant, waker: W) {
+        match self.times.insert(id, at) {
             Some(before) if before != at => {
-                self.due.remove(&(before, id));
+                self.queue.remove(&(before, id));
             }
             _ => {}
         }
-        self.due.insert((at, id), whom);
+        self.queue.insert((at, id), waker);
     }
 
-    /// Forgets the alarm's moment, if it has one.
-    pub(super) fn clear(&mut self, id: AlarmId) {
-        if let Some(at) = self.set.remove(&id) {
-            self.due.remove(&(at, id));
+    /// Unsets the alarm.
+    pub(crate) fn clear(&mut self, id: AlarmId) {
+        if let Some(at) = self.times.remove(&id) {
+            self.queue.remove(&(at, id));
         }
     }
 
-    /// The next moment for which an alarm is set.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+    /// Returns the time of the next alarm.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Whom to wake next of those whose moment has come.
-    pub(super) fn poll_due(&mut self, now: Instant) -> Option<W> {
+    /// Removes the next alarm that is due at `now`, and returns its waker.
+    pub(crate) fn poll_due(&mut self, now: Instant) -> Option<W> {
         if self.next()? > now {
             return None;
         }
-        let ((_, id), whom) = self.due.pop_first()?;
-        self.set.remove(&id);
-        Some(whom)
+        let ((_, id), waker) = self.queue.pop_first()?;
+        self.times.remove(&id);
+        Some(waker)
     }
 }
 
-/// What to do when no task can run.
+/// The next step of the clock when no task can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Move the clock on by so much (perhaps by nothing), then wake those whose moment it is.
-    Ring(Duration),
-    /// Move the clock on by so much, to a point of the grid, and let tokio fire its timers there.
+pub(crate) enum Step {
+    /// Advance the clock by this time, which may be zero, then fire the alarms that are due.
+    Fire(Duration),
+    /// Advance the clock by this time to a point of the grid, and let tokio fire its timers there.
     ToGrid(Duration),
-    /// Let tokio move the clock on, from timer to timer, but not beyond this point of the grid.
+    /// Let tokio advance the clock, but not past this point of the grid.
     Tokio(Option<Instant>),
 }
 
-/// The step at `now`, with the grid counted from `origin` and the next alarm at `next`.
-pub(super) fn step(origin: Instant, now: Instant, next: Option<Instant>) -> Step {
+/// Returns the step at `now`, with the grid counted from `origin` and the next alarm at `next`.
+pub(crate) fn step(origin: Instant, now: Instant, next: Option<Instant>) -> Step {
     let off_grid = off_grid(now.saturating_duration_since(origin));
     let to_grid = GRID.saturating_sub(off_grid);
     match next {
-        Some(at) if at < now + to_grid => Step::Ring(at.saturating_duration_since(now)),
+        Some(at) if at < now + to_grid => Step::Fire(at.saturating_duration_since(now)),
         _ if !off_grid.is_zero() => Step::ToGrid(to_grid),
         next => Step::Tokio(next.map(|at| {
             let time = at.saturating_duration_since(origin);
@@ -112,14 +110,14 @@ pub(super) fn step(origin: Instant, now: Instant, next: Option<Instant>) -> Step
     }
 }
 
-/// How far behind the last point of the grid this is.
+/// Returns the time since the last point of the grid.
 fn off_grid(time: Duration) -> Duration {
     Duration::from_nanos(u64::from(time.subsec_nanos()) % 1_000_000)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::disallowed_methods)]
+    #![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
 
     use proptest::prelude::*;
 
@@ -138,15 +136,15 @@ mod tests {
 
     #[test]
     fn an_alarm_before_the_next_point_of_the_grid_is_met_exactly() {
-        assert_eq!(step_at(2_000, Some(2_100)), Step::Ring(MICRO * 100));
-        assert_eq!(step_at(2_100, Some(2_999)), Step::Ring(MICRO * 899));
-        assert_eq!(step_at(2_100, Some(2_100)), Step::Ring(Duration::ZERO));
-        assert_eq!(step_at(2_100, Some(1_000)), Step::Ring(Duration::ZERO));
-        assert_eq!(step_at(2_000, Some(2_000)), Step::Ring(Duration::ZERO));
+        assert_eq!(step_at(2_000, Some(2_100)), Step::Fire(MICRO * 100));
+        assert_eq!(step_at(2_100, Some(2_999)), Step::Fire(MICRO * 899));
+        assert_eq!(step_at(2_100, Some(2_100)), Step::Fire(Duration::ZERO));
+        assert_eq!(step_at(2_100, Some(1_000)), Step::Fire(Duration::ZERO));
+        assert_eq!(step_at(2_000, Some(2_000)), Step::Fire(Duration::ZERO));
     }
 
     #[test]
-    fn tokio_has_its_turn_at_each_point_of_the_grid() {
+    fn tokio_takes_over_at_each_point_of_the_grid() {
         assert_eq!(step_at(2_100, Some(3_000)), Step::ToGrid(MICRO * 900));
         assert_eq!(step_at(2_100, Some(9_500)), Step::ToGrid(MICRO * 900));
         assert_eq!(step_at(2_100, None), Step::ToGrid(MICRO * 900));
@@ -170,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn alarms_ring_once_in_order_at_the_last_moment_they_were_set_to(
+        fn alarms_fire_once_in_order_at_the_last_time_they_were_set_to(
             sets in prop::collection::vec((0_usize..5, prop::option::of(0_u32..100)), 0..60),
         ) {
             let origin = Instant::now();
@@ -192,7 +190,7 @@ mod tests {
                 prop_assert_eq!(timeline.next(), Some(origin + MICRO * at));
                 prop_assert_eq!(timeline.poll_due(origin + MICRO * at), Some(which));
             }
-            prop_assert!(timeline.next().is_none() && timeline.set.is_empty());
+            prop_assert!(timeline.next().is_none() && timeline.times.is_empty());
         }
     }
 }

@@ -163,7 +163,7 @@ async fn watch(
         let counters = there.counters();
         samples.push(Sample {
             at,
-            queue: counters.queue,
+            queue: counters.queue_bytes,
             passed: counters.delivered.bytes,
             sent: counters.sent.packets,
             dropped: counters.dropped.queue_full + counters.dropped.policed,

@@ -107,7 +107,7 @@ impl Sampler {
             },
             cwnd: path.map_or(0, |path| path.cwnd),
             unacknowledged: path.map_or(0, |path| path.in_flight),
-            link_queue: there.counters().queue,
+            link_queue: there.counters().queue_bytes,
         };
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.push(sample);

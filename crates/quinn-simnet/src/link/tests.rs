@@ -1,4 +1,4 @@
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
 
 use proptest::prelude::*;
 
@@ -10,25 +10,25 @@ fn link(config: LinkConfig) -> Link {
     Link::new(config, 7).unwrap()
 }
 
-/// Sends packets of 1,250 bytes, one each `pause`.
-fn send(link: &mut Link, start: Instant, pause: Duration, packets: u32) -> Vec<Verdict> {
+/// Sends packets of 1,250 bytes, one every `pause`. Returns their fates.
+fn send(link: &mut Link, start: Instant, pause: Duration, packets: u32) -> Vec<PacketFate> {
     (0..packets)
         .map(|number| link.on_packet(start + pause * number, 1250, false))
         .collect()
 }
 
-fn deliveries(verdicts: &[Verdict]) -> Vec<Delivery> {
-    verdicts
+fn deliveries(fates: &[PacketFate]) -> Vec<Delivery> {
+    fates
         .iter()
-        .filter_map(|verdict| match verdict {
-            Verdict::Deliver(delivery) => Some(*delivery),
-            Verdict::Drop(_) => None,
+        .filter_map(|fate| match fate {
+            PacketFate::Deliver(delivery) => Some(*delivery),
+            PacketFate::Drop(_) => None,
         })
         .collect()
 }
 
-fn arrivals(start: Instant, verdicts: &[Verdict]) -> Vec<u128> {
-    deliveries(verdicts)
+fn arrivals(start: Instant, fates: &[PacketFate]) -> Vec<u128> {
+    deliveries(fates)
         .iter()
         .map(|delivery| (delivery.at - start).as_micros())
         .collect()
@@ -66,7 +66,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_same_seed_gives_the_same_verdicts(config in config(), seed: u64) {
+    fn the_same_seed_gives_the_same_fates(config in config(), seed: u64) {
         let start = Instant::now();
         let run = |seed| {
             let mut link = Link::new(config.clone(), seed).unwrap();
@@ -78,10 +78,10 @@ proptest! {
     #[test]
     fn every_packet_is_counted_once(config in config(), seed: u64) {
         let mut link = Link::new(config, seed).unwrap();
-        let verdicts = send(&mut link, Instant::now(), MS / 20, 400);
+        let fates = send(&mut link, Instant::now(), MS / 20, 400);
         let counters = link.counters();
-        let twice = deliveries(&verdicts).iter().filter(|delivery| delivery.twice).count();
-        let arriving = deliveries(&verdicts).len() + twice;
+        let twice = deliveries(&fates).iter().filter(|delivery| delivery.duplicated).count();
+        let arriving = deliveries(&fates).len() + twice;
         prop_assert_eq!(counters.sent.packets, 400);
         prop_assert_eq!(counters.duplicated, u64::try_from(twice).unwrap());
         prop_assert_eq!(counters.in_flight(), u64::try_from(arriving).unwrap());
@@ -92,10 +92,10 @@ proptest! {
         let config = LinkConfig { reorder: None, ..config };
         let (delay, start) = (config.delay, Instant::now());
         let mut link = Link::new(config, seed).unwrap();
-        let verdicts = send(&mut link, start, MS / 20, 400);
-        prop_assert!(deliveries(&verdicts).is_sorted_by_key(|delivery| delivery.at));
-        for (number, verdict) in (0_u32..).zip(&verdicts) {
-            if let Verdict::Deliver(delivery) = verdict {
+        let fates = send(&mut link, start, MS / 20, 400);
+        prop_assert!(deliveries(&fates).is_sorted_by_key(|delivery| delivery.at));
+        for (number, fate) in (0_u32..).zip(&fates) {
+            if let PacketFate::Deliver(delivery) = fate {
                 prop_assert!(delivery.at >= start + MS / 20 * number + delay);
             }
         }
@@ -140,8 +140,8 @@ fn a_perfect_wire_delivers_at_once() {
 fn the_rate_spaces_packets_and_the_delay_moves_them() {
     let start = Instant::now();
     let mut link = link(LinkConfig::default().delay(MS * 10).rate(Rate::mbit(100)));
-    let verdicts = send(&mut link, start, Duration::ZERO, 3);
-    assert_eq!(arrivals(start, &verdicts), [10_100, 10_200, 10_300]);
+    let fates = send(&mut link, start, Duration::ZERO, 3);
+    assert_eq!(arrivals(start, &fates), [10_100, 10_200, 10_300]);
 }
 
 #[test]
@@ -151,22 +151,22 @@ fn jitter_without_order_lets_packets_overtake() {
         .delay(MS)
         .jitter(MS * 5)
         .keep_order(false);
-    let verdicts = send(&mut link(config.clone()), start, MS / 10, 200);
-    assert!(!deliveries(&verdicts).is_sorted_by_key(|delivery| delivery.at));
-    let verdicts = send(&mut link(config.keep_order(true)), start, MS / 10, 200);
-    assert!(deliveries(&verdicts).is_sorted_by_key(|delivery| delivery.at));
+    let fates = send(&mut link(config.clone()), start, MS / 10, 200);
+    assert!(!deliveries(&fates).is_sorted_by_key(|delivery| delivery.at));
+    let fates = send(&mut link(config.keep_order(true)), start, MS / 10, 200);
+    assert!(deliveries(&fates).is_sorted_by_key(|delivery| delivery.at));
 }
 
 #[test]
 fn a_packet_held_back_is_overtaken_by_those_behind_it() {
     let start = Instant::now();
     let mut link = link(LinkConfig::default().delay(MS).reorder(0.1, MS * 3));
-    let verdicts = send(&mut link, start, MS, 1000);
+    let fates = send(&mut link, start, MS, 1000);
     let late = (0_u32..)
-        .zip(deliveries(&verdicts))
+        .zip(deliveries(&fates))
         .filter(|(number, delivery)| delivery.at == start + MS * (number + 4))
         .count();
-    assert_eq!(u64::try_from(late).unwrap(), link.counters().held_back);
+    assert_eq!(u64::try_from(late).unwrap(), link.counters().reordered);
     assert!((70..130).contains(&late), "{late} of 1000 held back");
 }
 
@@ -175,19 +175,19 @@ fn a_full_queue_drops_and_a_policer_drops_sooner() {
     let start = Instant::now();
     let base = LinkConfig::default().rate(Rate::mbit(10));
     let mut queue = link(base.clone().queue(Queue::DropTail { bytes: 12_500 }));
-    let verdicts = send(&mut queue, start, Duration::ZERO, 12);
-    assert_eq!(deliveries(&verdicts).len(), 10);
-    assert_eq!(verdicts[11], Verdict::Drop(DropReason::QueueFull));
-    assert_eq!(queue.counters().deepest_queue, 12_500);
+    let fates = send(&mut queue, start, Duration::ZERO, 12);
+    assert_eq!(deliveries(&fates).len(), 10);
+    assert_eq!(fates[11], PacketFate::Drop(DropReason::QueueFull));
+    assert_eq!(queue.counters().max_queue_bytes, 12_500);
 
     let mut policer = link(base.queue(Queue::Policer {
         burst: 5_000,
         queue: 1_250,
     }));
-    let verdicts = send(&mut policer, start, Duration::ZERO, 12);
-    // Four from the bucket, one that waits for its tokens, and the rest has no place.
-    assert_eq!(arrivals(start, &verdicts), [0, 0, 0, 0, 1_000]);
-    assert_eq!(verdicts[11], Verdict::Drop(DropReason::Policed));
+    let fates = send(&mut policer, start, Duration::ZERO, 12);
+    // Four packets have tokens, one waits for them, and the queue is full for the rest.
+    assert_eq!(arrivals(start, &fates), [0, 0, 0, 0, 1_000]);
+    assert_eq!(fates[11], PacketFate::Drop(DropReason::Policed));
 }
 
 #[test]
@@ -196,8 +196,8 @@ fn a_cut_drops_what_is_sent_and_spares_what_is_on_the_way() {
     let mut link = link(LinkConfig::default().delay(MS * 10));
     assert_eq!(deliveries(&send(&mut link, start, MS, 3)).len(), 3);
     assert_eq!(link.on_change(start + MS * 3, &Change::Cut).unwrap(), []);
-    let verdicts = send(&mut link, start + MS * 3, MS, 3);
-    assert_eq!(verdicts, [Verdict::Drop(DropReason::Cut); 3]);
+    let fates = send(&mut link, start + MS * 3, MS, 3);
+    assert_eq!(fates, [PacketFate::Drop(DropReason::Cut); 3]);
     link.on_change(start + MS * 6, &Change::Restore).unwrap();
     assert_eq!(deliveries(&send(&mut link, start + MS * 6, MS, 3)).len(), 3);
 }
@@ -207,9 +207,9 @@ fn exactly_the_next_packets_are_lost_by_order() {
     let start = Instant::now();
     let mut link = link(LinkConfig::default());
     link.on_change(start, &Change::LoseNext(2)).unwrap();
-    let verdicts = send(&mut link, start, MS, 4);
-    assert_eq!(verdicts[..2], [Verdict::Drop(DropReason::Lost); 2]);
-    assert_eq!(deliveries(&verdicts[2..]).len(), 2);
+    let fates = send(&mut link, start, MS, 4);
+    assert_eq!(fates[..2], [PacketFate::Drop(DropReason::Lost); 2]);
+    assert_eq!(deliveries(&fates[2..]).len(), 2);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_new_rate_moves_exactly_what_still_waits() {
             (before[3].number, now + MS * 75)
         ]
     );
-    // A new delay is for those that come after.
+    // A new delay applies to later packets only.
     assert_eq!(link.on_change(now, &Change::Delay(MS * 500)).unwrap(), []);
 }
 
@@ -244,7 +244,7 @@ fn a_new_rate_moves_exactly_what_still_waits() {
 fn marks_go_to_those_that_understand_them_once_the_queue_is_deep() {
     let start = Instant::now();
     let mut link = link(LinkConfig::default().rate(Rate::mbit(10)).mark_above(2_500));
-    let marked = |verdict| matches!(verdict, Verdict::Deliver(delivery) if delivery.marked);
+    let marked = |fate| matches!(fate, PacketFate::Deliver(delivery) if delivery.marked);
     assert!(!marked(link.on_packet(start, 1250, true)));
     assert!(!marked(link.on_packet(start, 1250, true)));
     assert!(marked(link.on_packet(start, 1250, true)));
@@ -257,11 +257,11 @@ fn a_packet_larger_than_the_mtu_is_dropped() {
     let mut link = link(LinkConfig::default().mtu(1250));
     assert!(matches!(
         link.on_packet(start, 1250, false),
-        Verdict::Deliver(_)
+        PacketFate::Deliver(_)
     ));
     assert_eq!(
         link.on_packet(start, 1251, false),
-        Verdict::Drop(DropReason::TooLarge)
+        PacketFate::Drop(DropReason::TooLarge)
     );
 }
 
@@ -269,10 +269,10 @@ fn a_packet_larger_than_the_mtu_is_dropped() {
 fn other_faults_do_not_change_which_packets_are_lost() {
     let start = Instant::now();
     let lost = |config: LinkConfig| -> Vec<bool> {
-        let verdicts = send(&mut link(config.loss(Loss::Random(0.2))), start, MS, 300);
-        verdicts
+        let fates = send(&mut link(config.loss(Loss::Random(0.2))), start, MS, 300);
+        fates
             .iter()
-            .map(|verdict| matches!(verdict, Verdict::Drop(DropReason::Lost)))
+            .map(|fate| matches!(fate, PacketFate::Drop(DropReason::Lost)))
             .collect()
     };
     let plain = lost(LinkConfig::default());

@@ -1,16 +1,15 @@
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Packets as (pause before it in µs, length).
+/// Generates packets as (pause before it in µs, length).
 fn traffic() -> impl Strategy<Value = Vec<(u64, u64)>> {
     prop::collection::vec((0_u64..400, 40_u64..=1500), 1..150)
 }
 
-/// Offers the packets one after the other; gives (arrival, leaving, length) of those that were accepted, and the
-/// deepest the queue was seen.
+/// Offers the packets one after the other. Returns (arrival, departure, length) of those that were accepted.
 fn drive(
     bottleneck: &mut Bottleneck<usize>,
     start: Instant,
@@ -20,16 +19,16 @@ fn drive(
     let mut accepted = Vec::new();
     for (number, (pause, len)) in packets.iter().enumerate() {
         now += Duration::from_micros(*pause);
-        while bottleneck.poll_left(now).is_some() {}
+        while bottleneck.poll_departed(now).is_some() {}
         if let Some(plan) = bottleneck.plan(now, *len) {
-            accepted.push((now, plan.leaves, *len));
+            accepted.push((now, plan.departs, *len));
             bottleneck.accept(plan, number);
         }
     }
     accepted
 }
 
-/// The most bytes that left in any window beyond what the rate allows in it.
+/// Returns the maximum, over all intervals, of the bytes that departed above what the rate allows.
 fn excess(left: &[(Instant, Instant, u64)], rate: Rate) -> u64 {
     let mut worst = 0;
     for (first, (_, from, _)) in left.iter().enumerate() {
@@ -52,11 +51,11 @@ proptest! {
         let rate = Rate::mbit(mbit);
         let mut bottleneck = Bottleneck::new(Some(rate), Queue::DropTail { bytes: limit });
         let left = drive(&mut bottleneck, Instant::now(), &packets);
-        // A window that opens as one packet leaves holds that packet whole.
+        // An interval that begins with a departure contains that packet as a whole.
         prop_assert!(excess(&left, rate) <= 1500 + 1);
-        prop_assert!(left.is_sorted_by_key(|(_, leaves, _)| *leaves));
-        prop_assert!(left.iter().all(|(came, leaves, len)| *leaves >= *came + rate.time_for(*len)));
-        prop_assert!(bottleneck.deepest() <= limit);
+        prop_assert!(left.is_sorted_by_key(|(_, departs, _)| *departs));
+        prop_assert!(left.iter().all(|(came, departs, len)| *departs >= *came + rate.time_for(*len)));
+        prop_assert!(bottleneck.max_depth() <= limit);
     }
 
     #[test]
@@ -67,9 +66,9 @@ proptest! {
         let mut bottleneck = Bottleneck::new(Some(rate), Queue::Policer { burst, queue });
         let left = drive(&mut bottleneck, Instant::now(), &packets);
         prop_assert!(excess(&left, rate) <= burst + 1);
-        prop_assert!(left.is_sorted_by_key(|(_, leaves, _)| *leaves));
+        prop_assert!(left.is_sorted_by_key(|(_, departs, _)| *departs));
         if queue == 0 {
-            prop_assert!(left.iter().all(|(came, leaves, _)| came == leaves));
+            prop_assert!(left.iter().all(|(came, departs, _)| came == departs));
         }
     }
 
@@ -82,10 +81,10 @@ proptest! {
         let now = start + packets.iter().map(|(pause, _)| Duration::from_micros(*pause)).sum::<Duration>();
         let waiting: u64 = left
             .iter()
-            .filter(|(_, leaves, _)| *leaves > now)
+            .filter(|(_, departs, _)| *departs > now)
             .map(|(.., len)| len)
             .sum();
-        while bottleneck.poll_left(now).is_some() {}
+        while bottleneck.poll_departed(now).is_some() {}
         prop_assert_eq!(bottleneck.depth(), waiting);
     }
 
@@ -98,14 +97,14 @@ proptest! {
         let mut bottleneck = Bottleneck::new(rate, queue);
         drive(&mut bottleneck, start, &packets);
         let now = start + packets.iter().map(|(pause, _)| Duration::from_micros(*pause)).sum::<Duration>();
-        while bottleneck.poll_left(now).is_some() {}
-        let before: Vec<_> = bottleneck.waiting_mut().map(|(leaves, _)| leaves).collect();
+        while bottleneck.poll_departed(now).is_some() {}
+        let before: Vec<_> = bottleneck.entries_mut().map(|(departs, _)| departs).collect();
         bottleneck.change(now, Some(Rate::mbit(mbit * 3)), queue);
         bottleneck.change(now, rate, queue);
-        let after: Vec<_> = bottleneck.waiting_mut().map(|(leaves, _)| leaves).collect();
+        let after: Vec<_> = bottleneck.entries_mut().map(|(departs, _)| departs).collect();
         prop_assert_eq!(before.len(), after.len());
         for (before, after) in before.iter().zip(&after) {
-            // Rounded to the nanosecond twice.
+            // Both changes round to the nanosecond.
             let off = after.saturating_duration_since(*before) + before.saturating_duration_since(*after);
             prop_assert!(off < Duration::from_nanos(1_000), "{off:?}");
         }
@@ -114,7 +113,7 @@ proptest! {
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Ten packets of 1,250 bytes at 10 Mbit/s: one leaves each millisecond.
+/// Returns a queue with ten packets of 1,250 bytes at 10 Mbit/s: one departs each millisecond.
 fn ten_waiting(start: Instant) -> Bottleneck<usize> {
     let mut bottleneck = Bottleneck::new(Some(Rate::mbit(10)), Queue::DropTail { bytes: 20_000 });
     drive(&mut bottleneck, start, &[(0, 1250); 10]);
@@ -123,8 +122,8 @@ fn ten_waiting(start: Instant) -> Bottleneck<usize> {
 
 fn leaving(bottleneck: &mut Bottleneck<usize>, start: Instant) -> Vec<u128> {
     bottleneck
-        .waiting_mut()
-        .map(|(leaves, _)| (leaves - start).as_micros())
+        .entries_mut()
+        .map(|(departs, _)| (departs - start).as_micros())
         .collect()
 }
 
@@ -132,9 +131,9 @@ fn leaving(bottleneck: &mut Bottleneck<usize>, start: Instant) -> Vec<u128> {
 fn a_new_rate_reaches_what_already_waits() {
     let start = Instant::now();
     let mut bottleneck = ten_waiting(start);
-    // Seven and a half packets are gone: the eighth is half sent.
+    // Seven packets have departed, and the eighth is half sent.
     let now = start + MS * 15 / 2;
-    while bottleneck.poll_left(now).is_some() {}
+    while bottleneck.poll_departed(now).is_some() {}
     bottleneck.change(now, Some(Rate::mbit(1)), Queue::DropTail { bytes: 20_000 });
     assert_eq!(leaving(&mut bottleneck, start), [12_500, 22_500, 32_500]);
     bottleneck.change(now, None, Queue::DropTail { bytes: 20_000 });
@@ -146,11 +145,11 @@ fn a_stall_holds_what_waits_and_lets_it_go_on_where_it_stopped() {
     let start = Instant::now();
     let mut bottleneck = ten_waiting(start);
     let now = start + MS * 15 / 2;
-    while bottleneck.poll_left(now).is_some() {}
+    while bottleneck.poll_departed(now).is_some() {}
     bottleneck.stall(now, start + MS * 100);
     assert_eq!(leaving(&mut bottleneck, start), [100_500, 101_500, 102_500]);
     let plan = bottleneck.plan(now, 1250).unwrap();
-    assert_eq!(plan.leaves, start + MS * 103 + MS / 2);
+    assert_eq!(plan.departs, start + MS * 103 + MS / 2);
 }
 
 #[test]

@@ -1,4 +1,7 @@
-#![allow(clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests may read the clock and start tasks"
+)]
 
 use std::{
     sync::Mutex,
@@ -39,7 +42,7 @@ fn a_packet_arrives_after_exactly_its_delay() {
 #[test]
 fn packets_behind_each_other_arrive_one_by_one_at_the_rate() {
     run(1, async |net| {
-        // 1,222 bytes and 28 of headers take 10 µs.
+        // A packet of 1,222 bytes and 28 bytes of headers takes 10 µs.
         let pair = pair(
             &net,
             LinkConfig::default().delay(MICRO * 50).rate(Rate::gbit(1)),
@@ -70,13 +73,13 @@ fn packets_of_the_same_moment_come_in_one_call() {
     });
 }
 
-/// Starts tasks that each note the time at which they wake.
-struct Notes {
+/// Starts tasks that record the time at which they wake.
+struct WakeLog {
     net: Network,
     woken: Arc<Mutex<Vec<(&'static str, Duration)>>>,
 }
 
-impl Notes {
+impl WakeLog {
     fn new(net: &Network) -> Self {
         Self {
             net: net.clone(),
@@ -86,14 +89,14 @@ impl Notes {
 
     fn exact(&self, name: &'static str, time: Duration) {
         let net = self.net.clone();
-        self.note(name, async move { net.sleep(time).await });
+        self.record(name, async move { net.sleep(time).await });
     }
 
     fn tokio(&self, name: &'static str, time: Duration) {
-        self.note(name, tokio::time::sleep(time));
+        self.record(name, tokio::time::sleep(time));
     }
 
-    fn note(&self, name: &'static str, sleep: impl Future<Output = ()> + Send + 'static) {
+    fn record(&self, name: &'static str, sleep: impl Future<Output = ()> + Send + 'static) {
         let (net, woken) = (self.net.clone(), self.woken.clone());
         tokio::spawn(async move {
             sleep.await;
@@ -108,20 +111,20 @@ impl Notes {
 }
 
 #[test]
-fn exact_moments_and_timers_of_tokio_share_one_clock_and_nobody_is_jumped_over() {
+fn exact_alarms_and_timers_of_tokio_share_one_clock_and_none_is_skipped() {
     run(1, async |net| {
-        let notes = Notes::new(&net);
-        notes.tokio("tokio 300 µs", MICRO * 300);
-        notes.tokio("tokio 2 ms", MS * 2);
-        notes.tokio("tokio 70 ms", MS * 70);
-        notes.exact("exact 100 µs", MICRO * 100);
-        notes.exact("exact 999 µs", MICRO * 999);
-        notes.exact("exact 1 ms", MS);
-        notes.exact("exact 2.5 ms", MICRO * 2_500);
-        notes.exact("exact 69.9 ms", MICRO * 69_900);
-        notes.exact("exact 70.1 ms", MICRO * 70_100);
+        let log = WakeLog::new(&net);
+        log.tokio("tokio 300 µs", MICRO * 300);
+        log.tokio("tokio 2 ms", MS * 2);
+        log.tokio("tokio 70 ms", MS * 70);
+        log.exact("exact 100 µs", MICRO * 100);
+        log.exact("exact 999 µs", MICRO * 999);
+        log.exact("exact 1 ms", MS);
+        log.exact("exact 2.5 ms", MICRO * 2_500);
+        log.exact("exact 69.9 ms", MICRO * 69_900);
+        log.exact("exact 70.1 ms", MICRO * 70_100);
         assert_eq!(
-            notes.after(MS * 100).await,
+            log.after(MS * 100).await,
             [
                 ("exact 100 µs", MICRO * 100),
                 ("exact 999 µs", MICRO * 999),
@@ -144,7 +147,7 @@ fn a_timer_of_tokio_that_is_set_between_the_points_of_its_grid_does_not_overshoo
         tokio::time::sleep(MS * 5).await;
         assert_eq!(net.elapsed(), MS * 6);
         net.sleep(MICRO * 300).await;
-        // Nobody has anything exact to wait for: tokio's clock runs by itself, from the grid.
+        // Without exact alarms, tokio advances its clock by itself.
         tokio::time::sleep(Duration::from_secs(3600) - MS * 8).await;
         assert_eq!(net.elapsed(), Duration::from_secs(3600) - MS);
     });
@@ -163,18 +166,18 @@ fn an_alarm_that_wakes_nobody_does_not_let_the_clock_run_away() {
                 timer
             })
             .collect();
-        let notes = Notes::new(&net);
-        notes.exact("exact 2.1 ms", MICRO * 2_100);
-        notes.tokio("tokio 50 ms", MS * 50);
+        let log = WakeLog::new(&net);
+        log.exact("exact 2.1 ms", MICRO * 2_100);
+        log.tokio("tokio 50 ms", MS * 50);
         assert_eq!(
-            notes.after(MS * 60).await,
+            log.after(MS * 60).await,
             [("exact 2.1 ms", MICRO * 2_100), ("tokio 50 ms", MS * 50)]
         );
     });
 }
 
 #[test]
-fn a_timer_for_quinn_rings_at_the_moment_it_was_last_set_to() {
+fn a_timer_for_quinn_fires_at_the_time_it_was_last_set_to() {
     run(1, async |net| {
         let start = time::now();
         let mut timer = net.runtime().new_timer(start + MICRO * 100);
@@ -232,4 +235,28 @@ fn a_run_frees_what_it_used() {
         tokio::time::sleep(MS * 10).await;
     });
     assert_eq!(Arc::strong_count(&kept), 1);
+}
+
+#[test]
+fn elapsed_is_the_virtual_time_of_the_run_and_there_is_none_outside() {
+    assert_eq!(elapsed(), None);
+    for seed in 1..=2 {
+        run(seed, async |net| {
+            assert_eq!(elapsed(), Some(Duration::ZERO));
+            net.sleep(MICRO * 300).await;
+            assert_eq!(elapsed(), Some(MICRO * 300));
+            let in_task = tokio::spawn(async { elapsed() }).await.unwrap();
+            assert_eq!(in_task, Some(net.elapsed()));
+            let elsewhere = std::thread::spawn(elapsed).join().unwrap();
+            assert_eq!(elsewhere, None);
+        });
+        assert_eq!(elapsed(), None);
+    }
+}
+
+#[test]
+fn elapsed_is_none_again_after_a_scenario_that_panics() {
+    let panicking = || run(1, async |_| panic!("on purpose"));
+    assert!(std::panic::catch_unwind(panicking).is_err());
+    assert_eq!(elapsed(), None);
 }

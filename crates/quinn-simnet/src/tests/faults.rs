@@ -4,7 +4,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Sends `packets` packets of 972 bytes (1,000 with headers), one each `pause`, each with its number in it.
+/// Sends `packets` packets of 972 bytes (1,000 with headers), one every `pause`. Each contains its number.
 async fn send_numbered(net: &Network, pair: &Pair, packets: u8, pause: Duration) {
     let to = pair.server.address();
     for number in 0..packets {
@@ -13,7 +13,7 @@ async fn send_numbered(net: &Network, pair: &Pair, packets: u8, pause: Duration)
     }
 }
 
-/// Sends numbered packets and gives those that arrive, with the time.
+/// Sends numbered packets. Returns the numbers and the times of those that arrive.
 async fn through(net: &Network, pair: &Pair, packets: u8, pause: Duration) -> Vec<(u8, Duration)> {
     let long = Duration::from_secs(100);
     let (arrived, ()) = tokio::join!(
@@ -30,7 +30,7 @@ fn numbers(arrived: &[(u8, Duration)]) -> Vec<u8> {
     arrived.iter().map(|(number, _)| *number).collect()
 }
 
-/// Runs one scenario: `packets` packets, 1 ms apart, through a link like this.
+/// Sends `packets` packets, 1 ms apart, over such a link. Returns those that arrive, and the counters.
 fn scenario(config: LinkConfig, packets: u8) -> (Vec<(u8, Duration)>, Counters) {
     run(3, async |net| {
         let pair = pair(&net, config);
@@ -94,12 +94,12 @@ fn jitter_moves_packets_and_reorders_them_only_where_it_may() {
 #[test]
 fn a_packet_held_back_arrives_after_those_behind_it() {
     let (arrived, counters) = scenario(LinkConfig::default().reorder(0.1, MS * 5 / 2), 100);
-    assert!(counters.held_back > 2);
+    assert!(counters.reordered > 2);
     let overtaken = numbers(&arrived)
         .windows(2)
         .filter(|pair| pair[0] > pair[1])
         .count();
-    assert_eq!(u64::try_from(overtaken).unwrap(), counters.held_back);
+    assert_eq!(u64::try_from(overtaken).unwrap(), counters.reordered);
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn a_full_queue_drops_what_comes_too_fast() {
         .queue(Queue::DropTail { bytes: 10_000 });
     let (arrived, counters) = scenario(config, 100);
     assert!((40..50).contains(&counters.dropped.queue_full));
-    assert_eq!(counters.deepest_queue, 10_000);
-    assert_eq!(counters.queue, 0);
+    assert_eq!(counters.max_queue_bytes, 10_000);
+    assert_eq!(counters.queue_bytes, 0);
     for pair in arrived.windows(2) {
         assert!(pair[1].1 - pair[0].1 >= MS * 2);
     }
@@ -210,7 +210,7 @@ fn a_blackhole_swallows_one_direction_for_its_time_and_leaves_the_other_alone() 
             .unwrap();
         send(&pair.server, pair.client.address(), b"the other way");
         let arrived = through(&net, &pair, 30, MS).await;
-        // Those of 7, 8 and 9 ms are on the wire when the cut comes.
+        // The packets of 7, 8 and 9 ms are in flight at the time of the cut.
         let expected: Vec<_> = (0..10).chain(20..30).collect();
         assert_eq!(numbers(&arrived), expected);
         assert_eq!(pair.there.counters().dropped.cut, 10);
@@ -268,7 +268,7 @@ fn a_rate_that_falls_reaches_what_waits_and_a_rate_that_rises_too() {
         pair.there.schedule(changes).unwrap();
         let arrived = through(&net, &pair, 6, Duration::ZERO).await;
         let times: Vec<_> = arrived.iter().map(|(_, time)| time.as_micros()).collect();
-        // Two at 1 ms each, two at 10 ms, half a one at 10 and half at 1, one at 1: and 1 ms of delay each.
+        // Two packets take 1 ms each, two 10 ms, one half of each, and one 1 ms; each has 1 ms of delay.
         assert_eq!(times, [2_000, 3_000, 13_000, 23_000, 28_500, 29_500]);
     });
 }
@@ -326,7 +326,7 @@ fn a_socket_that_moves_is_seen_at_its_new_address_and_misses_what_went_to_the_ol
 }
 
 #[test]
-fn packets_for_nobody_are_counted() {
+fn packets_without_a_receiver_are_counted() {
     run(3, async |net| {
         let pair = pair(&net, LinkConfig::default().delay(MS));
         send(&pair.client, at(SERVER, 1), b"no such port");
@@ -365,14 +365,14 @@ fn an_address_belongs_to_one_socket_until_that_is_dropped() {
 }
 
 #[test]
-fn a_sender_that_nothing_slows_down_fills_an_inbox_and_no_more() {
+fn a_sender_that_nothing_slows_down_fills_a_receive_queue_and_no_more() {
     run(3, async |net| {
         let pair = pair(&net, LinkConfig::default());
         let capacity = 1 << 17;
         for _ in 0..=(capacity / 64) {
             send_segments(&pair.client, pair.server.address(), &[0; 64], Some(1));
         }
-        assert_eq!(pair.there.counters().dropped.inbox_full, 64);
+        assert_eq!(pair.there.counters().dropped.recv_queue_full, 64);
         assert_eq!(pair.there.counters().in_flight(), capacity);
     });
 }

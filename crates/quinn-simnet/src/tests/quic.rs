@@ -1,4 +1,4 @@
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, reason = "tests may start tasks")]
 
 use std::{sync::Mutex, time::Duration};
 
@@ -11,14 +11,14 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Quinn's own dice, loaded: identifiers, gaps and greasing differ in size from run to run otherwise.
+/// Seeds quinn's random numbers. Without a seed, packet numbers and padding differ from run to run.
 fn endpoint_config() -> EndpointConfig {
     let mut config = EndpointConfig::default();
     config.rng_seed(Some([7; 32]));
     config
 }
 
-/// Ed25519 signatures and this serial number always have the same length.
+/// Returns both ends' configurations. Ed25519 signatures and this serial number always have the same length.
 fn tls() -> (ServerConfig, ClientConfig) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let mut params = rcgen::CertificateParams::new(["sim".to_owned()]).unwrap();
@@ -37,10 +37,10 @@ fn endpoint(net: &Network, socket: Arc<Socket>, server: Option<ServerConfig>) ->
     Endpoint::new_with_abstract_socket(endpoint_config(), server, socket, net.runtime()).unwrap()
 }
 
-/// What a server has accepted.
+/// The connections that a server has accepted.
 type Accepted = Arc<Mutex<Vec<Connection>>>;
 
-/// A server that reads every stream to its end and answers with the number of bytes.
+/// Starts a server that reads every stream to its end and answers with the number of bytes.
 fn serve(net: &Network, config: ServerConfig) -> Accepted {
     let accepted = Accepted::default();
     let known = accepted.clone();
@@ -76,7 +76,7 @@ async fn connect(
     (endpoint, connecting.await.unwrap())
 }
 
-/// Sends so many bytes on a stream of their own and waits until the server has them all.
+/// Sends `bytes` bytes on a new stream, and waits until the server has received them.
 async fn upload(connection: &Connection, bytes: usize) {
     let (mut stream, mut reply) = connection.open_bi().await.unwrap();
     stream.write_all(&vec![7; bytes]).await.unwrap();
@@ -85,7 +85,7 @@ async fn upload(connection: &Connection, bytes: usize) {
     assert_eq!(counted, u64::try_from(bytes).unwrap().to_be_bytes());
 }
 
-/// A server, and a client connected to it over `config` each way.
+/// A client that is connected to a server, and both directions between them.
 struct Link {
     socket: Arc<Socket>,
     endpoint: Endpoint,
@@ -211,7 +211,7 @@ fn two_clients_share_a_bottleneck() {
             together > alone * 3 / 2,
             "{alone:?} alone, {together:?} together"
         );
-        assert!(up.counters().deepest_queue > 200_000);
+        assert!(up.counters().max_queue_bytes > 200_000);
     });
 }
 
@@ -272,7 +272,7 @@ fn marks_slow_a_sender_down_before_the_queue_does() {
             let link = linked(&net, config).await;
             upload(&link.connection, 3_000_000).await;
             let counters = link.there.counters();
-            (counters.deepest_queue, counters.marked)
+            (counters.max_queue_bytes, counters.marked)
         })
     };
     let (unmarked, none) = deepest(LinkConfig::broadband());

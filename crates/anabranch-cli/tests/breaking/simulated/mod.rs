@@ -106,7 +106,7 @@ async fn live(network: Network, seed: u64) -> (History, Tally) {
             tally.add(Part::Packets, "sent", counted.sent.packets);
             tally.add(Part::Packets, "lost", counted.dropped.total());
             tally.add(Part::Packets, "duplicated", counted.duplicated);
-            tally.add(Part::Packets, "reordered", counted.held_back);
+            tally.add(Part::Packets, "reordered", counted.reordered);
         }
     }
     tally.runs = 1;
