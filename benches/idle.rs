@@ -94,7 +94,7 @@ async fn serve(producers: u32, seconds: u32) {
     println!(
         "{producers} idle producers: {each:.1} KiB of the broker's memory each, {share:.2} % of a core in all"
     );
-    // The clients are gone without a word, so it has nobody to wait for.
+    // The clients are gone without a word, so the broker has no client to wait for.
     drop(broker);
 }
 

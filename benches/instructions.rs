@@ -27,7 +27,7 @@ const TOLERANCE: f64 = 1.15;
 
 struct Piece {
     name: &'static str,
-    /// Does the piece so many times.
+    /// Runs the piece this number of times.
     run: fn(usize),
     /// How often it is done the first time, and how much longer the second.
     rounds: usize,
@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Of a whole process that does the piece so many times.
+/// Counts the instructions of a process that runs the piece `rounds` times.
 fn instructions(piece: &Piece, rounds: usize) -> f64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

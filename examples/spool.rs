@@ -27,7 +27,7 @@ fn spooling(builder: anabranch::producer::Builder, folder: &Path) -> anyhow::Res
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
 
-    // Nobody listens there. The first messages stay in memory, all others are on disk when their receipt says so.
+    // No broker listens there. The first messages stay in memory, all others are on disk when their receipt says so.
     let nowhere = Producer::builder().server("127.0.0.1:9").topic("events");
     let producer = spooling(nowhere, folder.path())?;
     for n in 0..512 {

@@ -1,4 +1,4 @@
-//! The pieces that are timed by `pieces.rs` and counted by `instructions.rs`: each does one thing so many times.
+//! The pieces that are timed by `pieces.rs` and counted by `instructions.rs`: each does one thing N times.
 #![allow(
     clippy::unwrap_used,
     dead_code,

@@ -115,7 +115,7 @@ fn close() {
 
 #[test]
 fn a_store_that_is_opened() {
-    // Real files and real threads: a future that is dropped leaves the folder to whoever comes next.
+    // Real files and real threads: a future that is dropped leaves the folder to the next one.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

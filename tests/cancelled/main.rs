@@ -32,7 +32,7 @@ use world::{LONG, TOPIC, World, text};
 
 /// Between two polls: less than any trip over the link.
 const STEP: Duration = Duration::from_millis(2);
-/// A future that is not done after so many has found a hang.
+/// The most polls of a future: one that is not done after them hangs.
 const MOST: usize = 1000;
 
 /// Polls at most `k` times, then drops. `None` where that was too early.
@@ -63,7 +63,7 @@ pub fn for_all_k(scenario: impl AsyncFn(World, usize) -> bool) {
     panic!("not done after {MOST} polls");
 }
 
-/// Room for so many messages.
+/// The most messages that a producer of these tests holds.
 pub const ROOM: u64 = 4;
 
 pub fn small(world: &World) -> Builder {

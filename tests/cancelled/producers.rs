@@ -15,7 +15,7 @@ fn connect() {
         let connected = cut(&world.network, k, small(&world).connect()).await;
         let completed = connected.is_some();
         drop(connected);
-        // What it left behind does not stand in the way of another of its name.
+        // What it left behind does not hinder another producer of its name.
         let next = small(&world).connect().await.unwrap();
         assert_whole(&world, &next).await;
         next.close(LONG).await.unwrap();
@@ -89,7 +89,7 @@ fn a_receipt() {
         let receipt = producer.send_async("it").await.unwrap();
         let outcome = cut(&world.network, k, receipt).await;
         assert_whole(&world, &producer).await;
-        // Accepted: it is there whether anybody waits or not.
+        // Accepted: it is there whether its receipt is awaited or not.
         assert_eq!(payloads(&world).await[0], "it");
         producer.close(LONG).await.unwrap();
         outcome.is_some()

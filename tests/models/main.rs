@@ -163,7 +163,7 @@ fn visit(budget: &Budget<u32>, item: u32) {
     budget.release(ONE, |_| ());
 }
 
-/// Whoever waits for room gets it, however the release and the wait meet.
+/// Every waiter gets its room, however the release and the wait meet.
 fn a_release_and_two_who_wait() {
     let budget = room_for_one();
     let waiter = {
@@ -229,7 +229,7 @@ fn a_release_and_two_calls_in_their_order() {
     assert!(order.is_sorted(), "{order:?}");
 }
 
-/// Whoever waits hears of the end.
+/// Every waiter learns of the end.
 fn a_close_and_one_who_waits() {
     let budget = room_for_one();
     let closer = {

@@ -1,4 +1,4 @@
-//! A history under faults: many messages by both roads, with and without keys, while the link is cut, blackholed one
+//! A history under faults: many messages by `send` and `send_async`, with and without keys, while the link is cut, blackholed one
 //! way, stalled, loses, repeats and reorders, and the broker dies. Then: every message has one outcome, every
 //! acknowledged one is stored once, where its receipt says, and every order that was promised holds.
 
@@ -16,7 +16,7 @@ use anabranch::{
 
 use crate::world::{LONG, TOPIC, World, begun, text};
 
-/// `ANABRANCH_SEED=7 cargo test --all-features --test promises` runs that seed alone; `ANABRANCH_SEEDS=1000` so many.
+/// `ANABRANCH_SEED=7 cargo test --all-features --test promises` runs that seed alone; `ANABRANCH_SEEDS=1000` that number of seeds.
 fn seeds(few: u64) -> Vec<u64> {
     let variable = |name| std::env::var(name).ok()?.parse().ok();
     match (variable("ANABRANCH_SEED"), variable("ANABRANCH_SEEDS")) {
@@ -29,7 +29,7 @@ fn seeds(few: u64) -> Vec<u64> {
 #[derive(Default)]
 struct Sent {
     receipts: Vec<(String, Receipt)>,
-    /// Payloads in the order of the calls, by key; that of `send` stands under the empty key.
+    /// Payloads in the order of the calls, by key; those of `send` are under the empty key.
     calls: BTreeMap<String, Vec<String>>,
 }
 

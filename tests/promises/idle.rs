@@ -25,7 +25,7 @@ fn wake_ups(pings: Option<Duration>) -> u64 {
             receipt.await.unwrap();
             producer = Some(connected);
         }
-        // Lanes and streams that nobody needs have gone by then.
+        // Lanes and streams that are not needed have gone by then.
         world.network.sleep(Duration::from_secs(300)).await;
         let parked = || Handle::current().metrics().worker_park_count(0);
         let before = parked();

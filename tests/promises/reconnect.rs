@@ -29,7 +29,7 @@ async fn until_stored(world: &World, messages: usize) {
 
 #[test]
 fn what_is_stored_and_lost_only_its_answer_is_not_sent_again() {
-    // So many messages as the congestion window of each takes without an answer.
+    // As many messages as the congestion window takes without an answer.
     for (lanes, messages) in [(true, 100u32), (false, 8)] {
         sim::run(5, async |network| {
             let world = World::new(network, link()).await;

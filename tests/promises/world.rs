@@ -64,7 +64,7 @@ impl World {
         Self::with_streams(network, link, TransportConfig::server().max_streams).await
     }
 
-    /// The same, with a broker that permits so many streams.
+    /// Starts a broker that permits this number of streams.
     pub async fn with_streams(network: Network, link: LinkConfig, streams: u32) -> Self {
         let (there, back) = network.connect(CLIENT, BROKER.ip(), link).unwrap();
         let mut world = Self {

@@ -1,7 +1,7 @@
 //! A history under faults: producers that come and go over one folder, a link that is cut, a broker that dies. Then: what
 //! has a fate has met it, nothing is there twice, and every order that was promised holds.
 //!
-//! `ANABRANCH_SEED=7 cargo test --all-features --test spool history` runs that seed alone; `ANABRANCH_SEEDS=200` so many.
+//! `ANABRANCH_SEED=7 cargo test --all-features --test spool history` runs that seed alone; `ANABRANCH_SEEDS=200` that number of seeds.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -70,7 +70,7 @@ pub async fn delivered(producer: &Producer) {
         .unwrap();
 }
 
-/// Waits until so many are on disk.
+/// Waits until this number of messages is on disk.
 pub async fn on_disk(producer: &Producer, messages: u64) {
     let mut state = producer.watch_spool_state().unwrap();
     state
