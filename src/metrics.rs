@@ -108,6 +108,8 @@ metrics! {
         "Messages of the producer's spool that were damaged on disk or refused for good by the broker, by kind of error.";
     STREAMS = "anabranch_pool_streams", Gauge, Count, ["state"],
         "Streams of the producer's stream pool, by state (idle, in_use, opening), at the last scaler tick.";
+    STREAMS_EVICTED = "anabranch_pool_streams_evicted_total", Counter, Count, ["reason"],
+        "Streams that the producer's stream pool has closed, by reason. High for anything but idle, aged and closed: streams fail.";
     RTT = "anabranch_connection_rtt_seconds", Gauge, Seconds, [],
         "Smoothed round trip time of the producer's connection, at the last scaler tick.";
     CWND = "anabranch_connection_cwnd_bytes", Gauge, Bytes, [],
@@ -228,6 +230,10 @@ pub(crate) mod producer {
         gauge!(RTT).set(rtt);
         gauge!(CWND).set(float(cwnd));
         counter!(PACKETS_LOST).increment(newly_lost);
+    }
+
+    pub(crate) fn stream_evicted(reason: &'static str) {
+        counter!(STREAMS_EVICTED, "reason" => reason).increment(1);
     }
 
     pub(crate) fn pool_streams(idle: usize, in_use: usize, opening: usize) {

@@ -47,7 +47,7 @@
 //! order of their calls. Use it
 //!
 //! - where the peer keeps order per stream, and the order of your calls must be the order of processing;
-//! - where the peer permits one stream, or charges for each;
+//! - where the peer permits only one stream;
 //! - for rare requests, for which a second stream would be idle.
 //!
 //! Use several streams where packets are lost (a lost packet delays only its own stream), where one write may take long, or

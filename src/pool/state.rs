@@ -242,7 +242,7 @@ impl<S, W> PoolState<S, W> {
         self.discarding -= 1;
     }
 
-    /// Evicts all streams that nobody holds, and from now on every stream that comes back.
+    /// Evicts all streams that no caller holds, and from now on every stream that comes back.
     pub(super) fn close(&mut self) {
         self.closed = true;
         while let Some(slot) = self.idle.pop_front().or_else(|| self.returned.pop_front()) {

@@ -9,6 +9,7 @@ use tokio_util::codec::{Encoder, FramedRead};
 use crate::producer::sender::transport::standing;
 use crate::{
     conn::{CloseCode, ConnectionState, OpenError, Session},
+    metrics::producer as metrics,
     ordered_watch,
     pool::{EvictReason, ManageStream},
     wire::{Packet, PacketCodec},
@@ -103,7 +104,8 @@ impl ManageStream for Streams {
             || standing(&self.links).is_none_or(|link| link.number() != stream.link.number())
     }
 
-    fn discard(&self, stream: LaneStream, _why: EvictReason) {
+    fn discard(&self, stream: LaneStream, reason: EvictReason) {
+        metrics::stream_evicted(reason.as_str());
         stream.reset();
     }
 

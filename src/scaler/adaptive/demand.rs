@@ -32,7 +32,7 @@ use crate::scaler::{config::Config, load::Load, meter::Peak};
 const HEADROOM: f64 = 0.95;
 /// Rounds over which the present rate is measured, so that clumps of answers even out.
 const RATE_ROUNDS: u32 = 8;
-/// One part in so many: windows that are fuller may be filling up, and then no lane is let go to test the measurement.
+/// Windows that are fuller than a quarter may be filling up. Then no lane is let go to test the measurement.
 const FILLING_DIVISOR: u64 = 4;
 /// Idle timeouts for which the first measurement of a lane is valid. A lane costs little, and a wrong guess costs a backlog.
 const VALID_IDLE_TIMEOUTS: u32 = 4;

@@ -33,7 +33,7 @@ const SHORT_BASELINE: u32 = 2;
 /// Rounds after which a baseline begins again, because rates change.
 const LONG_BASELINE: u32 = 8;
 
-/// How a trial stands after a load.
+/// The state of a trial after a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum TrialOutcome {
     /// No trial runs, or it is not over.
