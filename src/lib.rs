@@ -47,10 +47,7 @@
 mod config;
 mod ids;
 pub mod metrics;
-#[cfg_attr(
-    not(feature = "producer"),
-    allow(dead_code, reason = "the half for clients")
-)]
+#[cfg(any(feature = "producer", test))]
 mod ordered_watch;
 #[cfg(feature = "producer")]
 mod sync;
@@ -61,10 +58,6 @@ pub mod units;
 
 #[cfg(feature = "broker")]
 pub mod broker;
-#[cfg_attr(
-    not(feature = "producer"),
-    allow(dead_code, reason = "the half for clients")
-)]
 pub mod conn;
 #[cfg(feature = "producer")]
 pub mod consumer;

@@ -9,7 +9,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-pub(crate) use tokio::time::{sleep, timeout};
+#[cfg(any(feature = "producer", feature = "broker", test))]
+pub(crate) use tokio::time::sleep;
+pub(crate) use tokio::time::timeout;
 
 /// Returns the monotonic time. It does not advance while tokio's clock is paused.
 pub(crate) fn now() -> Instant {
@@ -22,6 +24,7 @@ pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
 }
 
 /// Returns the wall-clock time since the Unix epoch, or zero if the clock is set before the epoch.
+#[cfg(any(feature = "producer", feature = "broker", feature = "dev-certs", test))]
 pub(crate) fn unix_time() -> Duration {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

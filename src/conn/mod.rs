@@ -30,6 +30,10 @@
 
 #[cfg(any(feature = "producer", test))]
 mod client;
+#[cfg_attr(
+    not(any(feature = "producer", feature = "broker")),
+    allow(dead_code, reason = "either end uses it")
+)]
 mod quic;
 #[cfg(any(feature = "broker", feature = "dev-certs", test))]
 mod server;

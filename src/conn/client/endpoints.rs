@@ -1,14 +1,14 @@
 //! A client's QUIC endpoints, one for each address family, opened when first needed; and their configuration.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use quinn::{Endpoint, EndpointConfig, crypto::rustls::QuicClientConfig};
 
 use crate::conn::{
-    quic::{self, BindError, NetworkProvider, PathMonitor, TransportConfig, any_local},
+    quic::{self, BindError, NetworkProvider, PathMonitor, TransportConfig},
     tls::TlsError,
 };
 
@@ -111,6 +111,17 @@ impl Endpoints {
     }
 }
 
+/// Returns the unspecified address of the family of `remote`, with port 0.
+///
+/// A socket of the peer's address family avoids IPv4-mapped IPv6 addresses.
+fn any_local(remote: SocketAddr) -> SocketAddr {
+    let ip = match remote {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
 /// Opens a client's endpoint at `local`.
 ///
 /// # Errors
@@ -145,4 +156,17 @@ pub fn client_config_for(
     let mut config = base.clone();
     config.transport_config(Arc::new(transport.to_quinn(Some(monitor))));
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_s_socket_is_of_the_family_of_the_server() {
+        let v4 = any_local("192.0.2.1:4433".parse().unwrap());
+        let v6 = any_local("[2001:db8::1]:4433".parse().unwrap());
+        assert_eq!(v4, "0.0.0.0:0".parse().unwrap());
+        assert_eq!(v6, "[::]:0".parse().unwrap());
+    }
 }

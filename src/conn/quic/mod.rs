@@ -15,9 +15,8 @@ mod network;
 mod path_stats;
 mod transport;
 
+#[cfg(any(feature = "producer", feature = "broker", test))]
 pub(crate) use endpoint::endpoint;
-#[cfg(any(feature = "producer", test))]
-pub(crate) use network::any_local;
 pub use {
     close::{CloseCode, CloseReason, Side},
     congestion::Congestion,

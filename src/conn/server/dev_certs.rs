@@ -19,7 +19,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, PKCS_ED25519,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::{
+    RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+};
 
 use super::private_file;
 use crate::{
@@ -126,7 +130,7 @@ impl DevCerts {
             .iter()
             .all(|name| {
                 ServerName::try_from(*name)
-                    .is_ok_and(|name| tls::would_be_trusted(&ca, &certificate, &name, until))
+                    .is_ok_and(|name| would_be_trusted(&ca, &certificate, &name, until))
             })
             .then(|| Self::at(folder, &certificate))
     }
@@ -166,6 +170,26 @@ impl DevCerts {
         write(&certs.ca, &ca.pem(), 0o644)?;
         Ok(certs)
     }
+}
+
+/// Returns whether a client that trusts `ca` would accept `certificate` for `name` at the time `at`.
+fn would_be_trusted(
+    ca: &CertificateDer<'static>,
+    certificate: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    at: UnixTime,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    if roots.add(ca.clone()).is_err() {
+        return false;
+    }
+    WebPkiServerVerifier::builder_with_provider(roots.into(), tls::provider())
+        .build()
+        .is_ok_and(|verifier| {
+            verifier
+                .verify_server_cert(certificate, &[], name, &[], at)
+                .is_ok()
+        })
 }
 
 fn params(names: &[&str], now: Duration) -> Result<CertificateParams, rcgen::Error> {

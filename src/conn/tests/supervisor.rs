@@ -3,6 +3,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use super::{
     memory_network::{At, Memory},
     test_broker::{Answer, TestBroker, certs, client},
@@ -732,4 +734,45 @@ async fn options_that_cannot_work_never_begin() {
     let wrong = Supervisor::start(config, None, &world.tasks).unwrap_err();
     assert!(matches!(wrong, StartError::Tls(_)), "{wrong}");
     assert_eq!(world.tasks.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_state_prints_in_one_line() {
+    let world = World::new();
+    let mut broker = world.broker(A, Answer::Welcome);
+    world.memory.name("broker.test", &[address(A)]);
+    let supervisor = world.start(world.config(&["broker.test:4433"]));
+    let mut state = supervisor.watch_state();
+    let shown = |state: &watch::Receiver<ConnectionState>| state.borrow().to_string();
+    assert_eq!(shown(&state), "connecting (attempt 1)");
+    assert!(!state.borrow().is_connected());
+
+    let session = wait_connected(&mut state).await.unwrap();
+    assert_eq!(
+        shown(&state),
+        format!("connected to broker.test:4433 ({A})")
+    );
+    assert!(state.borrow().is_connected());
+    assert!(state.borrow().session().is_some());
+
+    let error = "lost the connection to broker.test:4433 (192.0.2.1:4433): it failed: disk full";
+    broker
+        .session()
+        .await
+        .close(CloseCode::Internal.into(), b"disk\nfull");
+    session.closed().await;
+    lost(&supervisor).await;
+    assert_eq!(shown(&state), format!("reconnecting (attempt 0): {error}"));
+    drop(supervisor);
+    wait_connected(&mut state).await.unwrap_err();
+    assert!(shown(&state).starts_with("closed: cannot connect to broker.test:4433"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_several_lines_prints_in_one() {
+    let world = World::new();
+    let refuse = Answer::Refuse(FailureCode::Unauthorised, "two\nlines");
+    let _broker = world.broker(A, refuse);
+    let error = refused(&world.start(world.config(&[A]))).await.to_string();
+    assert!(error.ends_with("credentials: two lines"), "{error}");
 }

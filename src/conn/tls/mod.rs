@@ -21,9 +21,8 @@ use std::{net::Ipv4Addr, path::PathBuf, sync::Arc};
 
 use rustls::{
     Error, RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
     quic,
     server::WebPkiClientVerifier,
 };
@@ -281,26 +280,6 @@ impl ServerTls {
         config.alpn_protocols = vec![ALPN.into()];
         Ok(Arc::new(config))
     }
-}
-
-/// Returns whether a client that trusts `ca` would accept `certificate` for `name` at the time `at`.
-pub(in crate::conn) fn would_be_trusted(
-    ca: &CertificateDer<'static>,
-    certificate: &CertificateDer<'_>,
-    name: &ServerName<'_>,
-    at: UnixTime,
-) -> bool {
-    let mut roots = RootCertStore::empty();
-    if roots.add(ca.clone()).is_err() {
-        return false;
-    }
-    WebPkiServerVerifier::builder_with_provider(roots.into(), provider())
-        .build()
-        .is_ok_and(|verifier| {
-            verifier
-                .verify_server_cert(certificate, &[], name, &[], at)
-                .is_ok()
-        })
 }
 
 /// Returns the cryptography provider, which is ring for both ends.
