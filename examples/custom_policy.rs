@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     let mut lanes = producer.watch_lanes();
     lanes.wait_for(|lanes| lanes.open == 1).await?;
     let report = lanes.borrow().clone();
-    println!("most lanes: {}, lanes now: {}", report.most, report.open);
+    println!("most lanes: {}, lanes now: {}", report.peak, report.open);
     producer.close(Duration::from_secs(5)).await?;
     Ok(())
 }

@@ -6,18 +6,16 @@ use tokio::sync::watch;
 
 use super::{
     Config, NameConflict, Producer, Strategy, WhenFull,
+    accumulator::{Accumulator, Cost},
     config::Scaling,
     producer::ProducerInner,
-    scaling::autoscale::{Autoscale, Lanes},
-    sender::expiry,
-    sender::lane::Lane,
-    sender::per_message::PerMessage,
-    sender::recovery,
-    sender::source::LaneSource,
-    sender::streams::Streams,
-    sender::transport::Transport,
-    shared::Shared,
+    scaling::{Autoscale, Lanes},
+    sender::{
+        Lane, LaneContext, LaneSource, PerMessage, Streams, Transport, expire_loop, recover_loop,
+    },
 };
+#[cfg(feature = "spool")]
+use super::{accumulator::Overflow, spool::Spool};
 use crate::{
     TopicName,
     config::{ConfigError, Problems},
@@ -240,59 +238,57 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let scaling = strategy.into_scaling(&config.scaler)?;
     let identity = identity(&config);
     let supervisor = Supervisor::start(config.connection.clone(), Some(identity), &tasks)?;
-    let links = supervisor.ordered_state();
-    let pool = StreamPool::new(Streams::new(links.clone()), config.pool.clone())?;
-    let (resumed, asked) = ordered_watch::channel(0);
-    let transport = Transport::new(links, asked, pool, tasks.stopped().clone());
+    let state = supervisor.ordered_state();
+    let pool = StreamPool::new(Streams::new(state.clone()), config.pool.clone())?;
+    let (recovered, asked) = ordered_watch::channel(0);
+    let transport = Transport::new(state, asked, pool, tasks.stopped().clone());
+    let buffer = Cost {
+        messages: config.buffer_messages,
+        bytes: config.buffer_bytes,
+    };
+    let config = Arc::new(config);
     #[cfg(feature = "spool")]
-    let shared = Shared::with_spool(config, topic)?;
-    #[cfg(not(feature = "spool"))]
-    let shared = Shared::new(config, topic);
-    let shared = Arc::new(shared);
-    tasks.spawn(recovery::recover_loop(
-        Arc::clone(&shared),
-        transport.clone(),
-        resumed,
-    ));
+    let (buffer, spool) = Spool::open_in(buffer, config.spool.clone())?;
+    let accumulator = Accumulator::new(Arc::clone(&config), topic, buffer);
+    #[cfg(feature = "spool")]
+    let accumulator = match &spool {
+        Some(spool) => accumulator.with_overflow(Arc::clone(spool) as Arc<dyn Overflow>),
+        None => accumulator,
+    };
+    let context = LaneContext::new(config, Arc::new(accumulator), transport);
+    tasks.spawn(recover_loop(context.clone(), recovered));
     let (report, lanes) = watch::channel(Lanes::default());
 
-    let ordered = Lane::new(
-        Arc::clone(&shared),
-        transport.clone(),
-        LaneSource::ordered(Arc::clone(&shared)),
-        Arc::default(),
-    );
+    let source = LaneSource::Ordered(Arc::clone(context.accumulator.ordered()));
+    let ordered = Lane::new(context.clone(), source, Arc::default());
     tasks.spawn(ordered.run());
     match scaling {
         Scaling::Policy(policy) => {
-            let autoscale = Autoscale::new(
-                Arc::clone(&shared),
-                transport.clone(),
-                tasks.clone(),
-                policy,
-                report,
-            );
+            let autoscale = Autoscale::new(context.clone(), tasks.clone(), policy, report);
             tasks.spawn(autoscale.run());
         }
         Scaling::PerMessage(streams) => {
-            let dispatcher = PerMessage::new(
-                Arc::clone(&shared),
-                transport.clone(),
-                tasks.clone(),
-                streams,
-            );
+            let dispatcher = PerMessage::new(context.clone(), tasks.clone(), streams);
             tasks.spawn(dispatcher.run());
         }
     }
-    tasks.spawn(expiry::expire_loop(
-        Arc::clone(&shared),
+    tasks.spawn(expire_loop(
+        Arc::clone(&context.requests),
+        context.config.delivery_timeout,
         tasks.stopped().clone(),
     ));
     #[cfg(feature = "spool")]
-    if let Some(spool) = &shared.spool {
-        spool.start(&shared, &transport, &tasks);
+    if let Some(spool) = &spool {
+        spool.start(&context.accumulator, &context.transport, &tasks);
     }
-    let inner = ProducerInner::start(shared, transport, tasks, supervisor, lanes);
+    let inner = ProducerInner::start(
+        context,
+        #[cfg(feature = "spool")]
+        spool,
+        tasks,
+        supervisor,
+        lanes,
+    );
     Ok(Producer::from_inner(inner))
 }
 

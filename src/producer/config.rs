@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
-use super::accumulator::budget;
+use super::accumulator;
 use crate::{
     config::{ConfigError, Problems},
     conn, pool,
@@ -189,13 +189,13 @@ impl Config {
         };
         rule((1..=most).contains(&name_len), "name", &self.name, sentence);
         rule(
-            (1..=budget::MAX_MESSAGES).contains(&self.buffer_messages),
+            (1..=accumulator::MAX_MESSAGES).contains(&self.buffer_messages),
             "buffer_messages",
             &self.buffer_messages,
             "must be 1 to 16777215",
         );
         rule(
-            (64 << 10..=budget::MAX_BYTES).contains(&self.buffer_bytes),
+            (64 << 10..=accumulator::MAX_BYTES).contains(&self.buffer_bytes),
             "buffer_bytes",
             &self.buffer_bytes,
             "must be 64 KiB to 1 TiB",

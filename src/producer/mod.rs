@@ -29,7 +29,6 @@ mod receipt;
 mod scaling;
 mod send;
 mod sender;
-mod shared;
 mod sink;
 #[cfg(feature = "spool")]
 pub mod spool;

@@ -8,8 +8,8 @@ use tokio::sync::{Mutex, watch};
 use super::spool;
 use super::{
     Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, SendAsyncFuture, SendError,
-    SendErrorKind, SendFuture, Undelivered, accumulator::accept::Route,
-    sender::transport::Transport, shared::Shared, sink::SinkState,
+    SendErrorKind, SendFuture, Undelivered, accumulator::Route, sender::LaneContext,
+    sink::SinkState,
 };
 use crate::{
     TopicName,
@@ -110,8 +110,9 @@ impl Producer {
     /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The error returns the message.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         self.inner
-            .shared
-            .enter_now(message.into(), Route::Unordered)
+            .context
+            .accumulator
+            .try_submit(message.into(), Route::Unordered)
     }
 
     /// Waits until everything accepted before this call has its outcome, at most `deadline`.
@@ -122,10 +123,10 @@ impl Producer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn flush(&self, deadline: Duration) -> Result<(), FlushError> {
-        let shared = &self.inner.shared;
-        let flushed = time::timeout(deadline, shared.epochs.flush()).await;
+        let accumulator = &self.inner.context.accumulator;
+        let flushed = time::timeout(deadline, accumulator.epochs().flush()).await;
         flushed.map_err(|_| FlushError {
-            open: shared.open(),
+            open: accumulator.unresolved(),
         })
     }
 
@@ -153,7 +154,7 @@ impl Producer {
     /// Returns the topic of messages that name none.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
-        &self.inner.shared.topic
+        self.inner.context.accumulator.topic()
     }
 
     /// Returns how many lanes there are and have been, and the reason of the last change.
@@ -171,15 +172,15 @@ impl Producer {
     /// Returns what the producer holds at this moment.
     #[must_use]
     pub fn stats(&self) -> ProducerStats {
-        let shared = &self.inner.shared;
-        let (in_flight_messages, in_flight_bytes) = shared.lane_stats.in_flight();
+        let context = &self.inner.context;
+        let (in_flight_messages, in_flight_bytes) = context.requests.stats().in_flight();
         ProducerStats {
-            queued_messages: shared.queue.len() + shared.ordered.len(),
-            queued_bytes: shared.queue.bytes(),
+            queued_messages: context.accumulator.queued_messages(),
+            queued_bytes: context.accumulator.queue().bytes(),
             in_flight_messages,
             in_flight_bytes,
-            waiting: shared.budget.waiting(),
-            retried: shared.retried(),
+            waiting: context.accumulator.waiting_calls(),
+            retried: context.requests.retried(),
         }
     }
 
@@ -194,13 +195,13 @@ impl Producer {
     #[cfg(feature = "spool")]
     #[must_use]
     pub fn watch_spool_state(&self) -> Option<watch::Receiver<spool::State>> {
-        self.inner.shared.spool.as_ref().map(|spool| spool.state())
+        self.inner.spool.as_ref().map(|spool| spool.state())
     }
 
     /// Returns the state of the connection.
     #[must_use]
     pub fn connection_state(&self) -> ConnectionState {
-        self.inner.transport.links().borrow().clone()
+        self.inner.context.transport.state().borrow().clone()
     }
 
     /// Returns whether there is a connection.
@@ -223,7 +224,7 @@ impl Producer {
     /// Returns a receiver of the state of the connection, which changes with it.
     #[must_use]
     pub fn watch_connection_state(&self) -> watch::Receiver<ConnectionState> {
-        self.inner.transport.links().as_watch()
+        self.inner.context.transport.state().as_watch()
     }
 }
 
@@ -267,8 +268,11 @@ pub struct ProducerStats {
 /// What all clones of a producer share.
 #[derive(Debug)]
 pub(super) struct ProducerInner {
-    pub(super) shared: Arc<Shared>,
-    pub(super) transport: Transport,
+    pub(super) context: LaneContext,
+    /// The spool; `None` where none was asked for.
+    #[cfg(feature = "spool")]
+    pub(super) spool: Option<Arc<spool::Spool>>,
+    /// Written by the scaler.
     pub(super) lanes: watch::Receiver<Lanes>,
     tasks: Tasks,
     /// Taken by the close; empty afterwards.
@@ -277,15 +281,16 @@ pub(super) struct ProducerInner {
 
 impl ProducerInner {
     pub(super) fn start(
-        shared: Arc<Shared>,
-        transport: Transport,
+        context: LaneContext,
+        #[cfg(feature = "spool")] spool: Option<Arc<spool::Spool>>,
         tasks: Tasks,
         supervisor: Supervisor,
         lanes: watch::Receiver<Lanes>,
     ) -> Self {
         Self {
-            shared,
-            transport,
+            context,
+            #[cfg(feature = "spool")]
+            spool,
             lanes,
             tasks,
             supervisor: Mutex::new(Some(supervisor)),
@@ -294,23 +299,23 @@ impl ProducerInner {
 
     /// Waits until there is a connection, or there will be none.
     pub(super) async fn wait_connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
-        conn::wait_connected(&mut self.transport.links().as_watch()).await
+        conn::wait_connected(&mut self.context.transport.state().as_watch()).await
     }
 
-    /// Drains until the deadline, then ends everything. Answers what has no outcome, and how many messages are left in
-    /// the spool.
+    /// Drains until the deadline, then ends everything. Returns what has no outcome, and how many messages are left in the
+    /// spool.
     pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {
         let until = time::now() + deadline;
-        self.shared.close_entrance();
-        let _ = time::timeout(deadline, self.shared.epochs.flush()).await;
+        self.context.accumulator.close();
+        let _ = time::timeout(deadline, self.context.accumulator.epochs().flush()).await;
         let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.shared.spool {
-            spool.settle(SPOOL_GRACE).await;
+        if let Some(spool) = &self.spool {
+            spool.write_staged(SPOOL_GRACE).await;
         }
-        let left = self.shared.end(&closed);
+        let left = self.context.requests.end(&closed);
         self.tasks.stop();
-        self.transport.pool().clone().close().await;
+        self.context.transport.pool().clone().close().await;
         let supervisor = self.supervisor.lock().await.take();
         if let Some(supervisor) = supervisor {
             supervisor
@@ -319,18 +324,18 @@ impl ProducerInner {
         }
         self.tasks.join().await;
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.shared.spool {
+        if let Some(spool) = &self.spool {
             return (left, spool.close().await);
         }
         (left, 0)
     }
 }
 
-/// A producer that was dropped and not closed: everything ends at once, and what had no outcome is counted.
+/// Ends everything at once, and counts what had no outcome.
 impl Drop for ProducerInner {
     fn drop(&mut self) {
         let dropped = SendError::new(SendErrorKind::Closed, Fate::NotStored);
-        let left = self.shared.end(&dropped).len();
+        let left = self.context.requests.end(&dropped).len();
         if left > 0 {
             tracing::warn!(
                 messages = left,

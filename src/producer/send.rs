@@ -18,10 +18,8 @@ use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
-    accumulator::accept::{Route, Submitted},
-    accumulator::budget::WaiterId,
+    accumulator::{Accumulator, Route, Submitted, WaiterId},
     producer::ProducerInner,
-    shared::Shared,
 };
 use crate::time;
 
@@ -66,13 +64,13 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Makes the entry of a message that waits for room since `now`.
     pub(crate) fn new(
-        shared: &Shared,
+        accumulator: &Accumulator,
         waiter: WaiterId,
         receipt: oneshot::Receiver<Receipt>,
         now: Instant,
     ) -> Self {
-        let delivery = shared.config.delivery_timeout;
-        let (patience, late) = match shared.config.when_full {
+        let delivery = accumulator.config().delivery_timeout;
+        let (patience, late) = match accumulator.config().when_full {
             WhenFull::WaitFor(patience) if patience < delivery => (patience, SendErrorKind::Full),
             _ => (delivery, SendErrorKind::Expired),
         };
@@ -87,27 +85,27 @@ impl Waiting {
     /// Returns the receipt once the message is accepted, or an error with the message.
     pub(crate) fn poll(
         &mut self,
-        shared: &Shared,
+        accumulator: &Accumulator,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Receipt, SendError>> {
-        match shared.poll_entered(self.waiter, cx) {
+        match accumulator.poll_admitted(self.waiter, cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
                 ready!(self.until.as_mut().poll(cx));
-                if let Some(message) = shared.leave(self.waiter) {
-                    return Poll::Ready(Err(shared.rejected(self.late).message(message)));
+                if let Some(message) = accumulator.withdraw(self.waiter) {
+                    return Poll::Ready(Err(accumulator.rejected(self.late).message(message)));
                 }
             }
         }
         // The message has left the queue of waiters: the thread that took it out is about to accept it.
         let receipt = ready!(Pin::new(&mut self.receipt).poll(cx));
-        Poll::Ready(receipt.map_err(|_| shared.rejected(SendErrorKind::Closed)))
+        Poll::Ready(receipt.map_err(|_| accumulator.rejected(SendErrorKind::Closed)))
     }
 
     /// Withdraws the message, unless it was accepted in the meantime.
-    pub(crate) fn leave(&self, shared: &Shared) {
-        shared.leave(self.waiter);
+    pub(crate) fn leave(&self, accumulator: &Accumulator) {
+        accumulator.withdraw(self.waiter);
     }
 }
 
@@ -126,9 +124,9 @@ impl Future for SendAsyncFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let shared = &*this.producer.shared;
+        let accumulator = &*this.producer.context.accumulator;
         if let State::Waiting(waiting) = &mut this.state {
-            let accepted = ready!(waiting.poll(shared, cx));
+            let accepted = ready!(waiting.poll(accumulator, cx));
             this.state = State::Done;
             return Poll::Ready(accepted);
         }
@@ -136,14 +134,14 @@ impl Future for SendAsyncFuture {
             let error = SendError::new(SendErrorKind::Closed, Fate::Unknown);
             return Poll::Ready(Err(error.detail("the future was polled after it was ready")));
         };
-        if shared.config.when_full == WhenFull::Error {
-            return Poll::Ready(shared.enter_now(message, this.route));
+        if accumulator.config().when_full == WhenFull::Error {
+            return Poll::Ready(accumulator.try_submit(message, this.route));
         }
-        match shared.enter(message, this.route) {
+        match accumulator.submit(message, this.route) {
             Ok(Submitted::Accepted(receipt)) => Poll::Ready(Ok(receipt)),
             Ok(Submitted::Waiting(waiter, receipt)) => {
-                let mut waiting = Waiting::new(shared, waiter, receipt, time::now());
-                let accepted = waiting.poll(shared, cx);
+                let mut waiting = Waiting::new(accumulator, waiter, receipt, time::now());
+                let accepted = waiting.poll(accumulator, cx);
                 if accepted.is_pending() {
                     this.state = State::Waiting(waiting);
                 }
@@ -157,7 +155,7 @@ impl Future for SendAsyncFuture {
 impl Drop for SendAsyncFuture {
     fn drop(&mut self) {
         if let State::Waiting(waiting) = &self.state {
-            waiting.leave(&self.producer.shared);
+            waiting.leave(&self.producer.context.accumulator);
         }
     }
 }

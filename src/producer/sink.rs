@@ -16,7 +16,7 @@ use futures_sink::Sink;
 
 use super::{
     Message, Producer, Receipt, SendError, WhenFull,
-    accumulator::accept::{Route, Submitted},
+    accumulator::{Route, Submitted},
     send::Waiting,
 };
 use crate::time;
@@ -31,9 +31,9 @@ pub(super) struct SinkState {
 
 impl Producer {
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let shared = &self.inner.shared;
+        let accumulator = &self.inner.context.accumulator;
         if let Some(waiting) = &mut self.sink.waiting {
-            let entered = ready!(waiting.poll(shared, cx));
+            let entered = ready!(waiting.poll(accumulator, cx));
             self.sink.waiting = None;
             self.sink.receipts.push_back(entered?);
         }
@@ -65,15 +65,19 @@ impl Sink<Message> for Producer {
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
-        let shared = &self.inner.shared;
-        let entered = match shared.config.when_full {
-            WhenFull::Error => Submitted::Accepted(shared.enter_now(message, Route::Unordered)?),
-            WhenFull::Wait | WhenFull::WaitFor(_) => shared.enter(message, Route::Unordered)?,
+        let accumulator = &self.inner.context.accumulator;
+        let entered = match accumulator.config().when_full {
+            WhenFull::Error => {
+                Submitted::Accepted(accumulator.try_submit(message, Route::Unordered)?)
+            }
+            WhenFull::Wait | WhenFull::WaitFor(_) => {
+                accumulator.submit(message, Route::Unordered)?
+            }
         };
         match entered {
             Submitted::Accepted(receipt) => self.sink.receipts.push_back(receipt),
             Submitted::Waiting(waiter, receipt) => {
-                let waiting = Waiting::new(shared, waiter, receipt, time::now());
+                let waiting = Waiting::new(accumulator, waiter, receipt, time::now());
                 self.sink.waiting = Some(waiting);
             }
         }
@@ -93,7 +97,7 @@ impl Sink<Message> for Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if let Some(waiting) = self.sink.waiting.take() {
-            waiting.leave(&self.inner.shared);
+            waiting.leave(&self.inner.context.accumulator);
         }
     }
 }

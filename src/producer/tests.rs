@@ -186,7 +186,7 @@ async fn a_lane_that_is_stopped_within_a_frame_discards_its_stream() {
     let tls = certs().server_tls();
     let mut broker = TestBroker::with(BROKER, Answer::Welcome, &network, &tls, &transport);
     let producer = producer(&memory).connect().await.unwrap();
-    let pool = producer.inner.transport.pool().clone();
+    let pool = producer.inner.context.transport.pool().clone();
     let _receipt = producer.send_async(vec![0; 60_000]).await.unwrap();
     let mut lane = Lane::accept(&broker.session().await).await;
     let Some(Ok(Packet::Probe { nonce })) = lane.packets.next().await else {

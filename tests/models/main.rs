@@ -150,17 +150,30 @@ fn room_for_one() -> Arc<Budget<u32>> {
     budget
 }
 
-/// Enters, waits where it must, and gives back what it took and what that let in.
+/// Gives `cost` back, and passes on what that admits, as the accumulator does.
+fn release(budget: &Budget<u32>, cost: Cost, pass_on: impl FnMut(u32)) {
+    if budget.release(cost) {
+        admit(budget, pass_on);
+    }
+}
+
+fn admit(budget: &Budget<u32>, mut pass_on: impl FnMut(u32)) {
+    while let Some(mut admitted) = budget.admit() {
+        admitted.take().into_iter().for_each(&mut pass_on);
+    }
+}
+
+/// Reserves room, waits for it if it must, and gives it back.
 fn visit(budget: &Budget<u32>, item: u32) {
-    let waiter = match budget.enter(ONE, item) {
-        Reservation::Admitted(_) => None,
+    let waiter = match budget.reserve(ONE, item) {
+        Reservation::Granted(_) => None,
         Reservation::Waiting(waiter) => Some(waiter),
         Reservation::Closed(_) => unreachable!("nobody closes it"),
     };
     if let Some(waiter) = waiter {
         block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx))).unwrap();
     }
-    budget.release(ONE, |_| ());
+    release(budget, ONE, |_| ());
 }
 
 /// Every waiter gets its room, however the release and the wait meet.
@@ -172,7 +185,7 @@ fn a_release_and_two_who_wait() {
     };
     let releaser = {
         let budget = Arc::clone(&budget);
-        thread::spawn(move || budget.release(ONE, |_| ()))
+        thread::spawn(move || release(&budget, ONE, |_| ()))
     };
     visit(&budget, 2);
     waiter.join().unwrap();
@@ -186,13 +199,16 @@ fn a_release_and_one_who_leaves() {
     let budget = room_for_one();
     let releaser = {
         let budget = Arc::clone(&budget);
-        thread::spawn(move || budget.release(ONE, |_| ()))
+        thread::spawn(move || release(&budget, ONE, |_| ()))
     };
-    match budget.enter(ONE, 7) {
-        Reservation::Admitted(_) => budget.release(ONE, |_| ()),
-        Reservation::Waiting(waiter) => match budget.leave(waiter, |_| ()) {
-            Some(item) => assert_eq!(item, 7),
-            None => budget.release(ONE, |_| ()),
+    match budget.reserve(ONE, 7) {
+        Reservation::Granted(_) => release(&budget, ONE, |_| ()),
+        Reservation::Waiting(waiter) => match budget.withdraw(waiter) {
+            Some(item) => {
+                assert_eq!(item, 7);
+                admit(&budget, |_| ());
+            }
+            None => release(&budget, ONE, |_| ()),
         },
         Reservation::Closed(_) => unreachable!("nobody closes it"),
     }
@@ -216,11 +232,11 @@ fn a_release_and_two_calls_in_their_order() {
                 messages: 2,
                 bytes: 2,
             };
-            budget.release(both, |item| order.lock().unwrap().push(item));
+            release(&budget, both, |item| order.lock().unwrap().push(item));
         })
     };
     for item in [1, 2] {
-        if let Reservation::Admitted(item) = budget.enter(ONE, item) {
+        if let Reservation::Granted(item) = budget.reserve(ONE, item) {
             order.lock().unwrap().push(item);
         }
     }
@@ -236,13 +252,13 @@ fn a_close_and_one_who_waits() {
         let budget = Arc::clone(&budget);
         thread::spawn(move || budget.close())
     };
-    match budget.enter(ONE, 7) {
+    match budget.reserve(ONE, 7) {
         Reservation::Waiting(waiter) => {
             let back = block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx)));
             assert_eq!(back, Err(7));
         }
         Reservation::Closed(item) => assert_eq!(item, 7),
-        Reservation::Admitted(_) => panic!("there was no room"),
+        Reservation::Granted(_) => panic!("there was no room"),
     }
     closer.join().unwrap();
     assert_eq!(budget.waiting(), 0);

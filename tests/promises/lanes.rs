@@ -28,7 +28,7 @@ fn a_clean_link_with_room_needs_one_lane() {
         }
         producer.flush(LONG).await.unwrap();
         let lanes = producer.lanes();
-        assert_eq!((lanes.most, lanes.opened), (1, 1));
+        assert_eq!((lanes.peak, lanes.opened), (1, 1));
         producer.close(LONG).await.unwrap();
     });
 }
@@ -89,7 +89,7 @@ fn lanes_that_were_opened_for_a_burst_go_when_it_is_over() {
             drop(producer.send_async(vec![7; 1000]).await.unwrap());
         }
         producer.flush(LONG).await.unwrap();
-        assert!(producer.lanes().most > 1, "{:?}", producer.lanes());
+        assert!(producer.lanes().peak > 1, "{:?}", producer.lanes());
         let mut lanes = producer.watch_lanes();
         lanes.wait_for(|lanes| lanes.open == 1).await.unwrap();
         let report = producer.lanes();

@@ -73,10 +73,10 @@ fn a_disk_that_takes_nothing_is_told_and_what_found_no_place_is_not_stored() {
             .collect();
         let mut state = producer.watch_spool_state().unwrap();
         let trouble = state
-            .wait_for(|state| state.trouble.is_some())
+            .wait_for(|state| state.last_error.is_some())
             .await
             .unwrap();
-        let told = trouble.trouble.clone().unwrap();
+        let told = trouble.last_error.clone().unwrap();
         drop(trouble);
         assert!(told.contains("takes no writes"), "{told}");
         for (n, outcome) in join_all(calls).await.into_iter().enumerate() {
@@ -104,7 +104,7 @@ fn beyond_the_receipts_that_may_wait_a_receipt_says_spooled() {
     sim::run(23, async |network| {
         let world = World::new(network, link()).await;
         let mut config = spool::Config::new(folder.path());
-        config.max_waiting = 0;
+        config.max_pending_receipts = 0;
         let producer = with(&world, config).connect().await.unwrap();
         cut(&world, &producer).await;
         let calls: Vec<_> = (0..60)

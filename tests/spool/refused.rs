@@ -77,7 +77,7 @@ fn what_the_broker_cannot_take_now_is_asked_again_and_stored_once_and_in_its_ord
         on_disk(&producer, 36).await;
         heal(&world);
         let mut state = producer.watch_spool_state().unwrap();
-        let trouble = state.wait_for(|state| state.trouble.is_some()).await;
+        let trouble = state.wait_for(|state| state.last_error.is_some()).await;
         drop(trouble.unwrap());
         let room = Trim {
             max_bytes: Some(0),

@@ -1,105 +1,228 @@
-//! The way in: a message finds room in the budget, or its place among those that wait.
+//! The accumulator: accepts messages, holds them until a lane takes them, and frees what they held.
+//!
+//! A call reserves room in the [budget](super::budget), or waits in line for it. A message with room is encoded into
+//! a chunk of the [queue](super::queue), which a lane pulls. Its outcome releases its share of the budget, which
+//! admits the calls that wait.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use crate::producer::{
-    Fate, Message, SendError, SendErrorKind,
-    accumulator::budget::{Cost, Reservation, WaiterId},
-    accumulator::chunk::{ChunkLimits, ChunkStart, Entry},
-    receipt::{Promise, Receipt},
-    shared::Shared,
+#[cfg(feature = "spool")]
+use super::overflow::Overflow;
+use super::{
+    backlog_alarm::BacklogAlarm,
+    budget::{Budget, Cost, Reservation, WaiterId},
+    chunk::{Chunk, ChunkLimits, ChunkStart, Entry},
+    flush_epochs::FlushEpochs,
+    key_shards::ShardId,
+    lane_waker::ORDERED,
+    ordered::OrderedQueue,
+    queue::Queue,
 };
-use crate::{metrics::producer as metrics, time};
+use crate::{
+    TopicName,
+    metrics::producer as metrics,
+    producer::{
+        Config, Fate, Message, SendError, SendErrorKind,
+        receipt::{Promise, Receipt},
+    },
+    time,
+};
 
 /// What a message costs of the budget beside its content: the memory of its place in a chunk and of its receipt.
-pub(crate) const MESSAGE_OVERHEAD: u64 = 256;
+const MESSAGE_OVERHEAD: u64 = 256;
+/// What framing may add to a message of the largest size. Only a message with very many headers needs more.
+pub(crate) const FRAMING: u64 = 64 << 10;
+/// The calls of one chunk lie within a second, and within this part of the delivery timeout.
+const MAX_AGE_SPREAD: Duration = Duration::from_secs(1);
+const AGE_SPREAD_DIVISOR: u32 = 64;
 
-/// What framing may add to a message of the largest size. Only a message of very many headers has more.
-pub(in crate::producer) const FRAMING: u64 = 64 << 10;
-
-/// Which way a message goes.
+/// Which queue a message goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Any lane.
+    /// The queue that all lanes share (`send_async`).
     Unordered,
-    /// The one ordered stream.
+    /// The queue of the one ordered lane (`send`).
     Ordered,
 }
 
-/// What a message is to the budget and to its line.
+/// The size of a message, as the budget and the queue count it.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::producer) struct Size {
-    /// The most bytes it takes in a batch.
-    pub(in crate::producer) encoded: usize,
-    pub(in crate::producer) cost: Cost,
+pub(crate) struct Size {
+    /// The most bytes that it takes in a batch.
+    pub(crate) encoded: usize,
+    pub(crate) cost: Cost,
 }
 
-/// A message that waits for room, with the way it will go.
+/// A message that waits for room.
 #[derive(Debug)]
 pub(crate) struct PendingMessage {
-    pub(in crate::producer) message: Message,
-    pub(in crate::producer) route: Route,
-    pub(in crate::producer) size: Size,
-    /// The call, in nanoseconds since the producer began.
-    pub(in crate::producer) at: u64,
-    /// Its receipt goes here once it is accepted.
-    pub(in crate::producer) receipt: oneshot::Sender<Receipt>,
+    pub(crate) message: Message,
+    pub(crate) route: Route,
+    pub(crate) size: Size,
+    /// The time of the call, in nanoseconds since the producer began.
+    pub(crate) at: u64,
+    /// Gets the receipt once the message is accepted.
+    pub(crate) receipt: oneshot::Sender<Receipt>,
 }
 
-/// What a call that sends gets.
+/// What became of a submitted message.
 pub(crate) enum Submitted {
     Accepted(Receipt),
+    /// It waits for room; the receipt comes when it is accepted.
     Waiting(WaiterId, oneshot::Receiver<Receipt>),
 }
 
-impl Shared {
-    /// Take a message in, or gives it its place among those that wait for room.
-    pub(crate) fn enter(&self, message: Message, route: Route) -> Result<Submitted, SendError> {
+/// Everything of one producer that no lane has taken yet.
+#[derive(Debug)]
+pub(crate) struct Accumulator {
+    config: Arc<Config>,
+    topic: TopicName,
+    budget: Budget<PendingMessage>,
+    queue: Arc<Queue>,
+    ordered: Arc<OrderedQueue>,
+    epochs: FlushEpochs,
+    backlog: BacklogAlarm,
+    /// Notified when a full batch waits, so that lanes need not linger any longer.
+    full_batch: Notify,
+    /// The lesser of the configured limit and the broker's. Written when a connection is established.
+    max_message: AtomicU64,
+    /// The size at which a chunk is closed. Written by lanes, from the size of their runs.
+    chunk_bytes: AtomicUsize,
+    /// The message count at which a chunk is closed.
+    chunk_messages: AtomicUsize,
+    /// How far apart the calls of one chunk may be, in nanoseconds. A message may expire this much early.
+    max_age_spread: u64,
+    /// Zero of the times that are kept as numbers.
+    base: Instant,
+    /// Set once nothing more is registered or delivered.
+    ended: AtomicBool,
+    /// Why the producer ended; empty while it runs. Written before `ended`.
+    end_error: OnceLock<SendError>,
+    /// Takes messages that memory has no room for; `None` without a spool.
+    #[cfg(feature = "spool")]
+    overflow: Option<Arc<dyn Overflow>>,
+}
+
+impl Accumulator {
+    /// Creates an accumulator that holds at most `limit`.
+    pub(crate) fn new(config: Arc<Config>, topic: TopicName, limit: Cost) -> Self {
+        let base = time::now();
+        let spread = config.delivery_timeout / AGE_SPREAD_DIVISOR;
+        Self {
+            budget: Budget::new(limit),
+            queue: Arc::new(Queue::new(base)),
+            ordered: Arc::new(OrderedQueue::new()),
+            epochs: FlushEpochs::new(),
+            backlog: BacklogAlarm::new(),
+            full_batch: Notify::new(),
+            max_message: AtomicU64::new(config.max_message_bytes as u64),
+            chunk_bytes: AtomicUsize::new(usize::MAX),
+            chunk_messages: AtomicUsize::new(config.batch_messages),
+            max_age_spread: nanos(spread.min(MAX_AGE_SPREAD)),
+            base,
+            ended: AtomicBool::new(false),
+            end_error: OnceLock::new(),
+            #[cfg(feature = "spool")]
+            overflow: None,
+            config,
+            topic,
+        }
+    }
+
+    /// Sends messages that memory has no room for to `overflow`.
+    #[cfg(feature = "spool")]
+    pub(crate) fn with_overflow(mut self, overflow: Arc<dyn Overflow>) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
+    // ---- from the call to the queue ----
+
+    /// Accepts a message, or gives it its place among the calls that wait for room.
+    pub(crate) fn submit(&self, message: Message, route: Route) -> Result<Submitted, SendError> {
         let Some(size) = self.size(&message) else {
             return Err(self.reject(SendErrorKind::TooLarge, message));
         };
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            return spool.enter(self, message, route, size);
+        if let Some(overflow) = &self.overflow {
+            return overflow.submit(self, message, route, size);
         }
-        self.enter_memory(message, route, size)
+        self.submit_to_memory(message, route, size)
     }
 
-    /// The usual way in.
+    /// Accepts a message if there is room at once.
+    pub(crate) fn try_submit(&self, message: Message, route: Route) -> Result<Receipt, SendError> {
+        let Some(size) = self.size(&message) else {
+            return Err(self.reject(SendErrorKind::TooLarge, message));
+        };
+        #[cfg(feature = "spool")]
+        if let Some(overflow) = &self.overflow {
+            return overflow.try_submit(self, message, route, size);
+        }
+        self.try_submit_to_memory(message, route, size)
+    }
+
+    /// As [`submit`](Self::submit), without a look at the overflow.
     #[inline]
-    pub(in crate::producer) fn enter_memory(
+    pub(crate) fn submit_to_memory(
         &self,
         message: Message,
         route: Route,
         size: Size,
     ) -> Result<Submitted, SendError> {
         if self.budget.try_take(size.cost) {
-            return self.admit(message, route, size).map(Submitted::Accepted);
+            return self
+                .accept_reserved(message, route, size)
+                .map(Submitted::Accepted);
         }
-        self.wait(message, route, size)
+        self.wait_for_room(message, route, size)
+    }
+
+    /// As [`try_submit`](Self::try_submit), without a look at the overflow.
+    #[inline]
+    pub(crate) fn try_submit_to_memory(
+        &self,
+        message: Message,
+        route: Route,
+        size: Size,
+    ) -> Result<Receipt, SendError> {
+        match self.budget.try_take(size.cost) {
+            true => self.accept_reserved(message, route, size),
+            false if self.budget.is_closed() => Err(self.reject(SendErrorKind::Closed, message)),
+            false => Err(self.reject(SendErrorKind::Full, message)),
+        }
     }
 
     #[cold]
-    fn wait(&self, message: Message, route: Route, size: Size) -> Result<Submitted, SendError> {
-        let (pending, waiting) = self.pending(message, route, size);
-        match self.budget.enter(size.cost, pending) {
-            Reservation::Admitted(PendingMessage { message, .. }) => {
-                self.admit(message, route, size).map(Submitted::Accepted)
-            }
-            Reservation::Waiting(waiter) => Ok(Submitted::Waiting(waiter, waiting)),
+    fn wait_for_room(
+        &self,
+        message: Message,
+        route: Route,
+        size: Size,
+    ) -> Result<Submitted, SendError> {
+        let (pending, receipt) = self.pending(message, route, size);
+        match self.budget.reserve(size.cost, pending) {
+            Reservation::Granted(PendingMessage { message, .. }) => self
+                .accept_reserved(message, route, size)
+                .map(Submitted::Accepted),
+            Reservation::Waiting(waiter) => Ok(Submitted::Waiting(waiter, receipt)),
             Reservation::Closed(pending) => {
                 Err(self.reject(SendErrorKind::Closed, pending.message))
             }
         }
     }
 
-    /// A message that is to wait for room, and where its receipt will come.
-    pub(in crate::producer) fn pending(
+    /// Returns a message as it waits for room, and where its receipt will come.
+    pub(crate) fn pending(
         &self,
         mut message: Message,
         route: Route,
@@ -108,7 +231,7 @@ impl Shared {
         if message.timestamp().is_none() {
             message = message.with_timestamp(time::timestamp());
         }
-        let (receipt, waiting) = oneshot::channel();
+        let (receipt, receiver) = oneshot::channel();
         let pending = PendingMessage {
             message,
             route,
@@ -116,37 +239,10 @@ impl Shared {
             at: self.nanos(time::now()),
             receipt,
         };
-        (pending, waiting)
+        (pending, receiver)
     }
 
-    /// Take a message in where there is room at once.
-    pub(crate) fn enter_now(&self, message: Message, route: Route) -> Result<Receipt, SendError> {
-        let Some(size) = self.size(&message) else {
-            return Err(self.reject(SendErrorKind::TooLarge, message));
-        };
-        #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            return spool.enter_now(self, message, route, size);
-        }
-        self.enter_memory_now(message, route, size)
-    }
-
-    /// The usual way in, without waiting.
-    #[inline]
-    pub(in crate::producer) fn enter_memory_now(
-        &self,
-        message: Message,
-        route: Route,
-        size: Size,
-    ) -> Result<Receipt, SendError> {
-        match self.budget.try_take(size.cost) {
-            true => self.admit(message, route, size),
-            false if self.budget.is_closed() => Err(self.reject(SendErrorKind::Closed, message)),
-            false => Err(self.reject(SendErrorKind::Full, message)),
-        }
-    }
-
-    /// `None` for a message that is too large.
+    /// Returns the size of a message; `None` for one that is too large.
     fn size(&self, message: &Message) -> Option<Size> {
         let len = message.content_len() as u64;
         let encoded = message.encoded_len();
@@ -158,8 +254,8 @@ impl Shared {
         })
     }
 
-    /// A message that holds its budget is accepted, unless the producer has ended meanwhile.
-    pub(in crate::producer) fn admit(
+    /// Accepts a message whose room is reserved, unless the producer has ended meanwhile.
+    pub(crate) fn accept_reserved(
         &self,
         message: Message,
         route: Route,
@@ -169,16 +265,12 @@ impl Shared {
             self.release(size.cost, [0; 2]);
             return Err(self.reject(SendErrorKind::Closed, message));
         }
-        Ok(self.accept(&message, route, size, self.nanos(time::now())))
+        Ok(self.append(&message, route, size, self.nanos(time::now()), None))
     }
 
-    fn accept(&self, message: &Message, route: Route, size: Size, at: u64) -> Receipt {
-        self.accept_as(message, route, size, at, None)
-    }
-
-    /// Accepts a message; one that has a receipt and is waited for by a flush keeps both.
+    /// Appends a message to its queue. One that has a receipt and an epoch already keeps both.
     #[inline]
-    pub(in crate::producer) fn accept_as(
+    pub(crate) fn append(
         &self,
         message: &Message,
         route: Route,
@@ -201,7 +293,7 @@ impl Shared {
             max_age_spread: self.max_age_spread,
             epoch: self.epochs.current(),
         };
-        let open = || {
+        let start = || {
             let now = time::now();
             ChunkStart {
                 now,
@@ -212,97 +304,348 @@ impl Shared {
         };
         let receipt = match route {
             Route::Unordered => {
-                let receipt = self.queue.push(&entry, &limits, open);
-                self.tell_scaler();
+                let receipt = self.queue.push(&entry, &limits, start);
+                self.backlog.on_push(|| self.queue.len());
                 if !self.config.linger.is_zero() && self.has_full_batch() {
-                    self.batch_notify.notify_waiters();
+                    self.full_batch.notify_waiters();
                 }
                 receipt
             }
-            Route::Ordered => self.ordered.push(&entry, &limits, open),
+            Route::Ordered => self.ordered.push(&entry, &limits, start),
         };
-        // An end that came in between has drained the queue before this message was in it.
+        // If the producer ended in between, it drained the queue before this message was in it.
         if self.has_ended() {
-            self.abandon_queued();
+            drop(self.abandon_queued());
         }
         receipt
     }
 
-    /// The scaler looks where the backlog has come to its edge, or something came after a quiet time.
-    fn tell_scaler(&self) {
-        let edge = self.backlog_edge.load(Ordering::Relaxed);
-        let crossed = edge != usize::MAX
-            && self.queue.len() >= edge
-            && self.backlog_edge.swap(usize::MAX, Ordering::Relaxed) == edge;
-        let woken = self.scaler_quiet.load(Ordering::Relaxed)
-            && self.scaler_quiet.swap(false, Ordering::SeqCst);
-        if crossed || woken {
-            self.scaler_notify.notify_one();
-        }
-    }
-
-    /// Ready once a message that waited was let in, or is given back.
-    pub(crate) fn poll_entered(
+    /// Ready with `Ok` once a waiting message was admitted; with an error that holds it once nothing more is.
+    pub(crate) fn poll_admitted(
         &self,
         waiter: WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            return spool
-                .poll_entered(self, waiter, cx)
-                .map_err(|pending| self.reject(SendErrorKind::Closed, pending.message));
-        }
-        self.budget
-            .poll_admitted(waiter, cx)
-            .map_err(|pending| self.reject(SendErrorKind::Closed, pending.message))
+        let polled = match &self.overflow {
+            Some(overflow) => overflow.poll_admitted(self, waiter, cx),
+            None => self.budget.poll_admitted(waiter, cx),
+        };
+        #[cfg(not(feature = "spool"))]
+        let polled = self.budget.poll_admitted(waiter, cx);
+        polled.map_err(|pending| self.reject(SendErrorKind::Closed, pending.message))
     }
 
-    /// Why a message that was not accepted is not; counted.
+    /// Takes a waiting message out of the line; `None` where it was admitted before.
+    pub(crate) fn withdraw(&self, waiter: WaiterId) -> Option<Message> {
+        #[cfg(feature = "spool")]
+        let withdrawn = match &self.overflow {
+            Some(overflow) => overflow.withdraw(self, waiter),
+            None => self.withdraw_from_memory(waiter),
+        };
+        #[cfg(not(feature = "spool"))]
+        let withdrawn = self.withdraw_from_memory(waiter);
+        withdrawn.map(|pending| pending.message)
+    }
+
+    /// As [`withdraw`](Self::withdraw), from the line for room in memory.
+    pub(crate) fn withdraw_from_memory(&self, waiter: WaiterId) -> Option<PendingMessage> {
+        let withdrawn = self.budget.withdraw(waiter);
+        // A smaller message behind it may fit.
+        self.accept_admitted();
+        withdrawn
+    }
+
+    /// Counts a message that was not accepted, and returns why.
     pub(crate) fn rejected(&self, kind: SendErrorKind) -> SendError {
         metrics::rejected(kind.as_str());
-        match (kind, self.end.get()) {
+        match (kind, self.end_error.get()) {
             (SendErrorKind::Closed, Some(end)) => end.clone().with_fate(Fate::NotStored),
             _ => SendError::new(kind, Fate::NotStored),
         }
     }
 
+    /// As [`rejected`](Self::rejected), with the message in the error.
     #[cold]
-    pub(in crate::producer) fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
+    pub(crate) fn reject(&self, kind: SendErrorKind, message: Message) -> SendError {
         self.rejected(kind).message(message)
     }
 
-    /// Gives back the place of an applicant who does not want to wait any longer; the message comes back
-    /// unless it was accepted before.
-    pub(crate) fn leave(&self, waiter: WaiterId) -> Option<Message> {
-        #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            return spool.leave(self, waiter).map(|pending| pending.message);
+    // ---- what an outcome frees ----
+
+    /// Frees what messages held of the budget, admits the calls that fit now, and tells the flushes that wait.
+    pub(crate) fn release(&self, cost: Cost, epochs: [u64; 2]) {
+        if self.budget.release(cost) {
+            self.accept_admitted();
         }
-        let pending = self
-            .budget
-            .leave(waiter, |admitted| self.admitted(admitted));
-        pending.map(|pending| pending.message)
+        self.epochs.resolved_each(epochs);
+        #[cfg(feature = "spool")]
+        if let Some(overflow) = &self.overflow
+            && self.is_empty()
+        {
+            overflow.on_memory_empty();
+        }
     }
 
-    pub(in crate::producer) fn admitted(&self, pending: PendingMessage) {
-        let PendingMessage {
-            message,
-            route,
-            size,
-            at,
-            receipt,
-        } = pending;
-        // Whoever waits no longer has given up the receipt, not the message.
-        let _ = receipt.send(self.accept(&message, route, size, at));
+    /// Accepts the waiting messages that there is room for, in the order of their calls.
+    pub(crate) fn accept_admitted(&self) {
+        while let Some(mut admitted) = self.budget.admit() {
+            for pending in admitted.take() {
+                let PendingMessage {
+                    message,
+                    route,
+                    size,
+                    at,
+                    receipt,
+                } = pending;
+                // A caller that waits no longer has given up the receipt, not the message.
+                let _ = receipt.send(self.append(&message, route, size, at, None));
+            }
+        }
     }
 
-    /// Nobody enters any more; those who wait for room get their messages back.
-    pub(crate) fn close_entrance(&self) {
+    /// Lets what follows answered messages of an ordered sub-queue leave it.
+    pub(crate) fn release_shards(&self, shards: &[(ShardId, usize)]) {
+        for &(shard, messages) in shards {
+            self.queue.answered(shard, messages);
+        }
+    }
+
+    // ---- what lanes ask for ----
+
+    /// Returns the queue that all lanes share.
+    pub(crate) const fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Returns the queue of the ordered lane.
+    pub(crate) const fn ordered(&self) -> &Arc<OrderedQueue> {
+        &self.ordered
+    }
+
+    /// Wakes a lane, asleep or about to be.
+    pub(crate) fn wake_lane(&self, lane: usize) {
+        match lane {
+            ORDERED => self.ordered.wake(),
+            lane => self.queue.wake_lane(lane),
+        }
+    }
+
+    /// Wakes every lane.
+    pub(crate) fn wake_all_lanes(&self) {
+        self.queue.wake_all_lanes();
+        self.ordered.wake();
+    }
+
+    /// Waits for more messages, for `linger` or until there is a full batch.
+    pub(crate) async fn linger(&self) {
+        let full = self.full_batch.notified();
+        tokio::pin!(full);
+        full.as_mut().enable();
+        if !self.has_full_batch() {
+            tokio::select! { biased;
+                () = full => {}
+                () = time::sleep(self.config.linger) => {}
+            }
+        }
+    }
+
+    fn has_full_batch(&self) -> bool {
+        self.queue.len() >= self.config.batch_messages
+            || self.queue.bytes() >= self.config.batch_bytes
+    }
+
+    /// Sets the size at which a chunk is closed.
+    pub(crate) fn set_chunk_bytes(&self, bytes: usize) {
+        self.chunk_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the size at which a chunk is closed.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Makes every message a chunk of its own from now on.
+    pub(crate) fn set_single_messages(&self) {
+        self.chunk_messages.store(1, Ordering::Relaxed);
+    }
+
+    /// Applies the broker's limit for one message, and returns the lesser of it and the configured one.
+    pub(crate) fn limit_message(&self, broker: u64) -> u64 {
+        let most = broker.min(self.config.max_message_bytes as u64);
+        self.max_message.store(most, Ordering::Relaxed);
+        most
+    }
+
+    // ---- what the whole producer asks for ----
+
+    /// Returns the topic of messages that name none.
+    pub(crate) const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// Returns the options.
+    pub(crate) const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Returns when a message that was called at `at` must have its outcome.
+    pub(crate) fn deadline(&self, at: Instant) -> Instant {
+        at + self.config.delivery_timeout
+    }
+
+    /// Returns what tells the scaler of a growing backlog.
+    pub(crate) const fn backlog(&self) -> &BacklogAlarm {
+        &self.backlog
+    }
+
+    /// Returns what flushes wait for.
+    pub(crate) const fn epochs(&self) -> &FlushEpochs {
+        &self.epochs
+    }
+
+    /// Returns how many messages wait for a lane.
+    pub(crate) fn queued_messages(&self) -> usize {
+        self.queue.len() + self.ordered.len()
+    }
+
+    /// Returns how many calls wait for room.
+    pub(crate) fn waiting_calls(&self) -> usize {
+        self.budget.waiting()
+    }
+
+    /// Returns how many messages are without an outcome.
+    pub(crate) fn unresolved(&self) -> u64 {
+        let in_memory = u64::from(self.budget.used().messages);
+        #[cfg(feature = "spool")]
+        if let Some(overflow) = &self.overflow {
+            return in_memory + overflow.unresolved();
+        }
+        in_memory
+    }
+
+    /// Converts a moment to nanoseconds since the producer began.
+    #[inline]
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.base))
+    }
+
+    // ---- the end ----
+
+    /// Accepts nothing more; the calls that wait for room get their messages back.
+    pub(crate) fn close(&self) {
         self.budget.close();
         #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            spool.close_entrance();
+        if let Some(overflow) = &self.overflow {
+            overflow.close();
         }
     }
+
+    /// Publishes why the producer ends, and accepts nothing more. The first reason counts.
+    pub(crate) fn begin_end(&self, error: &SendError) {
+        let _ = self.end_error.set(error.clone());
+        self.budget.close();
+    }
+
+    /// Marks the end: from now on a message that is appended is given back at once.
+    pub(crate) fn mark_ended(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether the producer has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Returns why the producer ended, or will.
+    pub(crate) fn end_error(&self) -> SendError {
+        let end = self.end_error.get().cloned();
+        end.unwrap_or_else(|| SendError::new(SendErrorKind::Closed, Fate::NotStored))
+    }
+
+    /// Gives every message that no lane has taken its last outcome, and returns these messages.
+    pub(crate) fn abandon_queued(&self) -> Vec<Message> {
+        let error = self.end_error().with_fate(Fate::NotStored);
+        let chunks = self.queue.drain().into_iter().chain(self.ordered.drain());
+        chunks
+            .flat_map(|chunk| self.fail_chunk(chunk, None, &error))
+            .collect()
+    }
+
+    /// Gives the messages of a chunk that no lane has sent their last outcome, and returns them.
+    pub(crate) fn fail_chunk(
+        &self,
+        chunk: Chunk,
+        shard: Option<ShardId>,
+        error: &SendError,
+    ) -> Vec<Message> {
+        let count = chunk.messages();
+        metrics::failed(count as u64, error.kind().as_str());
+        let (cost, epochs, promise) = (chunk.cost, chunk.epochs(), Arc::clone(&chunk.promise));
+        let messages = chunk.into_messages(&self.topic);
+        promise.failed(error.clone(), messages.clone());
+        if let Some(shard) = shard {
+            self.queue.answered(shard, count);
+        }
+        self.release(cost, epochs);
+        messages
+    }
+
+    /// Ends the overflow, and returns the messages on their way to it.
+    #[cfg(feature = "spool")]
+    pub(crate) fn end_overflow(&self, error: &SendError) -> Vec<Message> {
+        let overflow = self.overflow.as_ref();
+        overflow.map_or_else(Vec::new, |overflow| overflow.end(self, error))
+    }
+}
+
+/// What an overflow does with the memory that it stands beside.
+#[cfg(feature = "spool")]
+impl Accumulator {
+    /// Returns whether nothing that was accepted in memory is without an outcome.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.budget.used().messages == 0
+    }
+
+    /// Returns whether no message is accepted any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.budget.is_closed()
+    }
+
+    /// Reserves room in memory, if there is any at once.
+    pub(crate) fn try_reserve(&self, cost: Cost) -> bool {
+        self.budget.try_take(cost)
+    }
+
+    /// Moves the calls that wait for room in memory to the line for `other`.
+    pub(crate) fn transfer_waiters_to(&self, other: &Budget<PendingMessage>) {
+        self.budget.transfer_waiters(other);
+    }
+
+    /// Moves the calls that wait for room in `other` to the line for memory.
+    pub(crate) fn take_waiters_of(&self, other: &Budget<PendingMessage>) {
+        other.transfer_waiters(&self.budget);
+    }
+
+    /// As [`poll_admitted`](Self::poll_admitted), in the line for room in memory.
+    pub(crate) fn poll_admitted_to_memory(
+        &self,
+        waiter: WaiterId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PendingMessage>> {
+        self.budget.poll_admitted(waiter, cx)
+    }
+
+    /// Converts nanoseconds since the producer began to a moment.
+    pub(crate) fn moment(&self, nanos: u64) -> Instant {
+        self.base + Duration::from_nanos(nanos)
+    }
+}
+
+/// Converts to nanoseconds. Exact for less than five hundred years.
+#[inline]
+fn nanos(time: Duration) -> u64 {
+    time.as_secs()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.subsec_nanos().into())
 }

@@ -1,14 +1,14 @@
-//! The budget: how many messages and bytes a producer may hold, queued and unanswered alike.
+//! The budget: how many messages and bytes a producer may hold, queued and unanswered together.
 //!
-//! Exact and fair. Taking is one compare-and-swap on a word that holds both counts while nobody waits. Who
-//! finds no room leaves the item itself in the waiting room, and whoever releases room admits from its front: so items
-//! enter in the order of the calls, however late a waiting task is polled. The releaser passes admitted items on, one
-//! releaser at a time, and until it has done so a call that comes later waits behind them.
+//! It is exact and fair. While no call waits, a reservation is one compare-and-swap on a word that holds both counts.
+//! A call that finds no room leaves its item in the wait queue. A release admits items from the front of that queue,
+//! so items are admitted in the order of the calls, however late a waiting task is polled. One releaser at a time
+//! passes admitted items on; until it is done, later calls wait behind them.
 //!
-//! Who waits is let in when there is room for more than a few: to wake a task for each batch that is answered, and have it
-//! wait again a moment later, would cost more than its message.
+//! Waiters are admitted in groups, once 1/16 of the budget is free. Waking a task for each answered batch would cost
+//! more CPU time than sending its message.
 //!
-//! Leaving is possible at any time: a place that is dropped takes its item along, or learns that it was admitted.
+//! A call can give up at any time: it takes its item back, or learns that the item was admitted.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,7 @@ use std::{
 
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 
-/// What one item, or many, take of the budget.
+/// What one message, or several together, take of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Cost {
     pub(crate) messages: u32,
@@ -43,11 +43,10 @@ pub(crate) const MAX_MESSAGES: u32 = (1 << (64 - BYTES)) - 1;
 /// The most bytes a budget can hold.
 pub(crate) const MAX_BYTES: u64 = (1 << BYTES) - 1;
 
-/// A release lets in who waits once this part of the limit is free, 4 MiB of 64: whoever enters then waits in the queue for
-/// fifteen times as much to go out before.
+/// A release admits waiters once this part of the limit is free: 4 MiB of 64 MiB.
 const WAKE_BATCH_DIVISOR: u32 = 16;
 
-/// Nobody enters any more.
+/// Set in the count of waiters once the budget is closed.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 const fn pack(cost: Cost) -> u64 {
@@ -65,14 +64,14 @@ const fn unpack(word: u64) -> Cost {
 #[derive(Debug)]
 pub(crate) struct Budget<T> {
     limit: Cost,
-    /// As long as more is taken, a release lets nobody in: others will follow it.
+    /// While more than this is taken, a release admits no waiters.
     low: Cost,
-    /// What is taken now.
+    /// What is taken now, packed by [`pack`].
     used: AtomicU64,
-    /// How many wait or are being passed on, and [`CLOSED`], so that the fast path need not look into the room. Written
-    /// under the lock.
+    /// How many items wait or are being passed on, and [`CLOSED`]. The fast path reads it instead of taking the lock.
+    /// Written under the lock.
     waiting: AtomicUsize,
-    room: Mutex<WaitQueue<T>>,
+    wait_queue: Mutex<WaitQueue<T>>,
 }
 
 #[derive(Debug)]
@@ -92,18 +91,18 @@ struct Entry<T> {
     waker: Option<Waker>,
 }
 
-/// How a call to enter ended.
+/// The result of [`Budget::reserve`].
 #[derive(Debug)]
 pub(crate) enum Reservation<T> {
     /// There was room; here is the item to pass on.
-    Admitted(T),
-    /// It waits in the room under this ticket.
+    Granted(T),
+    /// The item waits under this id.
     Waiting(WaiterId),
     /// The budget is closed; here is the item to give back.
     Closed(T),
 }
 
-/// A place in the waiting room.
+/// A place in the wait queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WaiterId(u64);
 
@@ -117,7 +116,7 @@ impl<T> Budget<T> {
             },
             used: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
-            room: Mutex::new(WaitQueue {
+            wait_queue: Mutex::new(WaitQueue {
                 entries: VecDeque::new(),
                 next_waiter: 0,
                 closed: false,
@@ -126,22 +125,22 @@ impl<T> Budget<T> {
         }
     }
 
-    /// What is taken now.
+    /// Returns what is taken now.
     pub(crate) fn used(&self) -> Cost {
         unpack(self.used.load(Ordering::Relaxed))
     }
 
-    /// How many wait for room.
+    /// Returns how many items wait for queue.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed) & !CLOSED
     }
 
-    /// Nobody enters any more.
+    /// Returns whether nothing is admitted any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) & CLOSED != 0
     }
 
-    /// Take `cost` if there is room, nobody was there before, and the budget is not closed.
+    /// Takes `cost` if there is room, no item waits, and the budget is not closed.
     pub(crate) fn try_take(&self, cost: Cost) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0 && self.take(cost)
     }
@@ -158,25 +157,25 @@ impl<T> Budget<T> {
             .is_ok()
     }
 
-    /// Take `cost` for `item`, or leaves the item in the waiting room.
-    pub(crate) fn enter(&self, cost: Cost, item: T) -> Reservation<T> {
+    /// Takes `cost` for `item`, or leaves the item in the wait queue.
+    pub(crate) fn reserve(&self, cost: Cost, item: T) -> Reservation<T> {
         if self.try_take(cost) {
-            return Reservation::Admitted(item);
+            return Reservation::Granted(item);
         }
-        let mut room = self.lock();
-        if room.closed {
+        let mut queue = self.lock();
+        if queue.closed {
             return Reservation::Closed(item);
         }
-        // From here on a release looks into the room; one that came before has left its room for this look.
+        // A release after this line looks into the queue; one before it has left its room for the take below.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if room.entries.is_empty() && !room.passing && self.take(cost) {
+        if queue.entries.is_empty() && !queue.passing && self.take(cost) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            return Reservation::Admitted(item);
+            return Reservation::Granted(item);
         }
-        let waiter = room.next_waiter;
-        room.next_waiter += 1;
-        room.entries.push_back(Entry {
+        let waiter = queue.next_waiter;
+        queue.next_waiter += 1;
+        queue.entries.push_back(Entry {
             waiter,
             cost,
             item,
@@ -185,67 +184,63 @@ impl<T> Budget<T> {
         Reservation::Waiting(WaiterId(waiter))
     }
 
-    /// Gives `cost` back, and passes on the items that there is room for now, in their order.
-    pub(crate) fn release(&self, cost: Cost, pass_on: impl FnMut(T)) {
+    /// Gives `cost` back. Returns whether waiting items may fit now: then the caller calls [`Budget::admit`] until it
+    /// returns `None`.
+    #[must_use]
+    pub(crate) fn release(&self, cost: Cost) -> bool {
         let left = unpack(self.used.fetch_sub(pack(cost), Ordering::SeqCst) - pack(cost));
         if left.messages > self.low.messages || left.bytes > self.low.bytes {
-            return;
+            return false;
         }
-        // Either this sees who waits, or who waits sees this: both have a fence between their write and their look.
+        // Either this sees the waiter, or the waiter sees the room: both have a fence between their write and their
+        // read.
         fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.admit(pass_on);
-        }
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// All who wait here wait there from now on, behind those who do already, with the tickets they have. Nobody may
-    /// ask for a ticket of theirs meanwhile. [`Budget::admit`] lets in those that fit there.
     #[cfg(feature = "spool")]
     pub(crate) fn transfer_waiters(&self, to: &Self) {
         let (entries, next_waiter) = {
-            let mut room = self.lock();
-            let entries = std::mem::take(&mut room.entries);
+            let mut queue = self.lock();
+            let entries = std::mem::take(&mut queue.entries);
             self.waiting.fetch_sub(entries.len(), Ordering::SeqCst);
-            (entries, room.next_waiter)
+            (entries, queue.next_waiter)
         };
-        let mut room = to.lock();
-        room.next_waiter = room.next_waiter.max(next_waiter);
+        let mut queue = to.lock();
+        queue.next_waiter = queue.next_waiter.max(next_waiter);
         to.waiting.fetch_add(entries.len(), Ordering::SeqCst);
-        room.entries.extend(entries);
+        queue.entries.extend(entries);
     }
 
-    /// Passes on the items that there is room for now, in their order.
-    pub(crate) fn admit(&self, mut pass_on: impl FnMut(T)) {
-        loop {
-            let mut admitted = Vec::new();
-            {
-                let mut room = self.lock();
-                if room.passing {
-                    return;
-                }
-                while let Some(entry) = room.entries.front() {
-                    if room.closed || !self.take(entry.cost) {
-                        break;
-                    }
-                    admitted.extend(room.entries.pop_front());
-                }
-                if admitted.is_empty() {
-                    return;
-                }
-                room.passing = true;
-            }
-            let passed = admitted.len();
-            let mut wakers = Vec::new();
-            for entry in admitted {
-                pass_on(entry.item);
-                wakers.extend(entry.waker);
-            }
-            let mut room = self.lock();
-            room.passing = false;
-            self.waiting.fetch_sub(passed, Ordering::SeqCst);
-            drop(room);
-            wakers.into_iter().for_each(Waker::wake);
+    /// Takes the waiting items that there is room for now out of the queue, in their order. The caller passes them on
+    /// and asks again, until there are none. Returns `None` while another caller passes items on: that one asks again.
+    pub(crate) fn admit(&self) -> Option<Admitted<'_, T>> {
+        let mut queue = self.lock();
+        if queue.passing {
+            return None;
         }
+        let mut entries = Vec::new();
+        while let Some(entry) = queue.entries.front() {
+            if queue.closed || !self.take(entry.cost) {
+                break;
+            }
+            entries.extend(queue.entries.pop_front());
+        }
+        if entries.is_empty() {
+            return None;
+        }
+        queue.passing = true;
+        let count = entries.len();
+        let (items, wakers) = entries
+            .into_iter()
+            .map(|entry| (entry.item, entry.waker))
+            .unzip();
+        Some(Admitted {
+            budget: self,
+            items,
+            wakers,
+            count,
+        })
     }
 
     /// Ready with `Ok` once the item was admitted, with the item once the budget is closed.
@@ -254,12 +249,12 @@ impl<T> Budget<T> {
         waiter: WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), T>> {
-        let mut room = self.lock();
-        let Some(place) = room.find(waiter) else {
+        let mut queue = self.lock();
+        let Some(place) = queue.find(waiter) else {
             return Poll::Ready(Ok(()));
         };
-        if room.closed {
-            return match room.entries.remove(place) {
+        if queue.closed {
+            return match queue.entries.remove(place) {
                 Some(entry) => {
                     self.waiting.fetch_sub(1, Ordering::SeqCst);
                     Poll::Ready(Err(entry.item))
@@ -267,7 +262,7 @@ impl<T> Budget<T> {
                 None => Poll::Ready(Ok(())),
             };
         }
-        if let Some(entry) = room.entries.get_mut(place) {
+        if let Some(entry) = queue.entries.get_mut(place) {
             match &mut entry.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
@@ -276,41 +271,65 @@ impl<T> Budget<T> {
         Poll::Pending
     }
 
-    /// Leaves the room. The item comes back unless it was admitted before. Those behind may fit where this one
-    /// did not: they are passed on.
-    pub(crate) fn leave(&self, waiter: WaiterId, pass_on: impl FnMut(T)) -> Option<T> {
-        let mut room = self.lock();
-        let place = room.find(waiter)?;
-        let entry = room.entries.remove(place)?;
+    /// Takes a waiting item out of the queue; `None` where it was admitted before. A smaller item behind it may fit
+    /// now: the caller calls [`Budget::admit`].
+    pub(crate) fn withdraw(&self, waiter: WaiterId) -> Option<T> {
+        let mut queue = self.lock();
+        let place = queue.find(waiter)?;
+        let entry = queue.entries.remove(place)?;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        drop(room);
-        if place == 0 {
-            self.admit(pass_on);
-        }
         Some(entry.item)
     }
 
-    /// Lets nobody in any more and wakes all who wait: they get their items back.
+    /// Admits nothing more, and wakes all waiters: they get their items back.
     pub(crate) fn close(&self) {
-        let mut room = self.lock();
-        room.closed = true;
+        let mut queue = self.lock();
+        queue.closed = true;
         self.waiting.fetch_or(CLOSED, Ordering::SeqCst);
-        let wakers: Vec<_> = room
+        let wakers: Vec<_> = queue
             .entries
             .iter_mut()
             .filter_map(|e| e.waker.take())
             .collect();
-        drop(room);
+        drop(queue);
         wakers.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, WaitQueue<T>> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wait_queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Items that were just admitted. While it lives, no later item is; its drop wakes the callers that waited.
+#[derive(Debug)]
+pub(crate) struct Admitted<'a, T> {
+    budget: &'a Budget<T>,
+    items: Vec<T>,
+    wakers: Vec<Option<Waker>>,
+    count: usize,
+}
+
+impl<T> Admitted<'_, T> {
+    /// Takes the items, in their order.
+    pub(crate) fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.items)
+    }
+}
+
+impl<T> Drop for Admitted<'_, T> {
+    fn drop(&mut self) {
+        let mut queue = self.budget.lock();
+        queue.passing = false;
+        self.budget.waiting.fetch_sub(self.count, Ordering::SeqCst);
+        drop(queue);
+        self.wakers.drain(..).flatten().for_each(Waker::wake);
     }
 }
 
 impl<T> WaitQueue<T> {
-    /// Tickets are given in rising order and entries never change places.
+    /// Finds an entry. Ids are given in rising order, and entries never change places.
     fn find(&self, waiter: WaiterId) -> Option<usize> {
         self.entries
             .binary_search_by_key(&waiter.0, |e| e.waiter)
@@ -329,8 +348,24 @@ mod tests {
         Budget::new(Cost { messages, bytes })
     }
 
-    fn waiting(entrance: Reservation<u32>) -> WaiterId {
-        match entrance {
+    /// Gives `cost` back, and returns what that admitted.
+    fn release(budget: &Budget<u32>, cost: Cost) -> Vec<u32> {
+        match budget.release(cost) {
+            true => admit(budget),
+            false => Vec::new(),
+        }
+    }
+
+    fn admit(budget: &Budget<u32>) -> Vec<u32> {
+        let mut admitted = Vec::new();
+        while let Some(mut items) = budget.admit() {
+            admitted.extend(items.take());
+        }
+        admitted
+    }
+
+    fn waiting(reservation: Reservation<u32>) -> WaiterId {
+        match reservation {
             Reservation::Waiting(waiter) => waiter,
             other => panic!("expected to wait: {other:?}"),
         }
@@ -340,12 +375,10 @@ mod tests {
     fn a_small_item_does_not_overtake_a_large_one_that_waits() {
         let b = budget(10, 100);
         assert!(b.try_take(Cost::one(60)));
-        let large = waiting(b.enter(Cost::one(80), 1));
-        let small = waiting(b.enter(Cost::one(1), 2));
+        let large = waiting(b.reserve(Cost::one(80), 1));
+        let small = waiting(b.reserve(Cost::one(1), 2));
         assert!(!b.try_take(Cost::one(1)));
-        let mut admitted = Vec::new();
-        b.release(Cost::one(60), |item| admitted.push(item));
-        assert_eq!(admitted, [1, 2]);
+        assert_eq!(release(&b, Cost::one(60)), [1, 2]);
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
         assert_eq!(b.poll_admitted(large, &mut cx), Poll::Ready(Ok(())));
@@ -354,37 +387,34 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_let_in_when_there_is_room_for_more_than_a_few() {
+    fn waiters_are_admitted_when_there_is_room_for_more_than_a_few() {
         let b = budget(MAX_MESSAGES, 16 * 10);
         for _ in 0..160 {
             assert!(b.try_take(Cost::one(1)));
         }
         for item in 0..20 {
-            waiting(b.enter(Cost::one(1), item));
+            waiting(b.reserve(Cost::one(1), item));
         }
-        let mut admitted = Vec::new();
         for _ in 0..9 {
-            b.release(Cost::one(1), |item| admitted.push(item));
+            assert_eq!(release(&b, Cost::one(1)), [0; 0]);
         }
-        assert_eq!(admitted, [0; 0]);
-        b.release(Cost::one(1), |item| admitted.push(item));
+        let mut admitted = release(&b, Cost::one(1));
         assert_eq!(admitted, (0..10).collect::<Vec<_>>());
-        // The last release of all lets in whoever is left.
+        // The last release of all admits the rest.
         for _ in 0..160 {
-            b.release(Cost::one(1), |item| admitted.push(item));
+            admitted.extend(release(&b, Cost::one(1)));
         }
         assert_eq!((admitted.len(), b.waiting()), (20, 0));
     }
 
     #[test]
-    fn who_leaves_the_front_lets_in_those_behind() {
+    fn a_withdrawal_at_the_front_admits_those_after_it() {
         let b = budget(10, 100);
         assert!(b.try_take(Cost::one(60)));
-        let large = waiting(b.enter(Cost::one(80), 1));
-        waiting(b.enter(Cost::one(10), 2));
-        let mut admitted = Vec::new();
-        assert_eq!(b.leave(large, |item| admitted.push(item)), Some(1));
-        assert_eq!(admitted, [2]);
+        let large = waiting(b.reserve(Cost::one(80), 1));
+        waiting(b.reserve(Cost::one(10), 2));
+        assert_eq!(b.withdraw(large), Some(1));
+        assert_eq!(admit(&b), [2]);
         assert_eq!(
             b.used(),
             Cost {
@@ -398,24 +428,24 @@ mod tests {
     fn a_closed_budget_gives_the_waiting_their_items_back() {
         let b = budget(1, 100);
         assert!(b.try_take(Cost::one(1)));
-        let waiter = waiting(b.enter(Cost::one(1), 7));
+        let waiter = waiting(b.reserve(Cost::one(1), 7));
         b.close();
         let waker = noop_waker();
         let mut cx = Context::from_waker(&waker);
         assert_eq!(b.poll_admitted(waiter, &mut cx), Poll::Ready(Err(7)));
         assert_eq!(b.waiting(), 0);
-        assert!(matches!(b.enter(Cost::one(1), 8), Reservation::Closed(8)));
+        assert!(matches!(b.reserve(Cost::one(1), 8), Reservation::Closed(8)));
     }
 
     #[test]
-    fn nobody_enters_a_closed_budget_though_there_is_room() {
+    fn a_closed_budget_admits_nothing_though_there_is_room() {
         let b = budget(2, 100);
         assert!(b.try_take(Cost::one(1)));
         b.close();
         assert!(b.is_closed());
         assert!(!b.try_take(Cost::one(1)));
-        assert!(matches!(b.enter(Cost::one(1), 8), Reservation::Closed(8)));
-        b.release(Cost::one(1), |_| ());
+        assert!(matches!(b.reserve(Cost::one(1), 8), Reservation::Closed(8)));
+        release(&b, Cost::one(1));
         assert_eq!((b.used(), b.waiting()), (Cost::default(), 0));
     }
 
@@ -451,8 +481,8 @@ mod tests {
                     Op::Enter(bytes) => {
                         let id = u32::try_from(costs.len()).unwrap();
                         costs.push(bytes);
-                        match b.enter(Cost::one(bytes), id) {
-                            Reservation::Admitted(id) => {
+                        match b.reserve(Cost::one(bytes), id) {
+                            Reservation::Granted(id) => {
                                 prop_assert!(queue.is_empty());
                                 held.push((id, bytes));
                             }
@@ -462,11 +492,12 @@ mod tests {
                     }
                     Op::Release(i) if !held.is_empty() => {
                         let (_, bytes) = held.remove(i % held.len());
-                        b.release(Cost::one(bytes), |item| admitted.push(item));
+                        admitted = release(&b, Cost::one(bytes));
                     }
                     Op::Leave(i) if !queue.is_empty() => {
                         let (id, _, waiter) = queue.remove(i % queue.len()).unwrap();
-                        prop_assert_eq!(b.leave(waiter, |item| admitted.push(item)), Some(id));
+                        prop_assert_eq!(b.withdraw(waiter), Some(id));
+                        admitted = admit(&b);
                     }
                     _ => {}
                 }

@@ -1,15 +1,15 @@
-//! Pure: messages are encoded when they are accepted, into the open chunk of the line they go to.
+//! Sans-I/O: messages are encoded when they are accepted, into the open chunk of the queue they go to.
 //!
 //! ```text
-//! call ─ encode ─▶ line:  [chunk][chunk][chunk, open]  ─ the whole front chunk ─▶ lane
+//! call ─ encode ─▶ queue:  [chunk][chunk][chunk, open]  ─ the whole front chunk ─▶ lane
 //! ```
 //!
-//! A chunk is what one batch will be made of: encoded records, and with them everything that their outcome will settle.
-//! So what is moved from the call to the stream is chunks and never messages. A chunk is open while it waits: it takes
-//! messages until a lane takes it, or it is as large as a run should be, or as old as messages of one deadline may be apart.
+//! A chunk holds encoded records of one topic, and what their outcome will free. Chunks are what moves from the call to
+//! the stream; single messages do not. A chunk is open while it waits: it takes messages until a lane takes it, until it
+//! is as large as a lane's run, or until its oldest message is too old for one deadline to hold for all of them.
 //!
-//! The times in a chunk are relative to a whole number of [`QUANTUM`]s, so that chunks made at about the same time can be
-//! joined to one batch without a look at their records.
+//! The times in a chunk are relative to a multiple of [`BASE_TIME_STEP`], so that chunks made at about the same time can
+//! be joined to one batch without decoding their records.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,81 +17,82 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::producer::{
-    Message,
-    accumulator::budget::Cost,
-    accumulator::key_shards::Fifo,
-    receipt::{Promise, Receipt},
-};
+use bytes::Bytes;
+
+use super::{budget::Cost, key_shards::Fifo};
 use crate::{
     Timestamp, TopicName,
+    producer::{
+        Message,
+        receipt::{Promise, Receipt},
+    },
     wire::{Batch, BatchBuilder},
 };
 
-/// Base times of chunks are multiples of it, in milliseconds: a time that lies less than this behind its base takes one byte.
-const QUANTUM: u64 = 64;
+/// Base times of chunks are multiples of this many milliseconds. A time less than this after its base takes one byte.
+const BASE_TIME_STEP: u64 = 64;
 
-/// A message before its line, its budget taken.
+/// A message on its way into a queue; its room in the budget is reserved.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
-    /// Without a timestamp of its own it gets that of the call.
+    /// The message. One without a timestamp gets that of the call.
     pub(crate) message: &'a Message,
-    /// Where it differs from the producer's own.
+    /// The topic, where it is not the producer's own.
     pub(crate) topic: Option<&'a TopicName>,
-    /// The most bytes it takes in a batch.
+    /// The most bytes that it takes in a batch.
     pub(crate) len: usize,
     pub(crate) cost: Cost,
-    /// The call, in nanoseconds since the producer began.
+    /// The time of the call, in nanoseconds since the producer began.
     pub(crate) at: u64,
-    /// The promise that its receipt was made of already, as the only message: then it begins a chunk.
+    /// The promise of its receipt, where it has one already. Such a message begins a chunk of its own.
     pub(crate) promise: Option<Arc<Promise>>,
 }
 
-/// What a chunk begins with.
+/// The moment at which a chunk is begun.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkStart {
     pub(crate) now: Instant,
-    /// The same moment in nanoseconds since the producer began.
+    /// `now` in nanoseconds since the producer began.
     pub(crate) nanos: u64,
-    /// The same moment by the wall clock.
+    /// `now` by the wall clock.
     pub(crate) wall: Timestamp,
-    /// Which flush waits for it.
+    /// The flush epoch that the chunk belongs to.
     pub(crate) epoch: u64,
 }
 
-/// Until when a chunk takes messages.
+/// When a chunk is closed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkLimits {
     pub(crate) bytes: usize,
     pub(crate) messages: usize,
     /// How far apart the calls may be, in nanoseconds.
     pub(crate) max_age_spread: u64,
-    /// The era of the flush that comes next: messages of two eras are not in one chunk.
+    /// The present flush epoch: a chunk holds messages of one epoch.
     pub(crate) epoch: u64,
 }
 
 /// Messages of one topic, encoded, in the order in which they were accepted.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    /// Where it differs from the producer's own.
+    /// The topic, where it is not the producer's own.
     pub(crate) topic: Option<TopicName>,
     pub(crate) records: BatchBuilder,
     pub(crate) promise: Arc<Promise>,
     /// What the messages hold of the budget until they have their outcome.
     pub(crate) cost: Cost,
-    /// What its messages are counted for while they wait: the most bytes they could take.
+    /// How many bytes the queue counts for its messages: the most that they could take.
     pub(crate) weight: u64,
     /// The earliest call, in nanoseconds since the producer began.
     pub(crate) at: u64,
-    /// Which flush waits for it.
+    /// The flush epoch that the chunk belongs to.
     pub(crate) epoch: u64,
     start: ChunkStart,
 }
 
 impl Chunk {
-    /// A chunk that holds one message, with room for `capacity` bytes.
+    /// Begins a chunk with one message, and reserves memory for `capacity` bytes.
     pub(crate) fn open(entry: &Entry<'_>, start: ChunkStart, capacity: usize) -> (Self, Receipt) {
-        let base = Timestamp(start.wall.0 / QUANTUM * QUANTUM);
+        let base = Timestamp(start.wall.0 / BASE_TIME_STEP * BASE_TIME_STEP);
         let mut chunk = Self {
             topic: entry.topic.cloned(),
             records: BatchBuilder::with_base_time(capacity, base),
@@ -106,19 +107,33 @@ impl Chunk {
         (chunk, receipt)
     }
 
-    /// The moment of the earliest call.
+    /// Returns the time of the earliest call.
     pub(crate) fn called(&self) -> Instant {
         let before = Duration::from_nanos(self.start.nanos.saturating_sub(self.at));
         let now = self.start.now;
         now.checked_sub(before).unwrap_or(now)
     }
 
-    /// How many messages it holds.
+    /// Counts itself for its flush epoch: one chunk of an even or of an odd one.
+    pub(crate) fn epochs(&self) -> [u64; 2] {
+        match self.epoch & 1 {
+            0 => [1, 0],
+            _ => [0, 1],
+        }
+    }
+
+    /// Decodes its messages, to hand them back.
+    pub(crate) fn into_messages(mut self, own: &TopicName) -> Vec<Message> {
+        let topic = self.topic.take().unwrap_or_else(|| own.clone());
+        messages_of(self.records.finish(), &topic)
+    }
+
+    /// Returns the number of messages.
     pub(crate) fn messages(&self) -> usize {
         usize::try_from(self.records.count()).unwrap_or(usize::MAX)
     }
 
-    /// How long it will be as a batch of its own.
+    /// Returns its length as a batch of its own, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
@@ -147,7 +162,7 @@ impl Chunk {
 }
 
 impl ChunkStart {
-    /// Returns the wall clock at `at`, by how far that is from the opening.
+    /// Returns the wall clock at `at`, by how far that is from this moment.
     #[inline]
     fn wall_at(&self, at: u64) -> Timestamp {
         const NANOS: u64 = 1_000_000;
@@ -159,20 +174,31 @@ impl ChunkStart {
     }
 }
 
-/// Chunks in a row. Messages of one topic leave it in the order in which they came.
+/// Decodes the messages of a batch that this process has made.
+pub(crate) fn messages_of(batch: Bytes, topic: &TopicName) -> Vec<Message> {
+    let Ok(batch) = Batch::decode(batch) else {
+        return Vec::new();
+    };
+    let records = batch.records();
+    records
+        .map(|record| Message::from_record(record, topic.clone()))
+        .collect()
+}
+
+/// Chunks in their order. Messages of one topic leave it in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkQueue {
     chunks: VecDeque<Chunk>,
-    /// How many chunks have left.
+    /// The number of chunks that have left.
     left: u64,
-    /// The newest chunk of each topic that is still here, by how many chunks came before it, ever.
+    /// The newest chunk of each topic that is still here, by the number of chunks that ever came before it.
     newest: HashMap<Option<TopicName>, u64>,
-    /// How long the last chunk was that left: about what the next one will be.
+    /// The length of the last chunk that left, as a guess for the next one.
     usual_len: usize,
 }
 
 impl ChunkQueue {
-    /// Encodes a message into the newest chunk of its topic, or into a new one: then `open` is asked what with.
+    /// Encodes a message into the newest chunk of its topic, or into a new one that begins at `open()`.
     pub(crate) fn push(
         &mut self,
         entry: &Entry<'_>,
@@ -249,7 +275,7 @@ mod tests {
         epoch: 0,
     };
 
-    /// A line that was made at 1000 ms by the wall clock.
+    /// A queue that was made at 1000 ms by the wall clock.
     struct Rig {
         line: ChunkQueue,
         began: Instant,
@@ -283,7 +309,7 @@ mod tests {
             let _receipt = self.line.push(&entry, limits, || start);
         }
 
-        /// What is in the line, chunk by chunk.
+        /// Returns what is in the queue, chunk by chunk.
         fn drain(&mut self) -> Vec<String> {
             std::iter::from_fn(|| self.line.pop())
                 .map(|mut chunk| {

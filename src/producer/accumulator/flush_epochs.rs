@@ -1,21 +1,23 @@
-//! FlushEpochs: how a flush knows that everything accepted before it has its outcome.
+//! How a flush knows that everything accepted before it has its outcome.
 //!
-//! Chunks are counted by the era in which they were begun, and a chunk takes messages of its era alone. A flush begins a new era
-//! and waits until nothing of the earlier ones is open; what is accepted meanwhile belongs to the new era and does not hold it up.
-//! Two counters are enough: an era begins only when the one before the last is over.
+//! Chunks are counted by the epoch in which they were begun, and a chunk takes messages of its epoch only. A flush begins
+//! a new epoch and waits until no chunk of the earlier ones is open. What is accepted meanwhile belongs to the new epoch
+//! and does not delay it. Two counters are enough: an epoch begins only when the one before the last is over.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
+/// The flush epochs of one producer.
 #[derive(Debug)]
 pub(crate) struct FlushEpochs {
     current: AtomicU64,
-    /// Open chunks of even and of odd eras.
+    /// The number of open chunks of even and of odd epochs.
     open: [AtomicU64; 2],
+    /// Wakes the flush when one of the counts has become zero.
     changed: Notify,
-    /// Flushes take turns.
-    turn: Semaphore,
+    /// Lets one flush at a time run.
+    running: Semaphore,
 }
 
 const fn parity(epoch: u64) -> usize {
@@ -28,44 +30,54 @@ impl FlushEpochs {
             current: AtomicU64::new(0),
             open: [AtomicU64::new(0), AtomicU64::new(0)],
             changed: Notify::new(),
-            turn: Semaphore::new(1),
+            running: Semaphore::new(1),
         }
     }
 
-    /// The era that is now.
+    /// Returns the present epoch.
     pub(crate) fn current(&self) -> u64 {
         self.current.load(Ordering::SeqCst)
     }
 
-    /// A chunk is begun: the era it belongs to.
+    /// Counts a new chunk, and returns its epoch.
     pub(crate) fn begin(&self) -> u64 {
         let epoch = self.current();
         self.open[parity(epoch)].fetch_add(1, Ordering::SeqCst);
         epoch
     }
 
-    /// So many chunks of this era have their outcome.
+    /// Counts chunks of an epoch that have their outcome.
     pub(crate) fn resolved(&self, epoch: u64, chunks: u64) {
         if self.open[parity(epoch)].fetch_sub(chunks, Ordering::SeqCst) == chunks {
             self.changed.notify_waiters();
         }
     }
 
+    /// As [`resolved`](Self::resolved), for chunks of even and of odd epochs.
+    pub(crate) fn resolved_each(&self, chunks: [u64; 2]) {
+        for (epoch, chunks) in (0..).zip(chunks) {
+            if chunks > 0 {
+                self.resolved(epoch, chunks);
+            }
+        }
+    }
+
     /// Waits until everything accepted before the call has its outcome.
     ///
-    /// Cancel safe: a flush that is dropped leaves the next one more to wait for, nothing else.
+    /// # Cancel safety
+    /// Cancel safe. The next flush may have more to wait for after one that was dropped.
     pub(crate) async fn flush(&self) {
-        let Ok(_turn) = self.turn.acquire().await else {
+        let Ok(_running) = self.running.acquire().await else {
             return;
         };
         let epoch = self.current.load(Ordering::SeqCst);
-        // A flush that was given up may have left the era before open.
+        // A flush that was dropped may have left the epoch before open.
         self.over(epoch + 1).await;
         self.current.store(epoch + 1, Ordering::SeqCst);
         self.over(epoch).await;
     }
 
-    /// Waits until no chunk of eras of this parity is open.
+    /// Waits until no chunk of an epoch of this parity is open.
     async fn over(&self, epoch: u64) {
         loop {
             let changed = self.changed.notified();

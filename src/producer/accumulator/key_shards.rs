@@ -1,13 +1,12 @@
-//! Keyed order: many keys share some hundreds of ordered sub-queues.
+//! Order by key: all keys share some hundreds of ordered sub-queues.
 //!
-//! A key always falls into the same sub-queue. What travels through the shared queue is the sub-queue, not the
-//! message: the lane that takes it owns it until everything it took from it is answered, and takes what comes in
-//! meanwhile. So messages of one key are on one stream at a time, in their order, however many lanes
-//! there are and whatever becomes of them.
+//! A key always maps to the same sub-queue. What travels through the shared queue is the sub-queue, not the message. The
+//! lane that takes it owns it until everything taken from it is answered, and takes what arrives meanwhile. So messages of
+//! one key are on one stream at a time, in their order, whatever the number of lanes and whatever happens to them.
 //!
-//! `pending` counts the messages of a sub-queue that are queued or unanswered. The push that raises it from zero
-//! hands the sub-queue over; the owner that lowers it to zero gives it up. Only the owner lowers it: answers are
-//! left in `answered` for it.
+//! `pending` counts the messages of a sub-queue that are queued or unanswered. The push that raises it from zero hands the
+//! sub-queue over; the owner that lowers it to zero gives it up. Only the owner lowers it: answers are left in `answered`
+//! for it.
 
 use std::{
     hash::{DefaultHasher, Hasher},
@@ -17,22 +16,22 @@ use std::{
     },
 };
 
-/// How many sub-queues a producer has: the most keys that can be under way at once without sharing an order.
+/// The number of sub-queues of a producer. More keys than this share an order.
 pub(crate) const SHARDS: usize = 512;
 
-const NOBODY: usize = usize::MAX;
+const NO_OWNER: usize = usize::MAX;
 
-/// Names a sub-queue.
+/// The number of a sub-queue.
 pub(crate) type ShardId = u16;
 
-/// Messages in their order, one by one or some at a time.
+/// Messages in their order, one by one or in chunks.
 pub(crate) trait Fifo: Default {
     type Item;
 
-    /// Take what is in front.
+    /// Takes the first item.
     fn pop(&mut self) -> Option<Self::Item>;
 
-    /// Looks at what is in front.
+    /// Returns the first item without taking it.
     fn front(&self) -> Option<&Self::Item>;
 
     fn is_empty(&self) -> bool;
@@ -47,21 +46,21 @@ pub(crate) struct KeyShards<L> {
 #[derive(Debug)]
 struct Shard<L> {
     messages: Mutex<L>,
-    /// Whether there are none, to be seen without the lock under which it is written.
+    /// Whether it is empty. Written under the lock, read without it.
     empty: AtomicBool,
     pending: AtomicUsize,
     answered: AtomicUsize,
     owner: AtomicUsize,
 }
 
-/// What a push asks for.
+/// What the caller of a push has to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     /// Put the sub-queue into the shared queue.
     Schedule,
-    /// Wake this lane: the sub-queue is its own.
+    /// Wake this lane, which owns the sub-queue.
     Wake(usize),
-    /// Nothing: the sub-queue waits in the shared queue.
+    /// Nothing: the sub-queue is in the shared queue.
     Queued,
 }
 
@@ -94,13 +93,13 @@ impl<L: Fifo> KeyShards<L> {
                     empty: AtomicBool::new(true),
                     pending: AtomicUsize::new(0),
                     answered: AtomicUsize::new(0),
-                    owner: AtomicUsize::new(NOBODY),
+                    owner: AtomicUsize::new(NO_OWNER),
                 })
                 .collect(),
         }
     }
 
-    /// The sub-queue of a key.
+    /// Returns the sub-queue of a key.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the remainder is below SHARDS"
@@ -127,19 +126,19 @@ impl<L: Fifo> KeyShards<L> {
         }
         fence(Ordering::SeqCst);
         match shard.owner.load(Ordering::SeqCst) {
-            NOBODY => (Pushed::Queued, pushed),
+            NO_OWNER => (Pushed::Queued, pushed),
             lane => (Pushed::Wake(lane), pushed),
         }
     }
 
-    /// The messages that were taken from this sub-queue by its owner and have their outcome now.
+    /// Counts messages that its owner took from this sub-queue and that have their outcome now.
     pub(crate) fn answered(&self, id: ShardId, messages: usize) {
         self.shards[usize::from(id)]
             .answered
             .fetch_add(messages, Ordering::SeqCst);
     }
 
-    /// Removes everything, whoever owns it. Only for a producer that has ended.
+    /// Removes everything, owned or not. Only for a producer that has ended.
     pub(crate) fn drain(&self) -> impl Iterator<Item = L::Item> {
         self.shards
             .iter()
@@ -151,12 +150,12 @@ impl<L: Fifo> KeyShards<L> {
 #[derive(Debug, Default)]
 pub(crate) struct OwnedShards {
     shards: Vec<ShardId>,
-    /// Where the next look begins, so that no sub-queue starves the others.
-    turn: usize,
+    /// The sub-queue to look at first, so that none starves the others.
+    first: usize,
 }
 
 impl OwnedShards {
-    /// Lane `lane` takes a sub-queue that it found in the shared queue.
+    /// Takes ownership of a sub-queue from the shared queue, for a lane.
     pub(crate) fn take<L: Fifo>(&mut self, keys: &KeyShards<L>, id: ShardId, lane: usize) {
         keys.shards[usize::from(id)]
             .owner
@@ -165,15 +164,15 @@ impl OwnedShards {
     }
 
     /// Gives up the sub-queues of which nothing is queued or unanswered.
-    pub(crate) fn settle<L: Fifo>(&mut self, keys: &KeyShards<L>) {
+    pub(crate) fn release_idle<L: Fifo>(&mut self, keys: &KeyShards<L>) {
         self.shards.retain(|&id| {
             let shard = &keys.shards[usize::from(id)];
             let answered = shard.answered.swap(0, Ordering::SeqCst);
             if answered == 0 {
                 return true;
             }
-            // Before the count: whoever raises it from zero may find a new owner at once.
-            let owner = shard.owner.swap(NOBODY, Ordering::SeqCst);
+            // Before the count is lowered: the push that raises it from zero may get a new owner at once.
+            let owner = shard.owner.swap(NO_OWNER, Ordering::SeqCst);
             let left = shard.pending.fetch_sub(answered, Ordering::SeqCst) - answered;
             if left > 0 {
                 shard.owner.store(owner, Ordering::SeqCst);
@@ -182,21 +181,21 @@ impl OwnedShards {
         });
     }
 
-    /// What is next in any owned sub-queue.
+    /// Takes the next item of any owned sub-queue.
     pub(crate) fn pop<L: Fifo>(&mut self, keys: &KeyShards<L>) -> Option<(ShardId, L::Item)> {
         for step in 0..self.shards.len() {
-            let place = (self.turn + step) % self.shards.len();
+            let place = (self.first + step) % self.shards.len();
             let id = self.shards[place];
             if let Some(popped) = keys.shards[usize::from(id)].pop() {
-                self.turn = place;
+                self.first = place;
                 return Some((id, popped));
             }
         }
-        self.turn = self.turn.wrapping_add(1);
+        self.first = self.first.wrapping_add(1);
         None
     }
 
-    /// What `look` sees in front of the first owned sub-queue that has a message.
+    /// Calls `look` with the first item of the first owned sub-queue that has one.
     pub(crate) fn front<L: Fifo, R>(
         &self,
         keys: &KeyShards<L>,
@@ -207,14 +206,14 @@ impl OwnedShards {
         shard.lock().front().map(look)
     }
 
-    /// Whether any owned sub-queue has a message.
+    /// Returns whether any owned sub-queue has a message.
     pub(crate) fn has_work<L: Fifo>(&self, keys: &KeyShards<L>) -> bool {
         self.shards
             .iter()
             .any(|&id| !keys.shards[usize::from(id)].is_empty())
     }
 
-    /// Whether the lane owns none.
+    /// Returns whether the lane owns no sub-queue.
     pub(crate) fn is_empty(&self) -> bool {
         self.shards.is_empty()
     }
@@ -271,15 +270,15 @@ mod tests {
         owned.pop(&keys);
         owned.pop(&keys);
         keys.answered(1, 1);
-        owned.settle(&keys);
+        owned.release_idle(&keys);
         assert!(!owned.is_empty());
         assert_eq!(keys.put(1, 'c'), Pushed::Wake(0));
         keys.answered(1, 1);
-        owned.settle(&keys);
+        owned.release_idle(&keys);
         assert!(!owned.is_empty(), "c is queued");
         assert_eq!(owned.pop(&keys), Some((1, 'c')));
         keys.answered(1, 1);
-        owned.settle(&keys);
+        owned.release_idle(&keys);
         assert!(owned.is_empty());
         assert_eq!(keys.put(1, 'd'), Pushed::Schedule);
     }
@@ -333,7 +332,7 @@ mod tests {
                             answered[usize::from(id)] += 1;
                             keys.answered(id, 1);
                         }
-                        owned.settle(&keys);
+                        owned.release_idle(&keys);
                     }
                 }
             }
@@ -351,7 +350,7 @@ mod tests {
                         answered[usize::from(id)] += 1;
                         keys.answered(id, 1);
                     }
-                    owned.settle(&keys);
+                    owned.release_idle(&keys);
                 }
                 if shared.is_empty() && lanes.iter().all(|l| l.0.is_empty()) {
                     break;

@@ -1,15 +1,14 @@
-//! LaneWaker: which lanes sleep, and which one is woken for new work.
+//! Which lanes sleep, and which one is woken for new work.
 //!
-//! A lane with nothing to do sets its bit, looks at the queue once more, and waits. Who pushes work clears the bit
-//! of one lane and wakes it. Both sides put a fence between their write and their look, so at least one of them sees
-//! the other.
+//! A lane with nothing to do sets its bit, looks at the queue once more, and waits. A push clears the bit of one lane and
+//! wakes it. Both sides have a fence between their write and their read, so at least one of them sees the other.
 //!
-//! At most one woken lane is on its way at a time (the *searcher*): while it is, further pushes wake nobody. It
-//! takes what is there as one run, and then wakes the next lane if something is left. So there is one wake-up a
-//! run, not one a message, and a burst brings lanes in one after the other.
+//! At most one woken lane is on its way at a time (the *searcher*, as in tokio's scheduler). While it is, further pushes
+//! wake no lane. It takes what is there as one run, and then wakes the next lane if something is left. So there is one
+//! wake-up a run, not one a message, and a burst wakes lanes one after the other.
 //!
-//! The lane at the cursor is woken first. It stays there until its run has filled a packet, then the cursor moves on: a lost
-//! packet then stalls the messages of one lane, not some of each.
+//! The lane at the cursor is woken first. When its run has filled a packet, the cursor moves on. So a lost packet stalls
+//! the messages of one lane, not some messages of each.
 
 use std::array;
 
@@ -17,12 +16,15 @@ use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Notify, Ordering, fence};
 
 /// The most lanes of one producer: one bit each.
 pub(crate) const MAX_LANES: usize = 64;
+/// The index of the lane of `send`, which is never scaled.
+pub(crate) const ORDERED: usize = MAX_LANES;
 
+/// The sleeping lanes of one producer.
 #[derive(Debug)]
 pub(crate) struct LaneWaker {
-    /// Bit `i` is set by lane `i` before it waits, and cleared by whoever wakes it, or by itself.
+    /// Bit `i` is set by lane `i` before it waits, and cleared by a waker or by the lane.
     parked: AtomicU64,
-    /// The same for lanes that wait for what is their own, and for nothing that all share.
+    /// Bit `i` is set by lane `i` before it waits for messages of its own sub-queues alone.
     parked_for_own: AtomicU64,
     /// A woken lane has not yet looked at the queue.
     searching: AtomicBool,
@@ -42,7 +44,7 @@ impl LaneWaker {
         }
     }
 
-    /// Work was pushed: wakes one lane, unless one is on its way already or none sleeps.
+    /// Wakes one lane for new work, unless one is on its way already or none sleeps.
     pub(crate) fn wake_one(&self) {
         fence(Ordering::SeqCst);
         loop {
@@ -56,7 +58,7 @@ impl LaneWaker {
                 self.notifies[lane].notify_one();
                 return;
             }
-            // Nobody was left to wake. A push that saw the mark above has woken nobody either, so look again.
+            // No lane was left to wake. A push that saw the mark above has woken none either, so look again.
             self.searching.store(false, Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }
@@ -82,13 +84,13 @@ impl LaneWaker {
         self.parked.fetch_and(!bit, Ordering::SeqCst) & bit != 0
     }
 
-    /// Wakes this lane for something of its own, asleep or about to be.
+    /// Wakes this lane, asleep or about to be.
     pub(crate) fn wake(&self, lane: usize) {
         self.clear(lane);
         self.notifies[lane].notify_one();
     }
 
-    /// Wakes this lane if it sleeps; a lane that does not will look by itself.
+    /// Wakes this lane if it sleeps. A lane that does not will look by itself.
     pub(crate) fn wake_parked(&self, lane: usize) {
         fence(Ordering::SeqCst);
         let bit = 1 << lane;
@@ -100,36 +102,36 @@ impl LaneWaker {
         }
     }
 
-    /// Lane `lane` is about to wait. It must look at its work once more after this call.
+    /// Marks a lane that is about to wait. It must look for work once more after this call.
     pub(crate) fn park(&self, lane: usize) {
         self.parked.fetch_or(1 << lane, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// The same for a lane that looks at nothing but its own work.
+    /// Marks a lane that is about to wait for messages of its own sub-queues alone.
     pub(crate) fn park_for_own(&self, lane: usize) {
         self.parked_for_own.fetch_or(1 << lane, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// That lane does not wait any more.
+    /// Clears the mark of [`park_for_own`](Self::park_for_own).
     pub(crate) fn unpark_for_own(&self, lane: usize) {
         self.parked_for_own
             .fetch_and(!(1 << lane), Ordering::SeqCst);
     }
 
-    /// Waits until somebody wakes this lane; at once where somebody did since the last time.
+    /// Waits until this lane is woken; returns at once where it was since the last call.
     pub(crate) async fn wait(&self, lane: usize) {
         self.notifies[lane].notified().await;
     }
 
-    /// Lane `lane` does not wait any more. True where it was chosen as the searcher (or may have been): then it
-    /// must call [`LaneWaker::searched`] after it looked at the queue.
+    /// Clears the mark of [`park`](Self::park). Returns whether the lane was chosen as the searcher, or may have
+    /// been: then it must call [`LaneWaker::searched`] after it looked at the queue.
     pub(crate) fn unpark(&self, lane: usize) -> bool {
         !self.clear(lane)
     }
 
-    /// The searcher has looked at the queue; `more` says whether something is left in it.
+    /// Ends the search of a lane that has looked at the queue. `more` returns whether something is left in it.
     pub(crate) fn searched(&self, more: impl Fn() -> bool) {
         self.searching.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -138,7 +140,7 @@ impl LaneWaker {
         }
     }
 
-    /// Lane `lane` has filled a packet: the next wake-up goes to another.
+    /// Makes the lane after this one the first to be woken.
     pub(crate) fn pass_on(&self, lane: usize) {
         self.cursor.store((lane + 1) % MAX_LANES, Ordering::Relaxed);
     }

@@ -1,10 +1,50 @@
-//! What waits: accepted messages, from the call until a lane takes them.
+//! What waits: messages from the call until a lane takes them.
+//!
+//! ```text
+//! send, send_async ─▶ accept ─▶ budget ─▶ queue ─▶ chunk ─▶ (a lane pulls)
+//!                                 ▲         └ key_shards: order by key
+//!                                 └──────── release, by the outcome
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `accept.rs` | [`Accumulator`]: reserves room, appends to a queue, frees what an outcome frees |
+//! | `budget.rs` | how many messages and bytes a producer may hold, and the line of calls that wait |
+//! | `queue.rs`, `queue_reader.rs` | the queue that all lanes share, and a lane's end of it |
+//! | `key_shards.rs` | ordered sub-queues, each owned by one lane at a time |
+//! | `ordered.rs` | the queue of `send` |
+//! | `chunk.rs` | encoded messages that travel together |
+//! | `lane_waker.rs` | which lanes sleep, and which one is woken |
+//! | `flush_epochs.rs` | how a flush knows that everything before it has its outcome |
+//! | `backlog_alarm.rs` | when the scaler is woken |
+//! | `overflow.rs` | what a spool does in place of memory |
 
-pub(in crate::producer) mod accept;
-pub(in crate::producer) mod budget;
-pub(in crate::producer) mod chunk;
-pub(in crate::producer) mod flush_epochs;
-pub(in crate::producer) mod key_shards;
-pub(in crate::producer) mod lane_waker;
-pub(in crate::producer) mod ordered;
-pub(in crate::producer) mod queue;
+mod accept;
+mod backlog_alarm;
+mod budget;
+mod chunk;
+mod flush_epochs;
+mod key_shards;
+mod lane_waker;
+mod ordered;
+#[cfg(feature = "spool")]
+mod overflow;
+mod queue;
+mod queue_reader;
+
+pub(crate) use accept::{Accumulator, FRAMING, Route, Submitted};
+#[cfg(feature = "spool")]
+pub(crate) use accept::{PendingMessage, Size};
+#[cfg(feature = "spool")]
+pub(crate) use budget::{Budget, Reservation};
+pub(crate) use budget::{Cost, MAX_BYTES, MAX_MESSAGES, WaiterId};
+pub(crate) use chunk::{Chunk, messages_of};
+#[cfg(test)]
+pub(crate) use chunk::{ChunkStart, Entry};
+pub(crate) use key_shards::ShardId;
+pub(crate) use lane_waker::{MAX_LANES, ORDERED};
+pub(crate) use ordered::OrderedQueue;
+#[cfg(feature = "spool")]
+pub(crate) use overflow::Overflow;
+pub(crate) use queue::{Queue, QueueItem, Run};
+pub(crate) use queue_reader::{ItemReader, QueueReader, ShardReader, Take};

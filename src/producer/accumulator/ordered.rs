@@ -1,4 +1,4 @@
-//! The road of `send`: one line, one lane, one stream, never scaled. What goes in first is stored first.
+//! The queue of `send`: one lane takes from it, on one stream, and it is never scaled. Messages are stored in its order.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -7,32 +7,34 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::producer::{
-    accumulator::chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
-    accumulator::key_shards::Fifo as _,
-    accumulator::queue::Run,
-    receipt::Receipt,
+use super::{
+    chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
+    key_shards::Fifo as _,
+    queue::Run,
 };
+use crate::producer::receipt::Receipt;
 
+/// The messages of `send` that the ordered lane has not taken yet.
 #[derive(Debug)]
 pub(crate) struct OrderedQueue {
-    line: Mutex<ChunkQueue>,
-    /// Messages in it. Written under its lock.
+    chunks: Mutex<ChunkQueue>,
+    /// The number of messages. Written under the lock.
     len: AtomicUsize,
-    door: Notify,
+    /// Wakes the ordered lane.
+    notify: Notify,
 }
 
 impl OrderedQueue {
     pub(crate) fn new() -> Self {
         Self {
-            line: Mutex::default(),
+            chunks: Mutex::default(),
             len: AtomicUsize::new(0),
-            door: Notify::new(),
+            notify: Notify::new(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, ChunkQueue> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -45,14 +47,14 @@ impl OrderedQueue {
         limits: &ChunkLimits,
         open: impl FnOnce() -> ChunkStart,
     ) -> Receipt {
-        let mut line = self.lock();
-        let receipt = line.push(entry, limits, open);
+        let mut chunks = self.lock();
+        let receipt = chunks.push(entry, limits, open);
         let before = self.len();
         self.len.store(before + 1, Ordering::Relaxed);
-        drop(line);
-        // Whoever finds the line empty waits at the door; a push into a line that is not empty finds it awake.
+        drop(chunks);
+        // The lane waits only while the queue is empty.
         if before == 0 {
-            self.door.notify_one();
+            self.notify.notify_one();
         }
         receipt
     }
@@ -72,19 +74,19 @@ impl OrderedQueue {
     }
 
     fn pop(&self) -> Option<Chunk> {
-        let mut line = self.lock();
-        let chunk = line.pop()?;
+        let mut chunks = self.lock();
+        let chunk = chunks.pop()?;
         let left = self.len().saturating_sub(chunk.messages());
         self.len.store(left, Ordering::Relaxed);
         Some(chunk)
     }
 
     pub(crate) fn wake(&self) {
-        self.door.notify_one();
+        self.notify.notify_one();
     }
 
     pub(crate) async fn wait(&self) {
-        self.door.notified().await;
+        self.notify.notified().await;
     }
 
     pub(crate) fn drain(&self) -> Vec<Chunk> {

@@ -1,9 +1,9 @@
-//! The queue: every message of `send_async` goes through here on its way to a lane.
+//! The queue of `send_async`: every message passes through it on its way to a lane.
 //!
-//! Messages without a key go into one of a few lines of [chunks](crate::producer::accumulator::chunk), each sending thread into its own: so threads
-//! seldom meet at a lock, which is held while one message is encoded. A keyed message goes into the line of its sub-queue,
-//! and the sub-queue is handed through a lock-free queue when it has none of its messages under way
-//! ([`crate::producer::accumulator::key_shards`]). Lanes pull; nobody pushes into a lane.
+//! Messages without a key go into one of a few queues of [chunks](super::chunk). Each sending thread uses its own, so
+//! threads seldom meet at a lock, which is held while one message is encoded. A keyed message goes into its sub-queue
+//! ([`super::key_shards`]); a sub-queue with none of its messages under way is handed to a lane through a lock-free
+//! queue. Lanes pull; nothing is pushed into a lane.
 
 use std::{
     cell::Cell,
@@ -17,59 +17,60 @@ use std::{
 
 use crossbeam_queue::SegQueue;
 
-use crate::producer::{
-    accumulator::chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
-    accumulator::key_shards::{Fifo as _, KeyShards, OwnedShards, Pushed, ShardId},
-    accumulator::lane_waker::LaneWaker,
-    receipt::Receipt,
+use super::{
+    chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
+    key_shards::{Fifo as _, KeyShards, OwnedShards, Pushed, ShardId},
+    lane_waker::{LaneWaker, MAX_LANES},
 };
+use crate::producer::receipt::Receipt;
 
-/// The most lines for messages without a key, a power of two. More threads than that share them.
+/// The most stripes for messages without a key, a power of two. More threads than that share them.
 const MAX_STRIPES: usize = 8;
 
-/// What a dispatcher finds in the queue.
+/// What is next in the queue.
 #[derive(Debug)]
-pub(crate) enum Popped {
+pub(crate) enum QueueItem {
     Chunk(Chunk),
-    /// An ordered sub-queue, which the taker now owns.
+    /// An ordered sub-queue, which the taker owns from now on.
     Shard(ShardId),
 }
 
-/// How much one pull may take. It ends with the chunk that reaches one of these.
+/// How much one pull takes: it ends with the chunk that reaches one of these.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) bytes: u64,
     pub(crate) messages: usize,
 }
 
+/// The messages of `send_async` that no lane has taken yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
     stripes: Box<[Stripe]>,
-    /// Where the next pull begins to look.
-    turn: AtomicUsize,
+    /// The stripe at which the next pull begins.
+    next_stripe: AtomicUsize,
     /// Sub-queues that wait for a lane.
     scheduled: SegQueue<ShardId>,
-    pub(crate) keys: KeyShards<ChunkQueue>,
-    /// Messages and bytes in sub-queues.
+    pub(super) keys: KeyShards<ChunkQueue>,
+    /// What waits in sub-queues.
     keyed: Count,
-    pub(crate) waker: LaneWaker,
+    pub(super) waker: LaneWaker,
     base: Instant,
 }
 
-/// The line of some threads, in a cache line of its own.
+/// The chunks of some threads, on a cache line of their own.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Stripe {
-    line: Mutex<ChunkQueue>,
+    chunks: Mutex<ChunkQueue>,
     waiting: Count,
 }
 
-/// What waits. Of a stripe it is written under its lock, by plain stores; of the sub-queues by anybody.
+/// How much waits. That of a stripe is written under its lock, by plain stores; that of the sub-queues without one.
 #[derive(Debug)]
 struct Count {
     messages: AtomicUsize,
     bytes: AtomicU64,
-    /// When the oldest was called, in nanoseconds since `base`; of the sub-queues: about.
+    /// The time of the oldest call, in nanoseconds since `base`; for the sub-queues, about.
     head: AtomicU64,
 }
 
@@ -82,7 +83,7 @@ impl Count {
         }
     }
 
-    /// The oldest was called at `at`.
+    /// Sets the time of the oldest call.
     fn mark(&self, at: u64) {
         self.head.store(at, Ordering::Relaxed);
     }
@@ -91,13 +92,13 @@ impl Count {
 impl Stripe {
     fn new() -> Self {
         Self {
-            line: Mutex::default(),
+            chunks: Mutex::default(),
             waiting: Count::new(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, ChunkQueue> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn len(&self) -> usize {
@@ -106,7 +107,7 @@ impl Stripe {
 }
 
 thread_local! {
-    /// The stripe of this thread, before it is taken by their number.
+    /// The number of this thread, which chooses its stripe.
     static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -126,7 +127,7 @@ impl Queue {
             stripes: (0..threads.next_power_of_two().min(MAX_STRIPES))
                 .map(|_| Stripe::new())
                 .collect(),
-            turn: AtomicUsize::new(0),
+            next_stripe: AtomicUsize::new(0),
             scheduled: SegQueue::new(),
             keys: KeyShards::new(),
             keyed: Count::new(),
@@ -140,21 +141,21 @@ impl Queue {
         stripes.chain([&self.keyed])
     }
 
-    /// Messages that wait.
+    /// Returns the number of messages that wait.
     pub(crate) fn len(&self) -> usize {
         self.counts()
             .map(|count| count.messages.load(Ordering::Relaxed))
             .sum()
     }
 
-    /// About how long they will be in batches.
+    /// Returns about how many bytes they will take in batches.
     pub(crate) fn bytes(&self) -> u64 {
         self.counts()
             .map(|count| count.bytes.load(Ordering::Relaxed))
             .sum()
     }
 
-    /// How long the oldest has waited, or a little longer.
+    /// Returns how long the oldest message has waited, or a little more.
     pub(crate) fn oldest_wait(&self, now: Instant) -> Duration {
         let heads = self
             .counts()
@@ -191,20 +192,20 @@ impl Queue {
     ) -> Receipt {
         let stripe = &self.stripes[stripe_of_thread() & (self.stripes.len() - 1)];
         if entry.len > limits.bytes {
-            // It is a batch of its own, and others need not wait while it is copied.
+            // It becomes a batch of its own. It is copied without the lock.
             let (chunk, receipt) = Chunk::open(entry, open(), entry.len);
-            let mut line = stripe.lock();
-            line.add(chunk);
-            self.pushed(stripe, line, entry);
+            let mut chunks = stripe.lock();
+            chunks.add(chunk);
+            self.pushed(stripe, chunks, entry);
             return receipt;
         }
-        let mut line = stripe.lock();
-        let receipt = line.push(entry, limits, open);
-        self.pushed(stripe, line, entry);
+        let mut chunks = stripe.lock();
+        let receipt = chunks.push(entry, limits, open);
+        self.pushed(stripe, chunks, entry);
         receipt
     }
 
-    fn pushed(&self, stripe: &Stripe, line: MutexGuard<'_, ChunkQueue>, entry: &Entry<'_>) {
+    fn pushed(&self, stripe: &Stripe, chunks: MutexGuard<'_, ChunkQueue>, entry: &Entry<'_>) {
         let was_empty = stripe.len() == 0;
         let Count {
             messages, bytes, ..
@@ -217,8 +218,8 @@ impl Queue {
         if was_empty {
             stripe.waiting.mark(entry.at);
         }
-        drop(line);
-        // Whoever made this line longer than nothing has woken a lane, and it wakes the next where it leaves something.
+        drop(chunks);
+        // The push into an empty stripe wakes a lane, and that lane wakes the next one if it leaves something.
         if was_empty {
             self.waker.wake_one();
         }
@@ -248,9 +249,9 @@ impl Queue {
         receipt
     }
 
-    /// Take chunks for lane `lane`, those of its own sub-queues first and, if `shared`, what all share behind them, and hands
-    /// each to `taker`. Answers how many bytes were taken.
-    pub(crate) fn pull(
+    /// Hands chunks to `taker` for a lane: those of its own sub-queues first, then, if `shared`, those that all lanes
+    /// share. Returns the bytes taken.
+    pub(super) fn pull(
         &self,
         lane: usize,
         owned: &mut OwnedShards,
@@ -258,11 +259,11 @@ impl Queue {
         run: Run,
         mut taker: impl FnMut(Chunk, Option<ShardId>),
     ) -> u64 {
-        owned.settle(&self.keys);
+        owned.release_idle(&self.keys);
         let mut bytes = 0;
         let mut messages = 0;
         while messages < run.messages && bytes < run.bytes {
-            let (chunk, shard) = if let Some((shard, chunk)) = self.next_owned(owned) {
+            let (chunk, shard) = if let Some((shard, chunk)) = self.pop_owned(owned) {
                 (chunk, Some(shard))
             } else if !shared {
                 break;
@@ -285,71 +286,69 @@ impl Queue {
         let stripes = self.stripes.len();
         let first = match stripes {
             1 => 0,
-            _ => self.turn.fetch_add(1, Ordering::Relaxed),
+            _ => self.next_stripe.fetch_add(1, Ordering::Relaxed),
         };
         (first..first.wrapping_add(stripes))
             .map(|place| &self.stripes[place % stripes])
             .filter(|stripe| stripe.len() > 0)
             .find_map(|stripe| {
-                let mut line = stripe.lock();
-                let chunk = line.pop()?;
+                let mut chunks = stripe.lock();
+                let chunk = chunks.pop()?;
                 let count = &stripe.waiting;
                 let messages = stripe.len().saturating_sub(chunk.messages());
                 count.messages.store(messages, Ordering::Relaxed);
                 let bytes = count.bytes.load(Ordering::Relaxed);
                 let bytes = bytes.saturating_sub(chunk.weight);
                 count.bytes.store(bytes, Ordering::Relaxed);
-                if let Some(next) = line.front() {
+                if let Some(next) = chunks.front() {
                     count.mark(next.at);
                 }
                 Some(chunk)
             })
     }
 
-    fn next_owned(&self, owned: &mut OwnedShards) -> Option<(ShardId, Chunk)> {
+    /// Takes the next chunk of the owned sub-queues.
+    pub(super) fn pop_owned(&self, owned: &mut OwnedShards) -> Option<(ShardId, Chunk)> {
         let (shard, chunk) = owned.pop(&self.keys)?;
         self.left_sub_queue(&chunk);
         Some((shard, chunk))
     }
 
-    /// Take one item, for a dispatcher that has no lanes.
-    pub(crate) fn pop(&self) -> Option<Popped> {
+    /// Takes the next item.
+    pub(super) fn pop(&self) -> Option<QueueItem> {
         match self.scheduled.pop() {
-            Some(shard) => Some(Popped::Shard(shard)),
-            None => self.pop_plain().map(Popped::Chunk),
+            Some(shard) => Some(QueueItem::Shard(shard)),
+            None => self.pop_plain().map(QueueItem::Chunk),
         }
     }
 
-    /// Take one chunk of an owned sub-queue.
-    pub(crate) fn pop_owned(&self, owned: &mut OwnedShards) -> Option<Chunk> {
-        self.next_owned(owned).map(|(_, chunk)| chunk)
-    }
-
-    /// When the message was called that [`Self::pop_owned`] would give, where one sub-queue is owned.
-    pub(crate) fn next_called(&self, owned: &OwnedShards) -> Option<Instant> {
-        owned.front(&self.keys, Chunk::called)
-    }
-
-    /// Whether anything waits that any lane may take.
-    pub(crate) fn has_shared_work(&self) -> bool {
+    /// Returns whether anything waits that any lane may take.
+    pub(super) fn has_shared_work(&self) -> bool {
         !self.scheduled.is_empty() || self.stripes.iter().any(|stripe| stripe.len() > 0)
     }
 
-    /// Whether anything waits that a lane with these sub-queues may take.
-    pub(crate) fn has_work(&self, owned: &OwnedShards) -> bool {
-        self.has_shared_work() || self.has_own_work(owned)
+    /// Counts messages of a sub-queue that were taken from it and have their outcome.
+    pub(super) fn answered(&self, shard: ShardId, messages: usize) {
+        self.keys.answered(shard, messages);
     }
 
-    /// Whether anything waits in these sub-queues.
-    pub(crate) fn has_own_work(&self, owned: &OwnedShards) -> bool {
-        owned.has_work(&self.keys)
+    /// Wakes a lane, asleep or about to be.
+    pub(crate) fn wake_lane(&self, lane: usize) {
+        if lane < MAX_LANES {
+            self.waker.wake(lane);
+        }
+    }
+
+    /// Wakes every lane.
+    pub(super) fn wake_all_lanes(&self) {
+        (0..MAX_LANES).for_each(|lane| self.waker.wake(lane));
     }
 
     /// Removes everything. Only for a producer that has ended.
-    pub(crate) fn drain(&self) -> Vec<Chunk> {
+    pub(super) fn drain(&self) -> Vec<Chunk> {
         let mut all = Vec::new();
         while let Some(item) = self.pop() {
-            if let Popped::Chunk(chunk) = item {
+            if let QueueItem::Chunk(chunk) = item {
                 all.push(chunk);
             }
         }

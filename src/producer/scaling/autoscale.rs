@@ -1,4 +1,4 @@
-//! The shell around the scaling policy: gathers what it sees, carries out what it says, and tells why.
+//! Drives the scaling policy: gathers what it sees, carries out what it decides, and reports why.
 
 use std::{
     sync::{
@@ -10,47 +10,46 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::producer::{
-    accumulator::lane_waker::MAX_LANES, sender::lane::Lane, sender::source::LaneSource,
-    sender::transport::Transport, shared::Shared,
-};
 use crate::{
     conn::Session,
     metrics::producer as metrics,
+    producer::{
+        accumulator::MAX_LANES,
+        sender::{Lane, LaneContext, LaneSource, LaneState, LaneStats},
+    },
     scaler::{Action, Decision, Load, Reason, ScalePolicy},
     tasks::Tasks,
     time,
 };
 
-/// A lane without an answer for so many of the usual longest answer times, while others are answered, is stalled.
+/// A lane is stalled when it had no answer for this many times the 99th percentile of response times.
 const STALLED_P99: u32 = 4;
-/// And at least for so many round trips.
+/// And for at least this many round trips.
 const STALLED_RTT: u32 = 2;
 
-/// What a producer tells of its lanes.
+/// The lanes of a producer, and why there are as many.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Lanes {
-    /// Lanes that are open now.
+    /// The number of lanes that are open now.
     pub open: usize,
-    /// The most that were open at once.
-    pub most: usize,
-    /// Lanes opened since the producer began.
+    /// The most lanes that were open at once.
+    pub peak: usize,
+    /// The number of lanes opened since the producer began.
     pub opened: u64,
-    /// Lanes retired since.
+    /// The number of lanes retired since the producer began.
     pub retired: u64,
-    /// How often each decision was taken, in the order of [`Reason::ALL`].
+    /// The number of decisions by their reason, in the order of [`Reason::ALL`].
     pub decisions: [u64; Reason::ALL.len()],
 }
 
 /// Opens and retires the lanes of one producer.
 pub(crate) struct Autoscale {
-    shared: Arc<Shared>,
-    transport: Transport,
+    context: LaneContext,
     tasks: Tasks,
     policy: Box<dyn ScalePolicy>,
     lanes: Vec<OpenLane>,
-    /// Lanes opened so far.
+    /// The number of lanes opened so far.
     opened: u64,
     /// The number of the session at the last tick, and the packets that it had lost by then.
     packets_lost: (u64, u64),
@@ -64,15 +63,13 @@ struct OpenLane {
 
 impl Autoscale {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        transport: Transport,
+        context: LaneContext,
         tasks: Tasks,
         policy: Box<dyn ScalePolicy>,
         report: watch::Sender<Lanes>,
     ) -> Self {
         Self {
-            shared,
-            transport,
+            context,
             tasks,
             policy,
             lanes: Vec::new(),
@@ -82,14 +79,14 @@ impl Autoscale {
         }
     }
 
-    /// Runs until the producer ends. The first lane is there from the start, connection or not: messages are taken
-    /// and their deadlines kept in any case.
+    /// Runs until the producer ends. The first lane runs from the start, with or without a connection, so that messages are
+    /// taken and their deadlines kept.
     pub(crate) async fn run(mut self) {
         self.open(1);
-        let stopped = self.transport.stopped();
-        let mut links = self.transport.links();
+        let stopped = self.context.transport.stopped();
+        let mut state = self.context.transport.state();
         loop {
-            let wake_after = self.look();
+            let wake_after = self.tick();
             let wake = async {
                 match wake_after {
                     Some(after) => time::sleep(after).await,
@@ -98,45 +95,45 @@ impl Autoscale {
             };
             tokio::select! { biased;
                 () = stopped.cancelled() => return,
-                () = self.shared.scaler_notify.notified() => {}
-                () = links.changed() => {}
+                () = self.context.accumulator.backlog().notified() => {}
+                () = state.changed() => {}
                 () = wake => {}
             }
         }
     }
 
-    /// One look and what follows from it. Answers when to look again.
-    fn look(&mut self) -> Option<Duration> {
+    /// Asks the policy once and carries out its decision. Returns when to ask again.
+    fn tick(&mut self) -> Option<Duration> {
+        let stats = self.context.requests.stats();
         self.lanes.retain(|lane| {
-            !lane.retire.load(Ordering::Relaxed)
-                || self.shared.lane_stats.lane(lane.index).is_open()
+            !lane.retire.load(Ordering::Relaxed) || stats.lane(lane.index).is_open()
         });
-        let Some(link) = self.transport.link() else {
+        let Some(session) = self.context.transport.session() else {
             self.publish(None);
             return None;
         };
         let now = time::now();
-        let load = self.load(now, &link);
+        let load = self.load(now, &session);
         let decision = self.policy.decide(now, &load);
         self.apply(&load, decision);
         let lanes = self.staying().count();
         let threshold = self.policy.backlog_threshold(lanes);
-        // Of a backlog that is there already, nobody need tell.
-        let edge = match load.queued_messages < threshold {
+        // A backlog that is there already raises no alarm.
+        let alarm = match load.queued_messages < threshold {
             true => threshold,
             false => usize::MAX,
         };
-        self.shared.backlog_edge.store(edge, Ordering::Relaxed);
-        self.shared
-            .scaler_quiet
-            .store(load.is_quiet(), Ordering::SeqCst);
-        let pool = self.transport.pool().status();
+        self.context
+            .accumulator
+            .backlog()
+            .set(alarm, load.is_quiet());
+        let pool = self.context.transport.pool().status();
         metrics::lanes(lanes);
         metrics::queue(load.queued_messages, load.queued_bytes);
         metrics::path(
             load.rtt,
             load.cwnd,
-            self.newly_lost(link.number(), load.packets_lost),
+            self.newly_lost(session.number(), load.packets_lost),
         );
         metrics::pool_streams(pool.idle, pool.in_use, pool.opening);
         self.publish(Some(decision.reason));
@@ -184,7 +181,7 @@ impl Autoscale {
             .filter(|lane| !lane.retire.load(Ordering::Relaxed))
     }
 
-    /// Opens up to `n` lanes; the places of lanes that are still retiring are not free.
+    /// Opens up to `n` lanes, and returns how many. The indexes of lanes that are still retiring are not free.
     fn open(&mut self, n: usize) -> u64 {
         let mut opened = 0;
         for _ in 0..n {
@@ -193,14 +190,11 @@ impl Autoscale {
                 break;
             };
             let retire = Arc::new(AtomicBool::new(false));
-            let feed = LaneSource::shared(Arc::clone(&self.shared), index);
-            let lane = Lane::new(
-                Arc::clone(&self.shared),
-                self.transport.clone(),
-                feed,
-                Arc::clone(&retire),
-            );
-            self.shared.lane_stats.lane(index).open();
+            let queue = Arc::clone(self.context.accumulator.queue());
+            let switch_bytes = self.context.config.lane_switch_bytes;
+            let source = LaneSource::shared(queue, index, switch_bytes);
+            let lane = Lane::new(self.context.clone(), source, Arc::clone(&retire));
+            self.stats().lane(index).open();
             self.tasks.spawn(lane.run());
             self.lanes.push(OpenLane { index, retire });
             opened += 1;
@@ -209,63 +203,70 @@ impl Autoscale {
         opened
     }
 
-    /// Tells the `n` newest lanes to end once all they have is answered. The first lane stays.
+    /// Tells the `n` newest lanes to end once everything they have is answered, and returns how many. The first lane stays.
     fn retire(&self, n: usize) -> u64 {
         let newest: Vec<_> = self.staying().skip(1).collect();
         let mut retired = 0;
         for lane in newest.into_iter().rev().take(n) {
             lane.retire.store(true, Ordering::Relaxed);
-            self.shared.queue.waker.wake(lane.index);
+            self.context.accumulator.wake_lane(lane.index);
             retired += 1;
         }
         retired
     }
 
-    fn load(&self, now: Instant, link: &Session) -> Load {
-        let path = link.path_stats();
-        let stats = link.connection().stats();
+    fn stats(&self) -> &LaneStats {
+        self.context.requests.stats()
+    }
+
+    /// Gathers what the policy sees.
+    fn load(&self, now: Instant, session: &Session) -> Load {
+        let path = session.path_stats();
+        let stats = session.connection().stats();
+        let queue = self.context.accumulator.queue();
         let mut load = Load::default();
-        load.queued_messages = self.shared.queue.len();
-        load.queued_bytes = self.shared.queue.bytes();
-        load.oldest_wait = self.shared.queue.oldest_wait(now);
+        load.queued_messages = queue.len();
+        load.queued_bytes = queue.bytes();
+        load.oldest_wait = queue.oldest_wait(now);
         load.rtt = path.rtt.unwrap_or(stats.path.rtt);
         load.min_rtt = path.min_rtt.unwrap_or(load.rtt);
         load.cwnd = path.cwnd;
         load.mtu = path.mtu;
         load.bytes_in_flight = path.in_flight;
         load.app_limited = path.app_limited;
-        load.send_blocked = self.transport.is_blocked();
+        load.send_blocked = self.context.transport.is_blocked();
         load.packets_sent = stats.path.sent_packets;
         load.packets_lost = stats.path.lost_packets;
         load.congestion_events = stats.path.congestion_events;
-        self.shared.lane_stats.answers().fill(now, &mut load);
+        self.stats().answers().fill(now, &mut load);
         // A lane that has room for less than half a chunk takes none.
-        let window = self.shared.config.scaler.lane_window;
-        let least = self.shared.least_room().min(window / 2);
+        let window = self.context.config.scaler.lane_window;
+        let chunk = self.context.accumulator.chunk_bytes();
+        let least = self.context.run_size.least_room(chunk).min(window / 2);
         load.lane_window = window - least;
-        // The peer's limit shows when it is met: the pool then says so, and tries again after a while.
-        load.peer_streams_left = match self.transport.pool().status().limit {
+        // The peer's limit is known once it was met: then the pool reports it, and tries again after a while.
+        load.peer_streams_left = match self.context.transport.pool().status().limit {
             Some(_) => 0,
             None => MAX_LANES,
         };
-        (load.in_flight_messages, load.in_flight_bytes) = self.shared.lane_stats.in_flight();
+        (load.in_flight_messages, load.in_flight_bytes) = self.stats().in_flight();
         let patience = load
             .ack_p99
             .map_or(Duration::MAX, |p99| p99.saturating_mul(STALLED_P99))
             .max(load.rtt * STALLED_RTT);
         let late = load.round().saturating_mul(2);
         for lane in self.staying() {
-            let lane_state = self.shared.lane_stats.lane(lane.index);
-            if !lane_state.has_stream() {
+            let lane: &LaneState = self.stats().lane(lane.index);
+            if !lane.has_stream() {
                 load.lanes_opening += 1;
                 continue;
             }
             load.lanes += 1;
-            if lane_state.bytes() == 0 {
+            if lane.bytes() == 0 {
                 load.lanes_idle += 1;
             }
-            let stalled = self.shared.lane_stats.stalled(lane_state, now) > patience;
-            if lane_state.is_full() || stalled || lane_state.took() > late {
+            let stalled = self.stats().stalled(lane, now) > patience;
+            if lane.is_full() || stalled || lane.last_response_time() > late {
                 load.lanes_busy += 1;
             }
         }
@@ -278,7 +279,7 @@ impl Autoscale {
             report.opened = self.opened;
             report.retired = self.opened - open as u64;
             report.open = open;
-            report.most = report.most.max(open);
+            report.peak = report.peak.max(open);
             if let Some(reason) = reason {
                 report.decisions[reason as usize] += 1;
             }

@@ -1,5 +1,6 @@
 //! How many lanes: what the scaling policy sees, and what becomes of its decisions.
 
-pub(in crate::producer) mod autoscale;
+mod autoscale;
 
+pub(super) use autoscale::Autoscale;
 pub use autoscale::Lanes;

@@ -1,41 +1,46 @@
-//! Pure: the chunks of one run become batches, and batches requests.
+//! Sans-I/O: the chunks of one run become batches, and batches become requests.
 //!
-//! A chunk is a batch already, but for its checksum. Small ones of one topic are joined: then their records are copied, once.
+//! A chunk is a complete batch except for its checksum. Small chunks of one topic are joined; this copies their records,
+//! once.
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use crate::producer::{
-    accumulator::budget::Cost, accumulator::chunk::Chunk, accumulator::key_shards::ShardId,
-    receipt::Promise,
+use crate::{
+    TopicName,
+    producer::{
+        Fate, Message,
+        accumulator::{Chunk, Cost, ShardId, messages_of},
+        receipt::Promise,
+    },
+    wire::BatchBuilder,
 };
-use crate::{TopicName, wire::BatchBuilder};
 
-/// A batch on its way, with all that its outcome will settle.
+/// A batch on its way, and what its outcome completes and frees.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) topic: TopicName,
     pub(crate) batch: Bytes,
-    /// Messages in the batch.
+    /// The number of messages in the batch.
     pub(crate) messages: usize,
-    /// Whose messages these are, in the batch's order.
+    /// The chunks that it was made of, in its order.
     pub(crate) parts: Vec<Part>,
-    /// Budget held until the outcome.
+    /// What it holds of the budget until the outcome.
     pub(crate) cost: Cost,
-    /// Messages taken from each ordered sub-queue.
+    /// The number of messages from each ordered sub-queue.
     pub(crate) shards: Vec<(ShardId, usize)>,
-    /// Chunks of even and of odd eras.
+    /// The number of chunks of even and of odd flush epochs.
     pub(crate) epochs: [u64; 2],
-    /// The earliest call among its messages: the delivery deadline counts from here.
+    /// The earliest call among its messages. The delivery deadline counts from it.
     pub(crate) at: Instant,
     /// The lane that sends it.
     pub(crate) lane: usize,
-    /// When it was first handed to a stream; empty while nothing of it can have left this process.
+    /// When it was first handed to a stream; empty before that.
     pub(crate) written: Option<Instant>,
-    /// Which of its lane's streams it was handed to last.
-    pub(crate) ride: u64,
-    /// How often it was handed to a stream.
+    /// The stream of its lane that it was handed to last.
+    pub(crate) stream_epoch: u64,
+    /// The number of times it was handed to a stream.
     pub(crate) attempts: u32,
 }
 
@@ -47,9 +52,17 @@ pub(crate) struct Part {
 }
 
 impl Request {
-    /// The request of a chunk that nobody sends.
-    pub(crate) fn unsent(chunk: Chunk, shard: Option<ShardId>, own: &TopicName) -> Self {
-        Open::new(chunk, shard, usize::MAX, own).finish()
+    /// Returns what is known of the messages while there is no answer.
+    pub(crate) const fn fate(&self) -> Fate {
+        match self.written {
+            Some(_) => Fate::Unknown,
+            None => Fate::NotStored,
+        }
+    }
+
+    /// Decodes the messages, to hand them back.
+    pub(crate) fn to_messages(&self) -> Vec<Message> {
+        messages_of(self.batch.clone(), &self.topic)
     }
 
     fn add(&mut self, chunk: &Chunk, shard: Option<ShardId>) {
@@ -60,7 +73,9 @@ impl Request {
             messages,
         });
         self.cost.add(chunk.cost);
-        self.epochs[usize::from(chunk.epoch & 1 == 1)] += 1;
+        for (count, chunks) in self.epochs.iter_mut().zip(chunk.epochs()) {
+            *count += chunks;
+        }
         self.at = self.at.min(chunk.called());
         if let Some(shard) = shard {
             match self.shards.iter_mut().find(|s| s.0 == shard) {
@@ -71,13 +86,14 @@ impl Request {
     }
 }
 
-/// Gathers one run.
+/// Gathers the chunks of one run.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     lane: usize,
     topic: TopicName,
-    /// Bytes and messages of a batch that is joined, at most.
+    /// The most bytes of a batch that is joined of several chunks.
     bytes: usize,
+    /// The most messages of such a batch.
     messages: usize,
     open: Vec<Open>,
 }
@@ -101,7 +117,7 @@ impl Open {
             at: chunk.called(),
             lane,
             written: None,
-            ride: 0,
+            stream_epoch: 0,
             attempts: 0,
         };
         request.add(&chunk, shard);
@@ -118,8 +134,8 @@ impl Open {
 }
 
 impl Batcher {
-    /// For messages without a topic of their own: `topic`. Batches that are joined of several chunks have at most so many
-    /// bytes and messages.
+    /// Creates a batcher for a lane. Messages without a topic of their own go to `topic`. A batch that is joined of several
+    /// chunks has at most `bytes` and `messages`.
     pub(crate) const fn new(lane: usize, topic: TopicName, bytes: usize, messages: usize) -> Self {
         Self {
             lane,
@@ -132,7 +148,7 @@ impl Batcher {
 
     pub(crate) fn push(&mut self, chunk: Chunk, shard: Option<ShardId>) {
         let topic = chunk.topic.as_ref().unwrap_or(&self.topic);
-        // The last one of this topic and no earlier one, or chunks of one key could change places.
+        // Only the last batch of this topic: otherwise chunks of one key could change places.
         let last = self.open.iter_mut().rev();
         let last = last.into_iter().find(|open| open.request.topic == *topic);
         if let Some(open) = last
@@ -148,7 +164,7 @@ impl Batcher {
         self.open.push(open);
     }
 
-    /// Ends the run: its batches, in the order in which they were begun.
+    /// Ends the run, and returns its batches in the order in which they were begun.
     pub(crate) fn finish(&mut self) -> impl ExactSizeIterator<Item = Request> {
         self.open.drain(..).map(Open::finish)
     }
@@ -161,10 +177,7 @@ mod tests {
     use super::*;
     use crate::{
         Timestamp,
-        producer::{
-            Message,
-            accumulator::chunk::{ChunkStart, Entry},
-        },
+        producer::accumulator::{ChunkStart, Entry},
         wire::Batch,
     };
 

@@ -1,8 +1,9 @@
-//! Pure: batches that have had their outcome, `Expired`, while the broker may still store them.
+//! Batches that were reported as expired while the broker may still store them.
 //!
-//! An order outlives that outcome. What follows such a batch in its sub-queue, or on the lane of `send`, would be stored before
-//! it if it took another stream and was read first. So the lane keeps the sub-queue and the stream until the broker has
-//! answered, or the stream has ended: then whatever was read of it is with the broker's committer, and the rest never will be.
+//! Order must hold even after such a batch had its outcome. What follows it in its sub-queue, or on the lane of `send`,
+//! would be stored before it if it took another stream and was read first. So the lane keeps the sub-queue and the
+//! stream until the broker has answered or the stream has ended. Then whatever was read of the stream is with the
+//! broker's committer, and the rest never will be.
 
 use std::{
     collections::BTreeMap,
@@ -12,77 +13,78 @@ use std::{
     },
 };
 
+use super::in_flight::MAX_SPAN;
 use crate::RequestId;
-use crate::producer::{accumulator::key_shards::ShardId, sender::in_flight::MAX_SPAN};
+use crate::producer::accumulator::ShardId;
 
-/// One such batch.
+/// An expired batch that the broker may still store.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct ExpiredBatch {
     pub(crate) lane: usize,
-    /// Which of the lane's streams it was written on last.
-    pub(crate) ride: u64,
-    /// The sub-queues that wait for it, with the messages of each.
+    /// The stream of the lane that it was written on last.
+    pub(crate) stream_epoch: u64,
+    /// The sub-queues that wait for it, with the number of its messages from each.
     pub(crate) shards: Vec<(ShardId, usize)>,
 }
 
-/// All of one producer, at most about [`MAX_SPAN`].
+/// The expired batches of one producer, at most about [`MAX_SPAN`].
 #[derive(Debug, Default)]
 pub(crate) struct ExpiredInFlight {
-    held: Mutex<BTreeMap<RequestId, Held>>,
-    /// How many, to be seen without the lock under which it is written: nearly always none.
+    batches: Mutex<BTreeMap<RequestId, ExpiredBatch>>,
+    /// Their number: nearly always zero. Written under the lock, read without it.
     len: AtomicUsize,
 }
 
 impl ExpiredInFlight {
-    pub(crate) fn hold(&self, id: RequestId, batch: Held) {
-        let mut held = self.lock();
-        held.insert(id, batch);
-        self.len.store(held.len(), Ordering::SeqCst);
+    pub(crate) fn insert(&self, id: RequestId, batch: ExpiredBatch) {
+        let mut batches = self.lock();
+        batches.insert(id, batch);
+        self.len.store(batches.len(), Ordering::SeqCst);
     }
 
-    /// Whether lanes may take more.
+    /// Returns whether lanes may take more.
     pub(crate) fn has_room(&self) -> bool {
         self.len.load(Ordering::SeqCst) < MAX_SPAN
     }
 
-    pub(crate) fn is_held(&self, id: RequestId) -> bool {
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
         !self.is_empty() && self.lock().contains_key(&id)
     }
 
-    /// Whether the broker owes this lane an answer.
-    pub(crate) fn is_owed(&self, lane: usize) -> bool {
-        !self.is_empty() && self.lock().values().any(|held| held.lane == lane)
+    /// Returns whether the broker may still answer a batch of this lane.
+    pub(crate) fn awaits_response(&self, lane: usize) -> bool {
+        !self.is_empty() && self.lock().values().any(|batch| batch.lane == lane)
     }
 
-    /// It has its answer, or its stream has ended.
-    pub(crate) fn end(&self, id: RequestId) -> Option<Held> {
+    /// Removes a batch that was answered, or whose stream has ended.
+    pub(crate) fn remove(&self, id: RequestId) -> Option<ExpiredBatch> {
         if self.is_empty() {
             return None;
         }
-        let mut held = self.lock();
-        let ended = held.remove(&id);
-        self.len.store(held.len(), Ordering::SeqCst);
-        ended
+        let mut batches = self.lock();
+        let removed = batches.remove(&id);
+        self.len.store(batches.len(), Ordering::SeqCst);
+        removed
     }
 
-    /// All streams of this lane have ended but that of `ride`.
-    pub(crate) fn expire_other_streams(&self, lane: usize, ride: u64) -> Vec<Held> {
+    /// Removes the batches of a lane that were written on any stream but this one.
+    pub(crate) fn remove_other_streams(&self, lane: usize, stream_epoch: u64) -> Vec<ExpiredBatch> {
         if self.is_empty() {
             return Vec::new();
         }
-        let mut held = self.lock();
-        let gone = held.extract_if(.., |_, h| h.lane == lane && h.ride != ride);
-        let ended = gone.map(|(_, held)| held).collect();
-        self.len.store(held.len(), Ordering::SeqCst);
-        ended
+        let mut batches = self.lock();
+        let gone = batches.extract_if(.., |_, b| b.lane == lane && b.stream_epoch != stream_epoch);
+        let removed = gone.map(|(_, batch)| batch).collect();
+        self.len.store(batches.len(), Ordering::SeqCst);
+        removed
     }
 
     fn is_empty(&self) -> bool {
         self.len.load(Ordering::SeqCst) == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, ExpiredBatch>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,33 +92,31 @@ impl ExpiredInFlight {
 mod tests {
     use super::*;
 
-    const fn held(lane: usize, ride: u64) -> Held {
-        Held {
+    const fn batch(lane: usize, stream_epoch: u64) -> ExpiredBatch {
+        ExpiredBatch {
             lane,
-            ride,
+            stream_epoch,
             shards: Vec::new(),
         }
     }
 
     #[test]
-    fn a_lane_is_owed_an_answer_until_it_comes_or_the_stream_has_ended() {
-        let expired_in_flight = ExpiredInFlight::default();
-        assert!(!expired_in_flight.is_owed(1) && expired_in_flight.has_room());
-        for (id, batch) in [(7, held(1, 4)), (8, held(1, 5)), (9, held(2, 4))] {
-            expired_in_flight.hold(RequestId(id), batch);
+    fn a_lane_awaits_a_response_until_it_comes_or_the_stream_has_ended() {
+        let expired = ExpiredInFlight::default();
+        assert!(!expired.awaits_response(1) && expired.has_room());
+        for (id, batch) in [(7, batch(1, 4)), (8, batch(1, 5)), (9, batch(2, 4))] {
+            expired.insert(RequestId(id), batch);
         }
         assert!(
-            expired_in_flight.is_owed(1)
-                && expired_in_flight.is_owed(2)
-                && !expired_in_flight.is_owed(3)
+            expired.awaits_response(1) && expired.awaits_response(2) && !expired.awaits_response(3)
         );
-        assert!(expired_in_flight.is_held(RequestId(9)));
-        assert_eq!(expired_in_flight.end(RequestId(9)), Some(held(2, 4)));
-        assert_eq!(expired_in_flight.end(RequestId(9)), None);
-        assert!(!expired_in_flight.is_owed(2));
-        assert_eq!(expired_in_flight.expire_other_streams(1, 5), [held(1, 4)]);
-        assert!(expired_in_flight.is_owed(1));
-        assert_eq!(expired_in_flight.expire_other_streams(1, 6), [held(1, 5)]);
-        assert!(expired_in_flight.is_empty());
+        assert!(expired.contains(RequestId(9)));
+        assert_eq!(expired.remove(RequestId(9)), Some(batch(2, 4)));
+        assert_eq!(expired.remove(RequestId(9)), None);
+        assert!(!expired.awaits_response(2));
+        assert_eq!(expired.remove_other_streams(1, 5), [batch(1, 4)]);
+        assert!(expired.awaits_response(1));
+        assert_eq!(expired.remove_other_streams(1, 6), [batch(1, 5)]);
+        assert!(expired.is_empty());
     }
 }

@@ -1,42 +1,46 @@
 //! Delivery deadlines: every request gets its last outcome when `delivery_timeout` has passed since the call.
 //!
-//! One timer for all: it stands at the earliest deadline of the requests in flight, and nowhere while there are none.
-//! Messages that no lane has taken yet are looked at when one takes them; lanes take messages whether there is
-//! a connection or not.
+//! One timer serves all requests. It is set to the earliest deadline in flight, and not at all while there is none. A
+//! message that no lane has taken yet is checked when a lane takes it; lanes take messages with or without a connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::producer::shared::Shared;
+use super::requests::Requests;
 use crate::time;
 
-/// Keeps the deadlines of one producer until it is stopped.
-pub(crate) async fn expire_loop(shared: Arc<Shared>, stopped: CancellationToken) {
-    let shared = &*shared;
+/// Expires the requests of one producer until it is stopped.
+pub(crate) async fn expire_loop(
+    requests: Arc<Requests>,
+    delivery_timeout: Duration,
+    stopped: CancellationToken,
+) {
     loop {
-        let earliest = shared.inflight().iter().map(|(_, r)| r.at).min();
-        shared.watch_deadline(earliest);
+        let earliest = requests.in_flight().iter().map(|(_, r)| r.at).min();
         let due = async {
             match earliest {
-                Some(at) => time::sleep_until(shared.deadline(at)).await,
+                Some(at) => time::sleep_until(at + delivery_timeout).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! { biased;
-            () = due => expire(shared, time::now()),
-            () = shared.deadline_notify.notified() => {}
+            () = due => expire(&requests, delivery_timeout, time::now()),
+            () = requests.earlier_deadline_than(earliest) => {}
             () = stopped.cancelled() => return,
         }
     }
 }
 
-fn expire(shared: &Shared, now: Instant) {
-    let late: Vec<_> = shared
-        .inflight()
+fn expire(requests: &Requests, delivery_timeout: Duration, now: Instant) {
+    let late: Vec<_> = requests
+        .in_flight()
         .iter()
-        .filter(|(_, r)| shared.deadline(r.at) <= now)
+        .filter(|(_, r)| r.at + delivery_timeout <= now)
         .map(|(id, _)| id)
         .collect();
-    late.into_iter().for_each(|id| shared.expired(id));
+    late.into_iter().for_each(|id| requests.expire(id));
 }

@@ -1,22 +1,23 @@
-//! Pure: the requests that have no answer yet, by request id.
+//! Sans-I/O: the requests that have no answer yet, by request id.
 //!
-//! Ids are given in order and answered in nearly that order, so the map is a ring: place = id - oldest id. An
-//! answered place stays empty until all before it are answered too. The oldest id is what the broker is
-//! told with each request: it may forget everything before it.
+//! Ids are given in order and answered in nearly that order, so the table is a ring: place = id - oldest id. An answered
+//! place stays empty until all before it are answered too. The oldest id goes to the broker with each request: the broker
+//! may forget everything before it.
 
 use std::collections::VecDeque;
 
 use crate::RequestId;
 
-/// The most ids between the oldest unanswered request and the newest. The broker's dedupe window is at least as wide.
+/// The most ids from the oldest unanswered request to the newest. The broker's dedup window is at least as wide.
 pub(crate) const MAX_SPAN: usize = 32_768;
 
+/// The requests without an answer, each by its id.
 #[derive(Debug)]
 pub(crate) struct InFlight<R> {
     ring: VecDeque<Option<R>>,
     /// The id of the ring's first place.
     low: RequestId,
-    /// How many places are filled.
+    /// The number of requests.
     len: usize,
 }
 
@@ -29,23 +30,23 @@ impl<R> InFlight<R> {
         }
     }
 
-    /// Whether another request may be registered.
+    /// Returns whether another request may be registered.
     pub(crate) fn has_room(&self) -> bool {
         self.ring.len() < MAX_SPAN
     }
 
-    /// How many requests have no answer.
+    /// Returns the number of requests.
     #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The oldest request without an answer; the next id where there is none.
+    /// Returns the id of the oldest request; the next id where there is none.
     pub(crate) const fn low(&self) -> RequestId {
         self.low
     }
 
-    /// Gives `request` the next id.
+    /// Adds a request, and returns its id, the next one.
     pub(crate) fn register(&mut self, request: R) -> RequestId {
         let id = RequestId(self.low.0 + self.ring.len() as u64);
         self.ring.push_back(Some(request));
@@ -53,13 +54,13 @@ impl<R> InFlight<R> {
         id
     }
 
-    /// A request that has no answer yet.
+    /// Returns a request that has no answer yet.
     pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut R> {
         let place = self.place(id)?;
         self.ring.get_mut(place)?.as_mut()
     }
 
-    /// Take a request out: it has its answer. `None` for one that had it already, or never was.
+    /// Removes a request that has its answer. Returns `None` for an id that is not here.
     pub(crate) fn resolve(&mut self, id: RequestId) -> Option<R> {
         let place = self.place(id)?;
         let request = self.ring.get_mut(place)?.take()?;
@@ -71,7 +72,7 @@ impl<R> InFlight<R> {
         Some(request)
     }
 
-    /// All requests without an answer, oldest first.
+    /// Returns all requests with their ids, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RequestId, &R)> {
         let low = self.low.0;
         (low..)

@@ -1,157 +1,158 @@
 //! A lane: one task, one pooled stream, one window of unanswered bytes.
 //!
-//! A lane pulls. Whenever its window has room it takes a run of what waits, makes it into batches, registers them
-//! under request ids and writes them; beside that it reads the answers. A lane whose stream stalls stops pulling by
-//! itself, and the others carry on.
+//! A lane pulls. Whenever its window has room it takes a run of what waits, makes it into batches, registers them under
+//! request ids, and writes them. Beside that it reads the responses. A lane whose stream stalls stops pulling by itself,
+//! and the others go on.
 //!
-//! A lane outlives its streams: what it has registered stays its own, in order, until it is answered. On a new
-//! stream it writes all of that again, with the same ids, before anything new. While there is no connection it goes
-//! on taking messages up to its window, so that their deadlines are kept.
+//! A lane outlives its streams. What it has registered stays its own, in order, until it is answered. On a new stream it
+//! writes all of that again, with the same ids, before anything new. While there is no connection it still takes messages
+//! up to its window, so that their deadlines are kept.
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 
-use crate::producer::{
-    Fate, SendError, SendErrorKind,
-    accumulator::queue::Run,
-    sender::batcher::Batcher,
-    sender::responses::{self, ResponseFlag},
-    sender::source::{LaneSource, ORDERED, Take},
-    sender::transport::{self, Transport},
-    shared::Shared,
+use super::{
+    batcher::Batcher,
+    context::LaneContext,
+    requests::{Requests, ResponseEffect},
+    source::LaneSource,
+    streams::Responses,
+    transport,
 };
 use crate::{
     RequestId,
     conn::Session,
     pool::{FrameMark, PooledStream},
+    producer::{
+        Fate, SendError, SendErrorKind,
+        accumulator::{ORDERED, Run, Take},
+    },
     time, wire,
 };
 
-/// How long a lane waits before it asks the pool again after it got no stream.
+/// How long a lane that got no stream waits before it asks the pool again.
 const NO_STREAM_PAUSE: Duration = Duration::from_millis(100);
-/// The fewest and the most bytes of one piece: about a packet, and a few.
-const LEAST_SEGMENT: u64 = 1024;
-const MOST_SEGMENT: u64 = 8 * 1024;
+/// How long a lane keeps its stream when another route needs one and the peer permits no more.
+const STREAM_TURN: Duration = Duration::from_millis(100);
+/// The least and the most bytes of one piece of a write: about a packet, and a few.
+const MIN_SEGMENT: u64 = 1024;
+const MAX_SEGMENT: u64 = 8 * 1024;
 /// The most frames of one write.
-const FRAMES: usize = 8;
-/// What is new waits behind all else: probes, questions, and what is sent again, which have quinn's default of 0.
+const MAX_FRAMES: usize = 8;
+/// quinn's priority for new data. Probes, questions and retransmitted data have the default of 0 and go first.
 const NEW: i32 = -1;
 const SENT_BEFORE: i32 = 0;
 
+/// One lane.
 pub(crate) struct Lane {
-    shared: Arc<Shared>,
-    transport: Transport,
-    feed: LaneSource,
+    context: LaneContext,
+    source: LaneSource,
     batcher: Batcher,
-    /// What this lane has registered, from the oldest that may be unanswered on.
-    mine: VecDeque<RequestId>,
-    /// How many of `mine` were written on the present stream.
+    /// The requests that this lane has registered, from the oldest that may be unanswered on.
+    own: VecDeque<RequestId>,
+    /// The number of `own` requests that were written on the present stream.
     written: usize,
-    /// How many streams, and times without one, came before.
-    ride: u64,
-    /// What it found at its last look that it may take.
-    takes: Take,
-    bell: Arc<ResponseFlag>,
-    /// Set by the scaler: take nothing new, end when all is answered.
+    /// Counts the streams of this lane, and the times without one.
+    stream_epoch: u64,
+    /// What the lane may take, as it found when it last looked.
+    take: Take,
+    responses: Arc<ResponseFlag>,
+    /// Set by the scaler: take nothing new, and end when everything is answered.
     retire: Arc<AtomicBool>,
 }
 
-/// Where the peer permits no further stream and another road needs one, how long a lane keeps its own.
-const TURN: Duration = Duration::from_millis(100);
-
 /// Why a lane let go of a stream.
-enum End {
-    /// It was asked to, and has nothing unanswered.
+enum StreamEnd {
+    /// It was retired, and has nothing unanswered.
     Retired,
-    /// Another road needs a stream, and the peer permits no more. It has nothing unanswered.
+    /// Another route needs a stream and the peer permits no more. The lane has nothing unanswered.
     Yielded,
-    /// The stream or its connection is of no use any more.
+    /// The stream or its connection is of no more use.
     Broken(&'static str),
 }
 
 impl Lane {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        transport: Transport,
-        feed: LaneSource,
-        retire: Arc<AtomicBool>,
-    ) -> Self {
-        let config = &shared.config;
+    pub(crate) fn new(context: LaneContext, source: LaneSource, retire: Arc<AtomicBool>) -> Self {
+        let config = &context.config;
         let batch_bytes = usize::try_from(config.batch_bytes).unwrap_or(usize::MAX);
-        let topic = shared.topic.clone();
-        let batcher = Batcher::new(feed.index(), topic, batch_bytes, config.batch_messages);
+        let topic = context.accumulator.topic().clone();
+        let batcher = Batcher::new(source.index(), topic, batch_bytes, config.batch_messages);
         Self {
-            shared,
-            transport,
-            feed,
+            context,
+            source,
             batcher,
-            mine: VecDeque::new(),
+            own: VecDeque::new(),
             written: 0,
-            ride: 0,
-            takes: Take::Any,
-            bell: Arc::default(),
+            stream_epoch: 0,
+            take: Take::Any,
+            responses: Arc::default(),
             retire,
         }
     }
 
-    /// Runs until retired, or until the producer has ended.
+    /// Runs until the lane is retired or the producer ends.
     pub(crate) async fn run(mut self) {
-        let index = self.feed.index();
-        self.shared.lane_stats.lane(index).open();
-        let stopped = self.transport.stopped();
+        let index = self.source.index();
+        let requests = Arc::clone(&self.context.requests);
+        requests.stats().lane(index).open();
+        let stopped = self.context.transport.stopped();
         tokio::select! { biased;
             () = stopped.cancelled() => {}
-            () = self.live() => {}
+            () = self.run_loop() => {}
         }
-        self.shared.lane_stats.close(index);
+        requests.stats().close(index);
     }
 
-    async fn live(&mut self) {
-        while let Some(link) = self.await_link().await {
-            // Messages of `send` may never come: no stream is taken before they do.
-            if self.feed.index() == ORDERED && self.is_idle() && !self.feed.has_work() {
-                self.feed.wait(Take::Any).await;
+    async fn run_loop(&mut self) {
+        while let Some(session) = self.wait_for_session().await {
+            // `send` may never be called: the ordered lane takes no stream before it is.
+            if self.source.index() == ORDERED && self.is_idle() && !self.source.has_work() {
+                self.source.wait(Take::Any).await;
                 continue;
             }
-            match self.ride(&link).await {
-                End::Retired => return,
-                // The scaler asks for another when it wants one.
-                End::Yielded if self.feed.is_spare() && !self.feed.has_work() => {
+            match self.run_on_stream(&session).await {
+                StreamEnd::Retired => return,
+                // The scaler opens another lane when it wants one.
+                StreamEnd::Yielded if self.source.is_extra() && !self.source.has_work() => {
                     self.retire.store(true, Ordering::Relaxed);
                     return;
                 }
-                // Not back into the line before there is something to send.
-                End::Yielded if !self.feed.has_work() => self.feed.wait(Take::Any).await,
-                End::Yielded => {}
-                End::Broken(why) => {
-                    tracing::debug!(lane = self.feed.index(), why, "a lane lost its stream");
+                // The lane does not ask for a stream before there is something to send.
+                StreamEnd::Yielded if !self.source.has_work() => self.source.wait(Take::Any).await,
+                StreamEnd::Yielded => {}
+                StreamEnd::Broken(why) => {
+                    tracing::debug!(lane = self.source.index(), why, "a lane lost its stream");
                 }
             }
         }
     }
 
-    /// Waits for a connection, and takes messages meanwhile. `None` once retired.
-    async fn await_link(&mut self) -> Option<Arc<Session>> {
+    /// Waits for a connection, and takes messages meanwhile. Returns `None` once retired.
+    async fn wait_for_session(&mut self) -> Option<Arc<Session>> {
         self.begin_stream_epoch();
-        let mut links = self.transport.links();
+        let mut state = self.context.transport.state();
         loop {
-            if let Some(link) = transport::look(&mut links) {
-                return Some(link);
+            if let Some(session) = transport::current_session_and_mark_seen(&mut state) {
+                return Some(session);
             }
             if self.is_done() {
                 return None;
             }
             let more = self.fill();
             tokio::select! { biased;
-                () = links.changed(), if !more => {}
+                () = state.changed(), if !more => {}
                 () = self.wait(), if !more => {}
                 else => tokio::task::yield_now().await,
             }
@@ -159,90 +160,94 @@ impl Lane {
     }
 
     /// Works on one stream until it breaks or the lane is done.
-    async fn ride(&mut self, link: &Arc<Session>) -> End {
+    async fn run_on_stream(&mut self, session: &Arc<Session>) -> StreamEnd {
         let stream = {
-            // Further lanes are worth a stream that is left over, not one that somebody has.
-            let _in_need = (!self.feed.is_spare()).then(|| self.transport.in_need());
-            if self.transport.is_wanted() {
-                self.shared.wake_all();
+            let transport = &self.context.transport;
+            // An extra lane gets a stream that is left over, not one that another lane has.
+            let _demand = (!self.source.is_extra()).then(|| transport.demand_stream());
+            if transport.has_stream_demand() {
+                self.context.accumulator.wake_all_lanes();
             }
-            self.transport.stream().await
+            transport.stream().await
         };
         let mut stream = match stream {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::debug!(lane = self.feed.index(), %error, "no stream for a lane");
-                if self.feed.is_spare() && self.is_idle() {
+                tracing::debug!(lane = self.source.index(), %error, "no stream for a lane");
+                if self.source.is_extra() && self.is_idle() {
                     self.retire.store(true, Ordering::Relaxed);
-                    return End::Retired;
+                    return StreamEnd::Retired;
                 }
                 tokio::select! { biased;
                     () = time::sleep(NO_STREAM_PAUSE) => {}
-                    _ = link.connection().closed() => {}
+                    _ = session.connection().closed() => {}
                 }
-                return End::Broken("no stream");
+                return StreamEnd::Broken("no stream");
             }
         };
-        if stream.session_number() != link.number() {
+        if stream.session_number() != session.number() {
             PooledStream::discard(stream);
-            return End::Broken("the connection has changed");
+            return StreamEnd::Broken("the connection has changed");
         }
-        if !self.transport.resumed(link).await {
+        if !self.context.transport.recovered(session).await {
             PooledStream::discard(stream);
-            return End::Broken("the connection was lost before anything was written on it");
+            return StreamEnd::Broken("the connection was lost before anything was written on it");
         }
         self.begin_stream_epoch();
-        let (shared, bell) = (Arc::clone(&self.shared), Arc::clone(&self.bell));
-        let index = self.feed.index();
-        self.shared.lane_stats.set_streaming(index, true);
-        let (halves, mut frames) = PooledStream::with_mark(&mut stream);
-        let (writer, answers) = halves.halves();
+        let requests = Arc::clone(&self.context.requests);
+        let flag = Arc::clone(&self.responses);
+        let index = self.source.index();
+        requests.stats().set_streaming(index, true);
+        let (halves, mut mark) = PooledStream::with_mark(&mut stream);
+        let (writer, responses) = halves.halves();
         let end = tokio::select! { biased;
-            why = responses::read(&shared, answers, index, &bell) => End::Broken(why),
-            end = self.work(writer, &mut frames, link) => end,
+            why = read_responses(&requests, responses, index, &flag) => StreamEnd::Broken(why),
+            end = self.write_loop(writer, &mut mark, session) => end,
         };
-        self.shared.lane_stats.set_streaming(index, false);
+        requests.stats().set_streaming(index, false);
         match end {
-            End::Retired | End::Yielded => drop(stream),
-            End::Broken(_) => PooledStream::discard(stream),
+            StreamEnd::Retired | StreamEnd::Yielded => drop(stream),
+            StreamEnd::Broken(_) => PooledStream::discard(stream),
         }
         end
     }
 
-    async fn work(
+    async fn write_loop(
         &mut self,
         writer: &mut quinn::SendStream,
-        frames: &mut FrameMark<'_>,
-        link: &Session,
-    ) -> End {
+        mark: &mut FrameMark<'_>,
+        session: &Session,
+    ) -> StreamEnd {
         let since = time::now();
+        // A handle of its own: a permit borrows it while the lane goes on.
+        let transport = self.context.transport.clone();
         loop {
-            let mut chunks = self.next_frames(segment(link.path_stats().cwnd));
-            if !chunks.is_empty() {
-                let turn = self
-                    .transport
-                    .turn(link, self.shared.lane_stats.streams())
-                    .await;
-                // A stream takes its place in quinn's line with the priority of that moment, and again with each packet
-                // that is lost. A lost one that had to wait behind two windows of new messages would be as late as they.
+            let mut frames = self.next_frames(segment(session.path_stats().cwnd));
+            if !frames.is_empty() {
+                let streams = self.context.requests.stats().streams();
+                let permit = transport.write_permit(session, streams).await;
+                // A stream enters quinn's queue with the priority of that moment, and again with each lost packet. If a
+                // lost packet had to wait behind two windows of new messages, it would be as late as they are.
                 let _ = writer.set_priority(NEW);
-                // A lane that is stopped in the middle of these frames leaves a stream that the pool resets.
-                frames.begin();
-                let written = turn.write(writer, &mut chunks).await;
+                // A lane that is stopped in the middle of a frame does not return its stream to the pool.
+                mark.begin();
+                let written = permit.write(writer, &mut frames).await;
                 let _ = writer.set_priority(SENT_BEFORE);
                 if written.is_err() {
-                    return End::Broken("the stream takes no more");
+                    return StreamEnd::Broken("the stream takes no more");
                 }
-                frames.end();
+                mark.end();
                 continue;
             }
-            if self.transport.is_wanted() {
-                let had_its_turn = time::now().saturating_duration_since(since) >= TURN;
-                if self.is_idle() && (had_its_turn || !self.feed.has_work()) {
-                    return End::Yielded;
+            if transport.has_stream_demand() {
+                let had_its_turn = time::now().saturating_duration_since(since) >= STREAM_TURN;
+                if self.is_idle() && (had_its_turn || !self.source.has_work()) {
+                    return StreamEnd::Yielded;
                 }
-                if had_its_turn && self.is_owed() {
-                    self.bell.until_set_or(self.feed.wait(Take::Nothing)).await;
+                if had_its_turn && self.awaits_response() {
+                    self.responses
+                        .until_set_or(self.source.wait(Take::Nothing))
+                        .await;
                     continue;
                 }
             }
@@ -250,75 +255,87 @@ impl Lane {
                 continue;
             }
             if self.is_done() {
-                return End::Retired;
+                return StreamEnd::Retired;
             }
             self.wait().await;
         }
     }
 
-    /// The next registered requests that this stream has not seen, as heads and batches in pieces of so many bytes.
+    /// Returns the next registered requests that were not written on this stream: their heads, and their batches in pieces
+    /// of `segment` bytes.
     fn next_frames(&mut self, segment: usize) -> Vec<Bytes> {
-        let mut chunks = Vec::new();
-        if self.written == self.mine.len() {
-            return chunks;
+        let mut pieces = Vec::new();
+        if self.written == self.own.len() {
+            return pieces;
         }
         let now = time::now();
         let mut again = 0;
-        let mut inflight = self.shared.inflight();
-        let low = inflight.low();
+        let mut in_flight = self.context.requests.in_flight();
+        let low = in_flight.low();
         let mut frames = 0;
-        while frames < FRAMES {
-            let Some(&id) = self.mine.get(self.written) else {
+        while frames < MAX_FRAMES {
+            let Some(&id) = self.own.get(self.written) else {
                 break;
             };
             self.written += 1;
-            if let Some(request) = inflight.get_mut(id) {
+            if let Some(request) = in_flight.get_mut(id) {
                 frames += 1;
                 request.attempts += 1;
                 again += u64::from(request.attempts > 1);
                 request.written.get_or_insert(now);
-                request.ride = self.ride;
-                chunks.push(wire::produce_head(
+                request.stream_epoch = self.stream_epoch;
+                pieces.push(wire::produce_head(
                     id,
                     low,
                     &request.topic,
                     request.batch.len(),
                 ));
-                push_segments(&mut chunks, request.batch.clone(), segment);
+                push_segments(&mut pieces, request.batch.clone(), segment);
             }
         }
-        drop(inflight);
-        self.shared.count_retries(again);
-        chunks
+        drop(in_flight);
+        self.context.requests.count_retries(again);
+        pieces
     }
 
-    /// Take a run and registers it, if the window has room and something waits. True where something was taken.
+    /// Takes a run and registers it, if the window has room and something waits. Returns whether something was taken.
     fn fill(&mut self) -> bool {
-        self.prune();
-        let lane_state = self.shared.lane_stats.lane(self.feed.index());
-        let room = lane_state.room(self.shared.config.scaler.lane_window);
-        let overladen = self.shared.lane_stats.is_overladen(self.feed.index());
-        let full = room < self.shared.least_room() || !self.shared.has_room();
-        lane_state.set_full(full || overladen);
+        self.forget_answered();
+        let LaneContext {
+            config,
+            accumulator,
+            requests,
+            run_size,
+            ..
+        } = &self.context;
+        let index = self.source.index();
+        let stats = requests.stats();
+        let room = stats.lane(index).room(config.scaler.lane_window);
+        let over_fair_share = stats.is_over_fair_share(index);
+        let least_room = run_size.least_room(accumulator.chunk_bytes());
+        let full = room < least_room || !requests.has_room();
+        stats.lane(index).set_full(full || over_fair_share);
         let retires = self.retire.load(Ordering::Relaxed);
-        self.takes = if full || retires && self.feed.settle() {
+        self.take = if full || retires && self.source.release_idle_shards() {
             Take::Nothing
-        } else if overladen || retires {
+        } else if over_fair_share || retires {
             Take::OwnShards
         } else {
             Take::Any
         };
-        if self.takes != Take::Any {
-            self.feed.pass();
+        if self.take != Take::Any {
+            self.source.stop_searching();
         }
+        let sizes = run_size.next(accumulator.queue().bytes(), stats.open_lanes());
+        accumulator.set_chunk_bytes(sizes.chunk);
         let run = Run {
-            bytes: self.shared.run_bytes().min(room),
-            messages: self.shared.config.batch_messages,
+            bytes: sizes.run.min(room),
+            messages: config.batch_messages,
         };
-        let oldest = time::now().checked_sub(self.shared.config.delivery_timeout);
+        let oldest = time::now().checked_sub(config.delivery_timeout);
         let mut late = Vec::new();
-        let taken = self.feed.pull(
-            self.takes,
+        let taken = self.source.pull(
+            self.take,
             run,
             |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
             &mut self.batcher,
@@ -326,45 +343,45 @@ impl Lane {
         );
         for (chunk, shard) in late {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            self.shared.drop_queued(chunk, shard, &error);
+            drop(accumulator.fail_chunk(chunk, shard, &error));
         }
         if taken > 0 {
-            self.shared.register(self.batcher.finish(), &mut self.mine);
+            requests.register(self.batcher.finish(), &mut self.own);
         }
         taken > 0
     }
 
-    /// Nothing more will come of the stream before, if there was one.
+    /// Begins another stream, or a time without one: nothing more comes of the stream before.
     fn begin_stream_epoch(&mut self) {
         self.written = 0;
-        self.ride += 1;
+        self.stream_epoch += 1;
     }
 
     /// Forgets what is answered, and what expired on streams that have ended.
-    fn prune(&mut self) {
-        self.shared
-            .expire_other_streams(self.feed.index(), self.ride);
-        if self.mine.is_empty() {
+    fn forget_answered(&mut self) {
+        let requests = &self.context.requests;
+        requests.end_expired_of_other_streams(self.source.index(), self.stream_epoch);
+        if self.own.is_empty() {
             return;
         }
-        let mut inflight = self.shared.inflight();
-        while let Some(&id) = self.mine.front() {
-            if inflight.get_mut(id).is_some() {
+        let mut in_flight = requests.in_flight();
+        while let Some(&id) = self.own.front() {
+            if in_flight.get_mut(id).is_some() {
                 break;
             }
-            self.mine.pop_front();
+            self.own.pop_front();
             self.written = self.written.saturating_sub(1);
         }
     }
 
     fn is_idle(&mut self) -> bool {
-        !self.is_owed() && self.feed.settle()
+        !self.awaits_response() && self.source.release_idle_shards()
     }
 
-    /// Whether the broker owes it an answer.
-    fn is_owed(&mut self) -> bool {
-        self.prune();
-        !self.mine.is_empty() || self.shared.expired_in_flight.is_owed(self.feed.index())
+    /// Returns whether a response to this lane may still come.
+    fn awaits_response(&mut self) -> bool {
+        self.forget_answered();
+        !self.own.is_empty() || self.context.requests.has_expired(self.source.index())
     }
 
     fn is_done(&mut self) -> bool {
@@ -373,25 +390,67 @@ impl Lane {
 
     /// Waits until there may be something to do.
     async fn wait(&mut self) {
-        let takes = self.takes;
-        self.bell.until_set_or(self.feed.wait(takes)).await;
-        if takes == Take::Any && !self.shared.config.linger.is_zero() && self.feed.has_work() {
-            self.shared.linger().await;
+        let take = self.take;
+        self.responses.until_set_or(self.source.wait(take)).await;
+        let lingers = !self.context.config.linger.is_zero();
+        if take == Take::Any && lingers && self.source.has_work() {
+            self.context.accumulator.linger().await;
         }
     }
 }
 
-/// quinn counts a piece of a write against its send window until all of the piece is acknowledged. A batch in one piece,
-/// as large as the congestion window, would keep the pipe empty while its last packet is on its way; and so would many
-/// lanes with a piece each that is a good part of it.
+/// Set by the half of a lane that reads responses, seen by the half that writes. Both are one task, and the second is polled
+/// after the first, so the task need not be woken for it.
+#[derive(Debug, Default)]
+struct ResponseFlag(AtomicBool);
+
+impl ResponseFlag {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for `wait`; returns at once if the flag was set since the last call.
+    async fn until_set_or(&self, wait: impl Future<Output = ()>) {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| match self.0.swap(false, Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => wait.as_mut().poll(cx),
+        })
+        .await;
+    }
+}
+
+/// Reads the responses to a lane until its stream is of no more use, and returns why.
+async fn read_responses(
+    requests: &Requests,
+    responses: &mut Responses,
+    lane: usize,
+    flag: &ResponseFlag,
+) -> &'static str {
+    loop {
+        match responses.next().await {
+            Some(Ok(response)) => match requests.on_response(response, Some(lane)) {
+                ResponseEffect::Continue => flag.set(),
+                ResponseEffect::StreamFailed => return "the broker refused a batch of it",
+                ResponseEffect::Unexpected => return "the broker sent a packet that is no response",
+            },
+            Some(Err(_)) => return "the stream cannot be read",
+            None => return "the broker ended the stream",
+        }
+    }
+}
+
+/// Returns the size of the pieces of a write. quinn counts a piece against its send window until all of it is acknowledged. A
+/// batch in one piece, as large as the congestion window, would keep the path idle while its last packet is under way, and so
+/// would many lanes with a large piece each.
 fn segment(cwnd: u64) -> usize {
-    let bytes = (cwnd / 8).clamp(LEAST_SEGMENT, MOST_SEGMENT);
+    let bytes = (cwnd / 8).clamp(MIN_SEGMENT, MAX_SEGMENT);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-fn push_segments(chunks: &mut Vec<Bytes>, mut batch: Bytes, segment: usize) {
+fn push_segments(pieces: &mut Vec<Bytes>, mut batch: Bytes, segment: usize) {
     while batch.len() > segment {
-        chunks.push(batch.split_to(segment));
+        pieces.push(batch.split_to(segment));
     }
-    chunks.push(batch);
+    pieces.push(batch);
 }

@@ -1,4 +1,4 @@
-//! What the scaler sees of the lanes: counts that lanes write and the scaler reads.
+//! What each lane does at present: written by the lanes, read by the scaler.
 
 use std::{
     sync::{
@@ -8,42 +8,46 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::producer::{sender::batcher::Request, sender::source::ORDERED};
+use super::batcher::Request;
+use crate::producer::accumulator::ORDERED;
 use crate::scaler::meter::Answers;
 
-/// The place of the dispatcher that has no lanes.
+/// The index of the dispatcher that has no lanes.
 pub(crate) const PER_MESSAGE: usize = ORDERED + 1;
 
-/// Bytes in hand that never make a lane overladen: a few packets come in clumps.
-const UNREMARKABLE: u64 = 4 * 1200;
+/// With at most this many bytes in flight a lane is never over its share: packets come in bursts of a few.
+const ALWAYS_FAIR: u64 = 4 * 1200;
 
+/// The state of all lanes of one producer.
 #[derive(Debug)]
 pub(crate) struct LaneStats {
     lanes: Box<[LaneState]>,
-    /// Bytes of all lanes that can be scaled, and how many of them have a stream.
+    /// Bytes in flight on all lanes that can be scaled.
     shared_bytes: AtomicU64,
+    /// The number of these lanes that have a stream.
     streaming: AtomicUsize,
-    /// Fed by answers, read by the scaler.
+    /// Response times. Written for each answer, read by the scaler.
     answers: Mutex<Answers>,
     base: Instant,
 }
 
-/// One lane, by the place it has.
+/// The state of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct LaneState {
-    /// Its task runs. Set when it is started, cleared by the task when it ends.
+    /// Whether its task runs. Set when it is started, cleared by the task when it ends.
     open: AtomicBool,
-    /// It has a stream.
+    /// Whether it has a stream.
     streaming: AtomicBool,
-    /// Bytes of its batches that are unanswered, on a stream or not yet.
+    /// Bytes of its unanswered batches, written or not yet.
     bytes: AtomicU64,
+    /// Messages in these batches.
     messages: AtomicUsize,
-    /// It found its window full when it last looked.
+    /// Whether it found its window full when it last looked.
     full: AtomicBool,
-    /// When it was last answered, or got its first unanswered request; microseconds since `base`.
+    /// When it was last answered, or got its first unanswered request, in microseconds since `base`.
     progress: AtomicU64,
-    /// From the writing of the last batch that was answered to its answer, in microseconds.
-    took: AtomicU64,
+    /// The time from the write of the last answered batch to its answer, in microseconds.
+    response_time: AtomicU64,
 }
 
 impl LaneStats {
@@ -61,12 +65,17 @@ impl LaneStats {
         &self.lanes[lane]
     }
 
-    /// The lanes that can be scaled.
+    /// Returns the lanes that can be scaled.
     pub(crate) fn scaled(&self) -> &[LaneState] {
         &self.lanes[..ORDERED]
     }
 
-    /// Unanswered messages and bytes of all lanes.
+    /// Returns the number of scaled lanes whose task runs.
+    pub(crate) fn open_lanes(&self) -> usize {
+        self.scaled().iter().filter(|lane| lane.is_open()).count()
+    }
+
+    /// Returns the unanswered messages and bytes of all lanes.
     pub(crate) fn in_flight(&self) -> (usize, u64) {
         self.lanes.iter().fold((0, 0), |(messages, bytes), lane| {
             (
@@ -91,14 +100,14 @@ impl LaneStats {
         }
     }
 
-    pub(crate) fn answered(&self, now: Instant, request: &Request, held: Duration) {
+    pub(crate) fn answered(&self, now: Instant, request: &Request, processing: Duration) {
         self.ended(now, request);
         if let Some(written) = request.written {
             let took = now.saturating_duration_since(written);
-            let network = took.saturating_sub(held);
+            let network = took.saturating_sub(processing);
             let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
             self.lane(request.lane)
-                .took
+                .response_time
                 .store(micros, Ordering::Relaxed);
             self.answers()
                 .on_answer(now, request.batch.len() as u64, took, network);
@@ -117,11 +126,11 @@ impl LaneStats {
         lane.progress.store(self.micros(now), Ordering::Relaxed);
     }
 
-    /// A lane has far more in hand than the others: its stream stalls, or the far end is slow with it. What comes
-    /// is better off on another, of which there is one: they cannot all have twice their mean.
-    pub(crate) fn is_overladen(&self, lane: usize) -> bool {
+    /// Returns whether a lane has more than twice the mean of the lanes in flight: its stream stalls, or the broker is slow
+    /// with it. New messages are better off on another lane.
+    pub(crate) fn is_over_fair_share(&self, lane: usize) -> bool {
         let bytes = self.lane(lane).bytes();
-        if lane >= ORDERED || bytes <= UNREMARKABLE {
+        if lane >= ORDERED || bytes <= ALWAYS_FAIR {
             return false;
         }
         let lanes = self.streams() as u64;
@@ -129,7 +138,7 @@ impl LaneStats {
         lanes > 1 && bytes.saturating_mul(lanes) > all.saturating_mul(2)
     }
 
-    /// The streams of the lanes that can be scaled.
+    /// Returns the number of scaled lanes that have a stream.
     pub(crate) fn streams(&self) -> usize {
         self.streaming.load(Ordering::Relaxed)
     }
@@ -158,7 +167,7 @@ impl LaneStats {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For how long a lane has had something unanswered without an answer.
+    /// Returns how long a lane with something unanswered has had no answer.
     pub(crate) fn stalled(&self, lane: &LaneState, now: Instant) -> Duration {
         if lane.bytes() == 0 {
             return Duration::ZERO;
@@ -189,15 +198,15 @@ impl LaneState {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How long the last answer took; zero while nothing is unanswered.
-    pub(crate) fn took(&self) -> Duration {
+    /// Returns how long the last answer took; zero while nothing is unanswered.
+    pub(crate) fn last_response_time(&self) -> Duration {
         match self.bytes() {
             0 => Duration::ZERO,
-            _ => Duration::from_micros(self.took.load(Ordering::Relaxed)),
+            _ => Duration::from_micros(self.response_time.load(Ordering::Relaxed)),
         }
     }
 
-    /// How many more bytes a window of `window` has room for. An empty lane always has room for one run.
+    /// Returns how many more bytes a window has room for. An empty lane always has room for one run.
     pub(crate) fn room(&self, window: u64) -> u64 {
         match self.bytes() {
             0 => window.max(1),

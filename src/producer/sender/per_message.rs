@@ -1,53 +1,47 @@
-//! A stream for each message: the naive way, kept for comparison.
+//! A stream for each message, for comparison with lanes.
 //!
-//! Each message is a batch of one on a stream of its own, opened for it and finished behind it. Messages of one
-//! ordered sub-queue still follow each other: the next is sent when the one before has its outcome.
+//! Each message is a batch of one on a stream of its own, opened for it and finished after it. Messages of one ordered
+//! sub-queue still follow each other: the next is sent when the one before has its outcome.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{FutureExt as _, StreamExt, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::codec::FramedRead;
 
-use crate::producer::{
-    Fate, SendError, SendErrorKind,
-    accumulator::chunk::Chunk,
-    accumulator::key_shards::{OwnedShards, ShardId},
-    accumulator::queue::Popped,
-    sender::batcher::Batcher,
-    sender::lane_stats::PER_MESSAGE,
-    sender::responses::{self, ResponseEffect},
-    sender::streams::MAX_ANSWER,
-    sender::transport::{self, Transport},
-    shared::Shared,
+use super::{
+    batcher::Batcher, context::LaneContext, lane_stats::PER_MESSAGE, requests::ResponseEffect,
+    streams::MAX_RESPONSE, transport,
 };
-use crate::{RequestId, conn::Session, tasks::Tasks, time, wire, wire::PacketCodec};
+use crate::{
+    RequestId,
+    conn::Session,
+    producer::{
+        Fate, SendError, SendErrorKind,
+        accumulator::{Chunk, ItemReader, QueueItem, ShardId, ShardReader},
+    },
+    tasks::Tasks,
+    time, wire,
+    wire::PacketCodec,
+};
 
-/// Ends when nothing more will come of a message that has expired.
-type ExpiredInFlight<'a> = BoxFuture<'a, ()>;
+/// Ends when nothing more can come of a message that has expired.
+type ExpiredAttempt<'a> = BoxFuture<'a, ()>;
 
-/// The lane whose door the dispatcher waits at.
-const DOOR: usize = 0;
-
+/// Sends every message of `send_async` on a stream of its own.
 #[derive(Clone)]
 pub(crate) struct PerMessage {
-    shared: Arc<Shared>,
-    transport: Transport,
+    context: LaneContext,
     tasks: Tasks,
     streams: Arc<Semaphore>,
 }
 
 impl PerMessage {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        transport: Transport,
-        tasks: Tasks,
-        streams: usize,
-    ) -> Self {
-        shared.single_messages();
+    /// Creates a dispatcher with at most `streams` open streams.
+    pub(crate) fn new(context: LaneContext, tasks: Tasks, streams: usize) -> Self {
+        context.accumulator.set_single_messages();
         Self {
-            shared,
-            transport,
+            context,
             tasks,
             streams: Arc::new(Semaphore::new(streams)),
         }
@@ -55,7 +49,7 @@ impl PerMessage {
 
     /// Runs until the producer ends.
     pub(crate) async fn run(self) {
-        let stopped = self.transport.stopped();
+        let stopped = self.context.transport.stopped();
         tokio::select! { biased;
             () = stopped.cancelled() => {}
             () = self.dispatch() => {}
@@ -63,86 +57,73 @@ impl PerMessage {
     }
 
     async fn dispatch(&self) {
+        let reader = Arc::new(ItemReader::new(Arc::clone(
+            self.context.accumulator.queue(),
+        )));
         while let Ok(permit) = Arc::clone(&self.streams).acquire_owned().await {
-            let item = self.next().await;
-            let this = self.clone();
+            let item = reader.next().await;
+            let (this, reader) = (self.clone(), Arc::clone(&reader));
             self.tasks.spawn(async move {
-                let stopped = this.transport.stopped();
-                // Served first: an item that came from the queue is registered, or has its outcome, before anything stops this.
+                let stopped = this.context.transport.stopped();
+                // Served first: an item from the queue is registered, or has its outcome, before anything stops this.
                 tokio::select! { biased;
-                    () = this.serve(item, permit) => {}
+                    () = this.serve(item, &reader, permit) => {}
                     () = stopped.cancelled() => {}
                 }
             });
         }
     }
 
-    async fn next(&self) -> Popped {
-        let waker = &self.shared.queue.waker;
-        loop {
-            if let Some(item) = self.shared.queue.pop() {
-                return item;
-            }
-            waker.park(DOOR);
-            if !self.shared.queue.has_shared_work() {
-                waker.wait(DOOR).await;
-            }
-            if waker.unpark(DOOR) {
-                waker.searched(|| false);
-            }
-        }
-    }
-
-    async fn serve(&self, item: Popped, _permit: OwnedSemaphorePermit) {
+    async fn serve(&self, item: QueueItem, reader: &ItemReader, _permit: OwnedSemaphorePermit) {
         match item {
-            Popped::Chunk(chunk) => drop(self.exchange(chunk, None).await),
-            Popped::Shard(shard) => {
-                let mut owned = OwnedShards::default();
-                let mut before: Option<ExpiredInFlight<'_>> = None;
-                owned.take(&self.shared.queue.keys, shard, DOOR);
-                while !owned.is_empty() {
-                    if let Some(expired_in_flight) = &mut before {
-                        if self.ends_in_time(expired_in_flight, &owned).await {
-                            before = None;
-                        }
-                        self.expire_late(&mut owned, shard);
-                    } else if let Some(chunk) = self.shared.queue.pop_owned(&mut owned) {
-                        before = self.exchange(chunk, Some(shard)).await;
-                    } else if self.shared.has_ended() {
-                        // What was queued was taken.
-                        return;
-                    } else {
-                        // A message that is counted is about to be pushed.
-                        tokio::task::yield_now().await;
-                    }
-                    owned.settle(&self.shared.queue.keys);
+            QueueItem::Chunk(chunk) => drop(self.exchange(chunk, None).await),
+            QueueItem::Shard(shard) => self.serve_shard(shard, reader.open_shard(shard)).await,
+        }
+    }
+
+    async fn serve_shard(&self, shard: ShardId, mut reader: ShardReader) {
+        let mut before: Option<ExpiredAttempt<'_>> = None;
+        loop {
+            if let Some(expired) = &mut before {
+                if self.ends_in_time(expired, &reader).await {
+                    before = None;
                 }
+                self.expire_late(&mut reader, shard);
+            } else if let Some(chunk) = reader.pop() {
+                before = self.exchange(chunk, Some(shard)).await;
+            } else if self.context.accumulator.has_ended() {
+                // What was queued was taken.
+                return;
+            } else {
+                // A message that is counted is about to be pushed.
+                tokio::task::yield_now().await;
+            }
+            if reader.release_if_idle() {
+                return;
             }
         }
     }
 
-    /// Waits until nothing comes of `overdue` any more; no longer than until the first message that waits for that is late. What
-    /// waits stays where it is: this may be cut off.
-    async fn ends_in_time(
-        &self,
-        expired_in_flight: &mut ExpiredInFlight<'_>,
-        owned: &OwnedShards,
-    ) -> bool {
-        let called = self.shared.queue.next_called(owned);
+    /// Waits until nothing more can come of an expired message, but no longer than until the first message after it is
+    /// late. What waits stays where it is, so this may be dropped.
+    async fn ends_in_time(&self, expired: &mut ExpiredAttempt<'_>, reader: &ShardReader) -> bool {
+        let called = reader.next_called();
         // What comes only now is not late before this.
-        let deadline = self.shared.deadline(called.unwrap_or_else(time::now));
-        tokio::time::timeout_at(deadline.into(), expired_in_flight)
+        let deadline = self
+            .context
+            .accumulator
+            .deadline(called.unwrap_or_else(time::now));
+        tokio::time::timeout_at(deadline.into(), expired)
             .await
             .is_ok()
     }
 
-    fn expire_late(&self, owned: &mut OwnedShards, shard: ShardId) {
-        let queue = &self.shared.queue;
+    fn expire_late(&self, reader: &mut ShardReader, shard: ShardId) {
         let now = time::now();
-        while queue
-            .next_called(owned)
-            .is_some_and(|called| self.shared.deadline(called) <= now)
-            && let Some(chunk) = queue.pop_owned(owned)
+        while reader
+            .next_called()
+            .is_some_and(|called| self.context.accumulator.deadline(called) <= now)
+            && let Some(chunk) = reader.pop()
         {
             self.expire(chunk, Some(shard));
         }
@@ -150,74 +131,84 @@ impl PerMessage {
 
     fn expire(&self, chunk: Chunk, shard: Option<ShardId>) {
         let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-        self.shared.drop_queued(chunk, shard, &error);
+        drop(self.context.accumulator.fail_chunk(chunk, shard, &error));
     }
 
-    /// Sends one message, on as many connections as it takes, until it has its outcome. Where it expired and its stream may
-    /// still be read, what follows it waits for the answer's end.
-    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) -> Option<ExpiredInFlight<'_>> {
-        let deadline = self.shared.deadline(chunk.called());
+    /// Sends one message, on as many connections as it takes, until it has its outcome. If it expired while its stream may
+    /// still be read, returns what ends when it cannot be stored any more: what follows it waits for that.
+    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) -> Option<ExpiredAttempt<'_>> {
+        let LaneContext {
+            accumulator,
+            requests,
+            transport,
+            ..
+        } = &self.context;
+        let deadline = accumulator.deadline(chunk.called());
         if deadline <= time::now() {
             self.expire(chunk, shard);
             return None;
         }
-        let mut batcher = Batcher::new(PER_MESSAGE, self.shared.topic.clone(), 0, 1);
+        let mut batcher = Batcher::new(PER_MESSAGE, accumulator.topic().clone(), 0, 1);
         batcher.push(chunk, shard);
-        let mut ids = std::collections::VecDeque::new();
-        self.shared.register(batcher.finish(), &mut ids);
+        let mut ids = VecDeque::new();
+        requests.register(batcher.finish(), &mut ids);
         let id = ids.pop_front()?;
-        while self.is_open(id) {
+        while self.is_in_flight(id) {
             let mut attempt = Box::pin(async move {
-                let mut links = self.transport.links();
-                match transport::look(&mut links) {
-                    Some(link) => drop(self.attempt(id, &link).await),
-                    None => links.changed().await,
+                let mut state = transport.state();
+                match transport::current_session_and_mark_seen(&mut state) {
+                    Some(session) => drop(self.attempt(id, &session).await),
+                    None => state.changed().await,
                 }
             });
             let ended = tokio::time::timeout_at(deadline.into(), &mut attempt).await;
             tokio::task::yield_now().await;
             if ended.is_err() {
-                // The outcome at the deadline is given elsewhere, at this moment.
-                while self.is_open(id) {
+                // The outcome at the deadline is given by `expiry.rs`, at about this moment.
+                while self.is_in_flight(id) {
                     tokio::task::yield_now().await;
                 }
-                let expired_in_flight = self.shared.expired_in_flight.is_held(id);
-                return expired_in_flight
-                    .then(|| attempt.map(move |()| self.shared.end_overdue(id)).boxed());
+                let expired = requests.is_expired(id);
+                return expired.then(|| attempt.map(move |()| requests.end_expired(id)).boxed());
             }
         }
-        // It may have expired just when its stream ended: nothing more will come of it.
-        self.shared.end_overdue(id);
+        // It may have expired just when its stream ended: nothing more comes of it.
+        requests.end_expired(id);
         None
     }
 
-    fn is_open(&self, id: RequestId) -> bool {
-        self.shared.inflight().get_mut(id).is_some()
+    fn is_in_flight(&self, id: RequestId) -> bool {
+        self.context.requests.in_flight().get_mut(id).is_some()
     }
 
-    /// One try on one connection. `None` where it came to nothing.
-    async fn attempt(&self, id: RequestId, link: &Session) -> Option<()> {
-        if !self.transport.resumed(link).await {
+    /// Tries once, on one connection. Returns `None` if the stream failed.
+    async fn attempt(&self, id: RequestId, session: &Session) -> Option<()> {
+        let LaneContext {
+            requests,
+            transport,
+            ..
+        } = &self.context;
+        if !transport.recovered(session).await {
             return None;
         }
-        let (mut writer, reader) = link.connection().open_bi().await.ok()?;
+        let (mut writer, reader) = session.connection().open_bi().await.ok()?;
         let mut frame = {
-            let mut inflight = self.shared.inflight();
-            let low = inflight.low();
-            let request = inflight.get_mut(id)?;
+            let mut in_flight = requests.in_flight();
+            let low = in_flight.low();
+            let request = in_flight.get_mut(id)?;
             request.written.get_or_insert_with(time::now);
             request.attempts += 1;
             let head = wire::produce_head(id, low, &request.topic, request.batch.len());
             [head, request.batch.clone()]
         };
         {
-            let turn = self.transport.turn(link, usize::MAX).await;
-            turn.write(&mut writer, &mut frame).await.ok()?;
+            let permit = transport.write_permit(session, usize::MAX).await;
+            permit.write(&mut writer, &mut frame).await.ok()?;
             writer.finish().ok()?;
         }
-        let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_ANSWER));
-        while let Some(Ok(answer)) = answers.next().await {
-            if let ResponseEffect::Unexpected = responses::hear(&self.shared, answer, None) {
+        let mut responses = FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE));
+        while let Some(Ok(response)) = responses.next().await {
+            if requests.on_response(response, None) == ResponseEffect::Unexpected {
                 return None;
             }
         }

@@ -1,78 +1,83 @@
-//! After a reconnect: what the broker has stored of what has no answer yet gets its outcome, and is not sent again.
+//! After a reconnect: what the broker has stored of the batches without an answer gets its outcome, and is not sent again.
 //!
 //! ```text
-//! link stands ─▶ was anything written before? ─ QueryStored from the oldest ─▶ StoredList: offsets and times ─▶ outcomes
-//!                                                                                        lanes write the rest
+//! connected ─▶ was anything written before? ─ QueryStored from the oldest ─▶ StoredList: offsets and times ─▶ outcomes
+//!                                                                                          lanes write the rest
 //! ```
 //!
-//! Lanes wait for it before they write on a new connection, while their streams are opened and tested, so it seldom
-//! costs time of its own. Where the question comes to nothing, everything is sent again, and the broker answers
-//! repeats; so it does with a batch that was on its way to the disk when it was asked.
+//! Lanes wait for it before they write on a new connection, while their streams are opened and tested, so it seldom costs
+//! time of its own. If the question fails, everything is sent again and the broker answers repeats. The same happens to a
+//! batch that was on its way to the disk when the broker was asked.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use tokio_util::codec::{Encoder, FramedRead};
 
-use crate::producer::{
-    Fate, SendError, SendErrorKind, sender::transport::Transport, shared::Shared,
-};
+use super::{context::LaneContext, requests::Requests};
 use crate::{
     RequestId,
     conn::{CloseCode, ConnectionState, Session},
-    ordered_watch, time,
+    ordered_watch,
+    producer::{Fate, SendError, SendErrorKind},
+    time,
     wire::{FailureCode, Packet, PacketCodec, Stored, StoredEarlier},
 };
 
-/// How long the question may take. Behind that, everything is sent again.
+/// How long the question may take. After that, everything is sent again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer.
 const MAX_FRAME: usize = 64 * 1024;
 
-/// Follows the connection: the broker's limits count from the moment they are known, what it has stored gets its
-/// outcome, and a refusal for good ends the producer with that reason.
-pub(in crate::producer) async fn recover_loop(
-    shared: Arc<Shared>,
-    transport: Transport,
-    resumed: ordered_watch::Sender<u64>,
-) {
-    let mut links = transport.links();
+/// Follows the connection until the producer ends. The broker's limits apply from the moment they are known, what it has
+/// stored gets its outcome, and a final refusal ends the producer with that reason.
+pub(crate) async fn recover_loop(context: LaneContext, recovered: ordered_watch::Sender<u64>) {
+    let LaneContext {
+        accumulator,
+        requests,
+        run_size,
+        transport,
+        ..
+    } = &context;
+    let mut state = transport.state();
     let stopped = transport.stopped();
     loop {
-        let state = links.borrow_and_update().clone();
-        match state {
-            ConnectionState::Connected(link) => {
-                shared.limit(link.connected());
+        let seen = state.borrow_and_update().clone();
+        match seen {
+            ConnectionState::Connected(session) => {
+                let limits = session.connected();
+                let max_message = accumulator.limit_message(limits.max_message.into());
+                run_size.limit_frame(limits.max_frame.into(), max_message);
                 tokio::select! { biased;
                     () = stopped.cancelled() => return,
-                    () = resume(&shared, &link) => {}
-                    // Nothing more will come of it.
-                    _ = link.connection().closed() => {}
+                    () = recover(requests, &session) => {}
+                    // There will be no answer.
+                    _ = session.connection().closed() => {}
                 }
-                resumed.send_replace(link.number());
+                recovered.send_replace(session.number());
             }
             ConnectionState::Closed(error) => {
                 let gone = SendError::new(SendErrorKind::Disconnected, Fate::NotStored)
                     .detail(error.to_string());
-                shared.end(&gone);
+                requests.end(&gone);
                 return;
             }
             ConnectionState::Connecting { .. } | ConnectionState::Reconnecting { .. } => {}
         }
         tokio::select! { biased;
             () = stopped.cancelled() => return,
-            () = links.changed() => {}
+            () = state.changed() => {}
         }
     }
 }
 
-async fn resume(shared: &Shared, link: &Session) {
-    let written = shared.written();
+async fn recover(requests: &Requests, session: &Session) {
+    let written = requests.written();
     let Some(&oldest) = written.first() else {
         return;
     };
-    if link.connected().producer.is_some_and(|p| p.forgotten) {
+    if session.connected().producer.is_some_and(|p| p.forgotten) {
         let error = SendError::new(
             SendErrorKind::Refused(FailureCode::OutOfWindow),
             Fate::Unknown,
@@ -80,11 +85,11 @@ async fn resume(shared: &Shared, link: &Session) {
         .detail("the broker has forgotten what it stored of this producer".to_owned());
         tracing::warn!(batches = written.len(), error = %error, "batches that were sent before may be stored");
         for id in written {
-            shared.failed(id, &error);
+            requests.complete_failed(id, &error);
         }
         return;
     }
-    match time::timeout(PATIENCE, recall(shared, link, oldest)).await {
+    match time::timeout(PATIENCE, query_stored(requests, session, oldest)).await {
         Ok(Some(stored)) => {
             tracing::debug!(
                 stored,
@@ -96,42 +101,46 @@ async fn resume(shared: &Shared, link: &Session) {
     }
 }
 
-/// Asks what is stored, from `from` on, a page at a time; answers how many batches that gave their outcome.
-async fn recall(shared: &Shared, link: &Session, mut from: RequestId) -> Option<usize> {
-    let (mut writer, reader) = link.try_open_bi().ok()?;
+/// Asks what is stored, from `from` on, a page at a time. Returns how many batches got their outcome.
+async fn query_stored(
+    requests: &Requests,
+    session: &Session,
+    mut from: RequestId,
+) -> Option<usize> {
+    let (mut writer, reader) = session.try_open_bi().ok()?;
     let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_FRAME));
     let mut frame = BytesMut::new();
-    let mut settled = 0;
+    let mut count = 0;
     loop {
         frame.clear();
         PacketCodec::new(MAX_FRAME)
             .encode(Packet::QueryStored { from }, &mut frame)
             .ok()?;
         writer.write_all(&frame).await.ok()?;
-        let Some(Ok(Packet::StoredList(stored))) = answers.next().await else {
+        let Some(Ok(Packet::StoredList(list))) = answers.next().await else {
             let _ = writer.reset(CloseCode::Done.into());
             return None;
         };
-        stored
-            .iter()
-            .for_each(|at| shared.stored(&answer(at), None));
-        settled += stored.len();
-        match stored.last() {
-            Some(last) if stored.len() >= Packet::MAX_STORED_LIST => from = last.request.next(),
+        for earlier in &list {
+            requests.complete_stored(&response(earlier), None);
+        }
+        count += list.len();
+        match list.last() {
+            Some(last) if list.len() >= Packet::MAX_STORED_LIST => from = last.request.next(),
             _ => break,
         }
     }
-    // It was written to a moment ago, and is lost with its connection where that fails.
+    // It was written a moment ago. If this fails, the stream is lost with its connection.
     let _ = writer.finish();
-    Some(settled)
+    Some(count)
 }
 
-/// The same as an answer on a lane. How long the broker had it is not known.
-const fn answer(at: &StoredEarlier) -> Stored {
+/// Returns the response that a lane would have got. How long the broker worked on it is not known.
+const fn response(earlier: &StoredEarlier) -> Stored {
     Stored {
-        request: at.request,
-        base: at.base,
-        time: at.time,
+        request: earlier.request,
+        base: earlier.base,
+        time: earlier.time,
         processing_us: 0,
     }
 }

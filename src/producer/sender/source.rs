@@ -1,205 +1,94 @@
-//! Where a lane takes its messages from: the shared queue with its ordered sub-queues, or the road of `send`.
+//! Where a lane takes its messages from: the queue that all lanes share, or the queue of `send`.
 
 use std::sync::Arc;
 
-use crate::producer::{
-    accumulator::chunk::Chunk,
-    accumulator::key_shards::{OwnedShards, ShardId},
-    accumulator::lane_waker::MAX_LANES,
-    accumulator::queue::Run,
-    sender::batcher::Batcher,
-    shared::Shared,
+use super::batcher::Batcher;
+use crate::producer::accumulator::{
+    Chunk, ORDERED, OrderedQueue, Queue, QueueReader, Run, ShardId, Take,
 };
 
-/// The place of the ordered lane among the gauges.
-pub(crate) const ORDERED: usize = MAX_LANES;
-
-/// What a lane may take now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Take {
-    Nothing,
-    /// What its own sub-queues hold, which nobody else may take.
-    OwnShards,
-    Any,
-}
-
+/// The source of one lane's messages.
 #[derive(Debug)]
-pub(crate) struct LaneSource {
-    shared: Arc<Shared>,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    Shared {
-        lane: usize,
-        owned: OwnedShards,
-        /// This lane was woken for new work and has not looked yet.
-        searching: bool,
-        /// Bytes taken since it passed the turn on.
-        run: u64,
-    },
-    Ordered,
+pub(crate) enum LaneSource {
+    Shared(QueueReader),
+    Ordered(Arc<OrderedQueue>),
 }
 
 impl LaneSource {
-    pub(crate) fn shared(shared: Arc<Shared>, lane: usize) -> Self {
-        Self {
-            shared,
-            source: Source::Shared {
-                lane,
-                owned: OwnedShards::default(),
-                searching: false,
-                run: 0,
-            },
-        }
+    /// Returns the source of the lane with this index. After `switch_bytes` the next lane is first in line for new work.
+    pub(crate) fn shared(queue: Arc<Queue>, lane: usize, switch_bytes: u64) -> Self {
+        Self::Shared(QueueReader::new(queue, lane, switch_bytes))
     }
 
-    pub(crate) const fn ordered(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            source: Source::Ordered,
-        }
-    }
-
-    /// The lane's place among the gauges.
+    /// Returns the index of the lane.
     pub(crate) const fn index(&self) -> usize {
-        match self.source {
-            Source::Shared { lane, .. } => lane,
-            Source::Ordered => ORDERED,
+        match self {
+            Self::Shared(reader) => reader.lane(),
+            Self::Ordered(_) => ORDERED,
         }
     }
 
-    /// Whether others do this lane's work where it ends: not the first lane's, and not that of `send`.
-    pub(crate) const fn is_spare(&self) -> bool {
-        matches!(self.source, Source::Shared { lane: 1.., .. })
+    /// Returns whether other lanes do this lane's work when it ends. That is so for all but the first lane and the lane of
+    /// `send`.
+    pub(crate) const fn is_extra(&self) -> bool {
+        self.index() != 0 && self.index() != ORDERED
     }
 
-    /// Take a run of what it may. Chunks that are late are handed back instead of batched, and count as taken.
+    /// Takes a run. Chunks that are late go to `late` instead of the batcher, and count as taken.
     pub(crate) fn pull(
         &mut self,
-        takes: Take,
+        take: Take,
         run: Run,
         is_late: impl Fn(&Chunk) -> bool,
         batcher: &mut Batcher,
         late: &mut Vec<(Chunk, Option<ShardId>)>,
     ) -> u64 {
-        let taker = |chunk: Chunk, shard| {
+        let mut taker = |chunk: Chunk, shard| {
             if is_late(&chunk) {
                 late.push((chunk, shard));
             } else {
                 batcher.push(chunk, shard);
             }
         };
-        if takes == Take::Nothing {
-            return 0;
-        }
-        match &mut self.source {
-            Source::Shared {
-                lane,
-                owned,
-                searching,
-                run: so_far,
-            } => {
-                let shared = takes == Take::Any;
-                let taken = self.shared.queue.pull(*lane, owned, shared, run, taker);
-                *so_far += taken;
-                // As near to a packet as whole messages come: one more like the last would be further off.
-                if taken > 0 && *so_far + taken / 2 >= self.shared.config.lane_switch_bytes {
-                    *so_far = 0;
-                    self.shared.queue.waker.pass_on(*lane);
-                }
-                if std::mem::take(searching) {
-                    let queue = &self.shared.queue;
-                    queue.waker.searched(|| queue.has_shared_work());
-                }
-                taken
-            }
-            Source::Ordered => {
-                let mut taker = taker;
-                self.shared.ordered.pull(run, |chunk| taker(chunk, None))
-            }
+        match self {
+            Self::Shared(reader) => reader.pull(take, run, taker),
+            Self::Ordered(_) if take == Take::Nothing => 0,
+            Self::Ordered(queue) => queue.pull(run, |chunk| taker(chunk, None)),
         }
     }
 
-    /// The lane takes nothing of what all share: whoever woke it for new work must wake another.
-    pub(crate) fn pass(&mut self) {
-        if let Source::Shared { searching, .. } = &mut self.source
-            && std::mem::take(searching)
-        {
-            let queue = &self.shared.queue;
-            queue.waker.searched(|| queue.has_shared_work());
+    /// Wakes another lane for new work, if this one was woken for it and takes none.
+    pub(crate) fn stop_searching(&mut self) {
+        if let Self::Shared(reader) = self {
+            reader.stop_searching();
         }
     }
 
-    /// Whether something waits for this lane.
+    /// Returns whether something waits for this lane.
     pub(crate) fn has_work(&self) -> bool {
-        match &self.source {
-            Source::Shared { owned, .. } => self.shared.queue.has_work(owned),
-            Source::Ordered => self.shared.ordered.len() > 0,
+        match self {
+            Self::Shared(reader) => reader.has_work(),
+            Self::Ordered(queue) => queue.len() > 0,
         }
     }
 
-    /// Whether the lane owns no sub-queue.
-    pub(crate) fn settle(&mut self) -> bool {
-        match &mut self.source {
-            Source::Shared { owned, .. } => {
-                owned.settle(&self.shared.queue.keys);
-                owned.is_empty()
-            }
-            Source::Ordered => true,
+    /// Gives up idle sub-queues. Returns whether the lane owns none.
+    pub(crate) fn release_idle_shards(&mut self) -> bool {
+        match self {
+            Self::Shared(reader) => reader.release_idle_shards(),
+            Self::Ordered(_) => true,
         }
     }
 
-    /// Waits until somebody wakes this lane. New messages that it may take do too, and the wait ends at once where there
-    /// are some.
+    /// Waits until the lane is woken. New messages that it may take wake it, and the wait ends at once where there are
+    /// some.
     ///
+    /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn wait(&mut self, takes: Take) {
-        match &mut self.source {
-            Source::Ordered => self.shared.ordered.wait().await,
-            Source::Shared {
-                lane,
-                owned,
-                searching,
-                ..
-            } => {
-                let waker = &self.shared.queue.waker;
-                match takes {
-                    Take::Nothing => return waker.wait(*lane).await,
-                    Take::OwnShards => waker.park_for_own(*lane),
-                    Take::Any => waker.park(*lane),
-                }
-                // Undone whichever way this ends: the wait may be dropped.
-                let _unpark = scopeguard(|| match takes {
-                    Take::Any => *searching |= waker.unpark(*lane),
-                    _ => waker.unpark_for_own(*lane),
-                });
-                let has_work = match takes {
-                    Take::Any => self.shared.queue.has_work(owned),
-                    _ => self.shared.queue.has_own_work(owned),
-                };
-                if !has_work {
-                    waker.wait(*lane).await;
-                }
-            }
+    pub(crate) async fn wait(&mut self, take: Take) {
+        match self {
+            Self::Shared(reader) => reader.wait(take).await,
+            Self::Ordered(queue) => queue.wait().await,
         }
     }
-}
-
-impl Drop for LaneSource {
-    fn drop(&mut self) {
-        self.pass();
-    }
-}
-
-/// Runs `end` when dropped.
-fn scopeguard<F: FnMut()>(end: F) -> impl Drop {
-    struct Guard<F: FnMut()>(F);
-    impl<F: FnMut()> Drop for Guard<F> {
-        fn drop(&mut self) {
-            (self.0)();
-        }
-    }
-    Guard(end)
 }

@@ -1,12 +1,11 @@
-//! The streams of lanes, as the pool wants them: opened on the present connection, probed by a question that only
-//! the broker's task on that stream can answer, and reset when thrown away.
+//! The streams of lanes, as the pool manages them: opened on the present connection, probed with a question that only the
+//! broker's task on that stream can answer, and reset when discarded.
 
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio_util::codec::{Encoder, FramedRead};
 
-use crate::producer::sender::transport::standing;
 use crate::{
     conn::{CloseCode, ConnectionState, OpenError, Session},
     metrics::producer as metrics,
@@ -15,35 +14,48 @@ use crate::{
     wire::{Packet, PacketCodec},
 };
 
-/// Reads the broker's answers on one stream.
-pub(crate) type Answers = FramedRead<quinn::RecvStream, PacketCodec>;
+/// Reads the broker's responses on one stream.
+pub(crate) type Responses = FramedRead<quinn::RecvStream, PacketCodec>;
 
-/// Longest answer a lane reads: a refusal with its sentence.
-pub(crate) const MAX_ANSWER: usize = 4096;
+/// The longest response that a lane reads: a refusal with its sentence.
+pub(crate) const MAX_RESPONSE: usize = 4096;
 
-/// One bidirectional stream and the connection it is on.
+/// Returns the established connection, if there is one.
+pub(crate) fn current_session(
+    state: &ordered_watch::Receiver<ConnectionState>,
+) -> Option<Arc<Session>> {
+    match &*state.borrow() {
+        ConnectionState::Connected(session) => Some(Arc::clone(session)),
+        ConnectionState::Connecting { .. }
+        | ConnectionState::Reconnecting { .. }
+        | ConnectionState::Closed(_) => None,
+    }
+}
+
+/// One bidirectional stream, and the connection that it is on.
 #[derive(Debug)]
 pub(crate) struct LaneStream {
     writer: quinn::SendStream,
-    answers: Answers,
-    link: Arc<Session>,
+    responses: Responses,
+    session: Arc<Session>,
 }
 
 impl LaneStream {
-    /// Which connection it is on.
+    /// Returns the number of its connection.
     pub(crate) fn session_number(&self) -> u64 {
-        self.link.number()
+        self.session.number()
     }
 
-    pub(crate) const fn halves(&mut self) -> (&mut quinn::SendStream, &mut Answers) {
-        (&mut self.writer, &mut self.answers)
+    /// Returns both halves.
+    pub(crate) const fn halves(&mut self) -> (&mut quinn::SendStream, &mut Responses) {
+        (&mut self.writer, &mut self.responses)
     }
 
     fn reset(mut self) {
         let code = CloseCode::Done.into();
-        // Either half may have ended already, which is as good.
+        // Either half may have ended already; then there is nothing to reset.
         let _ = self.writer.reset(code);
-        let _ = self.answers.get_mut().stop(code);
+        let _ = self.responses.get_mut().stop(code);
     }
 }
 
@@ -62,15 +74,15 @@ pub(crate) enum StreamError {
     NoAnswer,
 }
 
-/// Opens streams on whatever connection stands.
+/// Opens streams on the connection that is established at the time.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    links: ordered_watch::Receiver<ConnectionState>,
+    state: ordered_watch::Receiver<ConnectionState>,
 }
 
 impl Streams {
-    pub(crate) const fn new(links: ordered_watch::Receiver<ConnectionState>) -> Self {
-        Self { links }
+    pub(crate) const fn new(state: ordered_watch::Receiver<ConnectionState>) -> Self {
+        Self { state }
     }
 }
 
@@ -79,29 +91,30 @@ impl ManageStream for Streams {
     type Error = StreamError;
 
     async fn open(&self) -> Result<LaneStream, StreamError> {
-        let link = standing(&self.links).ok_or(StreamError::NoConnection)?;
-        let (writer, reader) = link.try_open_bi()?;
+        let session = current_session(&self.state).ok_or(StreamError::NoConnection)?;
+        let (writer, reader) = session.try_open_bi()?;
         Ok(LaneStream {
             writer,
-            answers: FramedRead::new(reader, PacketCodec::new(MAX_ANSWER)),
-            link,
+            responses: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
+            session,
         })
     }
 
     async fn probe(&self, stream: &mut LaneStream) -> Result<(), StreamError> {
         let nonce = fastrand::u64(..);
         let mut frame = bytes::BytesMut::new();
-        PacketCodec::new(MAX_ANSWER).encode(Packet::Probe { nonce }, &mut frame)?;
+        PacketCodec::new(MAX_RESPONSE).encode(Packet::Probe { nonce }, &mut frame)?;
         stream.writer.write_all(&frame).await?;
-        match stream.answers.next().await {
+        match stream.responses.next().await {
             Some(Ok(Packet::Probed { nonce: answer })) if answer == nonce => Ok(()),
             _ => Err(StreamError::NoAnswer),
         }
     }
 
     fn is_broken(&self, stream: &LaneStream) -> bool {
-        stream.link.connection().close_reason().is_some()
-            || standing(&self.links).is_none_or(|link| link.number() != stream.link.number())
+        stream.session.connection().close_reason().is_some()
+            || current_session(&self.state)
+                .is_none_or(|session| session.number() != stream.session.number())
     }
 
     fn discard(&self, stream: LaneStream, reason: EvictReason) {

@@ -1,4 +1,4 @@
-//! The road to the broker: the connection that stands, the pool of its streams, and the turn to write on them.
+//! What all lanes of one producer send through: the connection, the pool of its streams, and the right to write.
 
 use std::sync::{
     Arc,
@@ -7,9 +7,9 @@ use std::sync::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::producer::{
-    sender::streams::{StreamError, Streams},
-    sender::write_gate::{WriteGate, WritePermit},
+use super::{
+    streams::{StreamError, Streams, current_session},
+    write_gate::{WriteGate, WritePermit},
 };
 use crate::{
     conn::{ConnectionState, Session},
@@ -17,41 +17,33 @@ use crate::{
     pool::{PoolError, PooledStream, StreamPool},
 };
 
-/// The connection that stands now.
-pub(crate) fn standing(links: &ordered_watch::Receiver<ConnectionState>) -> Option<Arc<Session>> {
-    match &*links.borrow() {
-        ConnectionState::Connected(link) => Some(Arc::clone(link)),
-        ConnectionState::Connecting { .. }
-        | ConnectionState::Reconnecting { .. }
-        | ConnectionState::Closed(_) => None,
-    }
-}
-
-/// As [`standing`], and from now on `links` tells of what comes after this look. A fresh clone tells of what was
-/// before it, so that who waits for the next change without a look would wait for nothing.
-pub(crate) fn look(links: &mut ordered_watch::Receiver<ConnectionState>) -> Option<Arc<Session>> {
-    drop(links.borrow_and_update());
-    standing(links)
+/// Returns the established connection and marks the state as seen, so that the next `changed` waits for a newer one. (A
+/// cloned receiver starts with the present state unseen.)
+pub(crate) fn current_session_and_mark_seen(
+    state: &mut ordered_watch::Receiver<ConnectionState>,
+) -> Option<Arc<Session>> {
+    drop(state.borrow_and_update());
+    current_session(state)
 }
 
 /// Shared by all lanes of one producer.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    links: ordered_watch::Receiver<ConnectionState>,
-    /// The number of the last connection on which the broker was asked what it has stored. Written by `resume.rs`.
-    resumed: ordered_watch::Receiver<u64>,
+    state: ordered_watch::Receiver<ConnectionState>,
+    /// The number of the last connection on which the broker was asked what it has stored. Written by `recovery.rs`.
+    recovered: ordered_watch::Receiver<u64>,
     pool: StreamPool<Streams>,
-    turn: Arc<WriteGate>,
-    /// Roads, of `send` and of `send_async`, that have no stream at all and wait for one.
-    in_need: Arc<AtomicUsize>,
+    gate: Arc<WriteGate>,
+    /// The number of routes, `send` and `send_async`, that have no stream at all and wait for one.
+    demand: Arc<AtomicUsize>,
     stopped: CancellationToken,
 }
 
-/// A road without a stream.
+/// Counts a route without a stream, while it lives.
 #[derive(Debug)]
-pub(crate) struct InNeed(Arc<AtomicUsize>);
+pub(crate) struct StreamDemand(Arc<AtomicUsize>);
 
-impl Drop for InNeed {
+impl Drop for StreamDemand {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -59,72 +51,73 @@ impl Drop for InNeed {
 
 impl Transport {
     pub(crate) fn new(
-        links: ordered_watch::Receiver<ConnectionState>,
-        resumed: ordered_watch::Receiver<u64>,
+        state: ordered_watch::Receiver<ConnectionState>,
+        recovered: ordered_watch::Receiver<u64>,
         pool: StreamPool<Streams>,
         stopped: CancellationToken,
     ) -> Self {
         Self {
-            links,
-            resumed,
+            state,
+            recovered,
             pool,
-            turn: Arc::new(WriteGate::new()),
-            in_need: Arc::default(),
+            gate: Arc::new(WriteGate::new()),
+            demand: Arc::default(),
             stopped,
         }
     }
 
-    /// The connection that stands now.
-    pub(crate) fn link(&self) -> Option<Arc<Session>> {
-        standing(&self.links)
+    /// Returns the established connection, if there is one.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        current_session(&self.state)
     }
 
-    /// To await changes of the connection.
-    pub(crate) fn links(&self) -> ordered_watch::Receiver<ConnectionState> {
-        self.links.clone()
+    /// Returns a receiver of the connection's state.
+    pub(crate) fn state(&self) -> ordered_watch::Receiver<ConnectionState> {
+        self.state.clone()
     }
 
-    /// Waits until it is known what the broker has stored of what was written before `link`. False where the
+    /// Waits until it is known which of the batches written before `session` the broker has stored. Returns false if the
     /// connection is lost meanwhile.
-    pub(crate) async fn resumed(&self, link: &Session) -> bool {
-        let mut resumed = self.resumed.clone();
+    pub(crate) async fn recovered(&self, session: &Session) -> bool {
+        let mut recovered = self.recovered.clone();
         tokio::select! { biased;
-            () = resumed.wait_for(|&number| number >= link.number()) => true,
-            _ = link.connection().closed() => false,
+            () = recovered.wait_for(|&number| number >= session.number()) => true,
+            _ = session.connection().closed() => false,
         }
     }
 
-    /// A tested stream from the pool.
+    /// Waits for a tested stream from the pool.
     pub(crate) async fn stream(&self) -> Result<PooledStream<Streams>, PoolError<StreamError>> {
         self.pool.get().await
     }
 
-    /// Says, while the answer lives, that the only lane of a road waits for a stream.
-    pub(crate) fn in_need(&self) -> InNeed {
-        self.in_need.fetch_add(1, Ordering::SeqCst);
-        InNeed(Arc::clone(&self.in_need))
+    /// Counts the only lane of a route as waiting for a stream, while the returned value lives.
+    pub(crate) fn demand_stream(&self) -> StreamDemand {
+        self.demand.fetch_add(1, Ordering::SeqCst);
+        StreamDemand(Arc::clone(&self.demand))
     }
 
-    /// Whether the only lane of a road waits for a stream while the peer permits no further one.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.in_need.load(Ordering::SeqCst) > 0 && self.pool.status().limit.is_some()
+    /// Returns whether the only lane of a route waits for a stream while the peer permits no more.
+    pub(crate) fn has_stream_demand(&self) -> bool {
+        self.demand.load(Ordering::SeqCst) > 0 && self.pool.status().limit.is_some()
     }
 
+    /// Returns the pool of streams.
     pub(crate) const fn pool(&self) -> &StreamPool<Streams> {
         &self.pool
     }
 
-    /// The turn to write on `link`, of which there are so many `streams`.
-    pub(crate) async fn turn(&self, link: &Session, streams: usize) -> WritePermit<'_> {
-        self.turn.take(link, streams).await
+    /// Waits until this lane may write on `session`, whose lanes have `streams` streams.
+    pub(crate) async fn write_permit(&self, session: &Session, streams: usize) -> WritePermit<'_> {
+        self.gate.acquire(session, streams).await
     }
 
-    /// Whether QUIC takes no more from any lane at this moment.
+    /// Returns whether QUIC takes no more from any lane at present.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.turn.is_blocked()
+        self.gate.is_blocked()
     }
 
-    /// The sign that the producer ends.
+    /// Returns the token that is cancelled when the producer ends.
     pub(crate) fn stopped(&self) -> CancellationToken {
         self.stopped.clone()
     }

@@ -1,9 +1,9 @@
-//! The turn to write: what is handed to QUIC is capped near two congestion windows, first come first served.
+//! Who may write: what is handed to QUIC is limited to about two congestion windows, in the order in which lanes asked.
 //!
-//! quinn buffers up to its send window (10 MB by default) whatever the path carries: on a path that loses, that is
-//! half a minute of backlog which neither the queue, nor the scaler, nor a deadline would see. So the send
-//! window follows the congestion window, and one lane at a time writes, in the order in which they asked: quinn
-//! wakes blocked writers last in first out, and with a single writer there is no order to get wrong.
+//! quinn buffers up to its send window (10 MB by default) whatever the path carries. On a path that loses, that is half a
+//! minute of backlog which the queue, the scaler and the deadlines would not see. So the send window follows the
+//! congestion window, and one lane at a time writes. quinn wakes blocked writers last in, first out; with a single writer
+//! that order does not matter.
 
 use std::{
     pin::pin,
@@ -17,32 +17,34 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::conn::Session;
 
-/// Bytes in QUIC's hands, in congestion windows: one in flight, one ready to follow.
-const WINDOWS: u64 = 2;
-/// Never less than this, so that a first write is not cut into packets.
-const LEAST: u64 = 16 * 1024;
-/// Nor less than this by the number of streams. What came and lies behind a lost packet of its stream counts as unanswered in
-/// quinn: all that is behind it with one stream, and a part of it with more.
-const BEHIND_A_LOSS: u64 = 64 * 1024;
+/// The send window in congestion windows: one in flight, one ready to follow.
+const SEND_WINDOW_CWNDS: u64 = 2;
+/// The lower bound of the send window. With less, a first write would be cut into packets.
+const MIN_SEND_WINDOW: u64 = 16 * 1024;
+/// Another lower bound, divided by the number of streams. quinn counts data that arrived after a lost packet of its stream as
+/// unacknowledged; with one stream that is everything after the gap.
+const MIN_SEND_WINDOW_TOTAL: u64 = 64 * 1024;
 
+/// Lets one lane at a time write.
 #[derive(Debug)]
 pub(crate) struct WriteGate {
     writers: Semaphore,
-    /// The send window that was set last, and on which connection.
+    /// The send window that was set last.
     window: AtomicU64,
-    link: AtomicU64,
-    /// Who has the turn waits for QUIC, which takes no more.
+    /// The number of the connection that it was set on.
+    session: AtomicU64,
+    /// Whether the lane that writes waits for QUIC to take more.
     blocked: AtomicBool,
 }
 
-/// The turn, for as long as it lives.
+/// The right to write, while it lives.
 #[derive(Debug)]
 pub(crate) struct WritePermit<'a> {
     blocked: &'a AtomicBool,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
-/// Says that QUIC takes no more, while it lives.
+/// Marks that QUIC takes no more, while it lives.
 struct Blocked<'a>(&'a AtomicBool);
 
 impl WriteGate {
@@ -50,35 +52,37 @@ impl WriteGate {
         Self {
             writers: Semaphore::new(1),
             window: AtomicU64::new(0),
-            link: AtomicU64::new(0),
+            session: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
         }
     }
 
-    /// Waits for the turn to write on `link`, of which there are so many `streams`. It is held until the permit is dropped.
+    /// Waits until this lane may write on `link`, whose lanes have `streams` streams. Lanes get the right in the order in
+    /// which they asked, and hold it until the permit is dropped.
     ///
-    /// Cancel safe: who gives up leaves the line.
-    pub(crate) async fn take(&self, link: &Session, streams: usize) -> WritePermit<'_> {
+    /// # Cancel safety
+    /// Cancel safe: a dropped call leaves the line.
+    pub(crate) async fn acquire(&self, link: &Session, streams: usize) -> WritePermit<'_> {
         // It is never closed.
         let permit = self.writers.acquire().await.ok();
-        self.follow(link, streams);
+        self.update_send_window(link, streams);
         WritePermit {
             blocked: &self.blocked,
             _permit: permit,
         }
     }
 
-    /// Whether QUIC takes no more from any lane at this moment.
+    /// Returns whether QUIC takes no more from any lane at present.
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Sets the send window anew where the congestion window has moved by an eighth.
-    fn follow(&self, link: &Session, streams: usize) {
+    /// Updates the send window if the congestion window has changed by more than an eighth.
+    fn update_send_window(&self, link: &Session, streams: usize) {
         let wanted = send_window(link.path_stats().cwnd, streams);
         let set = self.window.load(Ordering::Relaxed);
-        let same_link = self.link.swap(link.number(), Ordering::Relaxed) == link.number();
-        if !same_link || wanted.abs_diff(set) > set / 8 {
+        let same_session = self.session.swap(link.number(), Ordering::Relaxed) == link.number();
+        if !same_session || wanted.abs_diff(set) > set / 8 {
             self.window.store(wanted, Ordering::Relaxed);
             link.connection().set_send_window(wanted);
         }
@@ -86,9 +90,10 @@ impl WriteGate {
 }
 
 impl WritePermit<'_> {
-    /// Hands `chunks` to QUIC, when it takes them.
+    /// Waits until QUIC has taken all `chunks`.
     ///
-    /// Not cancel safe: what was dropped half-way is half written.
+    /// # Cancel safety
+    /// Not cancel safe: a dropped call may have written a part.
     pub(crate) async fn write(
         &self,
         stream: &mut SendStream,
@@ -116,13 +121,15 @@ impl Drop for Blocked<'_> {
     }
 }
 
-/// The send window for a congestion window.
+/// Returns the send window for a congestion window.
 ///
-/// What quinn has and has not sent goes out stream by stream, and not in the order in which it was written: the more of it there
-/// is beyond the congestion window, the later comes what was written last to a stream whose turn is late.
+/// quinn sends what it holds stream by stream, not in the order in which it was written. The more it holds beyond the
+/// congestion window, the longer the newest data of a late stream waits.
 fn send_window(cwnd: u64, streams: usize) -> u64 {
-    let least = BEHIND_A_LOSS / (streams.max(1) as u64);
-    cwnd.saturating_mul(WINDOWS).max(least).max(LEAST)
+    let least = MIN_SEND_WINDOW_TOTAL / (streams.max(1) as u64);
+    cwnd.saturating_mul(SEND_WINDOW_CWNDS)
+        .max(least)
+        .max(MIN_SEND_WINDOW)
 }
 
 #[cfg(test)]

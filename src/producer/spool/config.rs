@@ -31,7 +31,7 @@ pub struct Config {
     pub receipts: Receipts,
     /// The most receipts that wait for the outcome of a message on disk. Default 262 144, about 50 MB of memory. The receipt
     /// of a message beyond it resolves as soon as the message is on disk.
-    pub max_waiting: usize,
+    pub max_pending_receipts: usize,
     /// So many bytes of the disk are left free. Default 256 MiB. With less, the spool takes nothing more.
     pub min_free_bytes: u64,
 }
@@ -44,7 +44,7 @@ impl Config {
             max_bytes: 1 << 30,
             max_messages: 1 << 24,
             receipts: Receipts::default(),
-            max_waiting: 262_144,
+            max_pending_receipts: 262_144,
             min_free_bytes: 256 << 20,
         }
     }
@@ -100,7 +100,7 @@ pub struct State {
     /// Their bytes.
     pub bytes: u64,
     /// Why it could not write or deliver when it last tried; `None` where it could.
-    pub trouble: Option<String>,
+    pub last_error: Option<String>,
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
         let config = Config::new("here");
         assert_eq!(config.max_bytes, 1024 * 1024 * 1024);
         assert_eq!(config.max_messages, 16_777_216);
-        assert_eq!(config.max_waiting, 262_144);
+        assert_eq!(config.max_pending_receipts, 262_144);
         assert_eq!(config.min_free_bytes, 256 * 1024 * 1024);
         assert_eq!(config.receipts, Receipts::WhenStored);
         config.check().unwrap();

@@ -2,28 +2,28 @@
 //!
 //! ```text
 //!                       memory is full and there is no connection, or the spool is not empty
-//! send, send_async ─▶ course ──────────────────────▶ staging ─▶ writer ─▶ log (fsync)
+//! send, send_async ─▶ mode ───────────────────────▶ staging ─▶ writer ─▶ log (fsync)
 //!                       │                               │                  │
-//!                       └─▶ budget ─▶ queue ─▶ lanes ◀──┘                  └─▶ drain ─▶ join ─▶ its own connection
+//!                       └─▶ memory ─▶ lanes ◀───────────┘                  └─▶ replay ─▶ requests ─▶ its own connection
 //!                                          when the disk is empty
 //! ```
 //!
-//! - **Order.** `course`, which is pure, says where messages go. The disk goes out only when nothing that was accepted earlier is in
-//!   memory any more, and memory is used again only when everything on disk is answered. So `send`, and messages of one
-//!   key, keep the order of the calls on both sides of each change, and across the end of the process.
-//! - **Once.** What is on disk goes out under an identity that lives in the folder, as requests that are named by their
-//!   places in the log. A process that was killed between the broker's answer and its note of it sends the same requests
-//!   again, and the broker answers them from its dedupe window.
-//! - **Bounded.** A fourth of the buffer, at most 4 MiB, is set apart as *staging*: messages on their way to disk. Beside the
-//!   buffer there is one piece of the log on its way out (1 MiB and one message, encoded twice), the store's own memory (about 13 MiB), and
-//!   about 200 bytes for each receipt that waits ([`Config::max_waiting`]).
+//! - **Order.** `mode.rs`, which is sans-I/O, decides where messages go. What is on disk is sent only when nothing that was
+//!   accepted earlier is in memory any more. Memory is used again only when everything on disk is answered. So `send`, and
+//!   messages of one key, keep the order of the calls on both sides of each change, and across the end of the process.
+//! - **Once.** What is on disk is sent under a producer identity that is stored in the folder, as requests that are numbered
+//!   by their positions in the log. A process that was killed between the broker's answer and its own record of it sends the
+//!   same requests again, and the broker answers them from its dedup window.
+//! - **Bounded.** A fourth of the buffer, at most 4 MiB, is reserved for *staging*: messages on their way to disk. Beside the
+//!   buffer there is one piece of the log that is being sent (1 MiB and one message, encoded twice), the memory of the store
+//!   (about 13 MiB), and about 200 bytes for each receipt that waits ([`Config::max_pending_receipts`]).
 //!
 //! # How it fails
 //!
-//! A disk that takes no writes holds staging up: callers wait by `when_full`, [`State::trouble`] says why, and what got no
-//! place by `delivery_timeout` is `Expired` and not stored. A write that may have happened is made again, and is on
+//! A disk that takes no writes holds staging up: callers wait as `when_full` says, [`State::last_error`] says why, and what
+//! got no place by `delivery_timeout` is `Expired` and not stored. A write that may have happened is made again, and is on
 //! disk once. An entry that does not match its checksum is reported, counted and passed over. A message that the broker
-//! refuses for good is reported and counted, too: nobody may be left who waits for it.
+//! refuses for good is reported and counted too, since its sender may have ended.
 //!
 //! What is on disk does not expire.
 
@@ -56,47 +56,67 @@ use self::{
     staging::Staging,
 };
 use super::{
-    accumulator::accept::PendingMessage,
-    accumulator::budget::{Budget, Cost},
+    accumulator::{Accumulator, Budget, Cost, PendingMessage},
     receipt::Promise,
-    sender::transport::{self, Transport},
-    shared::Shared,
+    sender::{Transport, current_session_and_mark_seen},
 };
 use crate::{metrics::spool as metrics, tasks::Tasks, time};
 
-/// How much of a buffer is set apart for messages on their way to disk.
-pub(crate) fn staging(buffer: Cost) -> Cost {
-    Cost {
-        messages: (buffer.messages / 4).clamp(1, 16_384),
-        bytes: (buffer.bytes / 4).min(4 << 20),
-    }
-}
+/// The most messages and bytes of staging.
+const MAX_STAGING: Cost = Cost {
+    messages: 16_384,
+    bytes: 4 << 20,
+};
+/// The part of the buffer that is reserved for staging.
+const STAGING_DIVISOR: u32 = 4;
 
 /// The spool of one producer.
 #[derive(Debug)]
 pub(crate) struct Spool {
     config: Config,
     log: SharedLog,
-    /// Read by whoever brings a message, for as long as it takes to give it its place; written when that changes.
-    /// Taken before `staging`.
+    /// Where messages go. Read-locked while a message gets its place, write-locked when the mode changes. Locked before
+    /// `staging`.
     mode: RwLock<Mode>,
-    /// Taken before the locks of `room`.
+    /// Messages on their way to disk. Locked before the lock inside `room`.
     staging: Mutex<Staging>,
-    /// WaitQueue in staging, and who waits for it.
+    /// How much staging may hold, and the calls that wait for it.
     room: Budget<PendingMessage>,
-    waiting: Mutex<PendingReceipts<Arc<Promise>>>,
+    /// The receipts of messages on disk.
+    pending_receipts: Mutex<PendingReceipts<Arc<Promise>>>,
+    /// Published for the application.
     state: watch::Sender<State>,
-    /// Something is to be written, or may be.
+    /// Wakes the writer.
     write_notify: Notify,
-    /// Something is to go out, or may.
+    /// Wakes the replay.
     replay_notify: Notify,
-    /// The writer has nothing in hand.
-    settled: Notify,
+    /// Notified when the writer has nothing in hand.
+    written: Notify,
 }
 
 impl Spool {
-    /// Opens the folder. Waits for the disk.
-    pub(crate) fn open(config: Config, staging: Cost) -> Result<Self, OpenError> {
+    /// Splits a producer's buffer, and opens the spool in its folder. Returns what is left for memory; all of it, and no
+    /// spool, where none is asked for. Waits for the disk.
+    pub(crate) fn open_in(
+        buffer: Cost,
+        config: Option<Config>,
+    ) -> Result<(Cost, Option<Arc<Self>>), OpenError> {
+        let Some(config) = config else {
+            return Ok((buffer, None));
+        };
+        let staging = Cost {
+            messages: (buffer.messages / STAGING_DIVISOR).clamp(1, MAX_STAGING.messages),
+            bytes: (buffer.bytes / u64::from(STAGING_DIVISOR)).min(MAX_STAGING.bytes),
+        };
+        let memory = Cost {
+            messages: buffer.messages - staging.messages,
+            bytes: buffer.bytes - staging.bytes,
+        };
+        let spool = Self::open(config, staging)?;
+        Ok((memory, Some(Arc::new(spool))))
+    }
+
+    fn open(config: Config, staging: Cost) -> Result<Self, OpenError> {
         let log = log::Log::open(&config)?;
         Ok(Self::with_log(config, staging, log))
     }
@@ -117,37 +137,37 @@ impl Spool {
             mode: RwLock::new(Mode::new(limit, held)),
             staging: Mutex::new(Staging::default()),
             room: Budget::new(staging),
-            waiting: Mutex::new(PendingReceipts::new(config.max_waiting)),
+            pending_receipts: Mutex::new(PendingReceipts::new(config.max_pending_receipts)),
             state: watch::channel(State::default()).0,
             write_notify: Notify::new(),
             replay_notify: Notify::new(),
-            settled: Notify::new(),
+            written: Notify::new(),
             log: Arc::new(log),
             config,
         };
-        spool.tell(|_| {});
+        spool.publish(|_| {});
         spool
     }
 
-    /// Starts what writes, what delivers, and what follows the connection.
+    /// Starts the writer, the replay, and the task that follows the connection.
     pub(crate) fn start(
         self: &Arc<Self>,
-        shared: &Arc<Shared>,
+        memory: &Arc<Accumulator>,
         transport: &Transport,
         tasks: &Tasks,
     ) {
-        let (spool, shared) = (Arc::clone(self), Arc::clone(shared));
-        tasks.spawn(follow(
-            Arc::clone(&shared),
+        let (spool, memory) = (Arc::clone(self), Arc::clone(memory));
+        tasks.spawn(follow_connection(
+            Arc::clone(&memory),
             Arc::clone(&spool),
             transport.clone(),
         ));
-        let writer = writer::Writer::new(Arc::clone(&shared), Arc::clone(&spool));
+        let writer = writer::Writer::new(Arc::clone(&memory), Arc::clone(&spool));
         tasks.spawn(writer.run(tasks.stopped().clone()));
-        tasks.spawn(replay::run(shared, spool, transport.clone(), tasks.clone()));
+        tasks.spawn(replay::run(memory, spool, transport.clone(), tasks.clone()));
     }
 
-    // Nothing is left half done by a panic in between: each lock guards single steps.
+    // A poisoned lock is used on: each lock guards single steps, so a panic leaves nothing half done.
     fn mode(&self) -> RwLockReadGuard<'_, Mode> {
         self.mode.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,22 +180,19 @@ impl Spool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, PendingReceipts<Arc<Promise>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_receipts(&self) -> MutexGuard<'_, PendingReceipts<Arc<Promise>>> {
+        self.pending_receipts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it stands.
+    /// Returns a receiver of the state.
     pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// Messages on their way to disk, and those on disk whose receipts wait.
-    pub(crate) fn unsettled(&self) -> u64 {
-        u64::from(self.room.used().messages) + self.waiting().len() as u64
-    }
-
-    /// Publishes how it stands.
-    fn tell(&self, change: impl FnOnce(&mut State)) {
+    /// Publishes the state, after `change`.
+    fn publish(&self, change: impl FnOnce(&mut State)) {
         let mode = self.mode();
         let (phase, held) = (mode.phase(), mode.held());
         metrics::size(held.messages, held.bytes);
@@ -189,46 +206,41 @@ impl Spool {
         });
     }
 
-    /// Publishes what is in the way; told once in the log.
-    fn trouble(&self, why: Option<&str>) {
-        let is_news = self.state.borrow().trouble.as_deref() != why;
-        if let (true, Some(why)) = (is_news, why) {
-            tracing::warn!(why, "the spool is in trouble");
+    /// Publishes the error that keeps the spool from working, `None` where it works. Logs a new one once.
+    fn set_error(&self, why: Option<&str>) {
+        let changed = self.state.borrow().last_error.as_deref() != why;
+        if let (true, Some(why)) = (changed, why) {
+            tracing::warn!(why, "the spool cannot go on for now");
         }
-        if is_news {
-            self.tell(|state| state.trouble = why.map(str::to_owned));
+        if changed {
+            self.publish(|state| state.last_error = why.map(str::to_owned));
         }
     }
 
-    /// Nothing is in memory any more.
-    pub(crate) fn on_memory_whole(&self) {
-        self.replay_notify.notify_one();
-    }
-
-    /// Waits until what is in memory is on disk, at most `limit`. To be called when nobody brings any more.
-    pub(crate) async fn settle(&self, limit: Duration) {
+    /// Waits until what is in staging is on disk, at most `limit`. Called when no more messages are accepted.
+    pub(crate) async fn write_staged(&self, limit: Duration) {
         self.mode_mut().on_closing();
-        let settled = async {
+        let written = async {
             loop {
-                let settled = self.settled.notified();
-                tokio::pin!(settled);
-                settled.as_mut().enable();
+                let written = self.written.notified();
+                tokio::pin!(written);
+                written.as_mut().enable();
                 self.write_notify.notify_one();
-                if self.is_settled() {
+                if self.is_staging_written() {
                     return;
                 }
-                settled.await;
+                written.await;
             }
         };
-        let _ = time::timeout(limit, settled).await;
+        let _ = time::timeout(limit, written).await;
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_staging_written(&self) -> bool {
         let mode = self.mode();
         !mode.is_writing() && self.staging().len() == 0
     }
 
-    /// Lets go of the folder and answers how many messages are in it.
+    /// Closes the folder, and returns how many messages are in it.
     pub(crate) async fn close(&self) -> u64 {
         let held = self.log.held().messages;
         if let Err(error) = self.log.close().await {
@@ -238,16 +250,16 @@ impl Spool {
     }
 }
 
-/// Tells the spool how it stands with the connection.
-async fn follow(shared: Arc<Shared>, spool: Arc<Spool>, transport: Transport) {
-    let mut links = transport.links();
+/// Tells the spool when the connection comes and goes.
+async fn follow_connection(memory: Arc<Accumulator>, spool: Arc<Spool>, transport: Transport) {
+    let mut state = transport.state();
     let stopped = transport.stopped();
     loop {
-        let up = transport::look(&mut links).is_some();
-        spool.on_link(&shared, up);
+        let up = current_session_and_mark_seen(&mut state).is_some();
+        spool.on_connection(&memory, up);
         tokio::select! { biased;
             () = stopped.cancelled() => return,
-            () = links.changed() => {}
+            () = state.changed() => {}
         }
     }
 }

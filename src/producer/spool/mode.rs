@@ -81,7 +81,7 @@ impl Mode {
         }
     }
 
-    pub(super) fn on_link(&mut self, up: bool) {
+    pub(super) fn on_connection(&mut self, up: bool) {
         self.up = up;
         if !up {
             self.on_stalled();
@@ -178,9 +178,9 @@ mod tests {
     #[test]
     fn a_spool_begins_without_a_connection_only() {
         let mut mode = Mode::new(LIMIT, Size::default());
-        mode.on_link(true);
+        mode.on_connection(true);
         assert!(!mode.may_begin());
-        mode.on_link(false);
+        mode.on_connection(false);
         mode.begin();
         assert_eq!(mode.phase(), Phase::Spooling);
     }
@@ -189,14 +189,14 @@ mod tests {
     fn what_a_process_before_left_goes_out_first() {
         let mut mode = Mode::new(LIMIT, size(3, 30));
         assert!(!mode.is_memory());
-        mode.on_link(true);
+        mode.on_connection(true);
         assert!(mode.begin_drain(true));
     }
 
     #[test]
     fn the_disk_waits_for_what_is_in_memory() {
         let mut mode = Mode::new(LIMIT, size(3, 30));
-        mode.on_link(true);
+        mode.on_connection(true);
         assert!(!mode.begin_drain(false));
         assert!(mode.begin_drain(true));
     }
@@ -217,7 +217,7 @@ mod tests {
         fn a_busy_producer_leaves_the_disk_again(held in 1u64..1_000_000, step in 1u64..100_000) {
             let limit = size(u64::MAX, u64::MAX);
             let mut mode = Mode::new(limit, size(held, held));
-            mode.on_link(true);
+            mode.on_connection(true);
             let mut steps = 0;
             while !mode.is_over() {
                 prop_assert!(mode.begin_drain(true));

@@ -18,7 +18,6 @@ use super::{
     log::LogError,
     mode::Size,
     requests::{self, Limits, Part, ReplayRequests, Undeliverable},
-    staging::resolve,
 };
 use crate::{
     Offset, RequestId,
@@ -26,10 +25,9 @@ use crate::{
     metrics::spool as metrics,
     producer::{
         Fate, SendError, SendErrorKind,
+        accumulator::Accumulator,
         receipt::Accepted,
-        sender::streams::{Answers, MAX_ANSWER},
-        sender::transport::Transport,
-        shared::Shared,
+        sender::{MAX_RESPONSE, Responses, Transport},
     },
     tasks::Tasks,
     time,
@@ -64,7 +62,7 @@ enum ReplayError {
 
 /// Delivers until the producer ends.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    memory: Arc<Accumulator>,
     spool: Arc<Spool>,
     transport: Transport,
     tasks: Tasks,
@@ -72,7 +70,7 @@ pub(super) async fn run(
     let stopped = transport.stopped();
     tokio::select! { biased;
         () = stopped.cancelled() => {}
-        () = live(&shared, &spool, &transport, &tasks) => {}
+        () = live(&memory, &spool, &transport, &tasks) => {}
     }
 }
 
@@ -87,19 +85,19 @@ struct Settled {
     refused: HashSet<RequestId>,
 }
 
-async fn live(shared: &Shared, spool: &Spool, transport: &Transport, tasks: &Tasks) {
+async fn live(memory: &Accumulator, spool: &Spool, transport: &Transport, tasks: &Tasks) {
     let mut settled = Settled::default();
     loop {
-        if !spool.could_drain(shared) {
+        if !spool.could_drain(memory) {
             spool.replay_notify.notified().await;
             continue;
         }
-        if spool.log.held().messages == 0 && spool.begin_drain(shared) && spool.try_end(shared) {
+        if spool.log.held().messages == 0 && spool.begin_drain(memory) && spool.try_end(memory) {
             continue;
         }
-        let mut links = transport.links();
+        let mut links = transport.state();
         let ended = tokio::select! { biased;
-            ended = session(shared, spool, tasks, &mut settled) => ended,
+            ended = session(memory, spool, tasks, &mut settled) => ended,
             // The producer's own connection says whether there is a broker to be reached.
             () = links.wait_for(|link| !matches!(link, ConnectionState::Connected(_))) => Ok(()),
         };
@@ -112,23 +110,23 @@ async fn live(shared: &Shared, spool: &Spool, transport: &Transport, tasks: &Tas
 
 /// Connects as who this folder is, and delivers until the disk is empty.
 async fn session(
-    shared: &Shared,
+    memory: &Accumulator,
     spool: &Spool,
     tasks: &Tasks,
     settled: &mut Settled,
 ) -> Result<(), ReplayError> {
     let identity = spool.log.identity().await?;
-    let supervisor = Supervisor::start(shared.config.connection.clone(), Some(identity), tasks)?;
+    let supervisor = Supervisor::start(memory.config().connection.clone(), Some(identity), tasks)?;
     let mut links = supervisor.watch_state();
     let link = conn::wait_connected(&mut links).await?;
-    let end = ride(shared, spool, &link, settled).await;
+    let end = ride(memory, spool, &link, settled).await;
     supervisor.close(GOODBYE).await;
     end
 }
 
 /// Delivers piece after piece on one stream.
 async fn ride(
-    shared: &Shared,
+    memory: &Accumulator,
     spool: &Spool,
     link: &Session,
     settled: &mut Settled,
@@ -139,7 +137,7 @@ async fn ride(
     })?;
     let mut stream = Stream {
         writer,
-        answers: FramedRead::new(reader, PacketCodec::new(MAX_ANSWER)),
+        answers: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
     };
     let told = link.connected();
     let limits = Limits {
@@ -151,7 +149,7 @@ async fn ride(
         bytes: PIECE.bytes.min(u64::from(told.max_frame) / 2),
     };
     loop {
-        if !spool.begin_drain(shared) || spool.try_end(shared) {
+        if !spool.begin_drain(memory) || spool.try_end(memory) {
             return Ok(());
         }
         let Some(piece) = spool.log.next_piece(size).await? else {
@@ -167,13 +165,13 @@ async fn ride(
             };
         }
         let joined = requests::join(piece, limits);
-        let bytes = spool.deliver(shared, &mut stream, joined, settled).await?;
+        let bytes = spool.deliver(memory, &mut stream, joined, settled).await?;
         spool.log.set_done(places.end).await?;
         spool.log.trim().await?;
         let held = spool.log.held();
         spool.mode_mut().on_drained(bytes, held);
-        spool.trouble(None);
-        spool.tell(|_| {});
+        spool.set_error(None);
+        spool.publish(|_| {});
         spool.write_notify.notify_one();
     }
 }
@@ -181,33 +179,33 @@ async fn ride(
 /// A stream for requests and their answers.
 struct Stream {
     writer: SendStream,
-    answers: Answers,
+    answers: Responses,
 }
 
 impl Spool {
     /// Whether what is on disk may go out.
-    fn could_drain(&self, shared: &Shared) -> bool {
-        self.mode().could_drain(is_whole(shared))
+    fn could_drain(&self, memory: &Accumulator) -> bool {
+        self.mode().could_drain(is_whole(memory))
     }
 
     /// There is a connection for what is on disk. Whether it goes out from now on.
-    fn begin_drain(&self, shared: &Shared) -> bool {
-        let may = self.mode_mut().begin_drain(is_whole(shared));
-        self.tell(|_| {});
+    fn begin_drain(&self, memory: &Accumulator) -> bool {
+        let may = self.mode_mut().begin_drain(is_whole(memory));
+        self.publish(|_| {});
         may
     }
 
     fn on_stalled(&self, error: &ReplayError) {
         self.mode_mut().on_stalled();
-        self.trouble(Some(&error.to_string()));
-        self.tell(|_| {});
+        self.set_error(Some(&error.to_string()));
+        self.publish(|_| {});
         self.write_notify.notify_one();
     }
 
-    /// Sends a piece and waits until each of its messages has its final answer. Answers how many bytes it had.
+    /// Sends a piece and waits until each of its messages has its final answer. Responses how many bytes it had.
     async fn deliver(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         stream: &mut Stream,
         joined: ReplayRequests,
         settled: &mut Settled,
@@ -218,7 +216,7 @@ impl Spool {
         if !std::mem::replace(&mut settled.told, true) {
             for Undeliverable { place, kind, fate } in lost {
                 metrics::lost(1, kind.as_str());
-                self.fail(shared, place, &SendError::new(kind, fate));
+                self.fail(memory, place, &SendError::new(kind, fate));
             }
         }
         parts.retain(|part| !settled.refused.contains(&part.id));
@@ -236,7 +234,7 @@ impl Spool {
                 match stream.answers.next().await {
                     Some(Ok(Packet::Stored(stored))) => {
                         if let Some(part) = open.remove(&stored.request) {
-                            self.delivered(shared, part, &stored);
+                            self.delivered(memory, part, &stored);
                         }
                     }
                     Some(Ok(Packet::Refused(refused))) => {
@@ -245,7 +243,7 @@ impl Spool {
                         }
                         if let Some(part) = open.remove(&refused.request) {
                             settled.refused.insert(part.id);
-                            self.refused(shared, part, refused.failure);
+                            self.refused(memory, part, refused.failure);
                         }
                     }
                     _ => return Err(ReplayError::ConnectionLost),
@@ -255,22 +253,22 @@ impl Spool {
         Ok(bytes)
     }
 
-    fn delivered(&self, shared: &Shared, part: &Part, stored: &Stored) {
+    fn delivered(&self, memory: &Accumulator, part: &Part, stored: &Stored) {
         metrics::delivered(part.places.len() as u64);
         for (index, &place) in (0..).zip(&part.places) {
-            let waiting = self.waiting().take(place);
+            let waiting = self.pending_receipts().take(place);
             if let Some((promise, epochs)) = waiting {
                 promise.stored(Accepted {
                     topic: part.topic.clone(),
                     base: Offset(stored.base.0 + index),
                     time: stored.time,
                 });
-                resolve(shared, epochs);
+                memory.epochs().resolved_each(epochs);
             }
         }
     }
 
-    fn refused(&self, shared: &Shared, part: &Part, failure: Failure) {
+    fn refused(&self, memory: &Accumulator, part: &Part, failure: Failure) {
         let Failure { code, detail } = failure;
         tracing::error!(
             ?code, detail, topic = %part.topic, messages = part.places.len(),
@@ -284,24 +282,24 @@ impl Spool {
         };
         let error = SendError::new(kind, fate).detail(detail);
         for &place in &part.places {
-            self.fail(shared, place, &error);
+            self.fail(memory, place, &error);
         }
     }
 
     /// The message at `place` will not be delivered.
-    fn fail(&self, shared: &Shared, place: u64, error: &SendError) {
-        let waiting = self.waiting().take(place);
+    fn fail(&self, memory: &Accumulator, place: u64, error: &SendError) {
+        let waiting = self.pending_receipts().take(place);
         if let Some((promise, epochs)) = waiting {
             crate::metrics::producer::failed(1, error.kind().as_str());
             promise.failed(error.clone(), Vec::new());
-            resolve(shared, epochs);
+            memory.epochs().resolved_each(epochs);
         }
     }
 }
 
 /// Whether nothing that was accepted is in memory.
-fn is_whole(shared: &Shared) -> bool {
-    shared.budget.used().messages == 0
+fn is_whole(memory: &Accumulator) -> bool {
+    memory.is_empty()
 }
 
 /// Whether a refusal says that these messages will never be taken. What may pass is asked again, and what is stored is

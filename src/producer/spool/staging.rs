@@ -1,4 +1,4 @@
-//! The way in, and back: which side a message goes to, and what happens to those that wait when that changes.
+//! Where an accepted message goes, memory or disk, and what happens to those that wait when that changes.
 
 use std::{
     collections::VecDeque,
@@ -12,11 +12,12 @@ use crate::{
     TopicName,
     metrics::producer as metrics,
     producer::{
-        Fate, Message, Receipt, SendError, SendErrorKind, Undelivered,
-        accumulator::accept::{PendingMessage, Route, Size, Submitted},
-        accumulator::budget::{Cost, Reservation, WaiterId},
+        Fate, Message, Receipt, SendError, SendErrorKind,
+        accumulator::{
+            Accumulator, Cost, Overflow, PendingMessage, Reservation, Route, Size, Submitted,
+            WaiterId,
+        },
         receipt::Promise,
-        shared::Shared,
     },
 };
 
@@ -32,18 +33,18 @@ pub(super) struct Staged {
     pub(super) message: Message,
     route: Route,
     pub(super) size: Size,
-    /// The call, in nanoseconds since the producer began.
+    /// The time of the call, in nanoseconds since the producer began.
     at: u64,
-    /// What its receipt was made of.
+    /// The promise of its receipt.
     pub(super) promise: Arc<Promise>,
-    /// Which flush waits for it.
+    /// The flush epoch that it belongs to.
     pub(super) epoch: u64,
 }
 
 impl Staged {
-    /// The moment of the call.
-    pub(super) fn called(&self, shared: &Shared) -> Instant {
-        shared.moment(self.at)
+    /// Returns the time of the call.
+    pub(super) fn called(&self, memory: &Accumulator) -> Instant {
+        memory.moment(self.at)
     }
 }
 
@@ -59,7 +60,7 @@ impl Staging {
         self.messages.len()
     }
 
-    fn accept(&mut self, shared: &Shared, pending: PendingMessage) {
+    fn accept(&mut self, memory: &Accumulator, pending: PendingMessage) {
         let PendingMessage {
             message,
             route,
@@ -67,13 +68,13 @@ impl Staging {
             at,
             receipt,
         } = pending;
-        // Whoever waits no longer has given up the receipt, not the message.
-        let _ = receipt.send(self.push(shared, message, route, size, at));
+        // A caller that waits no longer has given up the receipt, not the message.
+        let _ = receipt.send(self.push(memory, message, route, size, at));
     }
 
     fn push(
         &mut self,
-        shared: &Shared,
+        memory: &Accumulator,
         message: Message,
         route: Route,
         size: Size,
@@ -87,17 +88,16 @@ impl Staging {
             size,
             at,
             promise,
-            epoch: shared.epochs.begin(),
+            epoch: memory.epochs().begin(),
         });
         receipt
     }
 }
 
-impl Spool {
-    /// Take a message in, on the side where messages go now, or gives it its place among those that wait for room.
-    pub(in crate::producer) fn enter(
+impl Overflow for Spool {
+    fn submit(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         message: Message,
         route: Route,
         size: Size,
@@ -105,23 +105,24 @@ impl Spool {
         loop {
             let mode = self.mode();
             if !mode.is_memory() {
-                return self.stage(shared, message, route, size);
+                return self.stage(memory, message, route, size);
             }
-            if !mode.may_begin() || shared.budget.is_closed() {
-                return shared.enter_memory(message, route, size);
+            if !mode.may_begin() || memory.is_closed() {
+                return memory.submit_to_memory(message, route, size);
             }
-            if shared.budget.try_take(size.cost) {
-                return shared.admit(message, route, size).map(Submitted::Accepted);
+            if memory.try_reserve(size.cost) {
+                return memory
+                    .accept_reserved(message, route, size)
+                    .map(Submitted::Accepted);
             }
             drop(mode);
-            self.begin(shared);
+            self.begin(memory);
         }
     }
 
-    /// As [`Spool::enter`], and never waits.
-    pub(in crate::producer) fn enter_now(
+    fn try_submit(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         message: Message,
         route: Route,
         size: Size,
@@ -129,69 +130,133 @@ impl Spool {
         loop {
             let mode = self.mode();
             if !mode.is_memory() {
-                return self.stage_now(shared, message, route, size);
+                return self.try_stage(memory, message, route, size);
             }
-            if !mode.may_begin() || shared.budget.is_closed() {
-                return shared.enter_memory_now(message, route, size);
+            if !mode.may_begin() || memory.is_closed() {
+                return memory.try_submit_to_memory(message, route, size);
             }
-            if shared.budget.try_take(size.cost) {
-                return shared.admit(message, route, size);
+            if memory.try_reserve(size.cost) {
+                return memory.accept_reserved(message, route, size);
             }
             drop(mode);
-            self.begin(shared);
+            self.begin(memory);
         }
     }
 
+    fn poll_admitted(
+        &self,
+        memory: &Accumulator,
+        waiter: WaiterId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), PendingMessage>> {
+        // Held until the end: the mode decides which line the waiter is in.
+        let mode = self.mode();
+        match mode.is_memory() {
+            true => memory.poll_admitted_to_memory(waiter, cx),
+            false => self.room.poll_admitted(waiter, cx),
+        }
+    }
+
+    fn withdraw(&self, memory: &Accumulator, waiter: WaiterId) -> Option<PendingMessage> {
+        let mode = self.mode();
+        if mode.is_memory() {
+            return memory.withdraw_from_memory(waiter);
+        }
+        let mut staging = self.staging();
+        let withdrawn = self.room.withdraw(waiter);
+        self.stage_admitted(memory, &mut staging);
+        self.write_notify.notify_one();
+        withdrawn
+    }
+
+    fn on_memory_empty(&self) {
+        self.replay_notify.notify_one();
+    }
+
+    fn unresolved(&self) -> u64 {
+        u64::from(self.room.used().messages) + self.pending_receipts().len() as u64
+    }
+
+    fn close(&self) {
+        self.staging().closed = true;
+        self.room.close();
+    }
+
+    fn end(&self, memory: &Accumulator, error: &SendError) -> Vec<Message> {
+        Overflow::close(self);
+        let staged: Vec<_> = self.staging().messages.drain(..).collect();
+        let mut left = Vec::new();
+        for staged in staged {
+            left.push(staged.message.clone());
+            self.give_up(memory, staged, error.clone().with_fate(Fate::NotStored));
+        }
+        self.pending_receipts().close();
+        let on_disk = error.clone().with_fate(Fate::Spooled);
+        self.fail_receipts(memory, |_| true, &on_disk);
+        left
+    }
+}
+
+impl Spool {
     fn stage(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         message: Message,
         route: Route,
         size: Size,
     ) -> Result<Submitted, SendError> {
         let mut staging = self.staging();
         if staging.closed {
-            return Err(shared.reject(SendErrorKind::Closed, message));
+            return Err(memory.reject(SendErrorKind::Closed, message));
         }
-        let (pending, waiting) = shared.pending(message, route, size);
-        let entered = match self.room.enter(size.cost, pending) {
-            Reservation::Admitted(PendingMessage { message, at, .. }) => {
-                let receipt = staging.push(shared, message, route, size, at);
+        let (pending, receipt) = memory.pending(message, route, size);
+        let submitted = match self.room.reserve(size.cost, pending) {
+            Reservation::Granted(PendingMessage { message, at, .. }) => {
+                let receipt = staging.push(memory, message, route, size, at);
                 Ok(Submitted::Accepted(receipt))
             }
-            Reservation::Waiting(waiter) => Ok(Submitted::Waiting(waiter, waiting)),
+            Reservation::Waiting(waiter) => Ok(Submitted::Waiting(waiter, receipt)),
             Reservation::Closed(pending) => {
-                Err(shared.reject(SendErrorKind::Closed, pending.message))
+                Err(memory.reject(SendErrorKind::Closed, pending.message))
             }
         };
         drop(staging);
         self.write_notify.notify_one();
-        entered
+        submitted
     }
 
-    fn stage_now(
+    fn try_stage(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         message: Message,
         route: Route,
         size: Size,
     ) -> Result<Receipt, SendError> {
         let mut staging = self.staging();
         if staging.closed {
-            return Err(shared.reject(SendErrorKind::Closed, message));
+            return Err(memory.reject(SendErrorKind::Closed, message));
         }
         if !self.room.try_take(size.cost) {
-            return Err(shared.reject(SendErrorKind::Full, message));
+            return Err(memory.reject(SendErrorKind::Full, message));
         }
-        let (PendingMessage { message, at, .. }, _) = shared.pending(message, route, size);
-        let receipt = staging.push(shared, message, route, size, at);
+        let (PendingMessage { message, at, .. }, _) = memory.pending(message, route, size);
+        let receipt = staging.push(memory, message, route, size, at);
         drop(staging);
         self.write_notify.notify_one();
         Ok(receipt)
     }
 
-    /// Messages go to disk from now on, those first that wait for room in memory.
-    fn begin(&self, shared: &Shared) {
+    /// Accepts the waiting messages that staging has room for.
+    fn stage_admitted(&self, memory: &Accumulator, staging: &mut Staging) {
+        while let Some(mut admitted) = self.room.admit() {
+            for pending in admitted.take() {
+                staging.accept(memory, pending);
+            }
+        }
+    }
+
+    /// Sends messages to disk from now on, first those that wait for room in memory.
+    fn begin(&self, memory: &Accumulator) {
         let mut mode = self.mode_mut();
         if !mode.may_begin() {
             return;
@@ -199,66 +264,37 @@ impl Spool {
         mode.begin();
         tracing::info!("no connection and no room in memory: messages go to the spool");
         let mut staging = self.staging();
-        shared.budget.transfer_waiters(&self.room);
-        self.room.admit(|pending| staging.accept(shared, pending));
+        memory.transfer_waiters_to(&self.room);
+        self.stage_admitted(memory, &mut staging);
         drop(staging);
         drop(mode);
         self.write_notify.notify_one();
-        self.tell(|_| {});
+        self.publish(|_| {});
     }
 
-    /// The connection came or went.
-    pub(super) fn on_link(&self, shared: &Shared, up: bool) {
-        self.mode_mut().on_link(up);
-        // Who waits for room in memory would wait for the connection.
-        if !up && shared.budget.waiting() > 0 {
-            self.begin(shared);
+    /// Notes that the connection came or went.
+    pub(super) fn on_connection(&self, memory: &Accumulator, up: bool) {
+        self.mode_mut().on_connection(up);
+        // Calls that wait for room in memory would wait for the connection.
+        if !up && memory.waiting_calls() > 0 {
+            self.begin(memory);
         }
         self.write_notify.notify_one();
         self.replay_notify.notify_one();
-        self.tell(|_| {});
+        self.publish(|_| {});
     }
 
-    /// As [`Shared::poll_entered`], on either side.
-    pub(crate) fn poll_entered(
-        &self,
-        shared: &Shared,
-        waiter: WaiterId,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), PendingMessage>> {
-        let mode = self.mode();
-        match mode.is_memory() {
-            true => shared.budget.poll_admitted(waiter, cx),
-            false => self.room.poll_admitted(waiter, cx),
-        }
-    }
-
-    /// As [`Shared::leave`], on either side.
-    pub(crate) fn leave(&self, shared: &Shared, waiter: WaiterId) -> Option<PendingMessage> {
-        let mode = self.mode();
-        if mode.is_memory() {
-            return shared
-                .budget
-                .leave(waiter, |admitted| shared.admitted(admitted));
-        }
+    /// Frees what messages took of staging.
+    pub(super) fn free(&self, memory: &Accumulator, cost: Cost) {
         let mut staging = self.staging();
-        let left = self
-            .room
-            .leave(waiter, |pending| staging.accept(shared, pending));
-        self.write_notify.notify_one();
-        left
-    }
-
-    /// Gives back what messages took of staging.
-    pub(super) fn free(&self, shared: &Shared, cost: Cost) {
-        let mut staging = self.staging();
-        self.room
-            .release(cost, |pending| staging.accept(shared, pending));
+        if self.room.release(cost) {
+            self.stage_admitted(memory, &mut staging);
+        }
         drop(staging);
         self.write_notify.notify_one();
     }
 
-    /// Take what is to be written next. The caller has it in hand until `Course::on_written`.
+    /// Takes the messages to write next. The caller has them in hand until `Mode::on_written`.
     pub(super) fn take_group(&self) -> Vec<Staged> {
         let mut mode = self.mode_mut();
         let mut staging = self.staging();
@@ -280,7 +316,7 @@ impl Spool {
         group
     }
 
-    /// What was taken is not on disk: it goes back to where it came from.
+    /// Puts messages that are not on disk back to the front of staging.
     pub(super) fn put_back(&self, group: Vec<Staged>) {
         let held = self.log.held();
         let mut mode = self.mode_mut();
@@ -291,21 +327,21 @@ impl Spool {
         mode.on_written(held);
         drop(staging);
         drop(mode);
-        // Where there is a connection again, nothing need go to disk.
+        // With a connection, they may not have to go to disk.
         self.replay_notify.notify_one();
     }
 
-    /// When the oldest message on its way to disk was called.
-    pub(super) fn oldest_staged(&self, shared: &Shared) -> Option<Instant> {
-        self.staging().messages.front().map(|s| s.called(shared))
+    /// Returns the time of the call of the oldest message on its way to disk.
+    pub(super) fn oldest_staged(&self, memory: &Accumulator) -> Option<Instant> {
+        self.staging().messages.front().map(|s| s.called(memory))
     }
 
-    /// Messages that were called before `call` and have no place on disk yet are not stored.
-    pub(super) fn expire_staged(&self, shared: &Shared, call: Instant, error: &SendError) {
+    /// Gives up the messages that were called before `call` and have no place on disk yet.
+    pub(super) fn expire_staged(&self, memory: &Accumulator, call: Instant, error: &SendError) {
         loop {
             let late = {
                 let mut staging = self.staging();
-                let is_late = |staged: &Staged| staged.called(shared) <= call;
+                let is_late = |staged: &Staged| staged.called(memory) <= call;
                 staging
                     .messages
                     .front()
@@ -314,21 +350,21 @@ impl Spool {
                     .flatten()
             };
             let Some(late) = late else { return };
-            self.give_up(shared, late, error.clone());
+            self.give_up(memory, late, error.clone());
         }
     }
 
-    /// A message that has no place on disk is not stored.
-    pub(super) fn give_up(&self, shared: &Shared, staged: Staged, error: SendError) {
+    /// Completes a message that has no place on disk with an error.
+    pub(super) fn give_up(&self, memory: &Accumulator, staged: Staged, error: SendError) {
         metrics::failed(1, error.kind().as_str());
         staged.promise.failed(error, vec![staged.message]);
-        self.free(shared, staged.size.cost);
-        shared.epochs.resolved(staged.epoch, 1);
+        self.free(memory, staged.size.cost);
+        memory.epochs().resolved(staged.epoch, 1);
     }
 
-    /// Where everything on disk is answered, messages go the usual way from now on: those first that are on their way to
-    /// disk, then those that wait for room there. True where that is so.
-    pub(super) fn try_end(&self, shared: &Shared) -> bool {
+    /// If everything on disk is answered, sends messages to memory from now on: first those on their way to disk, then
+    /// those that wait for room there. Returns whether it did.
+    pub(super) fn try_end(&self, memory: &Accumulator) -> bool {
         let mut mode = self.mode_mut();
         if !mode.is_over() {
             return false;
@@ -338,13 +374,13 @@ impl Spool {
         for staged in &staging.messages {
             total.add(staged.size.cost);
         }
-        // Memory is whole, and larger than staging: there is room.
-        if total.messages > 0 && !shared.budget.try_take(total) {
+        // Memory is empty, and larger than staging: there is room.
+        if total.messages > 0 && !memory.try_reserve(total) {
             return false;
         }
         mode.end();
         tracing::info!("everything in the spool is delivered");
-        self.room.transfer_waiters(&shared.budget);
+        memory.take_waiters_of(&self.room);
         for Staged {
             message,
             route,
@@ -355,76 +391,43 @@ impl Spool {
         } in staging.messages.drain(..)
         {
             // It has its receipt already.
-            drop(shared.accept_as(&message, route, size, at, Some((promise, epoch))));
+            drop(memory.append(&message, route, size, at, Some((promise, epoch))));
         }
-        // Nobody waits there any more.
-        self.room.release(total, |_| ());
-        shared.budget.admit(|admitted| shared.admitted(admitted));
+        // No call waits for staging any more.
+        let _ = self.room.release(total);
+        memory.accept_admitted();
         drop(staging);
         drop(mode);
-        self.tell(|_| {});
+        self.publish(|_| {});
         true
     }
 
-    /// Nobody enters any more; those who wait for room get their messages back.
-    pub(crate) fn close_entrance(&self) {
-        self.staging().closed = true;
-        self.room.close();
-    }
-
-    /// The producer ends: what is on its way to disk is handed back, and receipts of what is there are told so.
-    pub(crate) fn end(&self, shared: &Shared, error: &SendError) -> Vec<Undelivered> {
-        self.close_entrance();
-        let staged: Vec<_> = self.staging().messages.drain(..).collect();
-        let mut left = Vec::new();
-        for staged in staged {
-            left.push(Undelivered {
-                message: staged.message.clone(),
-                fate: Fate::NotStored,
-            });
-            self.give_up(shared, staged, error.clone().with_fate(Fate::NotStored));
-        }
-        self.waiting().close();
-        let on_disk = error.clone().with_fate(Fate::Spooled);
-        self.tell_waiting(shared, |_| true, &on_disk);
-        left
-    }
-
-    /// Tells the oldest receipts that wait, for as long as `which` says so of their call.
-    pub(super) fn tell_waiting(
+    /// Completes the oldest receipts of messages on disk with an error, while `which` holds for the time of their call.
+    pub(super) fn fail_receipts(
         &self,
-        shared: &Shared,
+        memory: &Accumulator,
         which: impl Fn(Instant) -> bool,
         error: &SendError,
     ) {
         loop {
-            let told = {
-                let mut waiting = self.waiting();
-                let is_next = waiting.oldest().is_some_and(&which);
-                is_next.then(|| waiting.pop()).flatten()
+            let oldest = {
+                let mut pending = self.pending_receipts();
+                let is_next = pending.oldest().is_some_and(&which);
+                is_next.then(|| pending.pop()).flatten()
             };
-            let Some((promises, epochs)) = told else {
+            let Some((promises, epochs)) = oldest else {
                 return;
             };
             metrics::failed(promises.len() as u64, error.kind().as_str());
             for promise in promises {
                 promise.failed(error.clone(), Vec::new());
             }
-            resolve(shared, epochs);
+            memory.epochs().resolved_each(epochs);
         }
     }
 }
 
-/// Where a message goes.
-pub(super) fn topic_of<'a>(shared: &'a Shared, staged: &'a Staged) -> &'a TopicName {
-    staged.message.topic().unwrap_or(&shared.topic)
-}
-
-/// Flushes need not wait for these any more.
-pub(super) fn resolve(shared: &Shared, epochs: [u64; 2]) {
-    for (epoch, messages) in (0..).zip(epochs) {
-        if messages > 0 {
-            shared.epochs.resolved(epoch, messages);
-        }
-    }
+/// Returns the topic of a staged message.
+pub(super) fn topic_of<'a>(memory: &'a Accumulator, staged: &'a Staged) -> &'a TopicName {
+    staged.message.topic().unwrap_or(memory.topic())
 }

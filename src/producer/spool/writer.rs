@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Receipts, Spool,
     log::{Group, LogError},
-    staging::{Staged, resolve, topic_of},
+    staging::{Staged, topic_of},
 };
 use crate::{
     ProducerId, TopicName,
     metrics::spool as metrics,
     producer::{
-        Fate, SendError, SendErrorKind, accumulator::budget::Cost, receipt::Promise, shared::Shared,
+        Fate, SendError, SendErrorKind,
+        accumulator::{Accumulator, Cost},
+        receipt::Promise,
     },
     store::Appended,
     time,
@@ -27,7 +29,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    memory: Arc<Accumulator>,
     spool: Arc<Spool>,
     /// The right to write; empty before the first write.
     producer: Option<ProducerId>,
@@ -45,9 +47,9 @@ struct Left {
 }
 
 impl Writer {
-    pub(super) const fn new(shared: Arc<Shared>, spool: Arc<Spool>) -> Self {
+    pub(super) const fn new(memory: Arc<Accumulator>, spool: Arc<Spool>) -> Self {
         Self {
-            shared,
+            memory,
             spool,
             producer: None,
             next: 0,
@@ -60,15 +62,15 @@ impl Writer {
             let messages = self.spool.take_group();
             if !messages.is_empty() {
                 match self.write(messages, &stopped).await {
-                    Ok(()) => self.spool.trouble(None),
+                    Ok(()) => self.spool.set_error(None),
                     Err(error) => {
-                        self.spool.trouble(Some(&error.to_string()));
+                        self.spool.set_error(Some(&error.to_string()));
                         self.wait(PAUSE, &stopped).await;
                     }
                 }
                 continue;
             }
-            self.spool.settled.notify_waiters();
+            self.spool.written.notify_waiters();
             let due = self.expire();
             tokio::select! { biased;
                 () = self.spool.write_notify.notified() => {}
@@ -88,24 +90,24 @@ impl Writer {
 
     /// Tells those whose time is up, and answers when the next one's is.
     fn expire(&self) -> Option<Instant> {
-        let timeout = self.shared.config.delivery_timeout;
+        let timeout = self.memory.config().delivery_timeout;
         if let Some(call) = time::now().checked_sub(timeout) {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            let trouble = self.spool.state.borrow().trouble.clone();
-            let detail = trouble.unwrap_or_else(|| "there was no room in the spool".to_owned());
+            let last_error = self.spool.state.borrow().last_error.clone();
+            let detail = last_error.unwrap_or_else(|| "there was no room in the spool".to_owned());
             self.spool
-                .expire_staged(&self.shared, call, &error.clone().detail(detail));
+                .expire_staged(&self.memory, call, &error.clone().detail(detail));
             let error = error.with_fate(Fate::Spooled);
             self.spool
-                .tell_waiting(&self.shared, |at| at <= call, &error);
+                .fail_receipts(&self.memory, |at| at <= call, &error);
         }
-        let staged = self.spool.oldest_staged(&self.shared);
-        let waiting = self.spool.waiting().oldest();
+        let staged = self.spool.oldest_staged(&self.memory);
+        let waiting = self.spool.pending_receipts().oldest();
         [staged, waiting]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| self.shared.deadline(at))
+            .map(|at| self.memory.deadline(at))
     }
 
     /// Writes a group. On an error, none of it is on disk.
@@ -144,7 +146,7 @@ impl Writer {
     fn group(&mut self, producer: ProducerId, messages: &[Staged]) -> Group {
         let mut entries: Vec<(TopicName, BatchBuilder)> = Vec::new();
         for staged in messages {
-            let topic = topic_of(&self.shared, staged);
+            let topic = topic_of(&self.memory, staged);
             let place = entries.iter().position(|(t, _)| t == topic);
             let place = place.unwrap_or_else(|| {
                 entries.push((topic.clone(), BatchBuilder::new(0)));
@@ -175,7 +177,7 @@ impl Writer {
     ) {
         let mut messages = messages;
         loop {
-            self.spool.trouble(Some(&error.to_string()));
+            self.spool.set_error(Some(&error.to_string()));
             self.wait(PAUSE, stopped).await;
             if let Ok(places) = self.spool.log.write(group).await {
                 return self.written(messages, &places);
@@ -183,7 +185,7 @@ impl Writer {
             let ended = stopped.is_cancelled();
             let is_late = messages
                 .first()
-                .is_some_and(|m| self.shared.deadline(m.called(&self.shared)) <= time::now());
+                .is_some_and(|m| self.memory.deadline(m.called(&self.memory)) <= time::now());
             if ended || is_late {
                 let told = std::mem::take(&mut messages);
                 self.in_doubt(told, ended, &error);
@@ -198,14 +200,14 @@ impl Writer {
     /// Nobody knows whether these are on disk.
     fn in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
         let error = match ended {
-            true => self.shared.ended_error().with_fate(Fate::Unknown),
+            true => self.memory.end_error().with_fate(Fate::Unknown),
             false => {
                 let late = SendError::new(SendErrorKind::Expired, Fate::Unknown);
                 late.detail(why.to_string())
             }
         };
         for staged in messages {
-            self.spool.give_up(&self.shared, staged, error.clone());
+            self.spool.give_up(&self.memory, staged, error.clone());
         }
     }
 
@@ -213,8 +215,8 @@ impl Writer {
     fn left(&self, messages: Vec<Staged>, cost: &mut Cost) -> Vec<Left> {
         let mut entries: Vec<Left> = Vec::new();
         for staged in messages {
-            let topic = topic_of(&self.shared, &staged);
-            let at = staged.called(&self.shared);
+            let topic = topic_of(&self.memory, &staged);
+            let at = staged.called(&self.memory);
             let place = entries.iter().position(|e| e.topic == *topic);
             let place = place.unwrap_or_else(|| {
                 entries.push(Left {
@@ -244,24 +246,24 @@ impl Writer {
             let left = match self.spool.config.receipts {
                 Receipts::WhenSpooled => Err(entry.receipts),
                 Receipts::WhenStored => {
-                    let mut waiting = self.spool.waiting();
+                    let mut waiting = self.spool.pending_receipts();
                     waiting.push(place.base.0, entry.receipts, entry.epochs, entry.at)
                 }
             };
             let Err(receipts) = left else { continue };
             let asked = self.spool.config.receipts == Receipts::WhenSpooled;
-            let ended = (!asked && self.shared.has_ended()).then(|| self.shared.ended_error());
+            let ended = (!asked && self.memory.has_ended()).then(|| self.memory.end_error());
             for promise in receipts {
                 match &ended {
                     Some(error) => promise.failed(error.clone().with_fate(Fate::Spooled), vec![]),
                     None => promise.spooled(entry.topic.clone()),
                 }
             }
-            resolve(&self.shared, entry.epochs);
+            self.memory.epochs().resolved_each(entry.epochs);
         }
-        self.spool.free(&self.shared, cost);
+        self.spool.free(&self.memory, cost);
         self.spool.replay_notify.notify_one();
-        self.spool.tell(|_| {});
+        self.spool.publish(|_| {});
     }
 }
 

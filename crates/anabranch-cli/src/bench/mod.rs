@@ -292,7 +292,7 @@ async fn measure(args: &Args, setup: &Setup, folder: &Path) -> anyhow::Result<Re
             runs.push(run);
         }
     }
-    let lanes = setup.producers.iter().map(|p| p.lanes().most).max();
+    let lanes = setup.producers.iter().map(|p| p.lanes().peak).max();
     Ok(Report::new(
         args.setting(),
         runs,

@@ -38,7 +38,7 @@ impl Summary {
             lost: check.lost(),
             duplicated: check.duplicated(),
             identical: check.is_identical(),
-            lanes_max: lanes.most,
+            lanes_max: lanes.peak,
             lanes_final: lanes.open,
             seconds: rounded(sent.took.as_secs_f64()),
         }

@@ -238,7 +238,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     sender.fail_unsent();
     drop(live);
 
-    let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.most);
+    let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.peak);
     output::summary(args.output, &summary)?;
     Ok(match summary.is_success() && !sender.has_read_error() {
         true => ExitCode::SUCCESS,

@@ -194,7 +194,7 @@ fn lanes(scenario: &Scenario, strategy: Strategy, observed: &Observations, store
             // Without the first lane.
             opened: observed.lanes.opened.saturating_sub(1),
             retired: observed.lanes.retired,
-            max: observed.lanes.most,
+            max: observed.lanes.peak,
             mean,
             last: observed.lanes.open,
         },

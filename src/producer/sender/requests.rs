@@ -1,0 +1,362 @@
+//! The requests of one producer, from their registration to their outcome.
+//!
+//! Every message gets its one outcome here, by its request: the broker's response, a deadline, or the end of the producer.
+//! What the request held is freed once, at that moment.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    batcher::Request,
+    expired::{ExpiredBatch, ExpiredInFlight},
+    in_flight::InFlight,
+    lane_stats::LaneStats,
+};
+use crate::{
+    RequestId,
+    metrics::producer as metrics,
+    producer::{
+        Fate, SendError, SendErrorKind, Undelivered,
+        accumulator::{Accumulator, ORDERED},
+        receipt::Accepted,
+    },
+    time,
+    wire::{Failure, FailureCode, Packet, Refused, Stored},
+};
+
+/// What a response means for the stream that it came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResponseEffect {
+    /// The stream goes on.
+    Continue,
+    /// The broker stores nothing more of this stream: a batch was refused, and none after it may be stored before the
+    /// producer knows that.
+    StreamFailed,
+    /// The packet is no response.
+    Unexpected,
+}
+
+/// The requests without an outcome, and what completes them.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    accumulator: Arc<Accumulator>,
+    in_flight: Mutex<InFlight<Request>>,
+    /// Written under the lock of `in_flight` when a request moves from there to here.
+    expired: ExpiredInFlight,
+    stats: LaneStats,
+    /// Batches written more than once.
+    retried: AtomicU64,
+    /// Notified when a request has an earlier deadline than the one that is being waited for.
+    earlier_deadline: Notify,
+    /// The call whose deadline is being waited for, in microseconds since `base`; `u64::MAX` for none.
+    watched_call: AtomicU64,
+    base: Instant,
+}
+
+impl Requests {
+    pub(crate) fn new(accumulator: Arc<Accumulator>) -> Self {
+        let base = time::now();
+        Self {
+            accumulator,
+            in_flight: Mutex::new(InFlight::new()),
+            expired: ExpiredInFlight::default(),
+            stats: LaneStats::new(base),
+            retried: AtomicU64::new(0),
+            earlier_deadline: Notify::new(),
+            watched_call: AtomicU64::new(u64::MAX),
+            base,
+        }
+    }
+
+    /// Returns what the lanes do at present.
+    pub(crate) const fn stats(&self) -> &LaneStats {
+        &self.stats
+    }
+
+    /// Returns the requests without an outcome, locked.
+    pub(crate) fn in_flight(&self) -> MutexGuard<'_, InFlight<Request>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- on the way out ----
+
+    /// Registers the batches of a run in order and appends their ids. If the producer has ended, the batches get their
+    /// outcome instead.
+    pub(crate) fn register(
+        &self,
+        requests: impl Iterator<Item = Request>,
+        ids: &mut VecDeque<RequestId>,
+    ) {
+        let now = time::now();
+        let mut refused = Vec::new();
+        let mut earliest = None;
+        let mut in_flight = self.in_flight();
+        for request in requests {
+            if self.accumulator.has_ended() {
+                refused.push(request);
+                continue;
+            }
+            metrics::batched(
+                request.messages,
+                request.batch.len(),
+                now.saturating_duration_since(request.at),
+            );
+            earliest = Some(earliest.map_or(request.at, |e: Instant| e.min(request.at)));
+            self.stats.registered(now, &request);
+            ids.push_back(in_flight.register(request));
+        }
+        drop(in_flight);
+        if earliest.is_some_and(|at| self.micros(at) < self.watched_call.load(Ordering::SeqCst)) {
+            self.earlier_deadline.notify_one();
+        }
+        for request in refused {
+            self.fail(request, &self.accumulator.end_error());
+        }
+    }
+
+    /// Returns whether another run may be registered.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight().has_room() && self.expired.has_room()
+    }
+
+    /// Counts batches that are written again.
+    pub(crate) fn count_retries(&self, batches: u64) {
+        self.retried.fetch_add(batches, Ordering::Relaxed);
+        metrics::retried(batches);
+    }
+
+    /// Returns how many batches were written more than once.
+    pub(crate) fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+
+    /// Returns the requests without an outcome that were handed to a stream, oldest first.
+    pub(crate) fn written(&self) -> Vec<RequestId> {
+        let in_flight = self.in_flight();
+        let written = in_flight
+            .iter()
+            .filter(|(_, request)| request.written.is_some());
+        written.map(|(id, _)| id).collect()
+    }
+
+    // ---- on the way back ----
+
+    /// Completes the request that a response is about. `lane` is the lane that read it: it is not woken for it.
+    pub(crate) fn on_response(&self, response: Packet, lane: Option<usize>) -> ResponseEffect {
+        match response {
+            Packet::Stored(stored) => {
+                self.complete_stored(&stored, lane);
+                ResponseEffect::Continue
+            }
+            Packet::Refused(refused) => {
+                match refused.failure.code {
+                    // A closing broker's refusals go to the next connection, and what follows a refused batch goes to
+                    // the next stream, both within their deadlines.
+                    FailureCode::Closing | FailureCode::AfterRejected => {}
+                    _ => self.complete_refused(refused),
+                }
+                ResponseEffect::StreamFailed
+            }
+            _ => ResponseEffect::Unexpected,
+        }
+    }
+
+    /// Completes a request that the broker has stored.
+    pub(crate) fn complete_stored(&self, stored: &Stored, lane: Option<usize>) {
+        let Some(request) = self.take(stored.request, |_| ()) else {
+            return self.end_expired(stored.request);
+        };
+        let now = time::now();
+        let processing = Duration::from_micros(u64::from(stored.processing_us));
+        self.stats.answered(now, &request, processing);
+        let mut base = stored.base;
+        for part in &request.parts {
+            part.promise.stored(Accepted {
+                topic: request.topic.clone(),
+                base,
+                time: stored.time,
+            });
+            base.0 += part.messages as u64;
+        }
+        metrics::acked(
+            request.messages as u64,
+            now.saturating_duration_since(request.at),
+            processing,
+        );
+        self.free(&request, lane);
+    }
+
+    fn complete_refused(&self, refused: Refused) {
+        let Some(request) = self.take(refused.request, |_| ()) else {
+            return self.end_expired(refused.request);
+        };
+        let Failure { code, detail } = refused.failure;
+        let fate = fate_of_refused(code, request.attempts);
+        let error = SendError::new(SendErrorKind::Refused(code), fate).detail(detail);
+        self.stats.ended(time::now(), &request);
+        self.fail(request, &error);
+    }
+
+    /// Completes a request with an error.
+    pub(crate) fn complete_failed(&self, id: RequestId, error: &SendError) {
+        if let Some(request) = self.take(id, |_| ()) {
+            self.stats.ended(time::now(), &request);
+            self.fail(request, error);
+        }
+    }
+
+    /// Takes a request out, and calls `also` before others can see that. Where that makes room in a table that was full,
+    /// all lanes look again.
+    fn take(&self, id: RequestId, also: impl FnOnce(&mut Request)) -> Option<Request> {
+        let mut in_flight = self.in_flight();
+        let was_full = !in_flight.has_room();
+        let mut request = in_flight.resolve(id);
+        if let Some(request) = &mut request {
+            also(request);
+        }
+        let has_room = in_flight.has_room();
+        drop(in_flight);
+        if was_full && has_room {
+            self.accumulator.wake_all_lanes();
+        }
+        request
+    }
+
+    fn fail(&self, request: Request, error: &SendError) {
+        metrics::failed(request.messages as u64, error.kind().as_str());
+        let mut messages = request.to_messages();
+        for part in &request.parts {
+            let rest = messages.split_off(part.messages.min(messages.len()));
+            let of_part = std::mem::replace(&mut messages, rest);
+            part.promise.failed(error.clone(), of_part);
+        }
+        self.free(&request, None);
+    }
+
+    /// Frees what a request held, and wakes its lane unless that is `lane`.
+    fn free(&self, request: &Request, lane: Option<usize>) {
+        self.accumulator.release_shards(&request.shards);
+        if lane != Some(request.lane) {
+            self.accumulator.wake_lane(request.lane);
+        }
+        self.accumulator.release(request.cost, request.epochs);
+    }
+
+    // ---- deadlines ----
+
+    /// Sets the call whose deadline is waited for, and waits until a request has an earlier one.
+    pub(crate) async fn earlier_deadline_than(&self, call: Option<Instant>) {
+        let watched = call.map_or(u64::MAX, |at| self.micros(at));
+        self.watched_call.store(watched, Ordering::SeqCst);
+        self.earlier_deadline.notified().await;
+    }
+
+    /// Completes a request whose deadline has passed. If it was handed to a stream, the broker may store it all the same:
+    /// then what must not overtake it keeps to its stream.
+    pub(crate) fn expire(&self, id: RequestId) {
+        let request = self.take(id, |request| {
+            let is_ordered = request.lane == ORDERED || !request.shards.is_empty();
+            if request.written.is_some() && is_ordered {
+                let batch = ExpiredBatch {
+                    lane: request.lane,
+                    stream_epoch: request.stream_epoch,
+                    shards: std::mem::take(&mut request.shards),
+                };
+                self.expired.insert(id, batch);
+            }
+        });
+        if let Some(request) = request {
+            let error = SendError::new(SendErrorKind::Expired, request.fate());
+            self.stats.ended(time::now(), &request);
+            self.fail(request, &error);
+        }
+    }
+
+    /// Lets what waits for an expired batch go on: it will not be stored any more, or has been.
+    pub(crate) fn end_expired(&self, id: RequestId) {
+        let was_full = !self.expired.has_room();
+        if let Some(batch) = self.expired.remove(id) {
+            self.accumulator.release_shards(&batch.shards);
+            self.accumulator.wake_lane(batch.lane);
+        }
+        if was_full {
+            self.accumulator.wake_all_lanes();
+        }
+    }
+
+    /// Ends the expired batches that were written on earlier streams of a lane: nothing more comes of those.
+    pub(crate) fn end_expired_of_other_streams(&self, lane: usize, stream_epoch: u64) {
+        for batch in self.expired.remove_other_streams(lane, stream_epoch) {
+            self.accumulator.release_shards(&batch.shards);
+        }
+    }
+
+    /// Returns whether the broker may still answer an expired batch of this lane.
+    pub(crate) fn has_expired(&self, lane: usize) -> bool {
+        self.expired.awaits_response(lane)
+    }
+
+    /// Returns whether the broker may still answer this request, which has expired.
+    pub(crate) fn is_expired(&self, id: RequestId) -> bool {
+        self.expired.contains(id)
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.base).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    // ---- the end ----
+
+    /// Ends the producer: everything without an outcome gets its last one, and is handed back.
+    pub(crate) fn end(&self, error: &SendError) -> Vec<Undelivered> {
+        self.accumulator.begin_end(error);
+        let ids: Vec<_> = {
+            // Under this lock: from now on nothing is registered.
+            let in_flight = self.in_flight();
+            self.accumulator.mark_ended();
+            in_flight.iter().map(|(id, _)| id).collect()
+        };
+        let mut left = Vec::new();
+        for id in ids {
+            let Some(request) = self.take(id, |_| ()) else {
+                continue;
+            };
+            let fate = request.fate();
+            let messages = request.to_messages().into_iter();
+            left.extend(messages.map(|message| Undelivered { message, fate }));
+            self.stats.ended(time::now(), &request);
+            self.fail(request, &error.clone().with_fate(fate));
+        }
+        let mut not_sent = self.accumulator.abandon_queued();
+        #[cfg(feature = "spool")]
+        not_sent.extend(self.accumulator.end_overflow(error));
+        left.extend(not_sent.drain(..).map(|message| Undelivered {
+            message,
+            fate: Fate::NotStored,
+        }));
+        left
+    }
+}
+
+/// Returns what is known of a request that was refused after `attempts` writes. An earlier write may have been stored,
+/// unless the broker looked for that first.
+const fn fate_of_refused(code: FailureCode, attempts: u32) -> Fate {
+    match code {
+        FailureCode::StoreFailed | FailureCode::Unrecognised(_) => Fate::Unknown,
+        FailureCode::StoreRefuses | FailureCode::Limit | FailureCode::UnknownTopic => {
+            Fate::NotStored
+        }
+        _ if attempts > 1 => Fate::Unknown,
+        _ => Fate::NotStored,
+    }
+}
