@@ -1,24 +1,24 @@
-//! Pure: who may do what: tokens, and what each may produce to and consume from.
+//! Sans-I/O: tokens, and what the bearer of each may produce to and consume from.
 
 use std::{fmt, hint::black_box, str::FromStr};
 
 use crate::TopicName;
 
-/// A set of topics, by name: a topic name in which each `*` stands for any run of characters, also for none.
+/// A pattern of topic names, in which each `*` matches any number of characters, including none.
 ///
 /// `orders.*` matches `orders.eu` and `orders.eu.west`, not `orders`; `*` matches every topic.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether `topic` is in the set.
+    /// Returns whether the pattern matches `topic`.
     #[must_use]
     pub fn matches(&self, topic: &TopicName) -> bool {
         glob(self.0.as_bytes(), topic.as_str().as_bytes())
     }
 }
 
-/// Matches with one mark to fall back to: at most pattern length x text length steps, both short.
+/// Matches with backtracking to the last star only, so in at most pattern length x text length steps.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut mark: Option<(usize, usize)> = None;
@@ -76,25 +76,25 @@ impl FromStr for Pattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// It is empty or longer than a topic name may be.
+    /// The text is empty or longer than a topic name may be.
     #[error("a pattern has 1 to 200 bytes, this one has {0}")]
     Length(usize),
-    /// It has a character that no topic name has.
+    /// The text has a character that no topic name has.
     #[error("a pattern is made of letters, digits, '.', '_', '-' and '*', not {0:?}")]
     Character(char),
 }
 
-/// What a client may do.
+/// The topics that a client may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permissions {
-    /// Topics it may send to.
+    /// The topics that the client may produce to.
     pub produce: Vec<Pattern>,
-    /// Topics it may read.
+    /// The topics that the client may consume.
     pub consume: Vec<Pattern>,
 }
 
 impl Permissions {
-    /// Everything.
+    /// Returns the permissions for all topics.
     #[must_use]
     pub fn all() -> Self {
         let every = || vec![Pattern("*".to_owned())];
@@ -104,47 +104,47 @@ impl Permissions {
         }
     }
 
-    /// Whether messages may be sent to `topic`.
+    /// Returns whether the client may produce to `topic`.
     #[must_use]
     pub fn may_produce(&self, topic: &TopicName) -> bool {
         self.produce.iter().any(|p| p.matches(topic))
     }
 
-    /// Whether `topic` may be read.
+    /// Returns whether the client may consume `topic`.
     #[must_use]
     pub fn may_consume(&self, topic: &TopicName) -> bool {
         self.consume.iter().any(|p| p.matches(topic))
     }
 
-    /// Whether `topic` is shown in lists: to those who may do something with it.
+    /// Returns whether the client sees `topic` in lists: if it may produce to it or consume it.
     #[must_use]
     pub fn may_see(&self, topic: &TopicName) -> bool {
         self.may_produce(topic) || self.may_consume(topic)
     }
 }
 
-/// A token and what its bearer may do.
+/// A token and the permissions of its bearer.
 #[derive(Clone)]
 struct Entry {
     secret: Vec<u8>,
     permissions: Permissions,
 }
 
-/// The tokens a broker accepts.
+/// The tokens that a broker accepts.
 ///
-/// As text, one a line: the token, then what its bearer may do. A token with no permission behind it may do
-/// everything; one with any may do what is written and nothing else. `#` begins a comment.
+/// As text, each line has a token and then its permissions. Without permissions, the bearer may do everything. With
+/// permissions, the bearer may do only that. `#` begins a comment.
 ///
 /// ```text
-/// # who        what
+/// # token      permissions
 /// 8f2b1c64     produce:orders.* consume:orders.eu
 /// 0d93aa17     # everything
 /// ```
 ///
-/// The names of producers and of readers are not tied to tokens: bearers who may produce can take over each other's
-/// producer names, and readers of one topic each other's positions.
+/// The names of producers and consumers do not belong to a token: bearers who may produce can take over each other's
+/// producer names, and consumers of one topic each other's positions.
 ///
-/// `Debug` shows how many there are, never a token.
+/// `Debug` shows the number of tokens, never a token.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Entry>);
 
@@ -152,7 +152,7 @@ impl Tokens {
     /// The longest token, in bytes.
     pub const MAX_LEN: usize = 1024;
 
-    /// None yet: nobody gets in.
+    /// Creates an empty set, which accepts no token.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -161,7 +161,7 @@ impl Tokens {
     /// Adds a token.
     ///
     /// # Errors
-    /// [`TokensError`] where `secret` is empty, too long, or there already.
+    /// [`TokensError`] if `secret` is empty, too long, or already in the set.
     pub fn add(
         &mut self,
         secret: impl Into<Vec<u8>>,
@@ -181,10 +181,10 @@ impl Tokens {
         Ok(())
     }
 
-    /// What the bearer of `shown` may do; `None` where it is no token of these.
+    /// Returns the permissions of the token `shown`, or `None` if it is not in the set.
     ///
-    /// Takes the same time whichever token matches and however much of one is right: it depends on the length
-    /// of `shown` and the number of tokens alone.
+    /// The time depends only on the length of `shown` and the number of tokens, not on which token matches or how much of
+    /// one is right.
     #[must_use]
     pub fn permissions(&self, shown: &[u8]) -> Option<&Permissions> {
         let mut found = None;
@@ -196,20 +196,20 @@ impl Tokens {
         found
     }
 
-    /// How many there are.
+    /// Returns the number of tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Compares every byte of `shown`, right or wrong.
+/// Compares all bytes of `shown`, even after a difference.
 fn same(shown: &[u8], secret: &[u8]) -> bool {
     let mut differs = u8::from(shown.len() != secret.len());
     for (i, byte) in shown.iter().enumerate() {
@@ -264,25 +264,25 @@ fn add_line(tokens: &mut Tokens, line: &str) -> Result<(), TokensError> {
     tokens.add(secret, if any { permissions } else { Permissions::all() })
 }
 
-/// Why a token was not taken. Never says which.
+/// Why a token was refused. Does not contain the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokensError {
-    /// Empty or longer than [`Tokens::MAX_LEN`].
+    /// The token is empty or longer than [`Tokens::MAX_LEN`].
     #[error("a token has 1 to 1024 bytes, this one has {0}")]
     Length(usize),
-    /// It is there already.
+    /// The token is in the set already.
     #[error("the token is there already")]
     Twice,
-    /// A word behind the token is not a permission.
+    /// A word after the token is not a permission.
     #[error("a permission is written produce:PATTERN or consume:PATTERN")]
     Permission,
-    /// A permission names no set of topics.
+    /// The pattern of a permission is wrong.
     #[error(transparent)]
     Pattern(#[from] PatternError),
 }
 
-/// Every wrong line of a token file, by its number from 1.
+/// The wrong lines of a token file, with their numbers from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFileError(pub Vec<(usize, TokensError)>);
 

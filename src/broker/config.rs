@@ -1,4 +1,4 @@
-//! Pure: everything a broker can be told, with its defaults, and the rules between them.
+//! Sans-I/O: the options of a broker, their defaults, and their rules.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -11,35 +11,36 @@ use crate::{
     conn::{Admission, StatelessResetKey, TransportConfig},
 };
 
-/// Everything a broker can be told but its TLS and its store.
+/// All options of a broker but TLS and the store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The UDP address to listen at. Default `127.0.0.1:4433`: this machine alone. Port 0 takes any free one.
+    /// The UDP address to listen at. Default `127.0.0.1:4433`, which only this machine can reach. Port 0 lets the system
+    /// choose.
     pub listen: SocketAddr,
-    /// The numbers of QUIC: windows, streams of a connection, idle time. Default [`TransportConfig::server`]. Clients are
-    /// told `stream_receive_window`.
+    /// The options of QUIC: windows, streams of a connection, idle time. Default [`TransportConfig::server`]. The broker
+    /// announces `stream_receive_window` to clients.
     pub transport: TransportConfig,
-    /// Connections, handshakes under way, and how long a client may take until its session stands.
+    /// The limits of connections and handshakes, and the time for a handshake.
     pub admission: Admission,
-    /// The key of stateless resets: with the same key as before a restart, the broker tells its clients of the restart
-    /// within a round trip. Default none: a new key at each start, so clients find out by their ping timeout.
+    /// The key of stateless resets. With the same key as before a restart, the broker tells its clients of the restart
+    /// within a round trip. Default none: a new key at each start, so that clients notice by their ping timeout.
     pub reset_key: Option<StatelessResetKey>,
-    /// The tokens that are accepted. None: no token is asked for, and whoever TLS lets in may do everything. With
-    /// tokens, a client that shows none needs a certificate that TLS has checked, and may then do everything.
+    /// The accepted tokens. None: no token is needed, and every client that TLS accepts may do everything. With tokens, a
+    /// client without one needs a certificate that TLS has verified, and may then do everything.
     pub tokens: Option<Tokens>,
-    /// What the broker keeps to.
+    /// The limits of memory and numbers.
     pub limits: Limits,
-    /// How long messages are kept.
+    /// What is dropped, and when.
     pub retention: Retention,
-    /// Topics that do not exist are made when somebody produces to them or subscribes to them. Default true.
+    /// Whether a topic is created when a client first produces to it or subscribes to it. Default true.
     pub auto_create: bool,
-    /// Each batch of a stream waits so long before it goes to the store and the next one of that stream is looked
-    /// at. For experiments with a far end that is slow stream by stream. Default none; at most a minute.
+    /// The delay of each batch of a stream, before it goes to the store and the next batch of the stream is read. For
+    /// experiments with a broker that is slow on each stream. Default none; at most a minute.
     pub stream_delay: Option<Duration>,
 }
 
-/// The port that brokers listen at by default.
+/// The port that a broker listens at by default.
 pub const DEFAULT_PORT: u16 = 4433;
 
 impl Default for Config {
@@ -58,49 +59,52 @@ impl Default for Config {
     }
 }
 
-/// What a broker keeps to, above what QUIC ([`Config::transport`]) and the front door ([`Config::admission`])
-/// bound. Every field bounds something that could otherwise grow.
+/// The limits of a broker, beyond those of QUIC ([`Config::transport`]) and of connections ([`Config::admission`]). Each
+/// field bounds something that could grow otherwise.
 ///
-/// The most memory that clients can make a broker hold is, for each connection, QUIC's window, `connection_buffer`
-/// and one `max_frame` a stream; over all connections, `commit_queue_bytes` of that are waiting for the store; and
-/// each subscription holds `read_chunk` or one batch, and what QUIC's send window takes.
+/// Clients can make a broker hold at most this much memory: for each connection, QUIC's window, `connection_buffer`, and one
+/// `max_frame` for each stream. Of that, at most `commit_queue_bytes` over all connections wait for the store. Each
+/// subscription holds `read_chunk` or one batch, and QUIC's send window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// The longest frame that is read, in bytes: a batch and up to 218 bytes. Default 16 MiB; 64 KiB to 1 GiB, and at
-    /// least 1 KiB more than `max_message`. Clients are told it and cut their batches to it.
+    /// least 1 KiB more than `max_message`. The broker announces it, and producers keep their batches within it.
     pub max_frame: usize,
     /// The most bytes of key, headers and payload of one message. Default 8 MiB; at least 1. A batch with a larger
-    /// one is refused as too large.
+    /// message is refused.
     pub max_message: usize,
-    /// The most messages in one batch. Default 65 536; at least 1. A batch with more is refused as too large.
+    /// The most messages in one batch. Default 65 536; at least 1. A batch with more is refused.
     pub max_batch_messages: u32,
 
-    /// Bytes of batches of one stream that have been read and not yet answered. Default 16 MiB; at least `max_frame`.
-    /// At the limit the stream is not read on.
+    /// The most bytes of batches of one stream that are read and not yet answered. Default 16 MiB; at least `max_frame`.
+    /// At the limit the stream is not read.
     pub stream_buffer: usize,
-    /// The same for all streams of a connection together. Default 32 MiB; at least `stream_buffer`.
+    /// The most bytes of batches of all streams of one connection that are read and not yet answered. Default 32 MiB; at
+    /// least `stream_buffer`. At the limit its streams are not read.
     pub connection_buffer: usize,
-    /// Batches of one stream that have been read and whose answer is not yet sent. Default 1024; 1 to 1 048 576.
+    /// The most batches of one stream that are read and not yet answered. Default 1024; 1 to 1 048 576. At the limit the
+    /// stream is not read.
     pub stream_batches: usize,
 
-    /// Bytes of batches that wait for the store, over all connections. Default 64 MiB; at least `max_frame`. At the
-    /// limit streams are not read on.
+    /// The most bytes of batches that wait for the store, over all connections. Default 64 MiB; at least `max_frame`. At
+    /// the limit streams are not read.
     pub commit_queue_bytes: usize,
-    /// The same in batches. Default 8192; 1 to 1 048 576.
+    /// The most batches that wait for the store, over all connections. Default 8192; 1 to 1 048 576. At the limit streams
+    /// are not read.
     pub commit_queue_batches: usize,
-    /// A group for the store is closed when it has so many bytes. Default 4 MiB; at least 1. Larger groups spread
-    /// one flush of the disk over more batches and delay the first of them.
+    /// The bytes at which a group for the store is complete. Default 4 MiB; at least 1. A larger group shares one flush of
+    /// the disk among more batches, and delays the first of them.
     pub commit_group_bytes: usize,
-    /// The same in batches. Default 1024; at least 1.
+    /// The batches at which a group for the store is complete. Default 1024; at least 1.
     pub commit_group_batches: usize,
 
-    /// The most subscriptions at a time. Default 1024; at most 1 048 576. A further one is refused.
+    /// The most subscriptions at a time. Default 1024; at most 1 048 576. Further ones are refused.
     pub subscriptions: usize,
-    /// Bytes a subscription reads from the store at a time. Default 256 KiB; 1 KiB to 16 MiB. Small, so that a
-    /// reader of old messages does not hold up the store for writers.
+    /// The bytes that a subscription reads from the store at a time. Default 256 KiB; 1 KiB to 16 MiB. A small value keeps
+    /// consumers of old messages from delaying writes to the store.
     pub read_chunk: usize,
-    /// The most topics. Default 10 000; at least 1. A further one is not made.
+    /// The most topics. Default 10 000; at least 1. Further ones are not created.
     pub topics: usize,
 }
 
@@ -124,21 +128,21 @@ impl Default for Limits {
     }
 }
 
-/// How long messages are kept. The default keeps everything.
+/// What is dropped, and when. The default keeps all messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// Batches older than this may go. None: age is no reason.
+    /// The age at which batches are dropped. Default none: age is no reason to drop.
     pub max_age: Option<Duration>,
-    /// A topic with more bytes than this loses its oldest batches. None: size is no reason.
+    /// The size of a topic above which its oldest batches are dropped. Default none: size is no reason to drop.
     pub max_bytes: Option<u64>,
-    /// Keep what a named reader has not acknowledged, whatever its age and however much it is. Default true. It
-    /// makes sure of readers that are away, and lets one that never comes back fill the disk.
+    /// Whether messages are kept that a named consumer has not acknowledged, whatever their age and size. Default true.
+    /// Consumers that are away then miss nothing, but one that never returns can fill the disk.
     pub keep_unread: bool,
-    /// How long a producer that was not heard of is remembered: within it, what it sends again is not stored twice.
-    /// Default 7 days; at least 1 min.
+    /// How long a producer is remembered after its last message or connection. While it is remembered, what it sends
+    /// again is not stored twice. Default 7 days; at least 1 min.
     pub producer_memory: Duration,
-    /// How often topics are looked through. Default 1 min; 10 ms to a day.
+    /// How often topics are trimmed. Default 1 min; 10 ms to a day.
     pub every: Duration,
 }
 
@@ -155,14 +159,14 @@ impl Default for Retention {
 }
 
 const DAY: u64 = 24 * 60 * 60;
-/// The most of anything that has a place kept for each.
-const MOST_PLACES: usize = 1 << 20;
+/// The most entries of a queue or semaphore whose size is an option.
+const MAX_ENTRIES: usize = 1 << 20;
 
 impl Config {
     /// Checks every field.
     ///
     /// # Errors
-    /// [`ConfigError`] names all that do not keep to their rules.
+    /// [`ConfigError`] names every wrong field.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         self.problems(&mut problems);
@@ -175,7 +179,7 @@ impl Config {
             self.transport.max_streams >= 2,
             "transport.max_streams",
             &self.transport.max_streams,
-            "must leave room for the session and one more",
+            "must be at least 2: the session and one more",
         );
         self.admission.problems(problems);
         self.limits.problems(problems);
@@ -228,14 +232,14 @@ impl Limits {
             &self.commit_queue_bytes,
             "must be at least limits.max_frame",
         );
-        for (field, places) in [
+        for (field, entries) in [
             ("limits.stream_batches", self.stream_batches),
             ("limits.commit_queue_batches", self.commit_queue_batches),
         ] {
             problems.expect(
-                (1..=MOST_PLACES).contains(&places),
+                (1..=MAX_ENTRIES).contains(&entries),
                 field,
-                &places,
+                &entries,
                 "must be 1 to 1048576",
             );
         }
@@ -247,7 +251,7 @@ impl Limits {
             problems.expect(least >= 1, field, &least, "must be at least 1");
         }
         problems.expect(
-            self.subscriptions <= MOST_PLACES,
+            self.subscriptions <= MAX_ENTRIES,
             "limits.subscriptions",
             &self.subscriptions,
             "must be at most 1048576",

@@ -1,4 +1,4 @@
-//! The task that lets go of what need not be kept any longer.
+//! The task that drops old messages and forgets old producers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     time,
 };
 
-/// Looks through all topics once in [`Retention::every`], until the broker stops.
+/// Trims all topics once every [`Retention::every`], until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let retention = &shared.config.retention;
     loop {
@@ -39,12 +39,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// A producer that is connected is not forgotten, however long it has nothing to send.
+/// Registers connected producers again, so that they are not forgotten even if they send nothing for a long time.
 async fn keep_connected(shared: &Shared) {
     for identity in shared.producers.connected() {
-        // One that is known already needs no write. Where it is fenced, its session is about to end.
+        // The store writes nothing for a producer that it knows. If the producer is fenced, its session is about to end.
         if let Err(error) = shared.store.register_producer(&identity).await {
-            tracing::debug!(name = identity.name, %error, "a connected producer is not known");
+            tracing::debug!(name = identity.name, %error, "a connected producer could not be registered");
         }
     }
 }

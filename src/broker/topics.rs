@@ -1,6 +1,6 @@
-//! The topics that are there, where each one ends, and who wants to know.
+//! The topics of a broker and their ends.
 //!
-//! The committer moves a topic's end after each group; subscriptions that have read everything await it.
+//! The committer moves a topic's end after each group. Subscriptions that have read everything wait for that.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use crate::{
     wire::{Packet, TopicInfo},
 };
 
-/// One topic: its name and its end.
+/// A topic's name and end.
 #[derive(Debug)]
 pub(super) struct Topic {
     name: TopicName,
@@ -34,12 +34,12 @@ impl Topic {
         &self.name
     }
 
-    /// The offset that the next message will get, now and as it moves.
+    /// Watches the offset that the next message will get.
     pub(super) fn end(&self) -> watch::Receiver<Offset> {
         self.end.subscribe()
     }
 
-    /// The topic reaches to `end` at least.
+    /// Moves the end to `end`, unless it is further on already.
     pub(super) fn advance(&self, end: Offset) {
         self.end.send_if_modified(|now| {
             let further = end > *now;
@@ -51,12 +51,12 @@ impl Topic {
     }
 }
 
-/// Why a topic cannot be used.
+/// Why a topic cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
-    #[error("there is no such topic, and this broker makes none by itself")]
+    #[error("there is no such topic, and this broker does not create topics")]
     Unknown,
-    #[error("there are {0} topics already, the most this broker keeps")]
+    #[error("there are {0} topics already, the limit of this broker")]
     Limit(usize),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,8 +69,8 @@ pub(super) struct Topics {
     auto_create: bool,
     max: usize,
     known: Mutex<HashMap<TopicName, Arc<Topic>>>,
-    /// Held while a topic is looked up in the store or made, so that the limit holds exactly.
-    making: tokio::sync::Mutex<()>,
+    /// Held while a topic is looked up in the store or created, so that the limit holds exactly.
+    creating: tokio::sync::Mutex<()>,
 }
 
 impl Topics {
@@ -95,27 +95,27 @@ impl Topics {
             auto_create,
             max,
             known: Mutex::new(known),
-            making: tokio::sync::Mutex::new(()),
+            creating: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// The topic of that name, made where it does not exist and may be made.
+    /// Returns the topic of a name. Creates it if it does not exist and the options allow it.
     pub(super) async fn open(&self, name: &TopicName) -> Result<Arc<Topic>, OpenError> {
         if let Some(topic) = self.known(name) {
             return Ok(topic);
         }
-        let _alone = self.making.lock().await;
+        let _guard = self.creating.lock().await;
         if let Some(topic) = self.known(name) {
             return Ok(topic);
         }
-        // Another broker on the same store may have made it.
+        // Another user of the same store may have created it.
         let end = match self.store.topic(name).await? {
             Some(info) => info.next,
             None if !self.auto_create => return Err(OpenError::Unknown),
             None if self.len() >= self.max => return Err(OpenError::Limit(self.max)),
             None => {
                 self.store.create_topic(name).await?;
-                tracing::info!(topic = %name, "topic made");
+                tracing::info!(topic = %name, "topic created");
                 Offset(0)
             }
         };
@@ -124,13 +124,13 @@ impl Topics {
         Ok(topic)
     }
 
-    /// The next page of topics by name for which `visible` holds, at most [`Packet::MAX_TOPICS`].
+    /// Returns the next page of topics for which `visible` holds, sorted by name, at most [`Packet::MAX_TOPICS`].
     pub(super) async fn list(
         &self,
         mut after: Option<TopicName>,
         visible: impl Fn(&TopicName) -> bool,
     ) -> Result<Vec<TopicInfo>, StoreError> {
-        // An empty answer means the end to the client, so pages without a visible topic are passed over.
+        // The client takes an empty answer as the end, so pages without a visible topic are skipped.
         loop {
             let page = self.store.topics(after, Packet::MAX_TOPICS).await?;
             let Some(last) = page.last() else {
@@ -144,7 +144,7 @@ impl Topics {
         }
     }
 
-    /// The names of all topics.
+    /// Returns the names of all topics.
     pub(super) fn names(&self) -> Vec<TopicName> {
         self.lock().keys().cloned().collect()
     }

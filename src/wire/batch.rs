@@ -1,4 +1,4 @@
-//! Pure: a batch's bytes, checked, and the records in them. The format stands in the [module's page](super).
+//! Sans-I/O: decodes batches. The format is on the [module page](super).
 
 use std::{iter::FusedIterator, ops::Range};
 
@@ -7,47 +7,46 @@ use bytes::Bytes;
 use super::{DecodeError, Header, Record, varint};
 use crate::Timestamp;
 
-/// The only format there is.
+/// The format number of a batch.
 pub(super) const FORMAT: u8 = 1;
 
-/// An encoded batch that has been checked: its checksum, its format, and every length in it.
+/// An encoded batch whose checksum, format and lengths were checked.
 ///
-/// Cheap to clone. Everything taken out of it shares its memory.
+/// Cheap to clone. Its records share its memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     bytes: Bytes,
     summary: BatchSummary,
 }
 
-/// What a check of a batch finds out on its way.
+/// What is known of a batch after a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchSummary {
-    /// How many messages it holds, at least one.
+    /// The number of messages, at least one.
     pub count: u32,
-    /// The time that its messages' times are relative to; a [`BatchBuilder`](super::BatchBuilder) takes the
-    /// first message's.
+    /// The time that the times of the messages are relative to, usually that of the first message.
     pub base_time: Timestamp,
-    /// The [content](Record::content_len) of its largest message, in bytes.
+    /// The [content length](Record::content_len) of the largest message, in bytes.
     pub largest_message: usize,
 }
 
 impl Batch {
-    /// The bytes before the first record.
+    /// The number of bytes before the first record.
     pub const HEADER_LEN: usize = 18;
 
     /// Checks `bytes` and keeps them.
     ///
     /// # Errors
-    /// [`DecodeError`] where [`Batch::check`] finds one.
+    /// As [`Batch::check`].
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let summary = Self::check(&bytes)?;
         Ok(Self { bytes, summary })
     }
 
-    /// Checks that `bytes` are one whole batch, nothing more and nothing less, and keeps nothing.
+    /// Checks that `bytes` are exactly one batch.
     ///
     /// # Errors
-    /// [`DecodeError`] where the checksum, the format, the count or a length does not hold.
+    /// [`DecodeError`] if the checksum, the format, the count or a length is wrong.
     pub fn check(bytes: &[u8]) -> Result<BatchSummary, DecodeError> {
         let head = Head::read(bytes)?;
         let (mut at, mut largest_message) = (Self::HEADER_LEN, 0);
@@ -69,41 +68,41 @@ impl Batch {
         })
     }
 
-    /// How many messages it holds, at least one.
+    /// Returns the number of messages, at least one.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.summary.count
     }
 
-    /// The time that its messages' times are relative to.
+    /// Returns the time that the times of the messages are relative to.
     #[must_use]
     pub const fn base_time(&self) -> Timestamp {
         self.summary.base_time
     }
 
-    /// What the check found out.
+    /// Returns what the check found.
     #[must_use]
     pub const fn summary(&self) -> BatchSummary {
         self.summary
     }
 
-    /// The batch as its producer encoded it.
+    /// Returns the batch as its producer encoded it.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The batch as its producer encoded it.
+    /// Returns the batch as its producer encoded it.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
-    /// That no message's [content](Record::content_len) is over `max_message` bytes. Costs nothing: the check
-    /// has measured them.
+    /// Checks that the [content](Record::content_len) of each message has at most `max_message` bytes. Costs nothing,
+    /// because decoding has measured them.
     ///
     /// # Errors
-    /// [`DecodeError::TooLong`] with the largest message's length.
+    /// [`DecodeError::TooLong`] with the length of the largest message.
     pub const fn check_messages(&self, max_message: usize) -> Result<(), DecodeError> {
         let value = self.summary.largest_message;
         if value > max_message {
@@ -116,8 +115,8 @@ impl Batch {
         Ok(())
     }
 
-    /// The messages in order. Keys, header values and payloads are slices of the batch's memory, which lives
-    /// until the last of them is dropped.
+    /// Returns the messages in order. Keys, header values and payloads are slices of the batch's memory, which is freed
+    /// when the last of them is dropped.
     #[must_use]
     pub fn records(&self) -> Records {
         Records {
@@ -148,7 +147,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Goes past the next record. The bytes have been checked, so while records are left there is one.
+    /// Skips the next record. The bytes were checked, so this cannot fail while records are left.
     fn step(&mut self) -> Option<Layout> {
         self.left = self.left.checked_sub(1)?;
         let layout = Layout::read(&self.bytes, self.at).ok()?;
@@ -170,7 +169,7 @@ impl Iterator for Records {
         })
     }
 
-    /// Goes past `n` records without making them: a reader begins inside a batch at the cost of a walk.
+    /// Skips `n` records without creating them, so that a consumer can begin within a batch at little cost.
     fn nth(&mut self, n: usize) -> Option<Record> {
         for _ in 0..n {
             self.step()?;
@@ -187,7 +186,7 @@ impl Iterator for Records {
 impl ExactSizeIterator for Records {}
 impl FusedIterator for Records {}
 
-/// What stands before the records.
+/// The fields before the records.
 struct Head {
     count: u32,
     base_time: Timestamp,
@@ -232,7 +231,7 @@ impl Head {
     }
 }
 
-/// Where the parts of one record stand in its batch. All its places lie within the batch.
+/// The ranges of the parts of one record in its batch. All of them are within the batch.
 struct Layout {
     time_delta: u64,
     key: Option<Range<usize>>,
@@ -309,7 +308,7 @@ fn text<'a>(bytes: &'a [u8], at: &Range<usize>) -> Result<&'a str, DecodeError> 
     })
 }
 
-/// A length and where its bytes stand.
+/// Reads a length. Returns the range of the bytes after it.
 #[inline]
 fn sized_at(bytes: &[u8], at: usize, what: &'static str) -> Result<Range<usize>, DecodeError> {
     let (len, at) = varint_at(bytes, at, what)?;
@@ -329,7 +328,7 @@ fn range_at(
     }
 }
 
-/// A varint and where it ends, which is within `bytes`.
+/// Reads a varint. Returns its value and the index after it, which is within `bytes`.
 #[inline]
 fn varint_at(bytes: &[u8], at: usize, what: &'static str) -> Result<(u64, usize), DecodeError> {
     varint::read(bytes, at).map_err(|error| match error {

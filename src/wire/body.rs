@@ -1,4 +1,4 @@
-//! Pure: which fields each packet has, in which order. The table stands in the [module's page](super).
+//! Sans-I/O: the fields of each packet, as in the table of the [module page](super).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Offset, ProducerId, RequestId, Timestamp};
 
-/// The packet of a frame's body, all of it.
+/// Decodes a whole body.
 pub(super) fn take(kind: Kind, body: Bytes) -> Result<Packet, DecodeError> {
     let mut fields = Fields::new(body);
     let packet = take_fields(kind, &mut fields)?;
@@ -137,7 +137,7 @@ fn start(f: &mut Fields) -> Result<Start, DecodeError> {
     }
 }
 
-/// The length of a list, checked before it is believed.
+/// Reads the length of a list, and checks it.
 fn count(f: &mut Fields, what: &'static str, limit: usize) -> Result<usize, DecodeError> {
     match usize::from(f.u16(what)?) {
         value if value > limit => Err(DecodeError::TooLong { what, value, limit }),
@@ -170,7 +170,7 @@ fn topics(f: &mut Fields) -> Result<Vec<TopicInfo>, DecodeError> {
     (0..count).map(topic).collect()
 }
 
-/// Appends a packet's body, all but the batch at the end of a `Produce` or `Delivery`.
+/// Appends the body of a packet, without the batch at the end of a `Produce` or `Delivery`.
 pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
     match packet {
         Packet::Connect(connect) => put_connect(out, connect)?,
@@ -217,7 +217,7 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
     Ok(())
 }
 
-/// A `Produce` up to its batch.
+/// Appends the body of a `Produce` up to its batch.
 pub(super) fn put_produce(
     out: &mut BytesMut,
     request: RequestId,
@@ -229,7 +229,7 @@ pub(super) fn put_produce(
     put_topic(out, topic);
 }
 
-/// A `Delivery` up to its batch.
+/// Appends the body of a `Delivery` up to its batch.
 pub(super) fn put_delivery(out: &mut BytesMut, base: Offset, time: Timestamp) {
     out.put_u64_le(base.0);
     out.put_u64_le(time.0);

@@ -1,31 +1,31 @@
-//! Pure: records in, the bytes of a batch out. The format stands in the [module's page](super).
+//! Sans-I/O: encodes batches. The format is on the [module page](super).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Batch, Header, Record, batch::FORMAT, varint};
 use crate::Timestamp;
 
-/// The bytes of the checksum, which covers everything behind it.
+/// The bytes of the checksum, which covers everything after it.
 const CHECKSUM: usize = 4;
 
 /// Encodes records into a batch, one batch after another.
 ///
-/// Records are written where they will be sent from; a record costs no allocation. Batches that are small
-/// beside the capacity are cut one after another from one allocation, which lives until the last of them is dropped.
+/// Records are written where they are sent from, so a record needs no allocation. Several small batches are cut from one
+/// allocation, which is freed when the last of them is dropped.
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// The batch so far: empty, or beginning with room for its head.
+    /// The batch so far. Empty, or begins with space for the head.
     buf: BytesMut,
-    /// What one allocation should hold.
+    /// The bytes of one allocation.
     capacity: usize,
     count: u32,
     base_time: Timestamp,
-    /// Every batch has this base time, whatever its first record's.
+    /// The base time of every batch, if it does not follow from the first record.
     fixed_base: Option<Timestamp>,
 }
 
 impl BatchBuilder {
-    /// A builder for batches of usually at most `capacity` bytes. A larger batch is possible and costs a copy.
+    /// Creates a builder for batches of usually at most `capacity` bytes. A larger batch is possible and costs a copy.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
@@ -37,8 +37,8 @@ impl BatchBuilder {
         }
     }
 
-    /// As [`BatchBuilder::new`], for batches whose times are relative to `base` and not to their first record's: so
-    /// that batches can be [joined](BatchBuilder::append).
+    /// Creates a builder whose batches have the base time `base`. Batches of one base time can be
+    /// [joined](BatchBuilder::append).
     #[must_use]
     pub fn with_base_time(capacity: usize, base: Timestamp) -> Self {
         Self {
@@ -48,16 +48,16 @@ impl BatchBuilder {
         }
     }
 
-    /// The time that the records' times are relative to; of no meaning before the first one.
+    /// Returns the time that the times of the records are relative to. Not meaningful before the first record.
     #[must_use]
     pub const fn base_time(&self) -> Timestamp {
         self.base_time
     }
 
-    /// Appends the records that another builder holds, as they are.
+    /// Appends the encoded records of another builder.
     ///
     /// # Panics
-    /// Where the two have different [base times](BatchBuilder::base_time), unless this one is empty.
+    /// If the two have different [base times](BatchBuilder::base_time), unless this one is empty.
     pub fn append(&mut self, other: &Self) {
         let Some(records) = other.buf.get(Batch::HEADER_LEN..) else {
             return;
@@ -85,7 +85,7 @@ impl BatchBuilder {
         );
     }
 
-    /// Appends a record whose parts are borrowed from wherever they are.
+    /// Appends a record, given as its parts.
     #[inline]
     pub fn push_parts(
         &mut self,
@@ -135,25 +135,25 @@ impl BatchBuilder {
         }
     }
 
-    /// The bytes of the batch so far; 0 where it holds no record.
+    /// Returns the bytes of the batch so far, or 0 if it has no record.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buf.len()
     }
 
-    /// How many records the batch holds so far.
+    /// Returns the number of records so far.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether the batch holds no record yet.
+    /// Returns whether the batch has no record yet.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The batch, ready to be sent; no bytes where it holds no record. The builder is ready for the next one.
+    /// Finishes the batch and begins the next one. Returns no bytes if the batch has no record.
     pub fn finish(&mut self) -> Bytes {
         if self.count == 0 {
             return Bytes::new();
@@ -166,7 +166,7 @@ impl BatchBuilder {
         batch[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
 
         self.count = 0;
-        // An unusually large batch must not leave its allocation behind.
+        // Do not keep the allocation of an unusually large batch.
         if batch.len().max(self.buf.capacity()) / 2 > self.capacity {
             self.buf = BytesMut::new();
         }
@@ -175,7 +175,7 @@ impl BatchBuilder {
 }
 
 /// Returns the most bytes that a record of these parts takes in a batch, without the batch's [head](Batch::HEADER_LEN).
-/// The nearer its time is to the batch's first, the fewer it takes, by up to 9.
+/// It takes up to 9 bytes less if its time is close to the base time.
 #[inline]
 #[must_use]
 pub fn encoded_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
@@ -197,20 +197,20 @@ fn sized_len(len: usize) -> usize {
     varint::len(wide(len)) + len
 }
 
-/// A length as it is encoded.
+/// Converts a length to the type that is encoded.
 #[inline]
 fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// Varints that stand next to each other, to be copied at once.
+/// Adjacent varints, which are copied at once.
 struct Varints {
     bytes: [u8; Self::CAPACITY],
     len: usize,
 }
 
 impl Varints {
-    /// The most that come together: time, key, number of headers, payload.
+    /// The most adjacent varints: time, key, number of headers, payload.
     const CAPACITY: usize = 4 * varint::MAX_LEN;
 
     #[inline]

@@ -1,4 +1,4 @@
-//! Pure: packets out of the bytes of a stream, and bytes out of packets.
+//! Sans-I/O: decodes packets from the bytes of a stream, and encodes them.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
@@ -6,47 +6,46 @@ use tokio_util::codec::{Decoder, Encoder};
 use super::{CodecError, DecodeError, EncodeError, Packet, body, kind::Kind};
 use crate::{Offset, RequestId, Timestamp, TopicName};
 
-/// The bytes of the length that begins a frame.
+/// The bytes of the length at the start of a frame.
 const LENGTH: usize = 4;
 
 /// The bytes of a delivery's frame before its batch: kind, base offset and time.
 pub(super) const DELIVERY_OVERHEAD: usize = 1 + 8 + 8;
 
-/// The most that is reserved ahead of what has arrived. A frame that states a greater length gets the rest as
-/// its bytes come in.
+/// The most bytes that are reserved before they have arrived. For a longer frame, more is reserved as it arrives.
 const RESERVE_AHEAD: usize = 256 * 1024;
 
-/// Frames on a stream: a length, a kind, a body.
+/// Decodes and encodes frames: a length, a kind, a body.
 ///
 /// ```text
 /// u32 LE: length of what follows | u8: kind | body
 /// ```
 ///
-/// The decoder is total. Whatever the bytes, it gives a packet, asks for more, or fails; it gives the same
-/// packets however the bytes are split; and it refuses a frame over its limit as soon as the length has arrived
-/// (five bytes suffice), before it reserves anything. After an error a stream is of no further use.
+/// The decoder is total. For any bytes it returns a packet, asks for more, or fails. The result does not depend on how
+/// the bytes are split. A frame over its limit is refused as soon as the length has arrived (five bytes suffice), before
+/// anything is reserved. After an error the stream cannot be decoded further.
 ///
-/// The batch of a [`Packet::Produce`] or [`Packet::Delivery`] and the token of a [`Packet::Connect`] share the
-/// read buffer's memory. Whoever keeps a few bytes of it for long should copy them.
+/// The batch of a [`Packet::Produce`] or [`Packet::Delivery`] and the token of a [`Packet::Connect`] share the memory of
+/// the read buffer. Copy a few bytes that are kept for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketCodec {
     max_frame: usize,
 }
 
 impl PacketCodec {
-    /// Frames of at most `max_frame` bytes either way: kind and body, without the four bytes of the length.
+    /// Creates a codec for frames of at most `max_frame` bytes: kind and body, without the four bytes of the length.
     #[must_use]
     pub const fn new(max_frame: usize) -> Self {
         Self { max_frame }
     }
 
-    /// The longest frame, in bytes.
+    /// Returns the longest frame, in bytes.
     #[must_use]
     pub const fn max_frame(&self) -> usize {
         self.max_frame
     }
 
-    /// The length and kind at the front of `src`, checked against each other as far as they have arrived.
+    /// Reads the length and the kind at the start of `src` as far as they have arrived, and checks them.
     fn head(&self, src: &[u8]) -> Result<Option<(usize, Option<Kind>)>, DecodeError> {
         let Some((&length, rest)) = src.split_first_chunk::<LENGTH>() else {
             return Ok(None);
@@ -156,14 +155,13 @@ impl PacketCodec {
     }
 }
 
-/// The bytes of a [`Packet::Produce`] before its batch. These bytes and then the batch are the packet: a lane
-/// writes the two one after the other, and the batch is not copied.
+/// Returns the bytes of a [`Packet::Produce`] before its batch. These bytes and then the batch are the packet, so that the
+/// batch is not copied.
 ///
-/// The frame has [`produce_overhead`] bytes more than the batch; whether that is within the broker's longest
-/// frame is for the caller to see to.
+/// The frame has [`produce_overhead`] bytes more than the batch. The caller checks it against the broker's longest frame.
 ///
 /// # Panics
-/// Where the frame would have 4 GiB or more: no broker announces such a [`max_frame`](super::Connected::max_frame).
+/// If the frame would have 4 GiB or more: no broker announces such a [`max_frame`](super::Connected::max_frame).
 #[must_use]
 pub fn produce_head(
     request: RequestId,
@@ -178,19 +176,19 @@ pub fn produce_head(
     head.freeze()
 }
 
-/// How many bytes of the frame of a [`Packet::Produce`] are not its batch: the batch may have
+/// Returns how many bytes of the frame of a [`Packet::Produce`] are not its batch. The batch may have at most
 /// [`max_frame`](super::Connected::max_frame) less these.
 #[must_use]
 pub fn produce_overhead(topic: &TopicName) -> usize {
     1 + 8 + 8 + 1 + topic.as_str().len()
 }
 
-/// The bytes of a [`Packet::Delivery`] before its batch. These bytes and then the batch are the packet.
+/// Returns the bytes of a [`Packet::Delivery`] before its batch. These bytes and then the batch are the packet.
 ///
-/// A delivery's frame is never longer than the [`Packet::Produce`] was in which the batch came.
+/// The frame is never longer than that of the [`Packet::Produce`] with the same batch.
 ///
 /// # Panics
-/// Where the frame would have 4 GiB or more, which a batch that came in a frame cannot bring about.
+/// If the frame would have 4 GiB or more, which a batch from a frame cannot cause.
 #[must_use]
 pub fn delivery_head(base: Offset, time: Timestamp, batch_len: usize) -> Bytes {
     let mut head = BytesMut::with_capacity(LENGTH + DELIVERY_OVERHEAD);

@@ -1,4 +1,4 @@
-//! Pure: what can be wrong with bytes, and with packets that are to become bytes.
+//! Sans-I/O: errors of decoding and encoding.
 
 use std::io;
 
@@ -6,21 +6,21 @@ use crate::TopicNameError;
 
 /// Why bytes are not a packet or not a batch.
 ///
-/// The stream that such bytes came from is of no further use: where the next frame begins is not known for sure.
+/// The rest of the stream cannot be read, because it is not certain where its next frame begins.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// A length is over its limit. It is refused before anything of that length is read or reserved.
+    /// A length exceeds its limit. It is refused before anything of that length is read or reserved.
     #[error("{what}: {value} bytes or entries, the limit is {limit}")]
     TooLong {
         /// What has that length.
         what: &'static str,
-        /// The length that is stated.
+        /// The length in the bytes.
         value: usize,
-        /// The most that is allowed.
+        /// The limit.
         limit: usize,
     },
-    /// Something that must hold at least one byte or entry holds none.
+    /// Something that must have at least one byte or entry has none.
     #[error("{what}: empty")]
     Empty {
         /// What is empty.
@@ -29,80 +29,80 @@ pub enum DecodeError {
     /// No packet has this kind.
     #[error("no packet has the kind {kind:#04x}")]
     UnknownKind {
-        /// The kind that the frame states.
+        /// The kind byte of the frame.
         kind: u8,
     },
-    /// A field with few allowed values has another one.
+    /// A field has a value that is not one of its allowed values.
     #[error("{what}: {value} has no meaning")]
     UnknownValue {
-        /// The field.
+        /// The name of the field.
         what: &'static str,
-        /// What it holds.
+        /// The value.
         value: u64,
     },
-    /// A frame or a batch is whole, but ends before its last field does.
+    /// A frame or batch ends before its last field.
     #[error("{what}: cut short")]
     Short {
         /// The field that has too few bytes.
         what: &'static str,
     },
-    /// A frame or a batch goes on behind its last field.
+    /// A frame or batch has bytes after its last field.
     #[error("{what}: {bytes} bytes too many")]
     Trailing {
-        /// What goes on.
+        /// What has too many bytes.
         what: &'static str,
         /// How many bytes are left over.
         bytes: usize,
     },
-    /// The stream ended inside a frame.
+    /// The stream ended within a frame.
     #[error("the stream ended inside a frame, {bytes} bytes into it")]
     Incomplete {
-        /// How many bytes of the frame are there.
+        /// How many bytes of the frame were received.
         bytes: usize,
     },
     /// A text is not UTF-8.
     #[error("{what}: not UTF-8")]
     NotUtf8 {
-        /// The text.
+        /// The name of the field.
         what: &'static str,
     },
     /// A topic's name breaks the rules of topic names.
     #[error("not a topic name")]
     TopicName(#[from] TopicNameError),
-    /// A varint is longer than it must be, or over 64 bits.
+    /// A varint is longer than necessary, or has more than 64 bits.
     #[error("{what}: not a varint")]
     Varint {
-        /// The field.
+        /// The name of the field.
         what: &'static str,
     },
-    /// A batch is not what its producer encoded.
+    /// A batch does not match its checksum.
     #[error("the batch states the checksum {stated:#010x}, its bytes have {found:#010x}")]
     Checksum {
         /// The checksum in the batch.
         stated: u32,
-        /// The checksum of its bytes.
+        /// The checksum of the bytes.
         found: u32,
     },
 }
 
-/// Why a packet cannot become bytes. Nothing of it was written.
+/// Why a packet cannot be encoded. Nothing of it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A field, or the frame, is longer than the protocol or [`PacketCodec::new`](super::PacketCodec::new) allows.
+    /// A field or the frame is longer than the protocol or [`PacketCodec::new`](super::PacketCodec::new) allows.
     #[error("{what}: {value} bytes or entries, the limit is {limit}")]
     TooLong {
         /// What is too long.
         what: &'static str,
-        /// Its length.
+        /// The length.
         value: usize,
-        /// The most that is allowed.
+        /// The limit.
         limit: usize,
     },
-    /// A text that must not be empty is.
+    /// A text that must not be empty is empty.
     #[error("{what}: empty")]
     Empty {
-        /// The text.
+        /// The name of the field.
         what: &'static str,
     },
 }

@@ -1,17 +1,17 @@
-//! Pure: the fields that packets are made of.
+//! Sans-I/O: the fields of packets.
 //!
-//! Integers have a fixed width, lowest byte first. A text is a length of stated width and then its bytes. A
-//! name that may be absent has at least one byte where it is present, so a length of 0 says that it is absent.
+//! Integers have a fixed width, lowest byte first. A text is a length and then its bytes. A name that is present has at
+//! least one byte, so a length of 0 means that it is absent.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{DecodeError, EncodeError, Failure, FailureCode};
 use crate::TopicName;
 
-/// The longest name of a producer or a reader, in bytes.
+/// The longest name of a producer or consumer, in bytes.
 pub(super) const MAX_NAME: usize = 200;
 
-/// Takes fields off the front of a frame's body.
+/// Reads the fields of a frame's body, one after another.
 #[derive(Debug)]
 pub(super) struct Fields(Bytes);
 
@@ -42,7 +42,7 @@ impl Fields {
             .map_err(|_| DecodeError::Short { what })
     }
 
-    /// The next `len` bytes, shared with the frame.
+    /// Reads the next `len` bytes. They share the frame's memory.
     pub(super) fn bytes(&mut self, len: usize, what: &'static str) -> Result<Bytes, DecodeError> {
         if len > self.0.len() {
             return Err(DecodeError::Short { what });
@@ -60,7 +60,7 @@ impl Fields {
         make(std::str::from_utf8(&bytes).map_err(|_| DecodeError::NotUtf8 { what })?)
     }
 
-    /// A name of a producer or a reader, or none.
+    /// Reads the name of a producer or consumer, or none.
     pub(super) fn name(&mut self, what: &'static str) -> Result<Option<String>, DecodeError> {
         let len = usize::from(self.u8(what)?);
         if len > MAX_NAME {
@@ -109,7 +109,7 @@ impl Fields {
         })
     }
 
-    /// All that is left, shared with the frame.
+    /// Reads all that is left. It shares the frame's memory.
     pub(super) fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.0)
     }
@@ -157,7 +157,7 @@ pub(super) fn put_name(
     Ok(())
 }
 
-/// A detail that is too long is cut: a refusal must never fail for being explained at length.
+/// Appends a failure. A detail that is too long is cut, so that every failure can be encoded.
 pub(super) fn put_failure(out: &mut BytesMut, failure: &Failure) {
     let detail = &failure.detail[..failure.detail.floor_char_boundary(Failure::MAX_DETAIL)];
     out.put_u16_le(failure.code.to_u16());

@@ -1,32 +1,32 @@
-//! Pure: the byte that says which packet a frame holds, and how long such a frame may be.
+//! Sans-I/O: the kind byte of a frame, and the longest body of each kind.
 
 use super::{DecodeError, Failure, Packet, fields::MAX_NAME};
 use crate::TopicName;
 
 macro_rules! kinds {
     ($($name:ident = $byte:literal, $pattern:pat, $body:expr;)*) => {
-        /// Which packet.
+        /// The kind of a packet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Kind {
             $($name,)*
         }
 
         impl Kind {
-            /// The kind of a packet.
+            /// Returns the kind of a packet.
             pub(super) const fn of(packet: &Packet) -> Self {
                 match packet {
                     $($pattern => Self::$name,)*
                 }
             }
 
-            /// The byte on the wire.
+            /// Returns the byte on the wire.
             pub(super) const fn to_u8(self) -> u8 {
                 match self {
                     $(Self::$name => $byte,)*
                 }
             }
 
-            /// The kind of a byte.
+            /// Returns the kind of a byte.
             pub(super) const fn from_u8(byte: u8) -> Result<Self, DecodeError> {
                 match byte {
                     $($byte => Ok(Self::$name),)*
@@ -34,14 +34,14 @@ macro_rules! kinds {
                 }
             }
 
-            /// The packet's name, for errors and logs.
+            /// Returns the packet's name, for errors and logs.
             pub(super) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
                 }
             }
 
-            /// The longest body; `None` where only the longest frame limits it.
+            /// Returns the longest body in bytes, or `None` if only the longest frame limits it.
             pub(super) const fn max_body(self) -> Option<usize> {
                 match self {
                     $(Self::$name => $body,)*
@@ -81,7 +81,7 @@ kinds! {
 }
 
 impl Packet {
-    /// The packet's name, for errors and logs: a packet itself is long, and may hold what nobody should read.
+    /// Returns the packet's name, for errors and logs. A packet itself is long and may hold secrets.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         Kind::of(self).name()

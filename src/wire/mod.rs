@@ -1,73 +1,140 @@
-//! What goes over the wire: packets, batches, and the codec between them and bytes.
+//! The wire format, version 1: what goes over a connection between client and broker.
 //!
-//! Bytes in, packets out, no I/O.
+//! This page is complete: a client can be written from it. The types of this module are internal to the crate.
 //!
-//! ```text
-//! records ─ BatchBuilder ─▶ batch ─ produce_head ─▶ frame ═ stream ═▶ PacketCodec ─▶ Packet::Produce ─ Batch::check ─▶ store
-//! records ◀─ Batch::decode ─ Packet::Delivery ◀─ PacketCodec ◀═ stream ═ frame ◀─ delivery_head ─ batch ◀──────────────┘
-//! ```
+//! # Connections and streams
 //!
-//! A batch is encoded once, by its producer, and carries a checksum from there to the reader. The broker stores
-//! and delivers the bytes that came in.
+//! A connection is QUIC with TLS 1.3 and the ALPN name `anabranch/1`. Only the client opens streams, and only bidirectional
+//! ones. Each half of a stream is a sequence of frames, each of which holds one packet. A half that ends within a frame
+//! is an error.
+//!
+//! - The first stream of a connection is its **session**. The client sends `Connect`, the broker answers with `Connected` or
+//!   closes the connection. Then the client sends `Ping` from time to time, and the broker answers each with a `Pong`. The
+//!   broker sends `GoAway` at most once, before it closes: the client sends nothing new, and answers still come.
+//! - Every **other stream** is decided by its first packets. `Probe`, `ListTopics` and `QueryStored` are questions: each is
+//!   answered, in order, and the stream stays undecided. `Produce` makes it a produce stream, on which only `Produce` and
+//!   `Probe` follow. `Subscribe` makes it a subscription, on which only `Credit`, `Acknowledge` and `Probe` follow. Streams
+//!   that are opened before `Connected` wait until it is sent.
+//! - When the client finishes its half, the broker answers what it has read and finishes its own. A request that the broker
+//!   cannot serve is answered by `Failed`, and the stream ends. A stream that either end drops in the middle is reset.
+//! - Until `Connected`, the broker accepts 8 streams and 256 KiB on a connection.
+//!
+//! **Produce streams.** The broker answers each `Produce` with `Stored`, once the batch is durable, or with `Refused`. The
+//! answers come in the order of the batches, except that a refusal may come before the answers to earlier batches. The
+//! batches of a stream are stored in their order. After the first refusal the broker stores nothing more of the stream: it
+//! refuses each later batch with `AfterRejected`, and the client sends those again on another stream. A request id means
+//! the same batch of one producer for ever: a stored batch that is sent again, on any connection, gets the answer of the
+//! first time and is not stored twice. Ids grow from batch to batch. `answered below` says that the client knows the outcome
+//! of all smaller ids, which the broker may then forget. An id below the largest `answered below` of the producer, or 65,536
+//! or more above it, is refused with `OutOfWindow`.
+//!
+//! **Reconnecting.** A producer shows its name, a random instance number and, once it has one, its producer id. Producer
+//! ids grow. Of two live producers of one name, the one with the larger id fences the other. After a reconnect the client
+//! can ask with `QueryStored` which of its requests are stored, page by page: a page with 2000 entries may not be the last.
+//!
+//! **Subscriptions.** The broker answers `Subscribe` with `Subscribed`, and then sends a `Delivery` for each batch, as its
+//! producer encoded it. A delivery may begin before the offset asked for; the client skips those records. Each delivery
+//! costs the bytes of its batch in credit. The broker sends while any credit is left, so it may overdraw by the rest of one
+//! batch. A named subscription stores its position: `Acknowledge` says that everything before an offset is done with, and
+//! the broker answers with `Acknowledged` when that is durable. If several acknowledgements are waiting, only the newest is
+//! stored and answered. A position never goes back.
+//!
+//! **Topics.** `ListTopics` is answered with up to 1000 topics by name. The client asks again with the last name, until an
+//! answer is empty.
 //!
 //! # Frames
 //!
-//! `u32: length of what follows | u8: kind | body`. Integers have a fixed width, lowest byte first.
-//! `text8` is a `u8` length and then UTF-8, `text16` the same with a `u16`. `rest` is all that is left of the frame.
+//! ```text
+//! u32: length of what follows | u8: kind | body
+//! ```
 //!
-//! Kinds below `0x80` come from the client, those above from the broker. A packet that answers another one has its
-//! kind plus `0x80`.
+//! Integers have a fixed width, lowest byte first. `text8` is a `u8` length and then UTF-8, `text16` is a `u16` length and
+//! then UTF-8. `rest` is everything up to the end of the frame. Times are milliseconds since 1970 in UTC.
+//!
+//! Packets of the client have kinds below `0x80`, packets of the broker others. An answer has the kind of its question plus
+//! `0x80`.
 //!
 //! | kind | packet | body |
 //! |---|---|---|
-//! | `0x01` | [`Connect`](Packet::Connect) | `u16` length and token, `text8` producer (empty: none), and if there is one: `u64` instance, and `u8` 1 and `u64` producer id, or `u8` 0 before its first connection |
-//! | `0x02` | [`Ping`](Packet::Ping) | `u64` nonce |
-//! | `0x03` | [`Probe`](Packet::Probe) | `u64` nonce |
-//! | `0x04` | [`Produce`](Packet::Produce) | `u64` request, `u64` answered below, `text8` topic, `rest` batch |
-//! | `0x05` | [`Subscribe`](Packet::Subscribe) | `text8` topic, `text8` name (empty: none), start, `u64` credit |
-//! | `0x06` | [`Credit`](Packet::Credit) | `u64` bytes |
-//! | `0x07` | [`Acknowledge`](Packet::Acknowledge) | `u64` next |
-//! | `0x08` | [`ListTopics`](Packet::ListTopics) | `text8` topic to begin behind (empty: none) |
-//! | `0x0c` | [`QueryStored`](Packet::QueryStored) | `u64` request to begin with |
-//! | `0x81` | [`Connected`](Packet::Connected) | `u8` 1 (2: what was stored of it is forgotten) and `u64` producer id, or `u8` 0; `u32` longest frame, `u32` largest message, `u64` stream window |
-//! | `0x82` | [`Pong`](Packet::Pong) | `u64` nonce |
-//! | `0x83` | [`Probed`](Packet::Probed) | `u64` nonce |
-//! | `0x84` | [`Stored`](Packet::Stored) | `u64` request, `u64` base offset, `u64` time, `u32` microseconds held |
-//! | `0x85` | [`Subscribed`](Packet::Subscribed) | `u64` next, `u64` end |
-//! | `0x86` | [`Delivery`](Packet::Delivery) | `u64` base offset, `u64` time, `rest` batch |
-//! | `0x87` | [`Acknowledged`](Packet::Acknowledged) | `u64` next |
-//! | `0x88` | [`Topics`](Packet::Topics) | `u16` count, and for each: `text8` name, `u64` first, `u64` next, `u64` bytes |
-//! | `0x89` | [`Refused`](Packet::Refused) | `u64` request, failure |
-//! | `0x8a` | [`GoAway`](Packet::GoAway) | nothing |
-//! | `0x8b` | [`Failed`](Packet::Failed) | failure |
-//! | `0x8c` | [`StoredList`](Packet::StoredList) | `u16` count, and for each: `u64` request, `u64` base offset, `u64` time |
+//! | `0x01` | `Connect` | `u16` length and token; `text8` producer name (empty: none), and with a name: `u64` instance, then `u8` 1 and `u64` producer id, or `u8` 0 before the first connection |
+//! | `0x02` | `Ping` | `u64` nonce |
+//! | `0x03` | `Probe` | `u64` nonce |
+//! | `0x04` | `Produce` | `u64` request, `u64` answered below, `text8` topic, `rest` batch |
+//! | `0x05` | `Subscribe` | `text8` topic, `text8` name (empty: none), start, `u64` credit in bytes |
+//! | `0x06` | `Credit` | `u64` bytes, added to the credit that is left |
+//! | `0x07` | `Acknowledge` | `u64` next: the first offset that is not done with |
+//! | `0x08` | `ListTopics` | `text8` name: topics after it (empty: from the first) |
+//! | `0x0c` | `QueryStored` | `u64` request: this one and later ones |
+//! | `0x81` | `Connected` | `u8` 1 (2: what was stored of the producer is forgotten) and `u64` producer id, or `u8` 0 without a producer; `u32` longest frame, `u32` largest message, `u64` stream window, all in bytes |
+//! | `0x82` | `Pong` | `u64` nonce of the ping |
+//! | `0x83` | `Probed` | `u64` nonce of the probe |
+//! | `0x84` | `Stored` | `u64` request, `u64` base offset, `u64` time, `u32` microseconds from the last byte read to this answer |
+//! | `0x85` | `Subscribed` | `u64` next: the offset it begins with, `u64` end: the offset of the topic's next message |
+//! | `0x86` | `Delivery` | `u64` base offset, `u64` time, `rest` batch |
+//! | `0x87` | `Acknowledged` | `u64` next |
+//! | `0x88` | `Topics` | `u16` count, and for each: `text8` name, `u64` first offset, `u64` next offset, `u64` bytes |
+//! | `0x89` | `Refused` | `u64` request, failure |
+//! | `0x8a` | `GoAway` | nothing |
+//! | `0x8b` | `Failed` | failure |
+//! | `0x8c` | `StoredList` | `u16` count, and for each, by request: `u64` request, `u64` base offset, `u64` time |
 //!
-//! Failure: `u16` code, `text16` detail. Start: `u8` 0 earliest, 1 latest, 2 and `u64` offset, 3 and `u64` offset to
-//! resume at.
+//! - **failure**: `u16` code, `text16` detail for people, of at most 1000 bytes.
+//! - **start**: `u8` 0 for the earliest offset, 1 for the latest, 2 and `u64` offset, 3 and `u64` offset to resume at. With
+//!   0, 1 and 2 a stored position of the name counts instead; with 3 it does not.
+//! - A **topic name** has 1 to 200 ASCII letters, digits, `.`, `_` or `-`, and does not begin with `.` or `-`. The name of a
+//!   producer or a reader has 1 to 200 bytes of UTF-8. A token has at most 65,535 bytes.
 //!
-//! Each packet has one encoding. A [`Delivery`] frame is never longer than the [`Produce`] frame that brought its
-//! batch, so that one limit serves both ways.
+//! Each packet has one encoding. The broker announces its longest frame (kind and body) in `Connected`; a longer one fails
+//! its stream. A `Delivery` is never longer than the `Produce` that brought its batch. All other kinds have a longest body
+//! that follows from the table.
+//!
+//! # Failure codes
+//!
+//! | code | name | meaning |
+//! |---|---|---|
+//! | 1 | `Unauthorised` | the token or certificate is not accepted |
+//! | 2 | `Forbidden` | the client may not do this with this topic |
+//! | 3 | `Fenced` | a later producer of the same name has taken over |
+//! | 4 | `UnknownTopic` | the topic does not exist, and the broker does not create it |
+//! | 5 | `Corrupt` | the batch does not match its checksum or is malformed |
+//! | 6 | `TooLarge` | a message, batch or frame exceeds the broker's limit |
+//! | 7 | `StoreRefuses` | the store takes no writes now: it is read-only or full |
+//! | 8 | `StoreFailed` | the store failed; whether the batch is stored is not known |
+//! | 9 | `OutOfWindow` | the request is older than what was answered, or too far ahead of it |
+//! | 10 | `Protocol` | the packet is malformed or not allowed there |
+//! | 11 | `Closing` | the broker is shutting down |
+//! | 12 | `OffsetOutOfRange` | the offset is beyond the topic's end |
+//! | 13 | `Limit` | a limit of the broker is reached, such as that of topics or subscriptions |
+//! | 14 | `AfterRejected` | an earlier batch of this stream was refused; this one was not looked at |
+//!
+//! Either end closes a connection with a code of [`CloseCode`](../conn/enum.CloseCode.html), and resets a stream that it
+//! gives up with code 0.
 //!
 //! # Batches
 //!
+//! A producer encodes a batch once. The broker stores and delivers these bytes, with the producer's checksum.
+//!
 //! ```text
-//! batch    u32: crc32 (IEEE) of everything behind it | u8: format = 1 | u8: flags = 0
-//!          | u32: count, at least 1 | u64: base time, ms | records
+//! batch    u32: crc32 (IEEE) of all bytes after it | u8: format = 1 | u8: flags = 0
+//!          | u32: count, at least 1 | u64: base time | records
 //! record   varint: zigzag of time - base time | key | varint: number of headers | headers | payload
 //! key      varint: 0 for none, else length + 1 | bytes
 //! header   varint: length | name, UTF-8 | varint: length | value
 //! payload  varint: length | bytes
 //! ```
 //!
-//! Varints are LEB128 of 64 bits, never longer than they must be. The difference of times wraps around, so that any
-//! two times have one. The checksum and the format's number stand in the same places in every format to come.
+//! Varints are LEB128 of 64 bits, and never longer than necessary. The difference of times wraps around, so that it exists
+//! for any two times. Later formats keep the checksum and the format number where they are. The first record has the base
+//! offset of the answer or delivery, and the others follow without a gap.
 //!
-//! # What may change without a new protocol version
+//! # What may change without a new version
 //!
-//! Failure codes may be added: an older client reads one that it does not know as
-//! [`FailureCode::Unrecognised`], because a refusal that it could not read would cost it the connection, and the
-//! request that was refused would come again on the next. Everything else is fixed. A body that is too long, a kind
-//! or a value without meaning is an error, so that a damaged stream is not mistaken for a newer one.
+//! Failure codes may be added. A client that does not know a code treats the refusal as final, and does not know whether
+//! the batch is stored. Everything else is fixed: a body that is too long, an unknown kind or a value without meaning is an
+//! error, so that a damaged stream is not mistaken for a newer version.
+
+// The module is public for its page, and for the program, the laboratory, tests and benches. Its items are hidden: they
+// may change in any version.
 
 mod batch;
 mod body;
@@ -84,14 +151,22 @@ mod stream;
 mod tests;
 mod varint;
 
+#[doc(hidden)]
 pub use batch::{Batch, BatchSummary, Records};
+#[doc(hidden)]
 pub use builder::{BatchBuilder, encoded_len};
+#[doc(hidden)]
 pub use codec::{PacketCodec, delivery_head, produce_head, produce_overhead};
+#[doc(hidden)]
 pub use error::{CodecError, DecodeError, EncodeError};
+#[doc(hidden)]
 pub use max_frame::MaxFrame;
+#[doc(hidden)]
 pub use packet::{
     Connect, Connected, Delivery, Failure, FailureCode, Packet, Produce, ProducerIdentity, Refused,
     RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
 };
+#[doc(hidden)]
 pub use record::{Header, Record};
+#[doc(hidden)]
 pub use stream::{PacketReader, PacketStream, PacketWriter, ReadError};

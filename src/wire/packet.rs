@@ -1,8 +1,4 @@
-//! Pure: the packets that the two ends exchange.
-//!
-//! Every packet is one frame on a bidirectional stream that the client opened. The first stream of a
-//! connection is its session: [`Packet::Connect`] and its answer, then pings for as long as the connection
-//! lives. Every other stream is a lane, a subscription or a question, as its first packet says.
+//! Sans-I/O: the packets of the protocol. The [module page](super) says what each one is for.
 
 use std::fmt;
 
@@ -10,106 +6,105 @@ use bytes::Bytes;
 
 use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
 
-/// Everything that can stand in a frame.
+/// A packet: the content of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Packet {
-    /// Client, first on the session stream: who I am.
+    /// Client, first on the session stream: opens the session.
     Connect(Connect),
-    /// Broker: the session stands.
+    /// Broker: the session is open.
     Connected(Connected),
-    /// Client, session stream: are you there?
+    /// Client, session stream: asks whether the broker is alive.
     Ping {
-        /// Comes back in the pong.
+        /// A number that the pong repeats.
         nonce: u64,
     },
-    /// Broker: I am.
+    /// Broker: answers a ping.
     Pong {
-        /// From the ping.
+        /// The nonce of the ping.
         nonce: u64,
     },
-    /// Broker, session stream: I am about to close; send nothing new, answers still come.
+    /// Broker, session stream: it is about to close. The client sends nothing new; answers still come.
     GoAway,
 
-    /// Client, any stream but the session's: does a task of yours serve this stream?
+    /// Client, any stream but the session: asks whether the broker serves this stream.
     Probe {
-        /// Comes back in the answer.
+        /// A number that the answer repeats.
         nonce: u64,
     },
-    /// Broker: one does.
+    /// Broker: answers a probe.
     Probed {
-        /// From the probe.
+        /// The nonce of the probe.
         nonce: u64,
     },
 
-    /// Client, on a lane: store this batch.
+    /// Client, on a produce stream: asks to store a batch.
     Produce(Produce),
-    /// Broker: it is stored, durably where the store is durable.
+    /// Broker: the batch is stored. With a durable store, it is durable.
     Stored(Stored),
-    /// Broker: it is not stored, and will not be.
+    /// Broker: the batch is not stored and will not be.
     Refused(Refused),
 
-    /// Client, first on a stream that thereby becomes a subscription.
+    /// Client: makes the stream a subscription.
     Subscribe(Subscribe),
-    /// Broker: the subscription stands.
+    /// Broker: the subscription begins.
     Subscribed {
-        /// The offset that the first delivery begins with or lies behind.
+        /// The offset that the subscription begins with. The first delivery may begin before it.
         next: Offset,
-        /// The topic's end at this moment: the offset that the next message stored will get.
+        /// The topic's end: the offset that its next message will get.
         end: Offset,
     },
-    /// Client, on a subscription: so many more bytes of deliveries may be sent.
+    /// Client, on a subscription: the broker may send more bytes of deliveries.
     Credit {
-        /// Added to what is left of earlier credit.
+        /// The number of bytes, added to what is left of earlier credit.
         bytes: u64,
     },
-    /// Broker, on a subscription: a batch as it was stored.
+    /// Broker, on a subscription: a stored batch.
     Delivery(Delivery),
-    /// Client, on a named subscription: everything before `next` is done with.
+    /// Client, on a named subscription: everything before `next` is processed.
     Acknowledge {
-        /// The first offset not yet done with.
+        /// The first offset that is not processed.
         next: Offset,
     },
-    /// Broker: the named position stands at `next`, durably where the store is durable.
+    /// Broker: the position is stored. With a durable store, it is durable.
     Acknowledged {
-        /// From the acknowledgement.
+        /// The offset of the acknowledgement.
         next: Offset,
     },
 
-    /// Client, on a stream of its own, after a reconnect: which of my requests from this one on are stored?
+    /// Client, after a reconnect: asks which of its own requests are stored.
     QueryStored {
-        /// The first request that is asked about.
+        /// The first request that the client asks about.
         from: RequestId,
     },
-    /// Broker: these, in the order of their ids. Where there are [`Packet::MAX_STORED_LIST`], there may be more.
+    /// Broker: the stored requests, in the order of their ids. If there are [`Packet::MAX_STORED_LIST`], there may be more.
     StoredList(Vec<StoredEarlier>),
 
-    /// Client, on a stream of its own: which topics are there?
+    /// Client: asks for the list of topics.
     ListTopics {
-        /// Only names behind this one; the answer has at most [`Packet::MAX_TOPICS`].
+        /// The name that all names of the answer come after; `None` for the first page.
         after: Option<TopicName>,
     },
-    /// Broker: these, by name.
+    /// Broker: a page of topics, sorted by name, at most [`Packet::MAX_TOPICS`].
     Topics(Vec<TopicInfo>),
 
-    /// Broker: what was asked on this stream failed, and the stream ends.
+    /// Broker: the stream failed and ends.
     Failed(Failure),
 }
 
 impl Packet {
-    /// The most topics that one [`Packet::Topics`] names.
+    /// The most topics in one [`Packet::Topics`].
     pub const MAX_TOPICS: usize = 1000;
-    /// The most requests that one [`Packet::StoredList`] names.
+    /// The most requests in one [`Packet::StoredList`].
     pub const MAX_STORED_LIST: usize = 2000;
 }
 
-/// What a client says of itself.
+/// The credentials and the identity of a client.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Connect {
-    /// Shown to the broker in place of, or beside, a client certificate. Empty: none. At most 65,535 bytes.
-    /// It does not show in `Debug`.
+    /// The token, at most 65,535 bytes. Empty: none. `Debug` does not show it.
     pub token: Bytes,
-    /// Present where the client means to produce.
+    /// The producer's identity, if the client produces.
     pub producer: Option<ProducerIdentity>,
 }
 
@@ -122,170 +117,169 @@ impl fmt::Debug for Connect {
     }
 }
 
-/// Who a producer is.
+/// The identity of a producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerIdentity {
     /// The producer's name: 1 to 200 bytes of UTF-8. Of two live producers with one name, the later fences the earlier.
     pub name: String,
-    /// A random number that tells a producer that reconnects from another one of the same name.
+    /// A random number that distinguishes a reconnecting producer from another one of the same name.
     pub instance: u64,
-    /// The id that the broker gave this producer; none before its first connection. Ids grow, so this tells a
-    /// producer that was overtaken from one that overtakes, whatever the broker remembers.
+    /// The id that the broker gave this producer, or none before its first connection. Ids grow, so the id shows which of
+    /// two producers is the later one, even if the broker has forgotten both.
     pub id: Option<ProducerId>,
 }
 
-/// What the broker makes of a producer.
+/// The broker's registration of a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegisteredProducer {
-    /// Its id, to be shown in every later [`Connect`].
+    /// The producer's id, to be sent in every later [`Connect`].
     pub id: ProducerId,
-    /// It was here before, and what was stored of it is not known any more: a request that went out before may
-    /// have been stored, and would be stored again.
+    /// Whether the broker has forgotten what it stored of this producer. A request that was sent before may have been
+    /// stored, and would be stored again.
     pub forgotten: bool,
 }
 
-/// What the broker answers.
+/// The broker's answer to [`Connect`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connected {
-    /// What the broker makes of the producer, where the client named one.
+    /// The registration of the producer, if the client named one.
     pub producer: Option<RegisteredProducer>,
-    /// The longest frame the broker reads, in bytes.
+    /// The longest frame that the broker reads, in bytes.
     pub max_frame: u32,
     /// The most bytes of key, headers and payload of one message.
     pub max_message: u32,
-    /// The most bytes the broker buffers of one stream before its reader must catch up.
+    /// The most bytes of one stream that the broker buffers before it reads them.
     pub stream_window: u64,
 }
 
-/// A batch for a topic.
+/// A batch to be stored in a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Produce {
-    /// The same when the batch is sent again.
+    /// The id of this batch, the same each time it is sent.
     pub request: RequestId,
-    /// The producer has the outcome of every request before this one: the broker may forget them.
+    /// The producer knows the outcome of all requests before this one, so the broker may forget them.
     pub answered_below: RequestId,
-    /// Where it goes.
+    /// The topic.
     pub topic: TopicName,
-    /// An encoded batch.
+    /// The encoded batch.
     pub batch: Bytes,
 }
 
-/// The broker's word that a batch is stored.
+/// The broker's answer that a batch is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Which request this answers.
+    /// The request that this answers.
     pub request: RequestId,
-    /// The offset of the batch's first message; the others follow without a gap.
-    pub base: Offset,
-    /// When it was stored, by the broker's clock.
-    pub time: Timestamp,
-    /// How long the broker had it, from the last byte read to this answer, in microseconds.
-    pub processing_us: u32,
-}
-
-/// Where a request stands that was stored before it was asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredEarlier {
-    /// Which request.
-    pub request: RequestId,
-    /// The offset of its first message; the others follow without a gap.
-    pub base: Offset,
-    /// When it was stored, by the broker's clock.
-    pub time: Timestamp,
-}
-
-/// The broker's word that a batch is not stored, and will not be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Which request this answers.
-    pub request: RequestId,
-    /// Why.
-    pub failure: Failure,
-}
-
-/// What a subscription wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscribe {
-    /// The topic.
-    pub topic: TopicName,
-    /// The name under which the broker keeps this reader's position, 1 to 200 bytes of UTF-8. None: no position is kept.
-    pub name: Option<String>,
-    /// Where to begin; a named reader with a position begins there instead.
-    pub from: Start,
-    /// How many bytes of deliveries may be sent before more credit comes.
-    pub credit: u64,
-}
-
-/// Where a reader begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Start {
-    /// With the oldest message that is kept.
-    Earliest,
-    /// With the first message stored from now on.
-    #[default]
-    Latest,
-    /// With this offset, or the oldest kept message behind it.
-    Offset(Offset),
-    /// Where this process stopped reading before a reconnect: as `Offset`, but a named position does not override it.
-    Resume(Offset),
-}
-
-/// A batch on its way to a reader.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The offset of the batch's first message. It may lie before the offset asked for: readers skip.
+    /// The offset of the first message of the batch. The others follow without a gap.
     pub base: Offset,
     /// When the batch was stored, by the broker's clock.
     pub time: Timestamp,
-    /// The batch as its producer encoded it.
+    /// The time from the last byte of the batch read to this answer, in microseconds.
+    pub processing_us: u32,
+}
+
+/// A stored request, in the answer to a question about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredEarlier {
+    /// The id of the request.
+    pub request: RequestId,
+    /// The offset of the first message of its batch. The others follow without a gap.
+    pub base: Offset,
+    /// When the batch was stored, by the broker's clock.
+    pub time: Timestamp,
+}
+
+/// The broker's answer that a batch is not stored and will not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The request that this answers.
+    pub request: RequestId,
+    /// The reason.
+    pub failure: Failure,
+}
+
+/// The options of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The topic to read.
+    pub topic: TopicName,
+    /// The name under which the broker stores the position, 1 to 200 bytes of UTF-8. None: no position is stored.
+    pub name: Option<String>,
+    /// Where to begin. A name that has a stored position begins there instead.
+    pub from: Start,
+    /// The number of bytes of deliveries that the broker may send before it gets more credit.
+    pub credit: u64,
+}
+
+/// Where a consumer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the oldest message that is stored.
+    Earliest,
+    /// At the first message that is stored from now on.
+    #[default]
+    Latest,
+    /// At this offset, or at the oldest stored message after it.
+    Offset(Offset),
+    /// At this offset, even if the name has another stored position. Used after a reconnect of the same process.
+    Resume(Offset),
+}
+
+/// A stored batch, sent to a consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The offset of the first message of the batch. It may be before the offset asked for: the consumer skips records.
+    pub base: Offset,
+    /// When the batch was stored, by the broker's clock.
+    pub time: Timestamp,
+    /// The batch, as its producer encoded it.
     pub batch: Bytes,
 }
 
-/// One topic.
+/// A topic of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicInfo {
-    /// Its name.
+    /// The name of the topic.
     pub name: TopicName,
-    /// The oldest offset kept.
+    /// The oldest offset that is stored.
     pub first: Offset,
-    /// The offset the next message will get.
+    /// The offset that the next message will get.
     pub next: Offset,
-    /// The bytes of the batches kept.
+    /// The bytes of all stored batches.
     pub bytes: u64,
 }
 
-/// A refusal: a code for programs and a sentence for people.
+/// Why the broker refused: a code for programs and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of refusal.
+    /// The kind of failure.
     pub code: FailureCode,
-    /// One sentence, at most [`Failure::MAX_DETAIL`] bytes of UTF-8. A longer one is cut when it is encoded.
+    /// One sentence of at most [`Failure::MAX_DETAIL`] bytes of UTF-8. A longer one is cut when it is encoded.
     pub detail: String,
 }
 
 impl Failure {
-    /// The most bytes of a detail on the wire.
+    /// The most bytes of a detail.
     pub const MAX_DETAIL: usize = 1000;
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// Why the broker refused. The numbers are part of the protocol, and a later broker may have more of them.
+        /// The kind of a failure. The numbers are part of the protocol, and a later broker may use more of them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum FailureCode {
             $($(#[$doc])* $name,)*
-            /// A code that this version does not know, from a later broker; brokers do not send it on their own
-            /// account. The refusal itself stands: what was asked is not asked again, and whether a batch so
-            /// refused is stored must count as not known.
+            /// A code of a later broker that this version does not know. The client does not send the request again.
+            /// Whether a batch refused with it is stored is not known.
             Unrecognised(u16),
         }
 
         impl FailureCode {
-            /// Every code that this version knows.
+            /// All codes that this version knows.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The name, as a label in metrics.
+            /// Returns the name, which is also the label in metrics.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -294,7 +288,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The number on the wire.
+            /// Returns the number on the wire.
             #[must_use]
             pub const fn to_u16(self) -> u16 {
                 match self {
@@ -303,7 +297,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The code of a number; `None` where this version knows none.
+            /// Returns the code of a number, or `None` if this version does not know it.
             #[must_use]
             pub const fn from_u16(code: u16) -> Option<Self> {
                 match code {
@@ -322,27 +316,27 @@ codes! {
     Forbidden = 2,
     /// A later producer of the same name has taken over.
     Fenced = 3,
-    /// The topic does not exist and may not be made.
+    /// The topic does not exist, and the broker does not create it.
     UnknownTopic = 4,
-    /// The batch does not match its checksum or is not well formed.
+    /// The batch does not match its checksum or is malformed.
     Corrupt = 5,
-    /// A message, batch or name is over the broker's limit.
+    /// A message, batch or frame exceeds the broker's limit.
     TooLarge = 6,
-    /// The store cannot take anything now: read-only or full.
+    /// The store takes no writes now: it is read-only or full.
     StoreRefuses = 7,
-    /// The store failed; whether the batch is stored is not known.
+    /// The store failed. Whether the batch is stored is not known.
     StoreFailed = 8,
-    /// The request is older than what the producer said it has an outcome for, or too far ahead of it.
+    /// The request is older than those that the producer said were answered, or too far ahead of them.
     OutOfWindow = 9,
-    /// The packet makes no sense here.
+    /// The packet is malformed or not allowed there.
     Protocol = 10,
-    /// The broker is closing.
+    /// The broker is shutting down.
     Closing = 11,
-    /// The offset lies beyond the topic's end.
+    /// The offset is beyond the topic's end.
     OffsetOutOfRange = 12,
     /// A limit of the broker is reached, such as that of topics or subscriptions.
     Limit = 13,
-    /// A batch before this one on its stream was refused. This one was not looked at: it may be sent again on
-    /// another stream.
+    /// An earlier batch of the same stream was refused. This one was not looked at, and may be sent again on another
+    /// stream.
     AfterRejected = 14,
 }

@@ -1,24 +1,24 @@
-//! Pure: what one message carries.
+//! Sans-I/O: the content of one message.
 
 use bytes::Bytes;
 
 use crate::Timestamp;
 
-/// One message as it travels and is stored: everything but its topic and its place there.
+/// The content of a message, without its topic and offset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
     /// When the event happened, by the producer's clock.
     pub time: Timestamp,
     /// Messages with the same key keep the order in which they were sent.
     pub key: Option<Bytes>,
-    /// Names and values that travel beside the payload; the library gives them no meaning.
+    /// Names and values beside the payload. The library does not interpret them.
     pub headers: Vec<Header>,
-    /// The content.
+    /// The payload: any bytes.
     pub payload: Bytes,
 }
 
 impl Record {
-    /// The bytes of key, headers and payload, without any framing.
+    /// Returns the bytes of key, headers and payload together, without framing.
     #[inline]
     #[must_use]
     pub fn content_len(&self) -> usize {
@@ -27,11 +27,11 @@ impl Record {
     }
 }
 
-/// A name and a value that travel beside a payload.
+/// A name and a value beside the payload of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The name, UTF-8.
+    /// The name of the header.
     pub name: String,
-    /// The value: any bytes.
+    /// The value of the header: any bytes.
     pub value: Bytes,
 }

@@ -1,30 +1,30 @@
-//! Pure: LEB128 varints, seven bits a byte, lowest first, and zigzag for signed numbers.
+//! Sans-I/O: LEB128 varints (seven bits in each byte, lowest first), and zigzag for signed numbers.
 //!
-//! One number has one encoding: an encoding that is longer than it must be is refused.
+//! Each number has one encoding: an encoding that is longer than necessary is refused.
 
-/// The most bytes of one varint.
+/// The most bytes of a varint.
 pub(super) const MAX_LEN: usize = 10;
 
 /// Why bytes do not begin with a varint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VarintError {
-    /// The bytes end inside it.
+    /// The bytes end within the varint.
     Short,
-    /// It is longer than it must be, or over 64 bits.
+    /// The varint is longer than necessary, or has more than 64 bits.
     Malformed,
 }
 
-/// How many bytes `value` takes.
+/// Returns the length of the encoding of `value`.
 #[inline]
 pub(super) const fn len(value: u64) -> usize {
     let bits = u64::BITS - (value | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
-/// Writes `value` at the start of `out`, says how many bytes that took.
+/// Writes `value` at the start of `out`. Returns the number of bytes written.
 ///
 /// # Panics
-/// Where `out` has fewer than [`len`] bytes.
+/// If `out` has fewer than [`len`] bytes.
 #[inline]
 pub(super) fn write(out: &mut [u8], mut value: u64) -> usize {
     let mut at = 0;
@@ -42,7 +42,7 @@ const fn low_byte(value: u64) -> u8 {
     value.to_le_bytes()[0]
 }
 
-/// Reads the varint at `at`: its value, and where it ends.
+/// Reads the varint at `at`. Returns its value and the index after it.
 #[inline]
 pub(super) fn read(bytes: &[u8], at: usize) -> Result<(u64, usize), VarintError> {
     match bytes.get(at) {
@@ -67,7 +67,7 @@ fn read_long(bytes: &[u8], at: usize) -> Result<(u64, usize), VarintError> {
         }
         value |= bits << (7 * i);
         if byte < 0x80 {
-            // A last byte of nothing adds nothing: the same number has a shorter encoding.
+            // The last byte is zero, so there is a shorter encoding.
             let overlong = byte == 0 && i > 0;
             return if overlong {
                 Err(VarintError::Malformed)
@@ -82,7 +82,7 @@ fn read_long(bytes: &[u8], at: usize) -> Result<(u64, usize), VarintError> {
     Err(VarintError::Short)
 }
 
-/// Small numbers of either sign become small numbers.
+/// Maps small numbers of either sign to small unsigned numbers.
 #[inline]
 pub(super) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
