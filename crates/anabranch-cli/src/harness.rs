@@ -50,7 +50,6 @@ pub(crate) async fn unless_stopped<T>(
 }
 
 /// Returns a builder for a broker on loopback, at any free port, with the development certificate `certs`.
-#[must_use]
 pub fn loopback_broker(certs: &DevCerts) -> broker::Builder {
     Broker::builder()
         .listen(([127, 0, 0, 1], 0).into())

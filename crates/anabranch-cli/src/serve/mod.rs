@@ -90,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, env = "ANABRANCH_METRICS", value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 
-    /// Messages older than this may go. Without it, age is no reason.
+    /// Age limit of messages. Older ones are deleted. Without it, there is no limit.
     #[arg(long, env = "ANABRANCH_MAX_AGE", value_name = "TIME", value_parser = args::positive_duration)]
     max_age: Option<Duration>,
 

@@ -1,10 +1,13 @@
-//! The same law on real sockets: a broker and a producer in this process, and a UDP relay between them that delays and
-//! loses. Beside each figure stands what the laboratory says of the same link.
+//! Compares the laboratory with real sockets: a broker and a producer in this process, and a UDP relay between them that
+//! delays and drops packets. Prints the figures of both.
 //!
 //! ```sh
 //! cargo run --release -p anabranch-lab --example relayed_link
 //! ```
-#![allow(clippy::disallowed_methods)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an example reads the clock and starts tasks"
+)]
 
 #[path = "../../../../examples/common/mod.rs"]
 mod common;
@@ -21,7 +24,7 @@ use self::relay::Relay;
 
 const RTT: Duration = Duration::from_millis(50);
 const LOSS: f64 = 0.01;
-/// Messages a second, of 1 KiB: 8 Mbit/s.
+/// Messages per second, of 1 KiB: 8 Mbit/s.
 const RATE: u32 = 1000;
 const WARM_UP: Duration = Duration::from_secs(2);
 const TIME: Duration = Duration::from_secs(4);
@@ -29,7 +32,7 @@ const NAMES: [&str; 3] = ["1", "16", "adaptive"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    println!("50 ms, 1 % loss, 1000 messages of 1 KiB a second; to the receipt, in ms");
+    println!("50 ms, 1 % loss, 1000 messages of 1 KiB per second; time to the receipt, in ms");
     println!("{:<10} {:>24}   {:>24}", "", "sockets", "laboratory");
     println!(
         "{:<10} {:>8}{:>8}{:>8}   {:>8}{:>8}{:>8}",
@@ -46,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds to the receipt over the relay: the 50th, 90th and 99th percentile.
+/// Sends over the relay. Returns the 50th, 90th and 99th percentile of the times to the receipt, in milliseconds.
 async fn measured(name: &str) -> anyhow::Result<[f64; 3]> {
     let far = common::Far::start().await?;
     let relay = Relay::start(far.broker.local_addr(), RTT / 2, LOSS, 7).await?;
@@ -80,7 +83,7 @@ async fn measured(name: &str) -> anyhow::Result<[f64; 3]> {
     Ok([at(50), at(90), at(99)])
 }
 
-/// The same in the laboratory, in virtual time.
+/// Runs the same link and load in the laboratory.
 fn simulated(name: &str) -> anyhow::Result<Quantiles> {
     let mut scenario = Scenario::default();
     for (field, value) in [

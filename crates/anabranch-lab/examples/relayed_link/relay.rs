@@ -1,4 +1,4 @@
-//! A UDP relay in user space: what comes in on one side goes out on the other, later, and not all of it.
+//! A UDP relay in user space, which delays datagrams and drops some of them.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,22 +9,21 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Datagrams on their way in one direction at most; what comes then is dropped, as by a router.
+/// Limit of datagrams in flight in one direction. Further ones are dropped, as by a router.
 const QUEUE: usize = 16_384;
-/// Socket buffers, so that nothing is lost that was not meant to be.
+/// Size of socket buffers, in bytes: large enough that no other datagrams are lost.
 const BUFFER: usize = 4 << 20;
 
-/// One client's way to one server.
+/// A relay between one client and one server. It ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Relay {
     addr: SocketAddr,
-    // Ends when dropped.
     _directions: JoinSet<()>,
 }
 
 impl Relay {
-    /// Relays to `server`, each datagram `delay` later, and a share of `loss` of them not at all, the same ones for the
-    /// same `seed`.
+    /// Relays to `server`. Each datagram is delayed by `delay`, and a share of `loss` of them is dropped, the same ones for
+    /// the same `seed`.
     pub(crate) async fn start(
         server: SocketAddr,
         delay: Duration,
@@ -35,7 +34,7 @@ impl Relay {
         let back = Arc::new(socket()?);
         back.connect(server).await?;
         let addr = front.local_addr()?;
-        // Whoever wrote last is the client: its address may change.
+        // The client is the last sender, because its address may change.
         let (client, seen) = tokio::sync::watch::channel(None);
 
         let mut directions = JoinSet::new();
@@ -63,7 +62,7 @@ impl Relay {
         })
     }
 
-    /// Where a client finds the server.
+    /// Returns the address for the client.
     pub(crate) const fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -72,7 +71,7 @@ impl Relay {
 fn socket() -> std::io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
     let options = socket2::SockRef::from(&socket);
-    // As much of it as the system allows.
+    // The system may allow less.
     let _ = options.set_recv_buffer_size(BUFFER);
     let _ = options.set_send_buffer_size(BUFFER);
     socket.set_nonblocking(true)?;
@@ -82,7 +81,7 @@ fn socket() -> std::io::Result<UdpSocket> {
 struct Direction {
     delay: Duration,
     loss: f64,
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
 }
 
 impl Direction {
@@ -90,7 +89,7 @@ impl Direction {
         Self {
             delay,
             loss,
-            dice: fastrand::Rng::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -106,11 +105,11 @@ impl Direction {
             loop {
                 let (len, from) = match socket.recv_from(&mut datagram).await {
                     Ok(received) => received,
-                    // The far end has closed its port, and says so by ICMP.
+                    // An ICMP error: the other end has closed its port.
                     Err(_) => continue,
                 };
                 note(from);
-                if self.dice.f64() >= self.loss {
+                if self.rng.f64() >= self.loss {
                     // A full queue drops.
                     let _ = late.try_send((Instant::now() + self.delay, datagram[..len].into()));
                 }
@@ -119,7 +118,7 @@ impl Direction {
         let deliver = async {
             while let Some((at, datagram)) = due.recv().await {
                 sleep_until(at).await;
-                // What cannot be sent is as good as lost.
+                // A datagram that cannot be sent is lost.
                 let _ = send(&datagram);
             }
         };

@@ -74,7 +74,7 @@ fn where_the_congestion_window_is_full_no_lane_is_opened_and_the_throughput_is_t
     }
     let adaptive = carried_by.remove("adaptive").unwrap();
     let best = carried_by.values().copied().fold(0.0, f64::max);
-    assert!(adaptive > best * 0.95, "{adaptive} beside {carried_by:?}");
+    assert!(adaptive > best * 0.95, "{adaptive}, best of {carried_by:?}");
 }
 
 #[test]

@@ -43,10 +43,10 @@ fn a_soak_of_some_seconds_loses_nothing_over_restarts_of_the_broker() {
 #[test]
 fn ctrl_c_ends_a_soak_in_order_and_says_how_it_went() {
     let mut soak = Process::spawn(&mut soak());
-    let mut told = BufReader::new(soak.take_stderr()).lines();
+    let mut stderr = BufReader::new(soak.take_stderr()).lines();
     // The first sample: the soak is running.
-    told.next().unwrap().unwrap();
+    stderr.next().unwrap().unwrap();
     soak.signal("INT");
-    assert!(told.last().unwrap().unwrap().starts_with("no more load"));
+    assert!(stderr.last().unwrap().unwrap().starts_with("no more load"));
     assert_eq!(soak.end().expect_code(0).json()["sound"], true);
 }
