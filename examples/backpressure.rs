@@ -18,7 +18,11 @@ use anabranch::producer::SendErrorKind;
 async fn main() -> anyhow::Result<()> {
     let far = common::Far::start().await?;
     // At most 100 messages queued and unanswered together, and at most 1 MiB.
-    let producer = far.producer("events").buffer(100, 1 << 20).build()?;
+    let producer = far
+        .producer("events")
+        .buffer_messages(100)
+        .buffer_bytes(1 << 20)
+        .build()?;
 
     // Never wait: a full buffer hands the message back. Nothing is connected yet, so nothing leaves.
     let mut back = Vec::new();

@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     let far = common::Far::start().await?;
     let producer = far
         .producer("events")
-        .policy(PerThousand { most: 4 })
+        .policy(|| PerThousand { most: 4 })
         .connect()
         .await?;
     for i in 0..200_000 {

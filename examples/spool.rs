@@ -20,7 +20,11 @@ fn spooling(builder: anabranch::producer::Builder, folder: &Path) -> anyhow::Res
     let mut spool = spool::Config::new(folder);
     spool.receipts = spool::Receipts::WhenSpooled;
     // At most 32 messages in memory: 24 that wait for an answer, 8 on their way to disk.
-    Ok(builder.buffer(32, 1 << 20).spool(spool).build()?)
+    Ok(builder
+        .buffer_messages(32)
+        .buffer_bytes(1 << 20)
+        .spool(spool)
+        .build()?)
 }
 
 #[tokio::main]

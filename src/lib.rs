@@ -45,6 +45,8 @@
 )]
 
 mod config;
+#[cfg(feature = "serde")]
+mod de;
 mod ids;
 pub mod metrics;
 #[cfg(any(feature = "producer", test))]

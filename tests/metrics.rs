@@ -106,7 +106,12 @@ async fn spooled(
     use anabranch::producer::spool;
 
     let spooling = spool::Config::new(folder.join("spool"));
-    let producer = producer.buffer(8, 1 << 20).spool(spooling).build().unwrap();
+    let producer = producer
+        .buffer_messages(8)
+        .buffer_bytes(1 << 20)
+        .spool(spooling)
+        .build()
+        .unwrap();
     let calls: Vec<_> = (0..20)
         .map(|_| common::begun(producer.send("to disk")))
         .collect();

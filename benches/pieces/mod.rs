@@ -62,7 +62,8 @@ impl Enqueue {
             Producer::builder()
                 .server("127.0.0.1:1")
                 .topic("bench")
-                .buffer(16_000_000, 1 << 38)
+                .buffer_messages(16_000_000)
+                .buffer_bytes(1 << 38)
                 .build()
                 .unwrap()
         };

@@ -311,7 +311,7 @@ mod tests {
             ..Config::default()
         };
         let error = config.check().unwrap_err();
-        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
         assert_eq!(
             fields,
             [

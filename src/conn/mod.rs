@@ -40,8 +40,8 @@ mod server;
 pub mod tls;
 
 pub use quic::{
-    BindError, CloseCode, CloseReason, Congestion, NetworkProvider, PathStats, Resolving, Side,
-    TransportConfig, Udp,
+    BindError, CloseCode, CloseReason, Congestion, CongestionError, NetworkProvider, PathStats,
+    Resolving, Side, TransportConfig, Udp,
 };
 pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 

@@ -48,7 +48,7 @@ impl Config {
     /// [`ConfigError`] names every wrong field.
     pub fn check(&self) -> Result<TopicName, ConfigError> {
         let mut problems = Problems::default();
-        self.connection.problems(&mut problems);
+        problems.nested("connection", |problems| self.connection.problems(problems));
         let topic = TopicName::new(&self.topic);
         let rule =
             "must be 1 to 200 letters, digits, '.', '_' or '-', not beginning with '.' or '-'";
@@ -92,10 +92,16 @@ mod tests {
             ..Config::default()
         };
         let error = config.check().unwrap_err();
-        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
         assert_eq!(
             fields,
-            ["servers", "topic", "name", "credit_bytes", "max_batch"]
+            [
+                "connection.servers",
+                "topic",
+                "name",
+                "credit_bytes",
+                "max_batch"
+            ]
         );
     }
 

@@ -162,6 +162,12 @@ impl Config {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    min, max, open_timeout, probe_timeout, checkout_timeout, check_interval, max_idle, probe_validity, idle_timeout, max_age, open_retry
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +203,7 @@ mod tests {
             ..Config::default()
         };
         let error = config.check().unwrap_err();
-        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
         assert_eq!(
             fields,
             [

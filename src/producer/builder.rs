@@ -1,40 +1,40 @@
-//! How a producer begins.
+//! How a producer is built and started.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use super::{
     Config, NameConflict, Producer, Strategy, WhenFull,
-    accumulator::{Accumulator, Cost},
-    config::Scaling,
+    accumulator::{Accumulator, Cost, MAX_MESSAGES},
     producer::ProducerInner,
     scaling::{Autoscale, Lanes},
     sender::{
         Lane, LaneContext, LaneSource, PerMessage, Streams, Transport, expire_loop, recover_loop,
     },
+    strategy::Scaling,
 };
 #[cfg(feature = "spool")]
 use super::{accumulator::Overflow, spool::Spool};
 use crate::{
     TopicName,
-    config::{ConfigError, Problems},
-    conn::{self, Congestion, ConnectError, Supervisor, TlsError},
+    config::ConfigError,
+    conn::{self, Congestion, ConnectError, Supervisor, TlsError, Trust, tls::CertifiedKey},
     ordered_watch,
-    pool::StreamPool,
-    scaler::{MAX_LANES, ScalePolicy},
+    pool::{self, StreamPool},
+    scaler::{self, ScalePolicy},
     tasks::Tasks,
     wire::ProducerIdentity,
 };
 
-/// Options with which a producer cannot begin.
+/// Why a producer was not built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Fields that break a rule.
+    /// Some options break a rule.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A certificate or key that cannot be used.
+    /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The spool's folder cannot be used.
@@ -52,11 +52,11 @@ impl From<conn::StartError> for BuildError {
     }
 }
 
-/// Why a producer did not begin.
+/// Why a producer did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Its options.
+    /// It was not built.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// There is no connection.
@@ -64,168 +64,233 @@ pub enum StartError {
     Connect(#[from] Arc<ConnectError>),
 }
 
-/// Collects a producer's options. Setters never fail and never adjust; [`Builder::build`] checks all of them.
-#[derive(Debug, Default)]
+/// Collects the options of a producer. Made by [`Producer::builder`].
+///
+/// Setters never fail and never adjust; [`Builder::build`] checks every option and names all that are wrong.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), anabranch::producer::StartError> {
+/// use std::time::Duration;
+/// use anabranch::Producer;
+///
+/// let producer = Producer::builder()
+///     .server("broker.example:4433")
+///     .ca_file("ca.pem")
+///     .token(std::env::var("BROKER_TOKEN").unwrap_or_default())
+///     .topic("events")
+///     .buffer_bytes(32 << 20)
+///     .delivery_timeout(Duration::from_secs(30))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder {
     config: Config,
-    strategy: Strategy,
-    topic: String,
 }
 
 impl Builder {
-    /// All options at once, in place of what was set before.
+    /// Replaces all options, also those that were set before.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// A broker's `HOST:PORT`. May be called again: servers are tried in turn.
+    /// Adds a broker's address, `HOST:PORT`. At least one is required. Several are tried in turn; all of them must be the
+    /// same broker to the client.
     pub fn server(mut self, server: impl Into<String>) -> Self {
         self.config.connection.servers.push(server.into());
         self
     }
 
-    /// The topic of messages that name none. Required.
+    /// Sets the topic of messages that name none: 1 to 200 ASCII letters, digits, `.`, `_` or `-`, not beginning with `.` or
+    /// `-`. Required.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
-        self.topic = topic.into();
+        self.config.topic = topic.into();
         self
     }
 
-    /// Who decides how much may be in flight towards the broker. Default: [`Congestion::Cubic`]; see
-    /// [`congestion`](crate::congestion) for the one for links that lose.
-    pub fn congestion(mut self, congestion: Congestion) -> Self {
-        self.config.connection.transport.congestion = congestion;
+    /// Trusts the authorities in this PEM file, and no others. Default: the authorities that the system trusts.
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        self.trust(Trust::CaFile(path.into()))
+    }
+
+    /// Sets whose certificate a broker must have. Default: one from the authorities that the system trusts.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        let tls = &mut self.config.connection.tls;
+        *tls = std::mem::take(tls).with_trust(trust);
         self
     }
 
-    /// See [`Config::name`].
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.config.name = Some(name.into());
+    /// Sets the certificate chain and the private key, PEM files, that are shown to a broker that asks for a certificate.
+    /// Default: none.
+    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let tls = &mut self.config.connection.tls;
+        *tls = std::mem::take(tls).with_certificate(CertifiedKey::files(chain, key));
         self
     }
 
-    /// See [`Config::name_conflict`].
-    pub fn name_conflict(mut self, name_conflict: NameConflict) -> Self {
-        self.config.name_conflict = name_conflict;
-        self
-    }
-
-    /// How the broker's certificate is checked and what is shown to it. Default: the system's roots, nothing shown.
+    /// Replaces what [`ca_file`](Self::ca_file), [`trust`](Self::trust) and
+    /// [`certificate_files`](Self::certificate_files) set, for example by a `rustls` configuration of your own.
     pub fn tls(mut self, tls: conn::ClientTls) -> Self {
         self.config.connection.tls = tls;
         self
     }
 
-    /// A token to show to the broker. Default: none.
+    /// Sets a token to show to the broker, at most 65 535 bytes. Default: none.
     pub fn token(mut self, token: impl Into<conn::Token>) -> Self {
         self.config.connection.token = token.into();
         self
     }
 
-    /// How many streams carry the messages of `send_async`. Default: [`Strategy::Adaptive`].
-    pub fn strategy(mut self, strategy: Strategy) -> Self {
-        self.strategy = strategy;
+    /// Replaces all options of the connection, also those that were set before.
+    pub fn connection(mut self, connection: conn::Config) -> Self {
+        self.config.connection = connection;
         self
     }
 
-    /// A scaling policy of one's own.
-    pub fn policy(self, policy: impl ScalePolicy + 'static) -> Self {
-        self.strategy(Strategy::Custom(Box::new(policy)))
+    /// Sets the congestion controller of the connection. Default: [`Congestion::Cubic`]. [`Congestion::Thalweg`] is the one
+    /// for links that lose packets.
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.config.connection.transport.congestion = congestion;
+        self
     }
 
-    /// Always `n` lanes.
-    pub fn fixed_lanes(self, n: NonZeroUsize) -> Self {
-        self.strategy(Strategy::Fixed(n))
+    /// Sets the producer's name, 1 to 200 bytes. Default: a random one. A later producer of the same name
+    /// [fences](Config::name) this one.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
     }
 
-    /// See [`Config::buffer_messages`] and [`Config::buffer_bytes`].
-    pub fn buffer(mut self, messages: u32, bytes: u64) -> Self {
+    /// Sets what becomes of two live producers of one name. Default: [`NameConflict::Fence`].
+    pub fn name_conflict(mut self, name_conflict: NameConflict) -> Self {
+        self.config.name_conflict = name_conflict;
+        self
+    }
+
+    /// Sets how many streams carry the messages of `send_async`. Default: [`Strategy::Adaptive`].
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.config.strategy = strategy;
+        self
+    }
+
+    /// Lets a scaling policy of your own decide how many lanes there are: [`Strategy::custom`].
+    pub fn policy<P: ScalePolicy + 'static>(
+        self,
+        make: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Self {
+        self.strategy(Strategy::custom(make))
+    }
+
+    /// Keeps this number of lanes, 1 to 64: [`Strategy::Fixed`].
+    pub fn fixed_lanes(self, lanes: NonZeroUsize) -> Self {
+        self.strategy(Strategy::Fixed(lanes))
+    }
+
+    /// Sets the options of the adaptive strategy. Default: [`scaler::Config::default`], with up to 64 lanes.
+    pub fn scaler(mut self, scaler: scaler::Config) -> Self {
+        self.config.scaler = scaler;
+        self
+    }
+
+    /// Sets the options of the stream pool. Default: [`pool::Config::default`].
+    pub fn pool(mut self, pool: pool::Config) -> Self {
+        self.config.pool = pool;
+        self
+    }
+
+    /// Sets how many messages may be held at once, queued and unanswered together. Default 262 144, 1 to 16 777 215.
+    pub fn buffer_messages(mut self, messages: usize) -> Self {
         self.config.buffer_messages = messages;
+        self
+    }
+
+    /// Sets how many bytes may be held at once, queued and unanswered together, at 256 bytes for each message and its
+    /// content. Default 64 MiB, 64 KiB to 1 TiB.
+    pub fn buffer_bytes(mut self, bytes: u64) -> Self {
         self.config.buffer_bytes = bytes;
         self
     }
 
-    /// See [`Config::when_full`].
+    /// Sets what `send` and `send_async` do when the buffer is full. Default: they wait, until `delivery_timeout`.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.config.when_full = when_full;
         self
     }
 
-    /// See [`Config::max_message_bytes`].
-    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+    /// Sets the most bytes of key, headers and payload of one message. Default 8 MiB, at least 1. The broker's own limit
+    /// applies too.
+    pub fn max_message_bytes(mut self, bytes: u64) -> Self {
         self.config.max_message_bytes = bytes;
         self
     }
 
-    /// See [`Config::linger`].
+    /// Sets the bytes that one batch may have, about. Default 64 KiB, 1 KiB to 4 MiB. Larger batches cost less for each
+    /// message; smaller ones let a lost packet stall fewer messages.
+    pub fn batch_bytes(mut self, bytes: u64) -> Self {
+        self.config.batch_bytes = bytes;
+        self
+    }
+
+    /// Sets the messages that one batch may have. Default 4096, 1 to 65 536.
+    pub fn batch_messages(mut self, messages: usize) -> Self {
+        self.config.batch_messages = messages;
+        self
+    }
+
+    /// Sets how long a lane that was woken waits for more messages before it takes those that are queued. Default zero, less
+    /// than `delivery_timeout`.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.config.linger = linger;
         self
     }
 
-    /// See [`Config::spool`].
-    #[cfg(feature = "spool")]
-    pub fn spool(mut self, spool: super::spool::Config) -> Self {
-        self.config.spool = Some(spool);
+    /// Sets the bytes after which a lane leaves the queue to the next lane. Default 1200, a packet; at least 1.
+    pub fn lane_switch_bytes(mut self, bytes: u64) -> Self {
+        self.config.lane_switch_bytes = bytes;
         self
     }
 
-    /// See [`Config::delivery_timeout`].
+    /// Sets the time from the call to the outcome, including all retries. Default 120 s, 1 ms to a day.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.config.delivery_timeout = timeout;
         self
     }
 
-    /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
-    ///
-    /// Messages are taken from the start; they go out once there is a connection. With a [spool](Config::spool), the calling
-    /// thread waits for the disk while its folder is opened.
-    ///
-    /// # Errors
-    /// Every wrong field at once.
-    pub fn build(self) -> Result<Producer, BuildError> {
-        let Self {
-            mut config,
-            strategy,
-            topic,
-        } = self;
-        let mut problems = Problems::default();
-        let name = TopicName::new(&topic);
-        if let Err(error) = &name {
-            problems.expect(false, "topic", &topic, error.to_string());
-        }
-        let most = match &strategy {
-            Strategy::Adaptive => config.scaler.max_lanes,
-            Strategy::Fixed(n) => n.get(),
-            Strategy::Custom(_) => MAX_LANES,
-            Strategy::PerMessage(_) => 1,
-        };
-        problems.expect(
-            most <= MAX_LANES,
-            "strategy",
-            &strategy,
-            format!("must have at most {MAX_LANES} lanes"),
-        );
-        problems.part(config.check());
-        problems.into_result()?;
-        // The check above has seen the topic.
-        let Ok(topic) = name else {
-            return Err(ConfigError::default().into());
-        };
-        // One more than the lanes: the ordered stream comes from the same pool.
-        config.pool.max = config.pool.max.max(most + 1);
-        start(config, strategy, topic)
+    /// Sets a folder for the messages that the buffer has no room for while no server can be reached, or all options of the
+    /// spool. Default: none. One producer at a time can have a folder.
+    #[cfg(feature = "spool")]
+    pub fn spool(mut self, spool: impl Into<super::spool::Config>) -> Self {
+        self.config.spool = Some(spool.into());
+        self
     }
 
-    /// As [`Builder::build`], and waits for the first connection.
+    /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
+    ///
+    /// Messages are accepted from the start; they are sent once there is a connection. With a [spool](Config::spool), the
+    /// calling thread waits for the disk while the folder is opened.
     ///
     /// # Errors
-    /// Every wrong field; or why there is no connection, where the broker refused, or nobody answered within
-    /// `conn.connect_timeout`.
+    /// [`BuildError`]: every wrong option at once, a certificate that cannot be used, or a spool that cannot be opened.
+    pub fn build(self) -> Result<Producer, BuildError> {
+        let Self { mut config } = self;
+        let topic = config.checked()?;
+        // One more than the lanes: the ordered stream comes from the same pool.
+        let lanes = config.strategy.max_lanes(&config.scaler);
+        config.pool.max = config.pool.max.max(lanes + 1);
+        start(config, topic)
+    }
+
+    /// Starts the producer as [`Builder::build`] does, and waits for the first connection.
+    ///
+    /// # Errors
+    /// [`StartError`]: those of [`Builder::build`], or the reason why there is no connection: the broker refused it, or no
+    /// server answered within [`connect_timeout`](conn::Config::connect_timeout).
     ///
     /// # Cancel safety
-    /// Dropped while it waits, it leaves nothing behind.
+    /// Dropped while it waits, it ends the producer and leaves nothing behind.
     pub async fn connect(self) -> Result<Producer, StartError> {
         let producer = self.build()?;
         producer.wait_connected().await?;
@@ -233,9 +298,9 @@ impl Builder {
     }
 }
 
-fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Producer, BuildError> {
+fn start(config: Config, topic: TopicName) -> Result<Producer, BuildError> {
     let tasks = Tasks::new();
-    let scaling = strategy.into_scaling(&config.scaler)?;
+    let scaling = config.strategy.scaling(&config.scaler)?;
     let identity = identity(&config);
     let supervisor = Supervisor::start(config.connection.clone(), Some(identity), &tasks)?;
     let state = supervisor.ordered_state();
@@ -243,7 +308,7 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     let (recovered, asked) = ordered_watch::channel(0);
     let transport = Transport::new(state, asked, pool, tasks.stopped().clone());
     let buffer = Cost {
-        messages: config.buffer_messages,
+        messages: u32::try_from(config.buffer_messages).unwrap_or(MAX_MESSAGES),
         bytes: config.buffer_bytes,
     };
     let config = Arc::new(config);
@@ -292,7 +357,7 @@ fn start(config: Config, strategy: Strategy, topic: TopicName) -> Result<Produce
     Ok(Producer::from_inner(inner))
 }
 
-/// Who the broker is told we are.
+/// Returns the identity that the producer states to the broker.
 fn identity(config: &Config) -> ProducerIdentity {
     let instance = fastrand::u64(..);
     let name = match (&config.name, config.name_conflict) {

@@ -1,134 +1,161 @@
-//! Pure: a producer's options, their defaults and their rules.
+//! Sans-I/O: a producer's options, their defaults and their rules.
 
-use std::{fmt, num::NonZeroUsize, time::Duration};
+use std::{str::FromStr, time::Duration};
 
-use super::accumulator;
+use super::{Strategy, accumulator};
 use crate::{
-    config::{ConfigError, Problems},
+    TopicName,
+    config::{ConfigError, Problems, rules},
     conn, pool,
-    scaler::{self, Adaptive, Fixed, ScalePolicy},
+    scaler::{self, MAX_LANES},
+    units,
 };
 
 /// What `send` and `send_async` do when the buffer is full.
+///
+/// Can be read from text: `wait`, a duration such as `250ms`, or `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
-    /// Wait for room, first come first served, until `delivery_timeout`.
+    /// They wait for room, first come first served, until `delivery_timeout`.
     #[default]
     Wait,
-    /// Wait for room at most so long, then fail with [`SendErrorKind::Full`](super::SendErrorKind::Full).
+    /// They wait for room at most this long, then fail with [`SendErrorKind::Full`](super::SendErrorKind::Full).
     WaitFor(Duration),
-    /// Fail at once with [`SendErrorKind::Full`](super::SendErrorKind::Full).
+    /// They fail at once with [`SendErrorKind::Full`](super::SendErrorKind::Full).
     Error,
 }
 
-/// How many streams carry the messages of `send_async`.
-#[derive(Default)]
-pub enum Strategy {
-    /// One, and more when the backlog passes a threshold and another would help: [`scaler::Adaptive`] with the
-    /// options of [`Config::scaler`].
-    #[default]
-    Adaptive,
-    /// Always so many, at most [`scaler::MAX_LANES`].
-    Fixed(NonZeroUsize),
-    /// A stream for each message: the naive way, kept for comparison. At most so many are open at a time; the
-    /// broker's own limit is respected too.
-    PerMessage(NonZeroUsize),
-    /// What this policy says.
-    Custom(Box<dyn ScalePolicy>),
-}
+impl FromStr for WhenFull {
+    type Err = units::ParseError;
 
-/// What a strategy comes to.
-pub(super) enum Scaling {
-    /// Lanes, as many as this says.
-    Policy(Box<dyn ScalePolicy>),
-    /// No lanes, and at most so many streams.
-    PerMessage(usize),
-}
-
-impl fmt::Debug for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Adaptive => f.write_str("Adaptive"),
-            Self::Fixed(n) => f.debug_tuple("Fixed").field(n).finish(),
-            Self::PerMessage(n) => f.debug_tuple("PerMessage").field(n).finish(),
-            Self::Custom(policy) => f.debug_tuple("Custom").field(policy).finish(),
+    fn from_str(text: &str) -> Result<Self, units::ParseError> {
+        match text {
+            "wait" => Ok(Self::Wait),
+            "error" => Ok(Self::Error),
+            text => units::parse_duration(text).map(Self::WaitFor),
         }
     }
 }
 
-impl Strategy {
-    /// Who scales the lanes, if there are any.
-    pub(super) fn into_scaling(self, scaler: &scaler::Config) -> Result<Scaling, ConfigError> {
-        Ok(match self {
-            Self::Adaptive => Scaling::Policy(Box::new(Adaptive::new(scaler.clone())?)),
-            Self::Fixed(n) => Scaling::Policy(Box::new(Fixed::new(n))),
-            Self::PerMessage(streams) => Scaling::PerMessage(streams.get()),
-            Self::Custom(policy) => Scaling::Policy(policy),
-        })
-    }
-}
-
 /// What becomes of two live producers with the same [name](Config::name).
+///
+/// Can be read from text: `fence` or `distinct`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum NameConflict {
-    /// The later one takes over, and the earlier is fenced: of a service that was started anew, the copy that was
-    /// thought dead writes nothing more.
+    /// The later one fences the earlier one, which writes nothing more. So after a restart of a service, an old process that
+    /// is still alive cannot write in its name.
     #[default]
     Fence,
-    /// They are two: each is known to the broker by the name and a random number of its own. The broker remembers
-    /// each one for a while, so this is not for processes that start by the thousand.
+    /// They are two producers: the broker knows each by the name and a random number. The broker remembers each one for a
+    /// while, so this is not for processes that start by the thousand.
     Distinct,
 }
 
-/// How a producer behaves.
+impl FromStr for NameConflict {
+    type Err = NameConflictError;
+
+    fn from_str(text: &str) -> Result<Self, NameConflictError> {
+        match text {
+            "fence" => Ok(Self::Fence),
+            "distinct" => Ok(Self::Distinct),
+            _ => Err(NameConflictError(())),
+        }
+    }
+}
+
+/// A text that is not a [`NameConflict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be fence or distinct")]
+pub struct NameConflictError(());
+
+/// The options of a producer.
 ///
-/// All fields may be set directly; [`Builder`](super::Builder) has a setter for each of the common ones.
+/// All fields may be set directly; [`Builder`](super::Builder) has a setter for each of the common ones. Sizes in bytes are
+/// `u64`, counts are `usize`.
+///
+/// ```
+/// use std::time::Duration;
+/// use anabranch::producer::Config;
+///
+/// let mut config = Config::default();
+/// config.topic = "events".into();
+/// config.connection.servers.push("broker.example:4433".into());
+/// config.linger = Duration::from_millis(5);
+/// config.check()?;
+/// # Ok::<_, anabranch::ConfigError>(())
+/// ```
+///
+/// With the feature `serde` it deserialises. Every field may be left out; durations and sizes are text with
+/// [units](crate::units), or plain numbers of bytes:
+///
+/// ```
+/// # #[cfg(feature = "serde")] {
+/// # use anabranch::producer::Config;
+/// let config: Config = serde_json::from_str(
+///     r#"{
+///         "topic": "events",
+///         "strategy": "4",
+///         "linger": "5ms",
+///         "buffer_bytes": "32MiB",
+///         "connection": { "servers": ["broker.example:4433"], "tls": { "ca_file": "ca.pem" } }
+///     }"#,
+/// )
+/// .unwrap();
+/// assert_eq!(config.buffer_bytes, 32 << 20);
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// The topic of messages that name none. Required.
+    pub topic: String,
+
+    /// How many streams carry the messages of `send_async`. Default: [`Strategy::Adaptive`].
+    pub strategy: Strategy,
+
     /// The producer's name, 1 to 200 bytes. Default: none, and then a random one.
     ///
-    /// A producer that comes with the name of a live one takes over from it: the earlier is *fenced*, its connection is
-    /// closed, and it ends with [`Disconnected`](super::SendErrorKind::Disconnected). It stays fenced, however often it
-    /// tries. [`Config::name_conflict`] says otherwise.
+    /// A producer that connects with the name of a live one *fences* it: the broker closes the earlier one's connection, and
+    /// that producer ends with [`Disconnected`](super::SendErrorKind::Disconnected). [`Config::name_conflict`] changes this.
     pub name: Option<String>,
 
-    /// What becomes of two producers of one name. Default: the later takes over.
+    /// What becomes of two producers of one name. Default: [`NameConflict::Fence`]. With [`NameConflict::Distinct`] the name
+    /// has at most 183 bytes.
     pub name_conflict: NameConflict,
 
-    /// Messages that may be held at once, queued and unanswered alike. Default 262 144, 1 to 16 777 215.
-    pub buffer_messages: u32,
+    /// Messages that may be held at once, queued and unanswered together. Default 262 144, 1 to 16 777 215.
+    pub buffer_messages: usize,
 
-    /// Bytes that may be held at once: content, and 256 bytes a message for its places in queue and map. Default 64 MiB, at
-    /// least 64 KiB, at most 1 TiB. A single message over it may pass while nothing else is held.
+    /// Bytes that may be held at once, queued and unanswered together: the content of the messages, and 256 bytes for each
+    /// message. Default 64 MiB, 64 KiB to 1 TiB. A single message above it may pass while nothing else is held.
     pub buffer_bytes: u64,
 
-    /// What happens to a call when the buffer is full. Default: it waits.
+    /// What a call does when the buffer is full. Default: it waits.
     pub when_full: WhenFull,
 
     /// The most bytes of key, headers and payload of one message. Default 8 MiB, at least 1. The broker's own limit
-    /// holds too. A larger message is refused before anything is queued.
-    pub max_message_bytes: usize,
+    /// applies too. A larger message is refused before anything is queued.
+    pub max_message_bytes: u64,
 
-    /// About how many bytes one batch may have. Default 64 KiB, 1 KiB to 4 MiB.
+    /// The bytes that one batch may have, about. Default 64 KiB, 1 KiB to 4 MiB.
     ///
-    /// Larger costs less for each message; smaller lets a lost packet stall fewer.
+    /// Larger batches cost less for each message; smaller ones let a lost packet stall fewer messages.
     pub batch_bytes: u64,
 
-    /// How many messages one batch may have. Default 4096, 1 to 65 536.
+    /// The messages that one batch may have. Default 4096, 1 to 65 536.
     pub batch_messages: usize,
 
-    /// How long a lane that was woken waits for more before it takes what is there. Default zero: under load, batches form
-    /// by themselves while earlier ones are being written.
+    /// How long a lane that was woken waits for more messages before it takes those that are queued. Default zero, less than
+    /// `delivery_timeout`. Under load, batches form by themselves while earlier ones are being written.
     pub linger: Duration,
 
-    /// A lane that has taken so many bytes lets the next one take its turn. Default 1200, at least 1: a packet.
+    /// The bytes after which a lane leaves the queue to the next lane. Default 1200, at least 1: a packet.
     ///
-    /// Less lets one lost packet stall several lanes; more lets it stall more messages of one.
+    /// With less, one lost packet stalls several lanes; with more, it stalls more messages of one lane.
     pub lane_switch_bytes: u64,
 
-    /// From the call to the outcome, whatever lies between. Default 120 s, 1 ms to a day.
+    /// The time from the call to the outcome, including all retries. Default 120 s, 1 ms to a day.
     pub delivery_timeout: Duration,
 
     /// The options of the adaptive strategy, and the window of a lane under any strategy.
@@ -137,11 +164,11 @@ pub struct Config {
     /// The stream pool. `max` is raised to what the strategy may use.
     pub pool: pool::Config,
 
-    /// Where the broker is and how to reach it.
+    /// The address of the broker, and how to reach it.
     pub connection: conn::Config,
 
-    /// A log on disk for what memory has no room for while no server can be reached. Default: none. It takes a fourth of the
-    /// buffer, at most 4 MiB, for what is on its way there.
+    /// A log on disk for the messages that the buffer has no room for while no server can be reached. Default: none. It takes
+    /// a fourth of the buffer, at most 4 MiB, for messages that are being written to disk.
     #[cfg(feature = "spool")]
     pub spool: Option<super::spool::Config>,
 }
@@ -149,6 +176,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            topic: String::new(),
+            strategy: Strategy::Adaptive,
             name: None,
             name_conflict: NameConflict::Fence,
             buffer_messages: 262_144,
@@ -173,85 +202,66 @@ impl Config {
     /// Checks every field, those of the parts too.
     ///
     /// # Errors
-    /// All that is wrong, at once.
+    /// [`ConfigError`] names every wrong field.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.checked().map(drop)
+    }
+
+    /// Checks every field, and returns the topic.
+    pub(super) fn checked(&self) -> Result<TopicName, ConfigError> {
+        const MAX_MESSAGES: usize = accumulator::MAX_MESSAGES as usize;
+        let day = Duration::from_secs(86_400);
         let mut problems = Problems::default();
-        let mut rule = |holds: bool, field, value: &dyn fmt::Debug, rule: &str| {
-            problems.expect(holds, field, value, rule);
-        };
+        let topic = TopicName::new(&self.topic);
+        if let Err(error) = &topic {
+            problems.expect(false, "topic", &self.topic, error.to_string());
+        }
+        let max_lanes = self.strategy.max_lanes(&self.scaler);
         let name_len = self.name.as_ref().map_or(1, String::len);
-        let (most, sentence) = match self.name_conflict {
+        let (max_name, name) = match self.name_conflict {
             NameConflict::Fence => (200, "must have 1 to 200 bytes"),
             NameConflict::Distinct => (
                 183,
-                "must have 1 to 183 bytes where name_conflict is Distinct",
+                "must have 1 to 183 bytes with name_conflict = Distinct",
             ),
         };
-        rule((1..=most).contains(&name_len), "name", &self.name, sentence);
-        rule(
-            (1..=accumulator::MAX_MESSAGES).contains(&self.buffer_messages),
-            "buffer_messages",
-            &self.buffer_messages,
-            "must be 1 to 16777215",
+        rules!(problems, self;
+            strategy where max_lanes <= MAX_LANES => format!("must have at most {MAX_LANES} lanes");
+            name where (1..=max_name).contains(&name_len) => name;
+            buffer_messages in 1..=MAX_MESSAGES => "must be 1 to 16777215";
+            buffer_bytes in 64 << 10..=accumulator::MAX_BYTES => "must be 64 KiB to 1 TiB";
+            max_message_bytes in 1.. => "must be at least 1";
+            batch_bytes in 1 << 10..=4 << 20 => "must be 1 KiB to 4 MiB";
+            batch_messages in 1..=65_536 => "must be 1 to 65536";
+            linger in ..self.delivery_timeout => "must be less than delivery_timeout";
+            lane_switch_bytes in 1.. => "must be at least 1";
+            delivery_timeout in Duration::from_millis(1)..=day => "must be 1 ms to 1 day";
         );
-        rule(
-            (64 << 10..=accumulator::MAX_BYTES).contains(&self.buffer_bytes),
-            "buffer_bytes",
-            &self.buffer_bytes,
-            "must be 64 KiB to 1 TiB",
-        );
-        rule(
-            self.max_message_bytes >= 1,
-            "max_message_bytes",
-            &self.max_message_bytes,
-            "must be at least 1",
-        );
-        rule(
-            (1 << 10..=4 << 20).contains(&self.batch_bytes),
-            "batch_bytes",
-            &self.batch_bytes,
-            "must be 1 KiB to 4 MiB",
-        );
-        rule(
-            (1..=65_536).contains(&self.batch_messages),
-            "batch_messages",
-            &self.batch_messages,
-            "must be 1 to 65536",
-        );
-        rule(
-            self.lane_switch_bytes >= 1,
-            "lane_switch_bytes",
-            &self.lane_switch_bytes,
-            "must be at least 1",
-        );
-        rule(
-            self.linger < self.delivery_timeout,
-            "linger",
-            &self.linger,
-            "must be less than delivery_timeout",
-        );
-        rule(
-            (Duration::from_millis(1)..=Duration::from_secs(86_400))
-                .contains(&self.delivery_timeout),
-            "delivery_timeout",
-            &self.delivery_timeout,
-            "must be 1 ms to 1 day",
-        );
-        problems.part(self.scaler.check());
-        problems.part(self.pool.check());
-        problems.part(self.connection.check());
+        problems.extend(self.scaler.check());
+        problems.extend(self.pool.check());
+        problems.nested("connection", |problems| self.connection.problems(problems));
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
-            problems.part(spool.check());
-            problems.expect(
-                self.buffer_messages >= 2,
-                "buffer_messages",
-                &self.buffer_messages,
-                "must be at least 2 with a spool",
+            problems.extend(spool.check());
+            rules!(problems, self;
+                buffer_messages in 2.. => "must be at least 2 with a spool";
             );
         }
-        problems.into_result()
+        problems.into_result()?;
+        // No topic is no problem only where there is one.
+        topic.map_err(|_| ConfigError::default())
     }
+}
+
+#[cfg(feature = "serde")]
+crate::de::text_option!(WhenFull, WhenFull::from_str);
+#[cfg(feature = "serde")]
+crate::de::text_option!(NameConflict, NameConflict::from_str);
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    topic, strategy, name, name_conflict, buffer_messages, buffer_bytes, when_full, max_message_bytes, batch_bytes,
+    batch_messages, linger, lane_switch_bytes, delivery_timeout, scaler, pool, connection, #[cfg(feature = "spool")] spool
 }
 
 #[cfg(test)]
@@ -261,6 +271,7 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_real_ones_and_break_no_rule() {
         let config = Config::default();
+        assert!(matches!(config.strategy, Strategy::Adaptive));
         assert_eq!(config.name_conflict, NameConflict::Fence);
         assert_eq!(config.buffer_messages, 262_144);
         assert_eq!(config.buffer_bytes, 64 * 1024 * 1024);
@@ -291,5 +302,44 @@ mod tests {
                 "{field}: {lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_path_of_a_wrong_field_is_the_one_by_which_it_is_set() {
+        let mut config = Config::default();
+        config.topic = "a b".to_owned();
+        config.pool.max = 0;
+        config.pool.min = 0;
+        config.scaler.backlog_threshold = 0;
+        config.connection.connect_timeout = Duration::ZERO;
+        config.connection.transport.send_window = 0;
+        config.connection.reconnect_backoff.min = Duration::ZERO;
+        let error = config.check().unwrap_err();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "topic",
+                "scaler.backlog_threshold",
+                "pool.max",
+                "connection.servers",
+                "connection.connect_timeout",
+                "connection.reconnect_backoff.min",
+                "connection.transport.send_window",
+            ]
+        );
+        assert!(!error.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn options_are_read_from_text() {
+        let patience = Duration::from_millis(250);
+        assert_eq!("wait".parse(), Ok(WhenFull::Wait));
+        assert_eq!("250ms".parse(), Ok(WhenFull::WaitFor(patience)));
+        assert_eq!("error".parse(), Ok(WhenFull::Error));
+        assert!("maybe".parse::<WhenFull>().is_err());
+        assert_eq!("fence".parse(), Ok(NameConflict::Fence));
+        assert_eq!("distinct".parse(), Ok(NameConflict::Distinct));
+        assert!("both".parse::<NameConflict>().is_err());
     }
 }

@@ -32,15 +32,17 @@ mod sender;
 mod sink;
 #[cfg(feature = "spool")]
 pub mod spool;
+mod strategy;
 
 #[cfg(test)]
 mod tests;
 
 pub use builder::{BuildError, Builder, StartError};
-pub use config::{Config, NameConflict, Strategy, WhenFull};
+pub use config::{Config, NameConflict, NameConflictError, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
 pub use producer::{Producer, ProducerStats};
 pub use receipt::{Ack, Receipt};
 pub use scaling::Lanes;
 pub use send::{SendAsyncFuture, SendFuture};
+pub use strategy::{PolicyFactory, Strategy, StrategyError};

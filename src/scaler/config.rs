@@ -130,6 +130,12 @@ impl Config {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    min_lanes, max_lanes, backlog_threshold, lane_window, idle_timeout, min_gain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

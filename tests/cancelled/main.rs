@@ -67,8 +67,12 @@ pub fn for_all_k(scenario: impl AsyncFn(World, usize) -> bool) {
 pub const ROOM: u64 = 4;
 
 pub fn small(world: &World) -> Builder {
-    let room = u32::try_from(ROOM).unwrap();
-    world.producer().name("p").buffer(room, 1 << 20)
+    let room = usize::try_from(ROOM).unwrap();
+    world
+        .producer()
+        .name("p")
+        .buffer_messages(room)
+        .buffer_bytes(1 << 20)
 }
 
 /// Everything that was accepted has its outcome, and the whole budget can be taken again, and no more.

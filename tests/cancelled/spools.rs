@@ -18,7 +18,12 @@ fn drops(close: bool) {
         let folder = tempfile::tempdir().unwrap();
         let mut config = spool::Config::new(folder.path());
         config.receipts = spool::Receipts::WhenSpooled;
-        let spooling = || small(&world).buffer(8, 1 << 20).spool(config.clone());
+        let spooling = || {
+            small(&world)
+                .buffer_messages(8)
+                .buffer_bytes(1 << 20)
+                .spool(config.clone())
+        };
         let producer = spooling().connect().await.unwrap();
         world.there.cut();
         world.back.cut();

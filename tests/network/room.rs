@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 
 use crate::support::{Far, LONG, begun, text};
 
-const ROOM: u32 = 10;
+const ROOM: usize = 10;
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_before_anything_is_queued() {
@@ -28,7 +28,12 @@ async fn a_message_over_the_limit_is_refused_before_anything_is_queued() {
 #[tokio::test]
 async fn a_full_buffer_hands_the_message_back_to_who_does_not_wait() {
     let far = Far::with_memory().await;
-    let producer = far.producer().buffer(ROOM, 1 << 20).build().unwrap();
+    let producer = far
+        .producer()
+        .buffer_messages(ROOM)
+        .buffer_bytes(1 << 20)
+        .build()
+        .unwrap();
     far.broker.shutdown(LONG).await.unwrap();
     for i in 0..ROOM {
         drop(producer.try_send_async(format!("{i}")).unwrap());
@@ -44,7 +49,8 @@ async fn with_when_full_error_nobody_waits() {
     let far = Far::with_memory().await;
     let producer = far
         .producer()
-        .buffer(1, 1 << 20)
+        .buffer_messages(1)
+        .buffer_bytes(1 << 20)
         .when_full(WhenFull::Error)
         .build()
         .unwrap();
@@ -59,7 +65,8 @@ async fn with_when_full_wait_for_the_wait_ends() {
     let far = Far::with_memory().await;
     let producer = far
         .producer()
-        .buffer(1, 1 << 20)
+        .buffer_messages(1)
+        .buffer_bytes(1 << 20)
         .when_full(WhenFull::WaitFor(Duration::from_millis(50)))
         .build()
         .unwrap();
@@ -75,7 +82,8 @@ async fn who_waits_for_room_gets_it_in_turn_and_nothing_is_lost() {
     let far = Far::with_memory().await;
     let producer = far
         .producer()
-        .buffer(ROOM, 1 << 20)
+        .buffer_messages(ROOM)
+        .buffer_bytes(1 << 20)
         .connect()
         .await
         .unwrap();
@@ -94,7 +102,12 @@ async fn who_waits_for_room_gets_it_in_turn_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_call_that_is_dropped_while_it_waits_leaves_nothing_behind() {
     let far = Far::with_memory().await;
-    let producer = far.producer().buffer(1, 1 << 20).build().unwrap();
+    let producer = far
+        .producer()
+        .buffer_messages(1)
+        .buffer_bytes(1 << 20)
+        .build()
+        .unwrap();
     far.broker.shutdown(LONG).await.unwrap();
     drop(producer.send_async("first").await.unwrap());
     let waiting = begun(producer.send_async("second"));
@@ -108,7 +121,13 @@ async fn a_call_that_is_dropped_while_it_waits_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_future_that_is_never_polled_sends_nothing_with_or_without_room() {
     let far = Far::with_memory().await;
-    let producer = far.producer().buffer(1, 1 << 20).connect().await.unwrap();
+    let producer = far
+        .producer()
+        .buffer_messages(1)
+        .buffer_bytes(1 << 20)
+        .connect()
+        .await
+        .unwrap();
     drop(producer.send("forgotten"));
     drop(producer.send_async("forgotten"));
     let accepted = producer.send_async("kept").await.unwrap();

@@ -46,7 +46,8 @@ fn child() {
             .server(address)
             .tls(ClientTls::trusting(Trust::CaFile(ca)))
             .topic("events")
-            .buffer(1000, 1 << 20)
+            .buffer_messages(1000)
+            .buffer_bytes(1 << 20)
             .spool(when_spooled(Path::new(folder)))
             .build()
             .unwrap();

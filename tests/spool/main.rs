@@ -39,7 +39,11 @@ pub fn when_spooled(folder: &Path) -> spool::Config {
 }
 
 pub fn with(world: &World, config: spool::Config) -> Builder {
-    world.producer().buffer(64, 1 << 20).spool(config)
+    world
+        .producer()
+        .buffer_messages(64)
+        .buffer_bytes(1 << 20)
+        .spool(config)
 }
 
 pub fn link() -> LinkConfig {

@@ -320,7 +320,7 @@ async fn a_broker_without_certificate_or_store_says_all_that_is_missing() {
     let Err(StartError::Config(error)) = Broker::builder().limits(limits).bind().await else {
         panic!("it started")
     };
-    let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+    let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
     assert_eq!(fields, ["limits.topics", "tls", "store"]);
 }
 

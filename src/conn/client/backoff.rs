@@ -96,6 +96,12 @@ impl Backoff {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    BackoffConfig = BackoffConfig::default();
+    min, max, seed
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

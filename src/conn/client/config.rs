@@ -218,6 +218,15 @@ pub(super) struct Target {
     pub(super) name: String,
 }
 
+#[cfg(feature = "serde")]
+crate::de::text_option!(Token, |text| Ok::<_, &str>(Token::from(text.to_owned())));
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    servers, server_name, tls, token, local_address, connect_timeout, handshake_timeout, ping_interval, ping_timeout, reconnect_backoff, transport;
+    except network
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +255,7 @@ mod tests {
         config.transport.receive_window = 1 << 20;
         config.transport.mtu_upper_bound = 500;
         let error = config.check().unwrap_err();
-        let fields: Vec<_> = error.problems().iter().map(|p| p.field).collect();
+        let fields: Vec<_> = error.problems().iter().map(|p| p.field.as_str()).collect();
         assert_eq!(
             fields,
             [

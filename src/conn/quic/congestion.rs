@@ -1,6 +1,6 @@
 //! The choice of a congestion controller, and the wrapper that publishes what it sees.
 
-use std::{any::Any, fmt, sync::Arc, time::Instant};
+use std::{any::Any, fmt, str::FromStr, sync::Arc, time::Instant};
 
 use quinn::congestion::{
     BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig, NewRenoConfig,
@@ -42,6 +42,28 @@ impl fmt::Debug for Congestion {
         })
     }
 }
+
+/// A text that is not a [`Congestion`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be cubic, new-reno, bbr or thalweg")]
+pub struct CongestionError(());
+
+impl FromStr for Congestion {
+    type Err = CongestionError;
+
+    fn from_str(text: &str) -> Result<Self, CongestionError> {
+        Ok(match text {
+            "cubic" => Self::Cubic,
+            "new-reno" => Self::NewReno,
+            "bbr" => Self::Bbr,
+            "thalweg" => Self::Thalweg,
+            _ => return Err(CongestionError(())),
+        })
+    }
+}
+
+#[cfg(feature = "serde")]
+crate::de::text_option!(Congestion, Congestion::from_str);
 
 impl Congestion {
     /// Returns quinn's factory of the controller.

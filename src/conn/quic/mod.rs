@@ -19,7 +19,7 @@ mod transport;
 pub(crate) use endpoint::endpoint;
 pub use {
     close::{CloseCode, CloseReason, Side},
-    congestion::Congestion,
+    congestion::{Congestion, CongestionError},
     endpoint::BindError,
     network::{NetworkProvider, Resolving, Udp},
     path_stats::{PathMonitor, PathStats},

@@ -204,6 +204,12 @@ impl TransportConfig {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    TransportConfig = TransportConfig::default();
+    max_streams, stream_receive_window, receive_window, send_window, idle_timeout, keep_alive, initial_rtt, max_ack_delay, mtu_upper_bound, gso, fair_streams, congestion
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

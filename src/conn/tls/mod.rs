@@ -14,6 +14,8 @@
 //! A custom `rustls` configuration is used unchanged: [`ClientTls::Ready`], [`ServerTls::Ready`].
 
 mod error;
+#[cfg(feature = "serde")]
+mod options;
 mod pem;
 mod verify;
 
@@ -127,6 +129,16 @@ impl ClientTls {
     #[must_use]
     pub fn ca_file(path: impl Into<PathBuf>) -> Self {
         Self::trusting(Trust::CaFile(path.into()))
+    }
+
+    /// Replaces whom the client trusts. Replaces the whole of [`ClientTls::Ready`].
+    #[must_use]
+    pub fn with_trust(self, trust: Trust) -> Self {
+        let certificate = match self {
+            Self::Parts { certificate, .. } => certificate,
+            Self::Ready(_) => None,
+        };
+        Self::Parts { trust, certificate }
     }
 
     /// Presents `key` to servers that ask for a certificate. Has no effect on [`ClientTls::Ready`].

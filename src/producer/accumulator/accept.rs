@@ -124,7 +124,7 @@ impl Accumulator {
             epochs: FlushEpochs::new(),
             backlog: BacklogAlarm::new(),
             full_batch: Notify::new(),
-            max_message: AtomicU64::new(config.max_message_bytes as u64),
+            max_message: AtomicU64::new(config.max_message_bytes),
             chunk_bytes: AtomicUsize::new(usize::MAX),
             chunk_messages: AtomicUsize::new(config.batch_messages),
             max_age_spread: nanos(spread.min(MAX_AGE_SPREAD)),
@@ -472,7 +472,7 @@ impl Accumulator {
 
     /// Applies the broker's limit for one message, and returns the lesser of it and the configured one.
     pub(crate) fn limit_message(&self, broker: u64) -> u64 {
-        let most = broker.min(self.config.max_message_bytes as u64);
+        let most = broker.min(self.config.max_message_bytes);
         self.max_message.store(most, Ordering::Relaxed);
         most
     }

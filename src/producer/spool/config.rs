@@ -77,6 +77,13 @@ impl Config {
     }
 }
 
+/// The defaults, in this folder.
+impl<P: Into<PathBuf>> From<P> for Config {
+    fn from(folder: P) -> Self {
+        Self::new(folder)
+    }
+}
+
 /// What a spool does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
@@ -101,6 +108,18 @@ pub struct State {
     pub bytes: u64,
     /// Why it could not write or deliver when it last tried; `None` where it could.
     pub last_error: Option<String>,
+}
+
+#[cfg(feature = "serde")]
+crate::de::text_option!(Receipts, |text| match text {
+    "when-stored" => Ok(Receipts::WhenStored),
+    "when-spooled" => Ok(Receipts::WhenSpooled),
+    _ => Err("must be when-stored or when-spooled"),
+});
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::new("");
+    folder, max_bytes, max_messages, receipts, max_pending_receipts, min_free_bytes
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anabranch::{
     broker::Broker,
     conn::{self, DevCerts},
     consumer::{Consumer, Received, Start},
-    producer::{self, Strategy},
+    producer,
     scaler::Adaptive,
     store::{LogConfig, LogStore},
 };
@@ -45,10 +45,10 @@ impl Setup {
         config.connection = harness::loopback_client(broker.local_addr(), &certs);
         let min_lanes = config.scaler.min_lanes;
         let connection = config.connection.clone();
-        let policy = LoggingPolicy(Adaptive::new(config.scaler.clone())?);
+        let policy = Adaptive::new(config.scaler.clone())?;
         let producer = Producer::builder()
             .config(config)
-            .strategy(Strategy::Custom(Box::new(policy)))
+            .policy(move || LoggingPolicy(policy.clone()))
             .topic(TOPIC)
             .connect()
             .await?;

@@ -211,7 +211,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let began = Instant::now();
     let live = live(&producer, &tally, began);
-    let lines = input.read(config.max_message_bytes, Arc::clone(&tally))?;
+    let max_line = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+    let lines = input.read(max_line, Arc::clone(&tally))?;
     let window = Window::new(&config, Arc::clone(&tally));
     let conversion = args.conversion();
     let mut sender = Sender::new(&producer, conversion, lines, Arc::clone(&tally), window);

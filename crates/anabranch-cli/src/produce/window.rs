@@ -73,8 +73,8 @@ impl Window {
         Self {
             pending: VecDeque::new(),
             cost: 0,
-            max_messages: usize::try_from(config.buffer_messages / part).unwrap_or(usize::MAX),
-            max_cost: config.buffer_bytes / u64::from(part),
+            max_messages: config.buffer_messages / part,
+            max_cost: config.buffer_bytes / part as u64,
             out_of_order: config.spool.is_some(),
             tally,
             failed: false,

@@ -233,13 +233,17 @@ impl Run<'_> {
                 let policy = Adaptive::new(config.scaler.clone())
                     .map_err(|error| ScenarioError::new("scaler", error.to_string()));
                 match policy {
-                    Ok(policy) => producer::Strategy::Custom(Box::new(recorder.around(policy))),
+                    Ok(policy) => {
+                        let recorder = recorder.clone();
+                        producer::Strategy::custom(move || recorder.around(policy.clone()))
+                    }
                     // The producer reports the same error.
                     Err(_) => producer::Strategy::Adaptive,
                 }
             }
             Strategy::Static(lanes) => {
-                producer::Strategy::Custom(Box::new(recorder.around(Fixed::new(lanes))))
+                let recorder = recorder.clone();
+                producer::Strategy::custom(move || recorder.around(Fixed::new(lanes)))
             }
             Strategy::PerMessage => {
                 let streams = usize::try_from(PER_MESSAGE_STREAMS).unwrap_or(usize::MAX);

@@ -107,7 +107,8 @@ impl Options {
             .topic(TOPIC)
             .name(name)
             .strategy(strategy)
-            .buffer(self.messages, 64 << 20)
+            .buffer_messages(self.messages as usize)
+            .buffer_bytes(64 << 20)
             .when_full(self.when_full)
     }
 }
