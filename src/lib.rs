@@ -12,29 +12,48 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # The map, in reading order
+//! # For applications
+//!
+//! | | |
+//! |---|---|
+//! | [`Producer`] | sends messages; [`producer::Builder`] and [`producer::Config`] have its options |
+//! | [`Message`], [`Receipt`], [`Ack`], [`SendError`] | what is sent, and what became of it |
+//! | [`Consumer`] | reads a topic, and resumes where it was |
+//! | [`Broker`] | an embedded durable broker; [`store`] has its log |
+//! | [`producer::Strategy`], [`scaler`] | how many lanes carry the messages, and a trait for policies of your own |
+//! | [`metrics`] | every metric, its meaning, and what a high value says |
+//! | `testing` | a broker for unit tests, in one call (feature `testing`) |
+//! | `sim` | producers and brokers over a simulated network, in virtual time (feature `sim`) |
+//!
+//! The program `anabranch` and the laboratory `anabranch-lab` are crates of their own.
+//!
+//! # For contributors
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`producer`] | the client end that sends; its page follows one message through six short files |
-//! | [`scaler`] | how many lanes, and why: the law, pure, and the trait to bring another |
+//! | [`producer`] | the client end that sends; its page follows one message through ten files |
+//! | [`scaler`] | the law that decides how many lanes there are |
 //! | [`pool`] | a generic pool of tested streams |
-//! | [`conn`] | TLS, the session, pings, and the one owner of reconnecting |
-//! | [`wire`] | packets and batches; bytes in, packets out |
+//! | [`conn`] | connections: TLS, sessions, pings, reconnecting |
+//! | `wire` | packets and batches, from bytes and to bytes |
 //! | [`broker`] | the far end: streams, group commit, subscriptions |
-//! | [`store`] | where topics live: in memory, or a log on disk |
+//! | [`store`] | where topics are kept: in memory, or in a log on disk |
 //! | [`consumer`] | reading: credit, named positions, resuming |
-//! | [`metrics`] | every metric, what it means, and what a high value says |
-//! | [`units`] | durations, sizes, rates and ratios as text |
-//! | `sim` | a simulated network in virtual time (feature `sim`) |
 //!
-//! Client and broker meet only in [`wire`]. Files that begin with `//! Pure:` decide and do nothing else: no I/O, no
-//! clock, no chance; the shell next door owns the task and the socket.
+//! Client and broker share `wire` alone. Files that begin with `//! Sans-I/O:` make decisions: they have no I/O, no clock, no
+//! locks and no randomness. The drivers beside them own the tasks and the sockets.
 //!
 //! # Features
 //!
-//! `producer` (also brings [`consumer`]) and `broker` by default; `spool` gives a producer a log on disk for
-//! outages; `cli` builds the program; `sim` brings the simulated network.
+//! | feature | what it adds |
+//! |---|---|
+//! | `producer` (default) | [`Producer`] and [`Consumer`] |
+//! | `broker` (default) | [`Broker`] and [`store`] |
+//! | `spool` | a log on disk for what a producer's memory cannot hold during an outage |
+//! | `serde` | `Message::json`, and options from configuration files |
+//! | `dev-certs` | certificates for development (on with `broker`) |
+//! | `testing` | a broker for unit tests |
+//! | `sim` | the simulated network |
 
 #![cfg_attr(
     test,

@@ -1,19 +1,34 @@
 //! The client end that sends.
 //!
 //! ```text
-//! app ─ send_async ─▶ budget ─▶ queue (keys) ─▶ lane: batcher, window ─▶ pooled stream ─▶ connection
-//! app ◀── receipt ◀── core ◀── requests in flight ◀── lane: answers ◀── pooled stream ◀── connection
-//!                       gauges ─▶ scaling policy ─▶ number of lanes, with a reason
+//! app ─ send_async ─▶ budget ─▶ queue, by key ─▶ lane: batcher ─▶ requests ─▶ pooled stream ─▶ broker
+//! app ◀── receipt ◀──────────────────────────────────────────── requests ◀── pooled stream ◀─ broker
+//!                     lane statistics ─▶ scaling policy ─▶ number of lanes, with a reason
 //! ```
 //!
-//! One message, in reading order: `intake.rs` takes it in, `budget.rs` has room for it, `chunk.rs` encodes it, `queue.rs` and `keys.rs`
-//! hold its chunk, `lane.rs` pulls that, `batcher.rs` makes it a request, `inflight.rs` remembers it, and `outcomes.rs` settles its
-//! outcome, which `receipt.rs` brings to the caller.
+//! # One message, from `send_async` to its `Ack`
 //!
-//! What each file knows: `core.rs` what all of them share, `parking.rs` which lane sleeps, `feed.rs` where a lane's messages come from, `ordered.rs`
-//! the road of `send`, `streams.rs` how the pool gets its streams, `resume.rs` what a reconnect brings to light, `turn.rs` who may write, `deadlines.rs` when it is
-//! too late, `flush.rs` what came before a flush, `autoscale.rs` how many lanes there are and why, `spool` what goes to disk
-//! while no server can be reached (feature `spool`).
+//! 1. `producer.rs`: [`Producer::send_async`] returns a future.
+//! 2. `send.rs`: its first poll submits the message; while there is no room, it waits in line.
+//! 3. `accumulator/accept.rs`: determines its size, reserves room, and appends it to a queue.
+//! 4. `accumulator/budget.rs`: counts its messages and bytes until the outcome.
+//! 5. `accumulator/queue.rs`: holds it until a lane pulls it; a keyed message waits in an ordered sub-queue.
+//! 6. `accumulator/chunk.rs`: encodes it, beside others that will have the same outcome.
+//! 7. `sender/lane.rs`: one task with one stream takes a run of chunks and writes it.
+//! 8. `sender/batcher.rs`: makes a batch of the chunks, and a request of the batch.
+//! 9. `sender/requests.rs`: gives the request its id, and completes it by the broker's response.
+//! 10. `receipt.rs`: brings the outcome to the caller.
+//!
+//! # Rooms
+//!
+//! | folder | what it is | uses |
+//! |---|---|---|
+//! | `accumulator/` | what waits: budget, queues, chunks | |
+//! | `sender/` | what goes out and comes back: lanes, batches, requests, streams, deadlines, reconnects | `accumulator/` |
+//! | `scaling/` | how many lanes there are, and why | both |
+//! | [`spool`] | what goes to disk while no server can be reached (feature `spool`) | both |
+//!
+//! Each folder's page says what its files are.
 
 mod accumulator;
 mod builder;

@@ -17,7 +17,6 @@
 //! | `lane_waker.rs` | which lanes sleep, and which one is woken |
 //! | `flush_epochs.rs` | how a flush knows that everything before it has its outcome |
 //! | `backlog_alarm.rs` | when the scaler is woken |
-//! | `overflow.rs` | what a spool does in place of memory |
 
 mod accept;
 mod backlog_alarm;
@@ -27,14 +26,12 @@ mod flush_epochs;
 mod key_shards;
 mod lane_waker;
 mod ordered;
-#[cfg(feature = "spool")]
-mod overflow;
 mod queue;
 mod queue_reader;
 
 pub(crate) use accept::{Accumulator, FRAMING, Route, Submitted};
 #[cfg(feature = "spool")]
-pub(crate) use accept::{PendingMessage, Size};
+pub(crate) use accept::{Overflow, PendingMessage, Size};
 #[cfg(feature = "spool")]
 pub(crate) use budget::{Budget, Reservation};
 pub(crate) use budget::{Cost, MAX_BYTES, MAX_MESSAGES, WaiterId};
@@ -44,7 +41,5 @@ pub(crate) use chunk::{ChunkStart, Entry};
 pub(crate) use key_shards::ShardId;
 pub(crate) use lane_waker::{MAX_LANES, ORDERED};
 pub(crate) use ordered::OrderedQueue;
-#[cfg(feature = "spool")]
-pub(crate) use overflow::Overflow;
 pub(crate) use queue::{Queue, QueueItem, Run};
 pub(crate) use queue_reader::{ItemReader, QueueReader, ShardReader, Take};

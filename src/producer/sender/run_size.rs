@@ -1,4 +1,4 @@
-//! Sans-I/O: how much a lane takes from the queue at once.
+//! How much a lane takes from the queue at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
