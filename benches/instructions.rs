@@ -86,7 +86,7 @@ const PIECES: [Piece; 7] = [
     },
     Piece {
         name: "append to log",
-        // As many as fill the memtable five times: each is flushed, and that counts.
+        // As many as fill several segments: making and sealing them counts.
         run: |rounds| Appending::log(Fsync::Never).run(rounds),
         rounds: 40,
         messages: BATCH * GROUP,

@@ -64,6 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "store",
         &[
             "log",
+            "log_format",
             "memory",
             "delegate",
             "plan",

@@ -318,4 +318,31 @@ impl Catalog {
     pub(super) fn restore_producer_numbers(&mut self, (first, next): (u64, u64)) {
         (self.first_producer, self.next_producer) = (first, next);
     }
+
+    // ---- a page at a time, for snapshots
+
+    /// Returns the topics that follow `after`, by name.
+    pub(super) fn topics_after(
+        &self,
+        after: Option<&TopicName>,
+    ) -> impl Iterator<Item = (&TopicName, &Topic)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.topics.range::<TopicName, _>((from, Unbounded))
+    }
+
+    /// Returns the ids of all producers.
+    pub(super) fn producer_ids(&self) -> Vec<ProducerId> {
+        self.producers.keys().copied().collect()
+    }
+
+    /// Returns the committed positions that follow `after`.
+    pub(super) fn positions_after(
+        &self,
+        after: Option<(TopicId, String)>,
+    ) -> impl Iterator<Item = (&(TopicId, String), &Offset)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        self.positions.range((from, Unbounded))
+    }
 }

@@ -18,6 +18,7 @@ mod catalog;
 mod dedup_window;
 mod delegate;
 mod log;
+pub mod log_format;
 mod memory;
 mod plan;
 
@@ -36,7 +37,7 @@ use crate::{
 
 pub use dedup_window::{DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW};
 pub use delegate::DelegateStore;
-pub use log::{Fsync, LogConfig, LogStore, OpenError};
+pub use log::{Fsync, LogConfig, LogStore, OpenError, Report, check, repair};
 pub use memory::{MemoryConfig, MemoryStore};
 
 /// A batch to append.

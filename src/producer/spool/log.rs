@@ -21,9 +21,8 @@ use crate::{
     wire::{Batch, ProducerIdentity},
 };
 
-/// Memory for what the store gathers before it moves it to its place; three times this at most.
-const MEMTABLE: u64 = 4 << 20;
-const CACHE: u64 = 1 << 20;
+/// The size of a segment: an empty spool has two of them.
+const SEGMENT: u64 = 4 << 20;
 
 const DONE: &str = "done";
 const PLANNED: &str = "planned";
@@ -83,8 +82,7 @@ impl Log {
     /// Opens the folder. Waits for the disk.
     pub(super) fn open(config: &Config) -> Result<Self, OpenError> {
         let log = LogConfig {
-            memtable_bytes: MEMTABLE,
-            cache_bytes: CACHE,
+            segment_bytes: SEGMENT,
             min_free_bytes: config.min_free_bytes,
             ..LogConfig::default()
         };

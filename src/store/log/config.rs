@@ -1,30 +1,27 @@
-//! How a log store writes and what it may use.
+//! The options of a log store.
 
 use std::time::Duration;
 
 use super::super::Limits;
 
-/// How a [`LogStore`](super::LogStore) writes and what it may use.
+/// The options of a [`LogStore`](super::LogStore).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogConfig {
-    /// When what was appended is made durable. Default: [`Fsync::Always`].
+    /// When an append is made durable. Default: [`Fsync::Always`].
     pub fsync: Fsync,
-    /// Memory for what is read from disk, in bytes. Default: 32 MiB. Readers near a topic's end read what is
-    /// still in memory and do not need it.
-    pub cache_bytes: u64,
-    /// Memory in which batches are gathered before they move from the journal to their place, in bytes. Default: 32 MiB.
-    /// Three times this is used at most. A log of less than 64 GiB makes do with less, 8 MiB at least where this is more: what
-    /// moves at a time is what a write waits for that comes meanwhile. Larger ones gained nothing measurable.
-    pub memtable_bytes: u64,
-    /// So many bytes of the disk are left free. Default: 256 MiB. With less, appends are refused with
-    /// [`StoreError::Refuses`](super::super::StoreError::Refuses), while trims and positions are still written: without this a store that has
-    /// filled its disk could not even delete. It should not be less than the store needs to move what is in
-    /// memory to its place, which is about the default. Not looked at where the system is no Unix.
+    /// The size of a segment, in bytes. Default: 64 MiB; at least 64 KiB and at most 2 GiB. Space is taken and given back by
+    /// segments: an empty log has two of them. A group of batches that is larger gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// The maximum number of segments that are open for reading. Default: 256.
+    pub open_files: usize,
+    /// The space that is left free on the disk, in bytes. Default: 256 MiB. With less, appends are refused with
+    /// [`StoreError::Refuses`](super::super::StoreError::Refuses), while trims and positions are still written: a store that
+    /// has filled its disk could not delete anything otherwise. Only checked on Unix.
     pub min_free_bytes: u64,
-    /// How long after a failure of the disk writes are refused before one is tried again. Default: 5 s.
+    /// The time after a failure of the disk during which writes are refused without being tried. Default: 5 s.
     pub retry_after: Duration,
-    /// The most topics, producers, positions and dedupe entries.
+    /// The maximum numbers of topics, producers, positions and dedup entries.
     pub limits: Limits,
 }
 
@@ -32,8 +29,8 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             fsync: Fsync::Always,
-            cache_bytes: 32 << 20,
-            memtable_bytes: 32 << 20,
+            segment_bytes: 64 << 20,
+            open_files: 256,
             min_free_bytes: 256 << 20,
             retry_after: Duration::from_secs(5),
             limits: Limits::default(),
@@ -41,15 +38,22 @@ impl Default for LogConfig {
     }
 }
 
-/// When what was appended is made durable.
+impl LogConfig {
+    /// Returns the size of a segment, within its bounds.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.clamp(64 << 10, 2 << 30)
+    }
+}
+
+/// When an append is made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fsync {
-    /// Before the answer: what was answered survives a crash of the system and a cut of the power. The price
-    /// is one `fdatasync` a group.
+    /// Before the answer. What was answered survives a crash of the system and a power cut, at the price of one
+    /// `fdatasync` for each group.
     #[default]
     Always,
-    /// Whenever the system sees fit: what was answered survives a crash of this process, but a power cut
-    /// loses what the system had not written yet, which can be half a minute's worth.
+    /// When the system decides. What was answered survives a crash of this process. A power cut loses what the system had
+    /// not written, which can be half a minute's worth, and the log is cut there.
     Never,
 }

@@ -1,46 +1,50 @@
-//! The store on disk, on [fjall](https://docs.rs/fjall) 3.
+//! The store on disk: one append-only log, in which every byte is written once.
 //!
 //! ```text
-//! append ─▶ turn ─▶ plan ─▶ one write: batches, topic rows, dedupe entries ─▶ journal, fdatasync ─▶ enter ─▶ answers
-//!            one writer at a time          deletions of entries that fell out       the catalog
-//! read ─▶ catalog: is there such a topic, how far does it go ─▶ keys and values ─▶ checksum ─▶ batches
+//! append ─▶ write guard ─▶ plan ─▶ one frame: records and batches ─▶ pwrite, fdatasync ─▶ apply ─▶ answers
+//!           one writer at a time   segments, made ahead of use                          catalog, index
+//! read ─▶ catalog, index: where the batches are ─▶ pread ─▶ checksum ─▶ batches
+//! open ─▶ manifest ─▶ snapshot ─▶ frames after it ─▶ catalog, index, end of the log ─▶ a new segment
 //! ```
 //!
-//! - `folder`: who may have the data folder, and what it is. `rows`: the rows and their bytes.
-//! - `engine`: fjall and how it is used. `journal`: its end after a power cut.
-//! - `shared`: the files and the catalog. `load`: the catalog from the rows. `read`: batches, checked.
-//! - `turn`: the right to write. `writer`: everything that writes. `positions`: written together.
+//! - `format`: the bytes on disk, as [`log_format`](super::log_format) tells them. `disk`: the file system behind a trait.
+//! - `data_dir`: the folder and its lock. `recover`, `replay`: what a folder holds. `check`: the same for a person to read.
+//! - `index`: where batches are. `files`: the files open for reading. `read`: batches, checked.
+//! - `write_guard`: frames, segments, and failures of the disk. `writer`: everything that writes, but for `positions`.
+//! - `maintenance`: the next segment, seals, snapshots, and the space of what was trimmed.
 //!
 //! # When the disk fails
 //!
-//! A write that fails leaves open whether it is on disk, and neither the memory nor the database is to be
-//! trusted about it. The answer is [`StoreError::Failed`], the catalog stay as they were before, and the store
-//! refuses every write from then on, while reads go on. After [`LogConfig::retry_after`] the next write first
-//! tries whether the disk takes a probe; then it opens the database again, writes everything that stood in the
-//! journal alone to tables (what could be read back after a failed sync may have been in the system's cache
-//! and nowhere else), and reads the catalog from it. Only then is it known what was stored, and only then are
-//! writes taken again. A producer that sends its batch once more gets the right answer in either case; while
-//! the store refuses, a batch of the write that failed is answered `Failed` again and not `Refuses`, which
-//! would say that it is not stored.
+//! A write or sync that fails leaves open what is on disk: after a failed sync the system may have dropped what it could not
+//! write, and a second sync of the same file may succeed all the same. The answer is [`StoreError::Failed`], the catalog stays
+//! as it was, and the store refuses every write from then on, while reads go on. After [`LogConfig::retry_after`] the next write
+//! first tries whether the disk takes a file. Then the segment is read back from the disk and compared with what was answered,
+//! its end is written to the manifest, and the log goes on in another segment. The failed frame is after that end, so it is
+//! known then that it is not stored. Until then a batch of that frame is answered `Failed` again and not `Refuses`, which would
+//! say that it is not stored. If the process ends before, the next opening finds the frame whole or torn.
 //!
-//! A disk that fills up should not come to that: below [`LogConfig::min_free_bytes`] appends are refused before
-//! they are tried, and what makes room again is still written.
+//! A full disk is met when the next segment is made, before anything is written. Below [`LogConfig::min_free_bytes`] appends are
+//! refused, while positions and trims are still taken.
 //!
 //! # Locks
 //!
-//! In this order, and none held across an await: `turn` (one writer; held while the disk writes), `disk` (read
-//! while in use, written to close and reopen), `known` (the catalog, held for moments).
+//! In this order, and none held across an await: `writer` (held while a frame is written), `manifest` (held while files are
+//! added or removed), `state` (the catalog and the index, held for moments).
 
+mod check;
 mod config;
-mod engine;
-mod folder;
-mod journal;
-mod load;
+mod data_dir;
+mod disk;
+mod files;
+mod format;
+mod index;
+mod maintenance;
 mod positions;
 mod read;
-mod rows;
+mod recover;
+mod replay;
 mod shared;
-mod turn;
+mod write_guard;
 mod writer;
 
 #[cfg(test)]
@@ -52,8 +56,9 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 pub use self::{
+    check::{Report, check, repair},
     config::{Fsync, LogConfig},
-    folder::OpenError,
+    data_dir::OpenError,
 };
 use self::{
     positions::{NewPosition, PositionWriter},
@@ -68,42 +73,39 @@ use crate::{
 /// A [`Store`] on disk. See the [module's front page](super).
 ///
 /// # Drop
-/// A store that is dropped without [`Store::close`] closes in the dropping thread, which then waits for the
-/// disk. Nothing that was answered is lost by it.
+/// A store that is dropped without [`Store::close`] waits for its maintenance to stop, in the dropping thread. Nothing that was
+/// answered is lost by it; the next opening takes longer than after a close.
 #[derive(Debug)]
 pub struct LogStore {
     shared: Arc<Shared>,
 }
 
 impl LogStore {
-    /// Opens the data folder at `path`, making it where there is none.
+    /// Opens the data folder at `path`, creating it if it does not exist.
     ///
-    /// Reads what the journal holds, at most about 200 MB.
+    /// Reads a snapshot and the frames after it: the last two or three segments, or more if the snapshot is large.
     ///
     /// # Errors
-    /// [`OpenError`] says in a sentence why the folder cannot be opened.
+    /// [`OpenError`] says in a sentence why the folder cannot be opened. Nothing in the folder has been changed then.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the opening; the store is closed as soon as it is open.
     pub async fn open(path: impl Into<PathBuf>, config: LogConfig) -> Result<Self, OpenError> {
         let path = path.into();
         let named = path.clone();
-        let opened = spawn_blocking(move || Shared::open(path, config)).await;
-        let shared = opened.unwrap_or_else(|e| Err(OpenError::damaged(&named, e)))?;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let opened = spawn_blocking(move || Self::open_here(path, config)).await;
+        opened.unwrap_or_else(|e| Err(OpenError::damaged(&named, e)))
     }
 
-    /// As [`LogStore::open`], in the calling thread, which waits for the disk.
-    #[cfg(feature = "spool")]
+    /// Opens a data folder in the calling thread, which waits for the disk.
     pub(crate) fn open_here(path: PathBuf, config: LogConfig) -> Result<Self, OpenError> {
-        Ok(Self {
-            shared: Arc::new(Shared::open(path, config)?),
-        })
+        let named = path.clone();
+        let shared = Arc::new(Shared::open(path, config)?);
+        maintenance::start(&shared).map_err(|e| OpenError::io(&named, e))?;
+        Ok(Self { shared })
     }
 
-    /// The offset behind the batch that holds `offset`, by its key alone: to go past a batch that is damaged.
+    /// Returns the offset after the batch that contains `offset`, from the index alone: to skip a batch that is damaged.
     #[cfg(feature = "spool")]
     pub(crate) async fn end_behind(
         &self,
@@ -115,22 +117,41 @@ impl LogStore {
             .await
     }
 
-    /// Gives the disk space of trimmed batches back now. Trims do it by themselves, when it is worth the work.
+    /// Gives the disk space of trimmed batches back now. Trims do it by themselves when there is enough of it.
     ///
     /// # Errors
-    /// [`StoreError::Refuses`] where the store takes no writes, [`StoreError::Failed`] where the disk failed.
+    /// [`StoreError::Failed`] if the disk failed.
     pub async fn reclaim(&self) -> Result<(), StoreError> {
-        let now = time::now();
-        self.on_disk(move |shared| shared.reclaim(now)).await
+        self.on_disk(move |shared| {
+            let done = shared.maintain(true);
+            done.map_err(|e| StoreError::Failed(e.to_string()))
+        })
+        .await
     }
 
-    /// Does `work` where waiting for the disk is allowed. It is done to its end, even where the caller is gone.
+    /// Writes trims and forgotten producers. If that fails, the next frame brings them: what a crash undoes is done again.
+    async fn write_pending(&self) -> Result<(), StoreError> {
+        self.on_disk(|shared| {
+            if let Err(error) = shared.write_pending(false) {
+                tracing::warn!(%error, "a trim was not written yet");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does `work` in a thread that may wait for the disk. It is done to its end, even if the caller is gone.
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
-        match spawn_blocking(move || work(&shared)).await {
+        let work = move || {
+            let done = work(&shared);
+            shared.maintain_here();
+            done
+        };
+        match spawn_blocking(work).await {
             Ok(done) => done,
             Err(died) => Err(StoreError::Failed(format!("the work on it died: {died}"))),
         }
@@ -154,8 +175,8 @@ impl Store for LogStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(RequestId, Appended)>, StoreError>> {
         async move {
-            let known = self.shared.open_catalog()?;
-            known.catalog.stored_requests(producer, from, limit)
+            let state = self.shared.open_state()?;
+            state.catalog.stored_requests(producer, from, limit)
         }
         .boxed()
     }
@@ -189,7 +210,7 @@ impl Store for LogStore {
         &'a self,
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<TopicInfo>, StoreError>> {
-        async move { Ok(self.shared.open_catalog()?.catalog.info(topic)) }.boxed()
+        async move { Ok(self.shared.open_state()?.catalog.info(topic)) }.boxed()
     }
 
     fn topics(
@@ -198,8 +219,8 @@ impl Store for LogStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>> {
         async move {
-            let known = self.shared.open_catalog()?;
-            Ok(known.catalog.infos(after.as_ref(), limit))
+            let state = self.shared.open_state()?;
+            Ok(state.catalog.infos(after.as_ref(), limit))
         }
         .boxed()
     }
@@ -218,19 +239,18 @@ impl Store for LogStore {
         async move {
             let mut bytes = 0;
             loop {
-                // A turn each: appends go in between.
-                let (name, now) = (topic.clone(), time::now());
-                let round = self.on_disk(move |shared| shared.trim(&name, trim, now));
+                // Appends go on between the rounds.
+                let name = topic.clone();
+                let round = self.on_disk(move |shared| shared.trim(&name, trim));
                 match round.await? {
                     0 => break,
                     went => bytes += went,
                 }
             }
-            if self.shared.take_reclaiming()
-                && let Err(error) = self.reclaim().await
-            {
-                tracing::warn!(%error, "the space of trimmed batches could not be given back");
+            if bytes > 0 {
+                self.write_pending().await?;
             }
+            self.shared.work.wake();
             Ok(bytes)
         }
         .boxed()
@@ -242,9 +262,9 @@ impl Store for LogStore {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
-            let known = self.shared.open_catalog()?;
-            let topic = known.catalog.topic(topic);
-            Ok(topic.and_then(|topic| known.catalog.position(topic.id, name)))
+            let state = self.shared.open_state()?;
+            let topic = state.catalog.topic(topic);
+            Ok(topic.and_then(|topic| state.catalog.position(topic.id, name)))
         }
         .boxed()
     }
@@ -278,9 +298,9 @@ impl Store for LogStore {
         topic: &'a TopicName,
     ) -> BoxFuture<'a, Result<Option<Offset>, StoreError>> {
         async move {
-            let known = self.shared.open_catalog()?;
-            let topic = known.catalog.topic(topic);
-            Ok(topic.and_then(|topic| known.catalog.least_position(topic.id)))
+            let state = self.shared.open_state()?;
+            let topic = state.catalog.topic(topic);
+            Ok(topic.and_then(|topic| state.catalog.least_position(topic.id)))
         }
         .boxed()
     }
@@ -288,11 +308,13 @@ impl Store for LogStore {
     fn forget_producers(&self, age: Duration) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
             let before = millis(time::unix_time().saturating_sub(age));
-            let silent = self.shared.open_catalog()?.catalog.silent_since(before);
+            let silent = self.shared.open_state()?.catalog.silent_since(before);
             let count = silent.len() as u64;
             for id in silent {
-                let now = time::now();
-                self.on_disk(move |shared| shared.forget(id, now)).await?;
+                self.on_disk(move |shared| shared.forget(id)).await?;
+            }
+            if count > 0 {
+                self.write_pending().await?;
             }
             Ok(count)
         }
@@ -300,8 +322,8 @@ impl Store for LogStore {
     }
 
     fn state(&self) -> StoreState {
-        let known = self.shared.known();
-        match (&known.health, &known.no_room) {
+        let state = self.shared.state();
+        match (&state.health, &state.no_room) {
             (Health::Closed, _) => StoreState::Closed,
             (Health::Refusing { why, .. }, _) | (Health::Ready, Some(why)) => {
                 StoreState::Refusing(why.clone())
@@ -311,6 +333,16 @@ impl Store for LogStore {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.on_disk(Shared::close).boxed()
+        self.on_disk(|shared| {
+            shared.work.stop();
+            shared.close()
+        })
+        .boxed()
+    }
+}
+
+impl Drop for LogStore {
+    fn drop(&mut self) {
+        self.shared.work.stop();
     }
 }

@@ -1,8 +1,7 @@
-//! Positions of readers, written together.
+//! Committed positions, written together.
 //!
-//! Every reader that acknowledges wants its position durable, and a sync costs the same for one position as
-//! for all. So positions are queued; whoever finds nobody writing writes, and writes what has gathered
-//! meanwhile, round by round, until nothing is left.
+//! A sync costs the same for one position as for many, so positions are queued. The call that finds no writer becomes the
+//! writer: it writes what has been queued meanwhile, round by round, until the queue is empty.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +13,14 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    super::{
-        StoreError,
-        catalog::{Catalog, TopicId},
-    },
-    engine::{Durable, Group},
-    rows,
-    shared::Shared,
-    writer::store_error,
+    super::{StoreError, catalog::TopicId},
+    format::Record,
+    shared::{Shared, State},
+    write_guard::Room,
 };
 use crate::{Offset, TopicName};
 
-/// A position to be set, and who waits for it.
+/// A position to be set, with the channel for the answer.
 #[derive(Debug)]
 pub(super) struct NewPosition {
     pub(super) topic: TopicName,
@@ -34,22 +29,21 @@ pub(super) struct NewPosition {
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// Positions that wait to be written: one a caller that waits for it.
+/// Positions that wait to be written, one for each call that waits.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     queue: Vec<NewPosition>,
-    /// Somebody is writing, and will look again before they stop.
+    /// A call is writing, and looks at the queue again before it stops.
     writing: bool,
 }
 
-/// The one who writes positions.
+/// The writer of positions.
 ///
 /// # Drop
-/// Where it is dropped before everything is written, nobody is left waiting: who waits is told that the work
-/// failed, and the next position finds nobody writing.
+/// If it is dropped before the queue is empty, the calls that wait get an error, and the next call becomes the writer.
 pub(super) struct PositionWriter {
     shared: Arc<Shared>,
-    /// Everything is written; what is queued from here on is another's.
+    /// The queue was empty; what is queued from here on is written by another call.
     finished: bool,
 }
 
@@ -64,7 +58,7 @@ impl Drop for PositionWriter {
 }
 
 impl PositionWriter {
-    /// Queues a position. Where nobody is writing, the caller is to be the one.
+    /// Queues a position. Returns the writer if no call is writing.
     pub(super) fn wanted(shared: &Arc<Shared>, position: NewPosition) -> Option<Self> {
         let mut waiting = shared.waiting();
         waiting.queue.push(position);
@@ -75,7 +69,7 @@ impl PositionWriter {
         })
     }
 
-    /// Writes what is queued until nothing is.
+    /// Writes what is queued until the queue is empty.
     pub(super) fn run(mut self, now: Instant) {
         loop {
             let round = {
@@ -100,8 +94,8 @@ impl Shared {
     }
 
     fn write_round(&self, round: Vec<NewPosition>, now: Instant) {
-        let turn = match self.turn(now) {
-            Ok(turn) => turn,
+        let mut guard = match self.write_guard(now) {
+            Ok(guard) => guard,
             Err(why) => {
                 for position in round {
                     let _ = position.done.send(Err(StoreError::Refuses(why.clone())));
@@ -118,7 +112,7 @@ impl Shared {
                 }
             }
         }
-        // A key stands once in a write; of two for one reader the later counts.
+        // Of two positions of one consumer the later counts.
         let last: BTreeMap<(TopicId, &str), Offset> = accepted
             .iter()
             .map(|(topic, position)| ((*topic, position.name.as_str()), position.next))
@@ -126,26 +120,30 @@ impl Shared {
         if last.is_empty() {
             return;
         }
-        let fill = |group: &mut Group<'_>| {
+        let records = last.iter().map(|((topic, name), next)| Record::Position {
+            topic: *topic,
+            name: (*name).to_owned(),
+            next: *next,
+        });
+        let records: Vec<_> = records.collect();
+        let apply = |state: &mut State| {
             for ((topic, name), next) in &last {
-                group.put(rows::position_row(*topic, name, *next));
+                state
+                    .catalog
+                    .set_position(*topic, (*name).to_owned(), *next);
             }
         };
-        let enter = |catalog: &mut Catalog| {
-            for ((topic, name), next) in &last {
-                catalog.set_position(*topic, (*name).to_owned(), *next);
-            }
-        };
-        let written = turn.write(Durable::AsConfigured, fill, enter);
+        let written = guard.commit(Room::Small, &records, &[], apply);
+        drop(guard);
         for (_, position) in accepted {
-            let answer = written.as_ref().map_err(store_error).copied();
+            let answer = written.as_ref().map_err(StoreError::from).copied();
             let _ = position.done.send(answer);
         }
     }
 
-    /// Whether a position may be set, given how many others of its round may.
+    /// Checks whether a position may be set, given how many others of its round may.
     fn check(&self, position: &NewPosition, others: usize) -> Result<TopicId, StoreError> {
-        let catalog = &self.known().catalog;
+        let catalog = &self.state().catalog;
         let topic = catalog
             .topic(&position.topic)
             .ok_or(StoreError::UnknownTopic)?;

@@ -1,9 +1,10 @@
-//! What the store on disk promises beyond what every store does.
+//! The promises of the store on disk, beside those of every store.
 
 mod damage;
 mod disk;
 #[cfg(unix)]
 mod limits;
+mod simulated;
 
 use std::{
     fs::{self, File},
@@ -39,11 +40,17 @@ async fn reopened(store: LogStore, path: &Path) -> LogStore {
     open(path).await
 }
 
-/// The folder as it is at this moment, as a process that is killed would leave it.
+/// Returns a copy of the folder, as a process that is killed at this moment would leave it: with the manifest the same before
+/// and after, since a store changes files beside its calls.
 pub(in super::super) fn copy_of(from: &Path) -> TempDir {
-    let to = folder();
-    copy(from, to.path()).unwrap();
-    to
+    loop {
+        let to = folder();
+        let manifest = || fs::read(from.join("manifest")).unwrap();
+        let before = manifest();
+        if copy(from, to.path()).is_ok() && manifest() == before {
+            return to;
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -60,7 +67,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the holes out: a fresh journal is 64 MiB of them.
+/// Leaves the holes out: a segment that is made ahead consists of them.
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let (mut from, mut to) = (File::open(from)?, File::create(to)?);
     let mut chunk = vec![0; 64 << 10];
@@ -178,29 +185,7 @@ async fn offsets_go_on_after_a_topic_was_trimmed_empty_and_the_store_reopened() 
 }
 
 #[tokio::test]
-async fn space_that_was_trimmed_and_not_given_back_is_remembered_when_the_store_is_reopened() {
-    const BYTES: usize = 1 << 20;
-    let folder = folder();
-    let store = open(folder.path()).await;
-    let p = producer(&store, "p").await;
-    let large = Append {
-        batch: vec![7; BYTES].into(),
-        ..batch(p, 1, "a", 1)
-    };
-    base(&store, large).await;
-    // From the journal to the place where it stays.
-    store.reclaim().await.unwrap();
-    let all = Trim {
-        max_bytes: Some(0),
-        ..Trim::default()
-    };
-    store.trim(&topic("a"), all).await.unwrap();
-    let store = reopened(store, folder.path()).await;
-    assert!(store.shared.known().trimmed >= BYTES as u64);
-}
-
-#[tokio::test]
-async fn confirmed_requests_leave_nothing_behind_on_disk() {
+async fn confirmed_requests_are_not_remembered_across_a_reopening() {
     let folder = folder();
     let store = open(folder.path()).await;
     let p = producer(&store, "p").await;
@@ -211,14 +196,29 @@ async fn confirmed_requests_leave_nothing_behind_on_disk() {
         };
         base(&store, confirms).await;
     }
-    let entries = || {
-        let disk = store.shared.disk();
-        let rows = &disk.engine().unwrap().rows;
-        rows.prefix([rows::tag::DEDUPE]).count()
-    };
-    assert_eq!(entries(), 1);
-    store.register_producer(&identity("p", 2)).await.unwrap();
-    assert_eq!(entries(), 0, "a fenced producer's window goes with it");
+    for crash in [true, false] {
+        let copy = copy_of(folder.path());
+        let store = open(copy.path()).await;
+        let store = if crash {
+            store
+        } else {
+            reopened(store, copy.path()).await
+        };
+        let recalled = store.stored_requests(p, RequestId(0), 9).await.unwrap();
+        assert_eq!(recalled.len(), 1);
+        assert_eq!(recalled[0].0, RequestId(199));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_may_enter_a_folder_that_was_made() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("data");
+    open(&path).await;
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 #[tokio::test]
@@ -248,17 +248,26 @@ async fn a_folder_that_is_missing_is_made() {
 }
 
 #[tokio::test]
-async fn a_folder_of_a_later_version_is_refused_and_left_alone() {
+async fn a_folder_of_another_version_is_refused_and_left_alone() {
     let folder = folder();
     open(folder.path()).await.close().await.unwrap();
     fs::write(
         folder.path().join("format"),
-        "anabranch data folder, format 2\n",
+        "anabranch data folder, format 3\n",
     )
     .unwrap();
     let error = refused(folder.path()).await;
-    assert!(matches!(error, OpenError::LaterVersion { found: 2, .. }));
-    assert!(error.to_string().contains("has format 2"), "{error}");
+    assert!(matches!(error, OpenError::LaterVersion { found: 3, .. }));
+    assert!(error.to_string().contains("has format 3"), "{error}");
+
+    fs::write(
+        folder.path().join("format"),
+        "anabranch data folder, format 1\n",
+    )
+    .unwrap();
+    let error = refused(folder.path()).await;
+    assert!(matches!(error, OpenError::EarlierVersion { found: 1, .. }));
+    assert!(error.to_string().contains("no longer reads"), "{error}");
 
     fs::write(folder.path().join("format"), "something else").unwrap();
     let error = refused(folder.path()).await;
@@ -298,7 +307,8 @@ async fn a_folder_that_may_not_be_written_is_said_to_be_such() {
 async fn a_store_whose_making_was_cut_short_is_made_again() {
     let folder = folder();
     open(folder.path()).await.close().await.unwrap();
-    fs::remove_file(folder.path().join("log/version")).unwrap();
+    // Written last when a folder is made.
+    fs::remove_file(folder.path().join("format")).unwrap();
     let store = open(folder.path()).await;
     assert_eq!(store.topics(None, 9).await.unwrap(), []);
 }

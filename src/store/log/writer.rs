@@ -1,37 +1,30 @@
 //! Everything that writes, but for positions.
 
-use std::{sync::PoisonError, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use super::{
     super::{
         Append, Appended, StoreError, Trim,
-        catalog::{Catalog, Producer, ProducerRegistration, known},
+        catalog::{Catalog, Producer, ProducerRegistration, Topic, TopicId, known},
         dedup_window::DedupWindow,
         plan::{AppendPlan, plan},
     },
-    engine::{CommitError, Durable, Engine, Group},
-    folder::Folder,
-    rows,
+    format::{BatchRecord, Entry, Record, Run},
+    index::Place,
+    read::Missing,
     shared::{Health, Shared, closed},
+    write_guard::{Room, WriteError},
 };
 use crate::{
-    ProducerId, Timestamp, TopicName,
+    Offset, ProducerId, RequestId, Timestamp, TopicName,
     wire::{ProducerIdentity, RegisteredProducer},
 };
 
-/// Batches that one turn of a trim deletes at most.
-const TRIM_TURN: usize = 1024;
-
-/// Trimmed bytes from which giving the space back is worth the work; and no less than a quarter of what is
-/// kept, so that the work stays in proportion.
-const RECLAIM_FROM: u64 = 64 << 20;
-
-pub(super) fn store_error(error: &CommitError) -> StoreError {
-    match error {
-        CommitError::NotWritten(why) => StoreError::Refuses(why.clone()),
-        CommitError::Unknown(why) => StoreError::Failed(why.clone()),
-    }
-}
+/// The most batches that one round of a trim drops.
+const TRIM_ROUND: usize = 1024;
 
 impl Shared {
     pub(super) fn append(
@@ -39,44 +32,50 @@ impl Shared {
         group: &[Append],
         now: Instant,
     ) -> Vec<Result<Appended, StoreError>> {
-        let turn = self.turn(now);
-        let (plan, rows) = {
-            let known = &self.known();
-            if matches!(known.health, Health::Closed) {
+        let guard = self.write_guard(now);
+        let (plan, records) = {
+            let state = &self.state();
+            if matches!(state.health, Health::Closed) {
                 return group.iter().map(|_| Err(closed())).collect();
             }
-            let plan = plan(&known.catalog, group, u64::MAX);
-            let rows = producer_rows(&known.catalog, &plan);
-            (plan, rows)
+            let plan = plan(&state.catalog, group, u64::MAX);
+            let records = records(&state.catalog, group, &plan);
+            (plan, records)
         };
         if plan.is_empty() {
             return plan.answers();
         }
-        let turn = match turn.and_then(|turn| self.check_room().map(|()| turn)) {
-            Ok(turn) => turn,
+        let mut guard = match guard.and_then(|guard| self.check_room().map(|()| guard)) {
+            Ok(guard) => guard,
             Err(why) => return self.refuse(group, plan, &why),
         };
-        let fill = |writes: &mut Group<'_>| fill(writes, group, &plan, rows);
+        let batches = plan
+            .placed
+            .iter()
+            .map(|placed| &group[placed.index].batch[..]);
+        let batches: Vec<&[u8]> = batches.collect();
         let placed = plan.placed.iter().map(|placed| &group[placed.index]);
-        self.known().in_doubt = placed.map(|a| (a.producer, a.request)).collect();
-        let written = turn.write(Durable::AsConfigured, fill, |catalog| plan.apply(catalog));
-        if !matches!(written, Err(CommitError::Unknown(_))) {
-            self.known().in_doubt.clear();
+        self.state().in_doubt = placed.map(|a| (a.producer, a.request)).collect();
+        let apply = |state: &mut super::shared::State| plan.apply(&mut state.catalog);
+        let written = guard.commit(Room::Data, &records, &batches, apply);
+        if !matches!(written, Err(WriteError::Unknown(_))) {
+            self.state().in_doubt.clear();
         }
+        drop(guard);
         match written {
             Ok(()) => plan.answers(),
-            Err(error) => plan.answers_for_failure(|_| store_error(&error)),
+            Err(error) => plan.answers_for_failure(|_| StoreError::from(&error)),
         }
     }
 
-    /// Refuses what of a group is not stored. Of what may be stored it does not say that it is not.
+    /// Refuses what of a group is not stored. A batch that may be stored is answered as one that may be.
     fn refuse(
         &self,
         group: &[Append],
         plan: AppendPlan,
         why: &str,
     ) -> Vec<Result<Appended, StoreError>> {
-        let in_doubt = &self.known().in_doubt;
+        let in_doubt = &self.state().in_doubt;
         plan.answers_for_failure(|index| {
             let append = &group[index];
             if in_doubt.contains(&(append.producer, append.request)) {
@@ -87,25 +86,24 @@ impl Shared {
         })
     }
 
-    /// Whether the disk has room for appends, and notes it.
+    /// Checks whether the disk has room for appends.
     fn check_room(&self) -> Result<(), String> {
         let least = self.config.min_free_bytes;
-        let free = self.disk().folder.as_ref().map(Folder::free_bytes);
-        let no_room = match free {
-            Some(Ok(free)) if free < least => Some(format!(
+        let no_room = match self.disk.free_bytes() {
+            Ok(free) if free < least => Some(format!(
                 "the disk has {free} bytes left, and {least} are to be left free"
             )),
-            // A disk that cannot say is a disk to try.
+            // If the disk cannot tell, the write will.
             _ => None,
         };
-        let mut known = self.known();
-        if known.no_room.is_some() != no_room.is_some() {
+        let mut state = self.state();
+        if state.no_room.is_some() != no_room.is_some() {
             match &no_room {
                 Some(why) => tracing::warn!(%why, "the store takes no appends"),
                 None => tracing::info!("the store takes appends again"),
             }
         }
-        known.no_room.clone_from(&no_room);
+        state.no_room.clone_from(&no_room);
         no_room.map_or(Ok(()), Err)
     }
 
@@ -115,40 +113,38 @@ impl Shared {
         now: Instant,
         wall: Timestamp,
     ) -> Result<RegisteredProducer, StoreError> {
-        // One that comes back needs no write, and is let in while none is taken.
+        // A producer that comes back needs no write, and is let in while none is taken.
         if let Some(id) = self.come_back(identity, wall)? {
             return Ok(known(id));
         }
-        let turn = self.turn_or_refuse(now)?;
-        let (enrolled, stale, (first, next)) = {
-            let catalog = &self.known().catalog;
+        let mut guard = self.guard_or_refuse(now)?;
+        let (enrolled, next) = {
+            let catalog = &self.state().catalog;
             match catalog.registration(identity)? {
                 ProducerRegistration::Known(id) => return Ok(known(id)),
-                ProducerRegistration::New { enrolled, fenced } => {
-                    let stale = fenced.map(|id| traces(catalog, id));
-                    (enrolled, stale, catalog.producer_numbers())
+                ProducerRegistration::New { enrolled, .. } => {
+                    (enrolled, catalog.producer_numbers().1)
                 }
             }
         };
         let id = enrolled.id;
-        let window = DedupWindow::default();
-        let row = rows::producer_row(id, identity, window.low(), wall);
-        let fill = |group: &mut Group<'_>| {
-            group.put(rows::meta_row(first, next.max(id.0.saturating_add(1))));
-            group.put(row);
-            for key in stale.into_iter().flatten() {
-                group.delete(key);
-            }
+        let record = Record::Producer {
+            id,
+            instance: identity.instance,
+            seen: wall,
+            next_producer: next.max(id.0.saturating_add(1)),
+            name: identity.name.clone(),
         };
         let producer = Producer {
             identity: identity.clone(),
             seen: wall,
-            window,
+            window: DedupWindow::default(),
         };
-        turn.write(Durable::AsConfigured, fill, |catalog| {
-            catalog.register_producer(id, producer)
-        })
-        .map_err(|e| store_error(&e))?;
+        guard
+            .commit(Room::Small, &[record], &[], |state| {
+                state.catalog.register_producer(id, producer);
+            })
+            .map_err(|e| StoreError::from(&e))?;
         Ok(enrolled)
     }
 
@@ -157,7 +153,7 @@ impl Shared {
         identity: &ProducerIdentity,
         wall: Timestamp,
     ) -> Result<Option<ProducerId>, StoreError> {
-        let catalog = &mut self.open_catalog()?.catalog;
+        let catalog = &mut self.open_state()?.catalog;
         match catalog.registration(identity)? {
             ProducerRegistration::Known(id) => {
                 catalog.heard(id, wall);
@@ -168,144 +164,136 @@ impl Shared {
     }
 
     pub(super) fn create_topic(&self, name: &TopicName, now: Instant) -> Result<(), StoreError> {
-        let turn = self.turn_or_refuse(now)?;
+        let mut guard = self.guard_or_refuse(now)?;
         let topic = {
-            let catalog = &self.known().catalog;
+            let catalog = &self.state().catalog;
             if catalog.topic(name).is_some() {
                 return Ok(());
             }
             catalog.new_topic(0)?
         };
-        let fill = |group: &mut Group<'_>| group.put(rows::topic_row(name, &topic));
-        turn.write(Durable::AsConfigured, fill, |catalog| {
-            catalog.set_topic(name, topic)
-        })
-        .map_err(|e| store_error(&e))
+        let record = Record::Topic {
+            id: topic.id,
+            name: name.clone(),
+        };
+        guard
+            .commit(Room::Small, &[record], &[], |state| {
+                state.catalog.set_topic(name, topic)
+            })
+            .map_err(|e| StoreError::from(&e))
     }
 
-    /// One turn of a trim: answers how many bytes went, 0 when it is done.
-    pub(super) fn trim(
-        &self,
-        name: &TopicName,
-        trim: Trim,
-        now: Instant,
-    ) -> Result<u64, StoreError> {
-        let turn = self.turn_or_refuse(now)?;
-        let (mut topic, trim) = {
-            let catalog = &self.known().catalog;
-            let topic = catalog.topic(name).ok_or(StoreError::UnknownTopic)?;
-            let least = catalog.least_position(topic.id);
-            (topic, trim.with_least_position(least))
-        };
-        let before = topic.bytes;
-        let mut doomed = Vec::new();
-        {
-            let disk = self.disk();
-            for key in disk.engine()?.keys(topic.id, topic.first, topic.next) {
-                let key = key?;
-                if doomed.len() == TRIM_TURN || !trim.takes(topic.bytes, key.time, key.end()) {
-                    break;
+    /// Does one round of a trim, and returns how many bytes it dropped: 0 when the trim is done. The next
+    /// frame brings it.
+    pub(super) fn trim(&self, name: &TopicName, trim: Trim) -> Result<u64, StoreError> {
+        let mut writer = self.lock_writer();
+        let mut attempts = 0;
+        let (topic, trim, oldest) = loop {
+            let (topic, trim, place) = {
+                let state = self.open_state()?;
+                let topic = state.catalog.topic(name).ok_or(StoreError::UnknownTopic)?;
+                let least = state.catalog.least_position(topic.id);
+                let place = state
+                    .index
+                    .find(topic.id, topic.first.0, TRIM_ROUND, usize::MAX);
+                (topic, trim.with_least_position(least), place)
+            };
+            match place {
+                Place::None => return Ok(0),
+                Place::Entries(entries) => {
+                    let oldest: Vec<Entry> = entries.into_iter().map(|(entry, _)| entry).collect();
+                    break (topic, trim, oldest);
                 }
-                topic.first = key.end();
-                topic.bytes = topic.bytes.saturating_sub(u64::from(key.len));
-                doomed.push(key);
+                Place::Rows(run, _) if takes_run(&trim, &topic, &run) => {
+                    let run_is = (run.rows, run.bytes, run.end);
+                    self.drop_oldest(&mut writer.trims, name, topic, run_is);
+                    return Ok(run.bytes);
+                }
+                Place::Rows(run, segment) => match self.first_rows(&run, segment) {
+                    Ok(rows) => break (topic, trim, rows),
+                    // It has been compacted meanwhile; the next look finds its new place.
+                    Err(Missing::Moved(_)) if attempts < 16 => attempts += 1,
+                    Err(why) => return Err(why.into_error(name, topic.first)),
+                },
             }
-        }
-        if doomed.is_empty() {
-            return Ok(0);
-        }
-        let fill = |group: &mut Group<'_>| {
-            doomed.into_iter().for_each(|key| group.delete_batch(key));
-            group.put(rows::topic_row(name, &topic));
         };
-        // Not synced: a trim that a power cut undoes is made again.
-        turn.write(Durable::Later, fill, |catalog| {
-            catalog.set_topic(name, topic);
-        })
-        .map_err(|e| store_error(&e))?;
-        let went = before - topic.bytes;
-        self.known().trimmed += went;
-        Ok(went)
-    }
-
-    /// Whether so much has been trimmed that its space should be given back. It answers yes once.
-    pub(super) fn take_reclaiming(&self) -> bool {
-        let mut known = self.known();
-        let kept = |catalog: &Catalog| catalog.topics().map(|(_, topic)| topic.bytes).sum::<u64>();
-        let due = known.trimmed >= RECLAIM_FROM && known.trimmed >= kept(&known.catalog) / 4;
-        if due {
-            known.trimmed = 0;
+        let mut left = topic.bytes;
+        let (mut count, mut bytes, mut end) = (0, 0, topic.first.0);
+        for entry in &oldest {
+            if !trim.takes(left, Timestamp(entry.time), Offset(entry.end())) {
+                break;
+            }
+            let len = u64::from(entry.len);
+            left = left.saturating_sub(len);
+            (count, bytes, end) = (count + 1, bytes + len, entry.end());
         }
-        due
+        if count > 0 {
+            self.drop_oldest(&mut writer.trims, name, topic, (count, bytes, end));
+        }
+        Ok(bytes)
     }
 
-    pub(super) fn reclaim(&self, now: Instant) -> Result<(), StoreError> {
-        // The turn is for a look alone: appends go on while tables and value files are rewritten.
-        drop(self.turn_or_refuse(now)?);
-        let reclaimed = self.disk().engine()?.reclaim();
-        reclaimed.map_err(|e| store_error(&e))
+    fn drop_oldest(
+        &self,
+        trims: &mut BTreeMap<TopicId, Offset>,
+        name: &TopicName,
+        mut topic: Topic,
+        (count, bytes, end): (u32, u64, u64),
+    ) {
+        topic.first = Offset(end);
+        topic.bytes = topic.bytes.saturating_sub(bytes);
+        let mut state = self.state();
+        state.index.drop_oldest(topic.id, count, bytes, end);
+        state.catalog.set_topic(name, topic);
+        drop(state);
+        trims.insert(topic.id, topic.first);
     }
 
-    pub(super) fn forget(&self, id: ProducerId, now: Instant) -> Result<(), StoreError> {
-        let turn = self.turn_or_refuse(now)?;
-        let stale = traces(&self.known().catalog, id);
-        let fill = |group: &mut Group<'_>| stale.into_iter().for_each(|key| group.delete(key));
-        turn.write(Durable::Later, fill, |catalog| catalog.forget(id))
-            .map_err(|e| store_error(&e))
-    }
-
-    pub(super) fn close(&self) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.known().health = Health::Closed;
-        let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
-        let synced = disk.engine.as_ref().map_or(Ok(()), Engine::sync);
-        disk.engine = None;
-        disk.folder = None;
-        synced.map_err(|e| store_error(&e))
+    /// Forgets a producer. The next frame brings it.
+    pub(super) fn forget(&self, id: ProducerId) -> Result<(), StoreError> {
+        let mut writer = self.lock_writer();
+        self.open_state()?.catalog.forget(id);
+        writer.forgotten.push(id);
+        Ok(())
     }
 }
 
-/// The rows of the producers that a plan changes, as they stand afterwards.
-fn producer_rows(catalog: &Catalog, plan: &AppendPlan) -> Vec<rows::Row> {
-    let changed = plan.producers.iter().filter_map(|change| {
-        let producer = catalog.producer(change.id)?;
-        let (low, seen) = (change.window.low, change.seen);
-        Some(rows::producer_row(change.id, &producer.identity, low, seen))
+/// Whether a trim drops every batch of the oldest run of a topic.
+fn takes_run(trim: &Trim, topic: &Topic, run: &Run) -> bool {
+    let left = topic.bytes.saturating_sub(run.bytes);
+    let by_size = trim.max_bytes.is_some_and(|most| left >= most);
+    let by_age = trim.older_than.is_some_and(|before| run.newest < before.0);
+    let needed = trim.keep_from.is_some_and(|keep| run.end > keep.0);
+    (by_size || by_age) && !needed
+}
+
+/// Returns the records of a group: its new topics, and its batches.
+fn records(catalog: &Catalog, group: &[Append], plan: &AppendPlan) -> Vec<Record> {
+    let new = plan
+        .topics
+        .iter()
+        .filter(|(name, _)| catalog.topic(name).is_none());
+    let new = new.map(|(name, topic)| Record::Topic {
+        id: topic.id,
+        name: name.clone(),
     });
-    changed.collect()
-}
-
-fn fill(writes: &mut Group<'_>, group: &[Append], plan: &AppendPlan, producers: Vec<rows::Row>) {
-    for placed in &plan.placed {
+    let lows = plan
+        .producers
+        .iter()
+        .map(|change| (change.id, change.window.low));
+    let lows: HashMap<ProducerId, RequestId> = lows.collect();
+    let batches = plan.placed.iter().map(|placed| {
         let append = &group[placed.index];
-        let key = rows::BatchKey {
+        Record::Batch(BatchRecord {
             topic: placed.topic,
             base: placed.base,
             time: append.time,
             count: append.count,
             len: placed.len,
-        };
-        writes.put_batch(key, &append.batch);
-    }
-    for (name, topic) in &plan.topics {
-        writes.put(rows::topic_row(name, topic));
-    }
-    for change in &plan.producers {
-        for (request, stored) in &change.window.added {
-            writes.put(rows::dedupe_row(change.id, *request, stored));
-        }
-        for request in &change.window.dropped {
-            writes.delete(rows::dedupe_key(change.id, *request));
-        }
-    }
-    producers.into_iter().for_each(|row| writes.put(row));
-}
-
-/// The keys of everything that is known of a producer.
-fn traces(catalog: &Catalog, id: ProducerId) -> Vec<Vec<u8>> {
-    let producer = catalog.producer(id).into_iter();
-    let requests = producer.flat_map(|p| p.window.requests());
-    let mut keys: Vec<_> = requests.map(|r| rows::dedupe_key(id, r)).collect();
-    keys.push(rows::producer_key(id));
-    keys
+            producer: append.producer,
+            request: append.request,
+            low: lows.get(&append.producer).copied().unwrap_or_default(),
+        })
+    });
+    new.chain(batches).collect()
 }

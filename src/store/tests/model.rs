@@ -240,7 +240,11 @@ impl World {
     }
 
     async fn log(folder: tempfile::TempDir) -> Self {
-        let store = LogStore::open(folder.path(), LogConfig::default()).await;
+        let config = LogConfig {
+            segment_bytes: 64 << 10,
+            ..LogConfig::default()
+        };
+        let store = LogStore::open(folder.path(), config).await;
         Self::Log(store.unwrap(), folder)
     }
 

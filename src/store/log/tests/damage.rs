@@ -1,6 +1,7 @@
-//! What is not as it was written: rot, and what a power cut leaves.
+//! What is not as it was written: damage, and what a power cut leaves.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
@@ -9,21 +10,24 @@ use std::{
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{super::*, *};
+use super::{
+    super::{format, *},
+    simulated::{SimDisk, open_simulated},
+    *,
+};
 
-fn journal(path: &Path) -> PathBuf {
-    let journals = files(path).into_iter();
-    let mut journals = journals.filter(|f| f.extension().is_some_and(|e| e == "jnl"));
-    let journal = journals.next().unwrap();
-    assert_eq!(journals.next(), None, "there should be one journal");
-    journal
-}
-
-/// Where `needle` stands in a file.
-fn find(file: &Path, needle: &[u8]) -> u64 {
-    let content = fs::read(file).unwrap();
-    let mut places = content.windows(needle.len()).enumerate();
-    places.find(|(_, w)| *w == needle).unwrap().0 as u64
+/// The segment that holds `needle`, and where in it.
+fn find(path: &Path, needle: &[u8]) -> (PathBuf, u64) {
+    let segments = files(path).into_iter();
+    let segments = segments.filter(|f| f.extension().is_some_and(|e| e == "seg"));
+    for segment in segments {
+        let content = fs::read(&segment).unwrap();
+        let mut places = content.windows(needle.len()).enumerate();
+        if let Some((at, _)) = places.find(|(_, w)| *w == needle) {
+            return (segment, at as u64);
+        }
+    }
+    panic!("no segment holds it");
 }
 
 fn overwrite(file: &Path, at: u64, bytes: &[u8]) {
@@ -47,36 +51,40 @@ async fn a_batch_that_does_not_match_its_checksum_is_reported_with_its_place() {
     }
     base(&store, batch(p, 4, "a", 1)).await;
 
-    assert_eq!(bases(&store, "a", 0).await, [0], "up to the damage");
-    for at in [2, 3] {
-        let read = store.read(&topic("a"), Offset(at), usize::MAX).await;
-        let Err(StoreError::Corrupt(said)) = read else {
-            panic!("{read:?}")
-        };
-        assert!(said.contains(&format!("topic a, offset {at}")), "{said}");
+    for store in [open(copy_of(folder.path()).path()).await, store] {
+        assert_eq!(bases(&store, "a", 0).await, [0], "up to the damage");
+        for at in [2, 3] {
+            let read = store.read(&topic("a"), Offset(at), usize::MAX).await;
+            let Err(StoreError::Corrupt(said)) = read else {
+                panic!("{read:?}")
+            };
+            assert!(said.contains(&format!("topic a, offset {at}")), "{said}");
+        }
+        assert_eq!(bases(&store, "a", 4).await, [4], "and from after it on");
     }
-    assert_eq!(bases(&store, "a", 4).await, [4], "and from behind it on");
 }
 
 #[tokio::test]
-async fn a_value_that_rots_on_disk_is_reported_with_its_place() {
+async fn a_batch_that_rots_on_disk_is_reported_with_its_place() {
     let folder = folder();
     let store = open(folder.path()).await;
     let p = producer(&store, "p").await;
     for request in 1..4 {
         base(&store, sized(p, request, "a", 5_000)).await;
     }
-    store.reclaim().await.unwrap();
     store.close().await.unwrap();
-    let value = [2; 1000];
-    let holds = |file: &PathBuf| fs::read(file).unwrap().windows(1000).any(|w| w == value);
-    let mut holders = files(&folder.path().join("log/keyspaces")).into_iter();
-    let file = holders.find(holds).expect("it should be in a value file");
-    overwrite(&file, find(&file, &value) + 500, b"rot");
+    let (segment, at) = find(folder.path(), &[2; 1000]);
+    overwrite(&segment, at + 500, &[9]);
 
+    let report = check(folder.path()).unwrap();
+    assert_eq!(report.problems.len(), 1, "{report}");
+    assert!(
+        report.problems[0].contains("segment 1 is damaged"),
+        "{report}"
+    );
     let store = open(folder.path()).await;
     assert_eq!(bases(&store, "a", 0).await, [0]);
-    let read = store.read(&topic("a"), Offset(1), 1).await;
+    let read = store.read(&topic("a"), Offset(1), usize::MAX).await;
     let Err(StoreError::Corrupt(said)) = read else {
         panic!("{read:?}")
     };
@@ -84,7 +92,7 @@ async fn a_value_that_rots_on_disk_is_reported_with_its_place() {
     assert_eq!(bases(&store, "a", 2).await, [2]);
 }
 
-/// A folder as a kill leaves it, with three batches of 50 000 bytes in its journal; each filled with its number.
+/// A folder as a kill leaves it, with three batches of 50 000 bytes; each filled with its number.
 async fn three_batches() -> (TempDir, ProducerId) {
     let first = folder();
     let store = open(first.path()).await;
@@ -98,11 +106,16 @@ async fn three_batches() -> (TempDir, ProducerId) {
 #[tokio::test]
 async fn a_group_that_a_power_cut_tore_is_cut_off_and_all_before_it_is_there() {
     let (folder, p) = three_batches().await;
-    let journal = journal(folder.path());
+    let (segment, at) = find(folder.path(), &[3; 1000]);
     // The end of the last group reached the disk, a page in its middle did not.
-    let at = find(&journal, &[3; 1000]);
-    overwrite(&journal, at + 8192, &[0; 4096]);
+    overwrite(&segment, (at + 8192).next_multiple_of(4096), &[0; 4096]);
 
+    let report = check(folder.path()).unwrap();
+    assert_eq!(report.problems, [""; 0], "{report}");
+    assert!(
+        report.notes.iter().any(|n| n.contains("torn frame")),
+        "{report}"
+    );
     let store = open(folder.path()).await;
     assert_eq!(bases(&store, "a", 0).await, [0, 1]);
     assert_eq!(info(&store, "a").await.next, Offset(2));
@@ -115,43 +128,380 @@ async fn a_group_that_a_power_cut_tore_is_cut_off_and_all_before_it_is_there() {
 #[tokio::test]
 async fn a_group_whose_end_is_missing_is_cut_off_wherever_it_ends() {
     let (folder, _) = three_batches().await;
-    let path = journal(folder.path());
-    let at = find(&path, &[3; 1000]);
-    // The group begins 66 bytes before the content of its batch and ends some 200 behind it.
-    for end in [
-        at - 66,
-        at - 65,
-        at - 20,
-        at,
-        at + 1,
-        at + 49_990,
-        at + 50_050,
-    ] {
+    let (segment, at) = find(folder.path(), &[3; 1000]);
+    let segment = segment.file_name().unwrap();
+    let first = at / 512 * 512;
+    // A header, a record and the batch's own checksum are before the content.
+    let begin = at - 48 - 53 - 4;
+    for sector in [begin, first + 512, first + 20 * 512, first + 97 * 512] {
         let torn = copy_of(folder.path());
-        let file = OpenOptions::new().write(true).open(journal(torn.path()));
-        file.unwrap().set_len(end).unwrap();
+        overwrite(&torn.path().join(segment), sector, &[0; 60_000]);
         let store = open(torn.path()).await;
-        assert_eq!(bases(&store, "a", 0).await, [0, 1], "cut at {end}");
+        assert_eq!(bases(&store, "a", 0).await, [0, 1], "cut at {sector}");
     }
 }
 
 #[tokio::test]
-async fn a_journal_damaged_in_its_middle_is_not_opened_as_if_nothing_were_missing() {
+async fn a_log_damaged_in_its_middle_is_refused_with_the_place_and_left_alone() {
     let (folder, _) = three_batches().await;
-    let journal = journal(folder.path());
-    let at = find(&journal, &[2; 1000]);
-    overwrite(&journal, at + 8192, &[0; 4096]);
-    let before = fs::read(&journal).unwrap();
+    let (segment, at) = find(folder.path(), &[2; 1000]);
+    overwrite(&segment, (at + 8192) / 512 * 512, &[0; 4096]);
+    let before = contents(folder.path());
 
     let error = refused(folder.path()).await;
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
-    assert_eq!(fs::read(&journal).unwrap(), before, "nothing is cut off");
+    let OpenError::Damaged { why, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(why.contains("segment 1 is damaged at byte"), "{why}");
+    assert!(contents(folder.path()) == before, "nothing is changed");
+    let report = check(folder.path()).unwrap();
+    assert_eq!(report.problems, [why.as_str()], "{report}");
+    assert!(contents(folder.path()) == before, "nothing is changed");
 
-    // Who never syncs has accepted to lose what a power cut takes.
+    // Without syncs, what a power cut takes is lost wherever it is.
     let config = LogConfig {
         fsync: Fsync::Never,
         ..LogConfig::default()
     };
     let store = LogStore::open(folder.path(), config).await.unwrap();
     assert_eq!(bases(&store, "a", 0).await, [0]);
+}
+
+#[tokio::test]
+async fn a_group_that_was_whole_and_has_changed_is_not_taken_for_a_torn_one() {
+    let (folder, _) = three_batches().await;
+    let (segment, at) = find(folder.path(), &[3; 1000]);
+    // In the content, in the records, in the header.
+    for at in [at + 30_000, at - 20, at - 100] {
+        let copy = copy_of(folder.path());
+        let segment = copy.path().join(segment.file_name().unwrap());
+        let byte = fs::read(&segment).unwrap()[at as usize];
+        overwrite(&segment, at, &[byte ^ 1]);
+        let error = refused(copy.path()).await;
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    }
+}
+
+/// All files of a folder, but for the lock.
+fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = files(path).into_iter();
+    files
+        .map(|file| (file.clone(), fs::read(file).unwrap()))
+        .collect()
+}
+
+// ---- every byte of a small log
+
+/// The files of a log, and what it holds.
+struct Small {
+    files: BTreeMap<String, Vec<u8>>,
+    expected: BTreeMap<&'static str, Vec<StoredBatch>>,
+    next: BTreeMap<&'static str, Offset>,
+}
+
+const TOPICS: [&str; 3] = ["a", "b", "c"];
+
+/// Makes a log of some segments, snapshots and indexes, with a compacted segment.
+async fn small_log(closed: bool) -> Small {
+    let disk = Arc::new(SimDisk::default());
+    let store = open_simulated(&disk, false).unwrap();
+    let p = producer(&store, "p").await;
+    let mut request = 0;
+    for round in 0..9u8 {
+        for name in TOPICS {
+            request += 1;
+            let len = if name == "a" { 20_000 } else { 300 };
+            let one = Append {
+                batch: encoded(&vec![round; len]),
+                answered_below: RequestId(request - 3.min(request)),
+                ..batch(p, request, name, 2)
+            };
+            base(&store, one).await;
+        }
+        store
+            .set_position(&topic("b"), "r", Offset(round.into()))
+            .await
+            .unwrap();
+    }
+    let two = Trim {
+        max_bytes: Some(50_000),
+        ..Trim::default()
+    };
+    store.trim(&topic("a"), two).await.unwrap();
+    store.reclaim().await.unwrap();
+    for name in TOPICS {
+        request += 1;
+        base(&store, batch(p, request, name, 1)).await;
+    }
+    let (mut expected, mut next) = (BTreeMap::new(), BTreeMap::new());
+    for name in TOPICS {
+        expected.insert(
+            name,
+            store
+                .read(&topic(name), Offset(0), usize::MAX)
+                .await
+                .unwrap(),
+        );
+        next.insert(name, info(&store, name).await.next);
+    }
+    if closed {
+        store.close().await.unwrap();
+    }
+    let files = disk.content();
+    assert!(
+        files
+            .keys()
+            .any(|name| name.contains(".0001.seg") || name.ends_with(".snap"))
+    );
+    Small {
+        files,
+        expected,
+        next,
+    }
+}
+
+/// Whether nothing is lost in silence: refused in words, or all there, or reported where it is read.
+async fn outcome(small: &Small, files: &BTreeMap<String, Vec<u8>>, what: &str) -> &'static str {
+    let disk = SimDisk::with(files);
+    let store = match open_simulated(&disk, true) {
+        Ok(store) => store,
+        Err(why) => {
+            assert!(why.starts_with("Damaged"), "{what}: {why}");
+            assert!(
+                disk.content() == *files,
+                "{what}: it was changed, and refused"
+            );
+            return "refused";
+        }
+    };
+    let mut outcome = "all there";
+    for name in TOPICS {
+        let topic = topic(name);
+        let info = store.topic(&topic).await.unwrap();
+        let next = info
+            .unwrap_or_else(|| panic!("{what}: topic {name} is lost"))
+            .next;
+        assert_eq!(
+            next, small.next[name],
+            "{what}: offsets would be used again"
+        );
+        let mut at = Offset(0);
+        let mut found = Vec::new();
+        while at < next {
+            match store.read(&topic, at, usize::MAX).await {
+                Ok(batches) => {
+                    let last = batches.last();
+                    at = last
+                        .unwrap_or_else(|| panic!("{what}: {name} ends at {at}"))
+                        .end();
+                    found.extend(batches);
+                }
+                Err(StoreError::Corrupt(said)) => {
+                    let damaged = small.expected[name].iter().find(|b| b.end() > at).unwrap();
+                    assert!(
+                        said.contains(&format!("topic {name}, offset ")),
+                        "{what}: {said}"
+                    );
+                    found.push(damaged.clone());
+                    at = damaged.end();
+                    outcome = "reported";
+                }
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+        let wanted = &small.expected[name];
+        // A trim that was not written yet may have been undone.
+        let found = &found[found.len().saturating_sub(wanted.len())..];
+        assert!(
+            found == wanted,
+            "{what}: topic {name} is not what was written"
+        );
+    }
+    outcome
+}
+
+/// The bytes of a file that mean something, as one in each 997 of its trailing zeros.
+fn places(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    (0..end).chain((end..bytes.len()).step_by(997))
+}
+
+fn sweep(step: usize, closed: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let small = small_log(closed).await;
+        assert_eq!(
+            outcome(&small, &small.files, "as it was").await,
+            "all there"
+        );
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut count = 0;
+        for (name, bytes) in &small.files {
+            let mut from = rng.usize(0..step);
+            for at in places(bytes) {
+                // The content of the large batches is all alike.
+                let alike = bytes[at.saturating_sub(64)..(at + 64).min(bytes.len())]
+                    .windows(2)
+                    .all(|w| w[0] == w[1]);
+                if alike && at % 1009 != 0 {
+                    continue;
+                }
+                from += 1;
+                if from % step != 0 {
+                    continue;
+                }
+                let mut files = small.files.clone();
+                let bit = rng.u8(0..8);
+                files.get_mut(name).unwrap()[at] ^= 1 << bit;
+                let what = format!("{name}, byte {at}, bit {bit}");
+                *outcomes
+                    .entry(outcome(&small, &files, &what).await)
+                    .or_default() += 1;
+                if bytes[at] != 0 {
+                    files.get_mut(name).unwrap()[at] = 0;
+                    let what = format!("{name}, byte {at} zeroed");
+                    *outcomes
+                        .entry(outcome(&small, &files, &what).await)
+                        .or_default() += 1;
+                }
+                if at % 13 == 0 {
+                    let mut files = small.files.clone();
+                    files.get_mut(name).unwrap().truncate(at);
+                    let what = format!("{name}, cut at {at}");
+                    *outcomes
+                        .entry(outcome(&small, &files, &what).await)
+                        .or_default() += 1;
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 100, "{count}");
+        assert!(outcomes["refused"] > 50, "{outcomes:?}");
+        eprintln!("{outcomes:?}");
+    });
+}
+
+/// How many bytes are left out between two that are tried. `ANABRANCH_SWEEP=1` tries every byte.
+fn step() -> usize {
+    let step = std::env::var("ANABRANCH_SWEEP").ok();
+    step.and_then(|step| step.parse().ok()).unwrap_or(23)
+}
+
+#[test]
+fn any_byte_of_a_killed_log_may_change_or_be_missing_and_nothing_is_lost_in_silence() {
+    sweep(step(), false);
+}
+
+#[test]
+fn any_byte_of_a_closed_log_may_change_or_be_missing_and_nothing_is_lost_in_silence() {
+    sweep(step(), true);
+}
+
+#[tokio::test]
+async fn files_that_are_missing_doubled_swapped_or_foreign_are_told_apart() {
+    for closed in [false, true] {
+        let small = small_log(closed).await;
+        let other = small_log(closed).await;
+        let segments: Vec<_> = small
+            .files
+            .keys()
+            .filter(|n| n.ends_with(".seg"))
+            .cloned()
+            .collect();
+        for name in small.files.keys() {
+            let mut files = small.files.clone();
+            files.remove(name);
+            let found = outcome(&small, &files, &format!("{name} removed")).await;
+            let must = name.ends_with(".seg") || name == "manifest";
+            assert_eq!(found == "refused", must, "{name} removed: {found}");
+            if let Some(foreign) = other.files.get(name) {
+                let mut files = small.files.clone();
+                files.insert(name.clone(), foreign.clone());
+                let found = outcome(&small, &files, &format!("{name} of another log")).await;
+                assert_eq!(found == "refused", must, "{name} of another log: {found}");
+            }
+        }
+        for a in &segments {
+            for b in segments.iter().filter(|b| *b != a) {
+                let mut files = small.files.clone();
+                files.insert(b.clone(), small.files[a].clone());
+                let found = outcome(&small, &files, &format!("{a} doubled as {b}")).await;
+                assert_eq!(found, "refused");
+                files.insert(a.clone(), small.files[b].clone());
+                let found = outcome(&small, &files, &format!("{a} and {b} swapped")).await;
+                assert_eq!(found, "refused");
+            }
+            let mut files = small.files.clone();
+            files.insert(format::segment_name(99, 0), small.files[a].clone());
+            let found = outcome(&small, &files, &format!("{a} doubled as a new one")).await;
+            assert_eq!(found, "refused");
+        }
+    }
+}
+
+// ---- repair
+
+#[tokio::test]
+async fn a_repaired_log_has_all_that_is_whole_says_what_is_lost_and_keeps_what_it_replaces() {
+    let (folder, p) = three_batches().await;
+    let (segment, at) = find(folder.path(), &[2; 1000]);
+    overwrite(&segment, at + 20_000, &[9]);
+    refused(folder.path()).await;
+
+    let report = repair(folder.path()).unwrap();
+    assert!(
+        report.repairs.iter().any(|r| r.contains("with 1 messages")),
+        "{report}"
+    );
+    let kept = files(folder.path()).into_iter().filter(|f| {
+        let name = f.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        name.starts_with("damaged-")
+    });
+    assert!(kept.count() >= 2, "the segment and the manifest");
+    let whole = check(folder.path()).unwrap();
+    assert_eq!(whole.problems, [""; 0], "{whole}");
+
+    let store = open(folder.path()).await;
+    assert_eq!(bases(&store, "a", 0).await, [0, 2]);
+    assert_eq!(info(&store, "a").await.next, Offset(3));
+    assert!(
+        append(&store, sized(p, 3, "a", 50_000))
+            .await
+            .unwrap()
+            .repeat
+    );
+    assert_eq!(base(&store, sized(p, 4, "a", 100)).await, 3);
+    let store = reopened(store, folder.path()).await;
+    assert_eq!(bases(&store, "a", 0).await, [0, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_log_whose_manifest_is_lost_can_be_repaired_without_loss() {
+    let (folder, p) = three_batches().await;
+    fs::remove_file(folder.path().join("manifest")).unwrap();
+    refused(folder.path()).await;
+    repair(folder.path()).unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(bases(&store, "a", 0).await, [0, 1, 2]);
+    assert!(
+        append(&store, sized(p, 2, "a", 50_000))
+            .await
+            .unwrap()
+            .repeat
+    );
+}
+
+#[tokio::test]
+async fn a_whole_log_is_not_touched_by_a_repair() {
+    let (folder, _) = three_batches().await;
+    let before = contents(folder.path());
+    let report = repair(folder.path()).unwrap();
+    assert_eq!(report.repairs, [""; 0], "{report}");
+    assert!(contents(folder.path()) == before);
 }

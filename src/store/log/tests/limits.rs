@@ -72,11 +72,11 @@ async fn a_disk_that_takes_no_more_refuses_until_it_does_and_stores_nothing_twic
     let folder = folder();
     let store = at_once(folder.path()).await;
     let p = producer(&store, "p").await;
-    let before = limit(Resource::Fsize, Some(9 << 20));
+    let before = limit(Resource::Fsize, Some(2 << 20));
     let mend = || {
         limit(Resource::Fsize, before);
     };
-    fails_and_comes_back(store, folder.path(), p, true, mend).await;
+    fails_and_comes_back(store, folder.path(), p, true, (|| {}, mend)).await;
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_process_with_too_many_open_files_refuses_until_it_has_fewer_and_store
     while let Ok(file) = File::open("/dev/null") {
         open.push(file);
     }
-    fails_and_comes_back(store, folder.path(), p, false, || drop(open)).await;
+    fails_and_comes_back(store, folder.path(), p, false, (|| {}, || drop(open))).await;
 }
 
 #[tokio::test]
@@ -124,6 +124,7 @@ async fn a_store_that_cannot_be_opened_for_want_of_files_says_so_and_harms_nothi
             }
         }
     };
+    drop(open_files);
     assert_eq!(bases(&store, "a", 0).await, [0]);
     assert!(append(&store, batch(p, 1, "a", 3)).await.unwrap().repeat);
 }
