@@ -58,7 +58,7 @@ pub enum TopicNameError {
     /// It has a character that is not allowed.
     #[error("a topic name is made of letters, digits, '.', '_' and '-', not {0:?}")]
     Character(char),
-    /// It begins with a character that may only stand further in.
+    /// It begins with a character that may only come later.
     #[error("a topic name must not begin with {0:?}")]
     Start(char),
 }
