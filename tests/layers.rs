@@ -19,6 +19,7 @@ use modules::{Crate, FACADE};
 const ARROWS: &[(&str, &[&str])] = &[
     // Files that all folders may use.
     ("config", &[]),
+    ("de", &["units"]),
     ("ids", &[]),
     ("metrics", &[]),
     ("ordered_watch", &[]),
@@ -43,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Files at the root that every folder may use.
 const SHARED: &[&str] = &[
     "config",
+    "de",
     "ids",
     "metrics",
     "ordered_watch",

@@ -15,9 +15,11 @@ const CHECKED: &[&str] = &[
     "design.md",
     "docs",
     "examples",
+    "src/broker",
     "src/config.rs",
     "src/conn",
     "src/consumer",
+    "src/de.rs",
     "src/ids.rs",
     "src/metrics.rs",
     "src/ordered_watch.rs",
@@ -29,6 +31,7 @@ const CHECKED: &[&str] = &[
     "src/time.rs",
     "src/topic.rs",
     "src/units.rs",
+    "src/wire",
     "tests",
 ];
 

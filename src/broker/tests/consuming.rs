@@ -133,7 +133,7 @@ async fn a_named_reader_continues_after_its_last_acknowledgement() {
     reader.send(Packet::Acknowledge { next: Offset(3) }).await;
     let acknowledged = Packet::Acknowledged { next: Offset(3) };
     assert_eq!(reader.next().await, Some(acknowledged));
-    // One that lies before it is answered and changes nothing.
+    // A position before it is answered and changes nothing.
     reader.send(Packet::Acknowledge { next: Offset(2) }).await;
     let acknowledged = Packet::Acknowledged { next: Offset(2) };
     assert_eq!(reader.next().await, Some(acknowledged));

@@ -41,7 +41,7 @@ pub(crate) struct Odd {
     /// Reads give a batch that is not what was stored, at this offset.
     pub(crate) damaged: Mutex<Option<Offset>>,
     pub(crate) closed: AtomicUsize,
-    /// Who was enrolled and had been before.
+    /// The producer that registered last with an id from before.
     pub(crate) heard: watch::Sender<Option<ProducerIdentity>>,
     /// Dropped with the store.
     alive: watch::Sender<()>,
@@ -74,7 +74,7 @@ impl Odd {
         self.mood.send_replace(Mood::Well);
     }
 
-    /// Closes when nobody has the store any more.
+    /// Closes when the last handle of the store is dropped.
     pub(crate) fn alive(&self) -> watch::Receiver<()> {
         self.alive.subscribe()
     }

@@ -43,7 +43,7 @@ async fn a_stream_goes_on_being_read_while_earlier_batches_are_made_durable() {
     lane.send(produce(2, "t", batch(["b"]))).await;
     lane.send(produce(3, "t", batch(["c"]))).await;
     lane.send(Packet::Probe { nonce: 9 }).await;
-    // The probe stands behind both batches, and is answered while the first is not durable yet.
+    // The probe comes after both batches, and is answered while the first is not durable yet.
     assert_eq!(lane.next().await, Some(Packet::Probed { nonce: 9 }));
     store.turn(Mood::Well);
     for request in 1..=3 {

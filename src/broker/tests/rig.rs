@@ -113,7 +113,7 @@ impl Client {
         })
     }
 
-    /// A client with a session that stands.
+    /// A client with an established session.
     pub(crate) async fn enter(address: SocketAddr, connect: Connect) -> (Self, Raw, Connected) {
         let client = Self::dial(address).await.unwrap();
         let mut session = client.open().await;
