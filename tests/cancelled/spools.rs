@@ -1,4 +1,4 @@
-//! The futures of a producer with a spool, while it spools and while it drains.
+//! The futures of a producer with a spool, while it writes to the spool and while it replays it.
 
 use anabranch::{
     conn::ConnectionState,

@@ -1,43 +1,44 @@
-//! Pure: what a spool is told, and what it says of itself.
+//! Sans-I/O: the options of a spool, and its published state.
 
 use std::path::PathBuf;
 
 use crate::config::{ConfigError, Problems};
 
-/// When the receipt of a message that went to the spool resolves.
+/// When the receipt of a message in the spool resolves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Receipts {
-    /// When the broker has stored it, as for any message. Where that takes longer than `delivery_timeout`, the receipt
-    /// says [`Expired`](super::super::SendErrorKind::Expired) with the fate [`Spooled`](super::super::Fate::Spooled):
-    /// the message is on disk and will still be delivered.
+    /// When the broker has stored the message, as without a spool. If that takes longer than `delivery_timeout`, the
+    /// receipt resolves to [`Expired`](super::super::SendErrorKind::Expired) with the fate
+    /// [`Spooled`](super::super::Fate::Spooled): the message is on disk and will still be delivered.
     #[default]
     WhenStored,
-    /// As soon as it is on disk, with an [`Ack`](super::super::Ack) that [is spooled](super::super::Ack::is_spooled).
+    /// As soon as the message is on disk, with an [`Ack`](super::super::Ack) that
+    /// [is spooled](super::super::Ack::is_spooled).
     WhenSpooled,
 }
 
-/// Where a producer spools, and how much.
+/// Options of a producer's spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The folder, made where there is none. One producer at a time has it.
+    /// The folder of the spool. It is created if it does not exist. One producer at a time can use it.
     pub folder: PathBuf,
-    /// The most bytes of messages on disk that were not delivered yet. Default 1 GiB, at least 1 MiB. The files take more: up
-    /// to twice this, and about 200 MB.
+    /// The most bytes of undelivered messages on disk. Default 1 GiB, at least 1 MiB. The files take up to twice this and
+    /// about 200 MB.
     pub max_bytes: u64,
-    /// The most messages on disk that were not delivered yet. Default 16 777 216, at least 1.
+    /// The most undelivered messages on disk. Default 16 777 216, at least 1.
     pub max_messages: u64,
-    /// When receipts resolve. Default: when the broker has stored the message.
+    /// When receipts resolve. Default [`Receipts::WhenStored`].
     pub receipts: Receipts,
-    /// The most receipts that wait for the outcome of a message on disk. Default 262 144, about 50 MB of memory. The receipt
-    /// of a message beyond it resolves as soon as the message is on disk.
+    /// The most receipts of messages on disk that are kept in memory until the message is stored. Default 262 144, about
+    /// 50 MB. A receipt beyond this number resolves as soon as its message is on disk.
     pub max_pending_receipts: usize,
-    /// So many bytes of the disk are left free. Default 256 MiB. With less, the spool takes nothing more.
+    /// The bytes of the disk that stay free. Default 256 MiB. With less, nothing is written to the spool.
     pub min_free_bytes: u64,
 }
 
 impl Config {
-    /// The defaults, in this folder.
+    /// Creates a configuration with the default options and this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -52,7 +53,7 @@ impl Config {
     /// Checks every field.
     ///
     /// # Errors
-    /// All that are wrong.
+    /// Names every field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         problems.expect(
@@ -77,36 +78,36 @@ impl Config {
     }
 }
 
-/// The defaults, in this folder.
+/// A path becomes a configuration with the default options and this folder.
 impl<P: Into<PathBuf>> From<P> for Config {
     fn from(folder: P) -> Self {
         Self::new(folder)
     }
 }
 
-/// What a spool does.
+/// What a spool does at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
-    /// Nothing is on disk; messages go the usual way.
+    /// Nothing is on disk. Messages are kept in memory and sent from there.
     #[default]
     Memory,
-    /// Every new message goes to disk.
+    /// New messages are written to disk, and nothing on disk is sent.
     Spooling,
-    /// What is on disk goes out, in order; every new message goes behind it.
-    Draining,
+    /// What is on disk is sent, in order. New messages are written to disk after it.
+    Replaying,
 }
 
-/// How it stands with a spool.
+/// The state of a spool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct State {
-    /// What it does.
+    /// What the spool does at present.
     pub phase: Phase,
-    /// Messages on disk that were not delivered yet.
+    /// The number of undelivered messages on disk.
     pub messages: u64,
-    /// Their bytes.
+    /// The bytes of the undelivered messages on disk.
     pub bytes: u64,
-    /// Why it could not write or deliver when it last tried; `None` where it could.
+    /// Why the spool could not write or deliver in its last attempt. `None` if it could.
     pub last_error: Option<String>,
 }
 

@@ -1,11 +1,11 @@
-//! Pure: the bytes of what stands in a spool's log.
+//! Sans-I/O: the format of the entries and of the identity in a spool's log.
 //!
 //! ```text
-//! entry     u32: crc32 (IEEE) of everything behind it | u8: format = 1 | u8: length and topic | batch, as on the wire
-//! identity  u32: crc32 (IEEE) of everything behind it | u8: format = 1 | u64: instance | name, UTF-8
+//! entry     u32: crc32 (IEEE) of everything after it | u8: format = 1 | u8: length and topic | batch, as on the wire
+//! identity  u32: crc32 (IEEE) of everything after it | u8: format = 1 | u64: instance | name, UTF-8
 //! ```
 //!
-//! The checksum stands where a batch has its own, so that the store checks it too. Integers are lowest byte first.
+//! The checksum is where a batch has its own, so that the store checks it too. Integers are little-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -17,36 +17,38 @@ use crate::{
 const FORMAT: u8 = 1;
 const CHECKSUM: usize = 4;
 
-/// The bytes that an entry has beside its topic and batch.
+/// The length of an entry without its topic and batch.
 pub(super) const OVERHEAD: usize = CHECKSUM + 2;
 
+/// Fills in the checksum.
 fn seal(mut bytes: BytesMut) -> Bytes {
     let sum = crc32fast::hash(&bytes[CHECKSUM..]);
     bytes[..CHECKSUM].copy_from_slice(&sum.to_le_bytes());
     bytes.freeze()
 }
 
-/// What is behind a checksum and a format that hold.
+/// Returns what follows the checksum and the format, or `None` if they are wrong.
 fn open(bytes: &Bytes) -> Option<Bytes> {
     let (sum, rest) = bytes.split_first_chunk::<CHECKSUM>()?;
-    let holds = u32::from_le_bytes(*sum) == crc32fast::hash(rest) && rest.first() == Some(&FORMAT);
-    holds.then(|| bytes.slice(CHECKSUM + 1..))
+    let is_valid =
+        u32::from_le_bytes(*sum) == crc32fast::hash(rest) && rest.first() == Some(&FORMAT);
+    is_valid.then(|| bytes.slice(CHECKSUM + 1..))
 }
 
-/// A batch and the topic it is for.
+/// Encodes an entry: a batch and its topic.
 pub(super) fn encode(topic: &TopicName, batch: &[u8]) -> Bytes {
     let name = topic.as_str().as_bytes();
     let mut bytes = BytesMut::with_capacity(OVERHEAD + name.len() + batch.len());
     bytes.put_u32_le(0);
     bytes.put_u8(FORMAT);
-    // A topic's name has at most 200 bytes.
+    // The name of a topic has at most 200 bytes.
     bytes.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
     bytes.put_slice(name);
     bytes.put_slice(batch);
     seal(bytes)
 }
 
-/// `None` where it is damaged.
+/// Decodes an entry. Returns `None` if it is damaged.
 pub(super) fn decode(bytes: &Bytes) -> Option<(TopicName, Batch)> {
     let rest = open(bytes)?;
     let len = usize::from(*rest.first()?);
@@ -56,7 +58,7 @@ pub(super) fn decode(bytes: &Bytes) -> Option<(TopicName, Batch)> {
     Some((topic, batch))
 }
 
-/// Who delivers what is in this spool.
+/// Encodes the identity under which a spool is replayed.
 pub(super) fn encode_identity(identity: &ProducerIdentity) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u32_le(0);
@@ -66,7 +68,7 @@ pub(super) fn encode_identity(identity: &ProducerIdentity) -> Bytes {
     seal(bytes)
 }
 
-/// `None` where it is damaged.
+/// Decodes an identity. Returns `None` if it is damaged.
 pub(super) fn decode_identity(bytes: &Bytes) -> Option<ProducerIdentity> {
     let rest = open(bytes)?;
     let (instance, name) = rest.split_first_chunk::<8>()?;
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn what_was_encoded_is_decoded() {
         let topic = TopicName::new("a.topic").unwrap();
         let (back, inside) = decode(&encode(&topic, &batch())).unwrap();
         assert_eq!(back, topic);
@@ -107,12 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_of_an_entry_may_be_other_ones_or_missing() {
+    fn an_entry_with_a_changed_or_missing_byte_is_damaged() {
         let entry = encode(&TopicName::new("t").unwrap(), &batch());
         for at in 0..entry.len() {
-            let mut other = entry.to_vec();
-            other[at] ^= 1;
-            assert!(decode(&other.into()).is_none(), "byte {at}");
+            let mut changed = entry.to_vec();
+            changed[at] ^= 1;
+            assert!(decode(&changed.into()).is_none(), "byte {at}");
             assert!(decode(&entry.slice(..at)).is_none(), "{at} bytes");
         }
     }

@@ -8,22 +8,22 @@
 //!                                          when the disk is empty
 //! ```
 //!
-//! - **Order.** `mode.rs`, which is sans-I/O, decides where messages go. What is on disk is sent only when nothing that was
-//!   accepted earlier is in memory any more. Memory is used again only when everything on disk is answered. So `send`, and
-//!   messages of one key, keep the order of the calls on both sides of each change, and across the end of the process.
+//! - **Order.** `mode.rs`, which is sans-I/O, decides where messages go. What is on disk is sent only when nothing is left in
+//!   memory, because that was accepted earlier. Memory is used again only when everything on disk is answered. So `send`,
+//!   and messages of one key, keep the order of the calls through each change, and across the end of the process.
 //! - **Once.** What is on disk is sent under a producer identity that is stored in the folder, as requests that are numbered
-//!   by their positions in the log. A process that was killed between the broker's answer and its own record of it sends the
-//!   same requests again, and the broker answers them from its dedup window.
-//! - **Bounded.** A fourth of the buffer, at most 4 MiB, is reserved for *staging*: messages on their way to disk. Beside the
-//!   buffer there is one piece of the log that is being sent (1 MiB and one message, encoded twice), the memory of the store
-//!   (about 13 MiB), and about 200 bytes for each receipt that waits ([`Config::max_pending_receipts`]).
+//!   by their positions in the log. A process that was killed after the broker's response and before its own record of it
+//!   sends the same requests again, and the broker answers them from its dedup window.
+//! - **Bounded.** A fourth of the buffer, at most 4 MiB, is reserved for *staging*: messages on their way to disk. Outside
+//!   the buffer there are the piece of the log that is being sent (1 MiB and one message, encoded twice), the memory of the
+//!   store (about 13 MiB), and about 200 bytes for each pending receipt ([`Config::max_pending_receipts`]).
 //!
 //! # How it fails
 //!
-//! A disk that takes no writes holds staging up: callers wait as `when_full` says, [`State::last_error`] says why, and what
-//! got no place by `delivery_timeout` is `Expired` and not stored. A write that may have happened is made again, and is on
-//! disk once. An entry that does not match its checksum is reported, counted and passed over. A message that the broker
-//! refuses for good is reported and counted too, since its sender may have ended.
+//! If the disk takes no writes, staging becomes full: callers wait as `when_full` says, [`State::last_error`] says why, and
+//! messages that are not on disk by `delivery_timeout` are `Expired` and not stored. A write that may have happened is made
+//! again, and is on disk once. An entry that does not match its checksum is reported, counted and passed over. A message
+//! that the broker refuses for good is logged and counted too, because the process that sent it may have ended.
 //!
 //! What is on disk does not expire.
 
@@ -75,28 +75,28 @@ const STAGING_DIVISOR: u32 = 4;
 pub(crate) struct Spool {
     config: Config,
     log: SharedLog,
-    /// Where messages go. Read-locked while a message gets its place, write-locked when the mode changes. Locked before
+    /// Where messages go. Read-locked while a message is accepted, write-locked when the mode changes. Locked before
     /// `staging`.
     mode: RwLock<Mode>,
     /// Messages on their way to disk. Locked before the lock inside `room`.
     staging: Mutex<Staging>,
-    /// How much staging may hold, and the calls that wait for it.
+    /// The room in staging, and the calls that wait for it.
     room: Budget<PendingMessage>,
     /// The receipts of messages on disk.
     pending_receipts: Mutex<PendingReceipts<Arc<Promise>>>,
-    /// Published for the application.
+    /// The state that is published for the application.
     state: watch::Sender<State>,
     /// Wakes the writer.
     write_notify: Notify,
     /// Wakes the replay.
     replay_notify: Notify,
-    /// Notified when the writer has nothing in hand.
+    /// Notified when the writer has nothing more to write.
     written: Notify,
 }
 
 impl Spool {
-    /// Splits a producer's buffer, and opens the spool in its folder. Returns what is left for memory; all of it, and no
-    /// spool, where none is asked for. Waits for the disk.
+    /// Opens the spool in its folder, if one is configured, and reserves a part of the producer's buffer for staging.
+    /// Returns the part of the buffer that is left for memory, and the spool. Blocks on the disk.
     pub(crate) fn open_in(
         buffer: Cost,
         config: Option<Config>,
@@ -164,7 +164,8 @@ impl Spool {
         ));
         let writer = writer::Writer::new(Arc::clone(&memory), Arc::clone(&spool));
         tasks.spawn(writer.run(tasks.stopped().clone()));
-        tasks.spawn(replay::run(memory, spool, transport.clone(), tasks.clone()));
+        let replay = replay::Replay::new(memory, spool, transport.clone(), tasks.clone());
+        tasks.spawn(replay.run());
     }
 
     // A poisoned lock is used on: each lock guards single steps, so a panic leaves nothing half done.
@@ -206,7 +207,7 @@ impl Spool {
         });
     }
 
-    /// Publishes the error that keeps the spool from working, `None` where it works. Logs a new one once.
+    /// Publishes the error that keeps the spool from working, or `None` if it works. Logs each new error once.
     fn set_error(&self, why: Option<&str>) {
         let changed = self.state.borrow().last_error.as_deref() != why;
         if let (true, Some(why)) = (changed, why) {
@@ -217,7 +218,7 @@ impl Spool {
         }
     }
 
-    /// Waits until what is in staging is on disk, at most `limit`. Called when no more messages are accepted.
+    /// Waits until everything in staging is on disk, at most `limit`. Called when no more messages are accepted.
     pub(crate) async fn write_staged(&self, limit: Duration) {
         self.mode_mut().on_closing();
         let written = async {
@@ -240,7 +241,7 @@ impl Spool {
         !mode.is_writing() && self.staging().len() == 0
     }
 
-    /// Closes the folder, and returns how many messages are in it.
+    /// Closes the folder, and returns the number of messages in it.
     pub(crate) async fn close(&self) -> u64 {
         let held = self.log.held().messages;
         if let Err(error) = self.log.close().await {
@@ -255,8 +256,8 @@ async fn follow_connection(memory: Arc<Accumulator>, spool: Arc<Spool>, transpor
     let mut state = transport.state();
     let stopped = transport.stopped();
     loop {
-        let up = current_session_and_mark_seen(&mut state).is_some();
-        spool.on_connection(&memory, up);
+        let connected = current_session_and_mark_seen(&mut state).is_some();
+        spool.on_connection(&memory, connected);
         tokio::select! { biased;
             () = stopped.cancelled() => return,
             () = state.changed() => {}

@@ -1,18 +1,18 @@
-//! Pure: where messages go, and when that changes.
+//! Sans-I/O: decides where messages go, and when that changes.
 //!
 //! ```text
 //!            memory is full, no connection                connection, memory is empty
-//!   Memory ────────────────────────────────▶ Spooling ◀───────────────────────────────▶ Draining
+//!   Memory ────────────────────────────────▶ Spooling ◀───────────────────────────────▶ Replaying
 //!      ▲                                                    no connection                   │
 //!      └────────────────────── everything on disk is answered ──────────────────────────────┘
 //! ```
 //!
-//! *Draining* begins only when nothing is in memory any more, and *Memory* only when nothing is on disk: so what was
-//! accepted earlier always goes out earlier.
+//! *Replaying* begins only when nothing is left in memory, and *Memory* only when nothing is left on disk. So messages
+//! are sent in the order in which they were accepted.
 //!
-//! While it drains, what is written must be less than what goes out, or a busy producer would never leave the disk
-//! again. So each step of the drain gives the writer a credit of half its bytes. What it cannot write waits in
-//! memory, and goes the usual way as soon as the disk is empty.
+//! During the replay less must be written than is sent, or the spool of a busy producer would never become empty. So
+//! each piece that is delivered gives the writer a credit of half its bytes. What the writer may not write waits in
+//! staging, and goes to memory as soon as the disk is empty.
 
 use super::Phase;
 
@@ -23,24 +23,26 @@ pub(super) struct Size {
     pub(super) bytes: u64,
 }
 
+/// The phase of a spool, and what decides about the next one.
 #[derive(Debug)]
 pub(super) struct Mode {
+    /// The most that may be on disk.
     limit: Size,
     phase: Phase,
-    /// There is a connection.
-    up: bool,
-    /// On disk and not delivered.
+    /// Whether the producer has a connection.
+    connected: bool,
+    /// What is on disk and not delivered.
     held: Size,
-    /// Bytes that may be written while it drains.
+    /// The bytes that may still be written before the next piece of the replay is delivered.
     credit: u64,
-    /// The writer has messages in hand that are on their way to disk.
+    /// Whether the writer has taken messages and not finished with them.
     writing: bool,
-    /// The producer closes: whatever is in memory is to be written.
+    /// Whether the producer closes. Then everything in staging is written, whatever the credit.
     closing: bool,
 }
 
 impl Mode {
-    /// A spool that found `held` on disk.
+    /// Creates the mode of a spool that found `held` on disk.
     pub(super) const fn new(limit: Size, held: Size) -> Self {
         Self {
             limit,
@@ -49,7 +51,7 @@ impl Mode {
             } else {
                 Phase::Spooling
             },
-            up: false,
+            connected: false,
             held,
             credit: 0,
             writing: false,
@@ -69,90 +71,94 @@ impl Mode {
         self.phase == Phase::Memory
     }
 
-    /// Whether a message that finds no room in memory may begin a spool.
+    /// Returns whether a message that finds no room in memory may begin the spooling.
     pub(super) fn may_begin(&self) -> bool {
-        self.is_memory() && !self.up
+        self.is_memory() && !self.connected
     }
 
-    /// From now on messages go to disk.
+    /// Sends messages to disk from now on.
     pub(super) fn begin(&mut self) {
         if self.may_begin() {
             self.phase = Phase::Spooling;
         }
     }
 
-    pub(super) fn on_connection(&mut self, up: bool) {
-        self.up = up;
-        if !up {
+    /// Notes that the connection came or went.
+    pub(super) fn on_connection(&mut self, connected: bool) {
+        self.connected = connected;
+        if !connected {
             self.on_stalled();
         }
     }
 
-    /// Whether what is on disk may go out; `memory_is_whole` says that nothing accepted earlier is in memory any more.
-    pub(super) fn could_drain(&self, memory_is_whole: bool) -> bool {
-        !self.is_memory() && self.up && memory_is_whole
+    /// Returns whether what is on disk may be sent. That needs an empty memory: what is there was accepted earlier.
+    pub(super) fn may_replay(&self, memory_is_empty: bool) -> bool {
+        !self.is_memory() && self.connected && memory_is_empty
     }
 
-    /// The drain has a connection of its own. True where it goes out from now on, or does already.
-    pub(super) fn begin_drain(&mut self, memory_is_whole: bool) -> bool {
-        let could = self.could_drain(memory_is_whole);
-        if could && self.phase == Phase::Spooling {
-            self.phase = Phase::Draining;
+    /// Begins the replay if it has not begun and may. Returns whether what is on disk may be sent.
+    pub(super) fn begin_replay(&mut self, memory_is_empty: bool) -> bool {
+        let may = self.may_replay(memory_is_empty);
+        if may && self.phase == Phase::Spooling {
+            self.phase = Phase::Replaying;
             self.credit = 0;
         }
-        could
+        may
     }
 
-    /// The drain came to nothing: until the next try, the writer need not wait for it.
+    /// Ends a replay that cannot go on for now, so that the writer needs no credit until the next attempt.
     pub(super) fn on_stalled(&mut self) {
-        if self.phase == Phase::Draining {
+        if self.phase == Phase::Replaying {
             self.phase = Phase::Spooling;
         }
     }
 
+    /// Notes that the producer closes.
     pub(super) fn on_closing(&mut self) {
         self.closing = true;
     }
 
-    /// Whether the writer may add a message of `next` bytes to `so_far`, which it has in hand.
+    /// Returns whether the writer may add a message of `next` bytes to the group `so_far`.
     pub(super) fn may_write(&self, so_far: Size, next: u64) -> bool {
         let messages = self.held.messages + so_far.messages;
         let bytes = self.held.bytes + so_far.bytes;
         let fits = messages < self.limit.messages
-            // A single message over the limit may pass while nothing else is there.
+            // A single message over the limit is written if nothing else is on disk.
             && (bytes + next <= self.limit.bytes || messages == 0);
-        let paid = self.phase != Phase::Draining || so_far.bytes < self.credit || self.closing;
-        !self.is_memory() && fits && paid
+        let has_credit =
+            self.phase != Phase::Replaying || so_far.bytes < self.credit || self.closing;
+        !self.is_memory() && fits && has_credit
     }
 
-    /// The writer took messages in hand.
+    /// Notes that the writer has taken a group of `bytes`.
     pub(super) fn on_taken(&mut self, bytes: u64) {
         self.writing = true;
         self.credit = self.credit.saturating_sub(bytes);
     }
 
-    /// They are on disk, or will not be; `held` is what is on disk now.
+    /// Notes that the writer has finished with its group, written or not. `held` is what is on disk now.
     pub(super) fn on_written(&mut self, held: Size) {
         self.writing = false;
         self.held = held;
     }
 
-    /// `bytes` went out, and `held` is what is on disk now.
-    pub(super) fn on_drained(&mut self, bytes: u64, held: Size) {
+    /// Notes that a piece of `bytes` was delivered. `held` is what is on disk now.
+    pub(super) fn on_replayed(&mut self, bytes: u64, held: Size) {
         self.held = held;
         self.credit = bytes / 2;
     }
 
+    /// Returns whether the writer has taken messages and not finished with them.
     pub(super) const fn is_writing(&self) -> bool {
         self.writing
     }
 
-    /// Whether nothing is on disk, or on its way there.
+    /// Returns whether the replay has delivered everything, and the writer writes nothing more.
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Draining && self.held.messages == 0 && !self.writing
+        self.phase == Phase::Replaying && self.held.messages == 0 && !self.writing
     }
 
-    /// From now on messages go the usual way.
+    /// Sends messages to memory from now on, if the replay is over.
     pub(super) fn end(&mut self) {
         if self.is_over() {
             self.phase = Phase::Memory;
@@ -190,15 +196,15 @@ mod tests {
         let mut mode = Mode::new(LIMIT, size(3, 30));
         assert!(!mode.is_memory());
         mode.on_connection(true);
-        assert!(mode.begin_drain(true));
+        assert!(mode.begin_replay(true));
     }
 
     #[test]
     fn the_disk_waits_for_what_is_in_memory() {
         let mut mode = Mode::new(LIMIT, size(3, 30));
         mode.on_connection(true);
-        assert!(!mode.begin_drain(false));
-        assert!(mode.begin_drain(true));
+        assert!(!mode.begin_replay(false));
+        assert!(mode.begin_replay(true));
     }
 
     #[test]
@@ -212,7 +218,8 @@ mod tests {
     }
 
     proptest! {
-        /// A producer that always has more to send leaves the disk in a number of steps that is logarithmic.
+        /// The spool of a producer that always has more to send becomes empty, in a number of steps that is linear in
+        /// what was on disk and logarithmic in what comes after it.
         #[test]
         fn a_busy_producer_leaves_the_disk_again(held in 1u64..1_000_000, step in 1u64..100_000) {
             let limit = size(u64::MAX, u64::MAX);
@@ -220,10 +227,10 @@ mod tests {
             mode.on_connection(true);
             let mut steps = 0;
             while !mode.is_over() {
-                prop_assert!(mode.begin_drain(true));
+                prop_assert!(mode.begin_replay(true));
                 let before = mode.held();
-                let out = before.bytes.min(step);
-                // The writer takes one byte a message for as long as it may.
+                let sent = before.bytes.min(step);
+                // The writer takes messages of one byte for as long as it may.
                 let mut written = 0;
                 while mode.may_write(size(written, written), 1) {
                     written += 1;
@@ -231,7 +238,7 @@ mod tests {
                 mode.on_taken(written);
                 let now = before.bytes + written;
                 mode.on_written(size(now, now));
-                mode.on_drained(out, size(now - out, now - out));
+                mode.on_replayed(sent, size(now - sent, now - sent));
                 steps += 1;
                 prop_assert!(steps <= 2 * held / step + 64, "{:?}", mode);
             }

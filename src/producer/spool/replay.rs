@@ -1,7 +1,8 @@
-//! The drain: what is on disk goes out, in order, on a connection of its own.
+//! The replay: sends what is on disk, in order, on a connection of its own.
 //!
-//! One piece at a time: its requests, one a topic, are written on one stream, and the next piece follows when all of
-//! them are answered. So a request that the broker cannot take now is sent again before anything that comes behind it.
+//! One piece of the log at a time: its requests, one for each topic, are written on one stream, and the next piece follows
+//! when all of them have their final response. So a request that the broker cannot take now is sent again before anything
+//! that comes after it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,12 +18,12 @@ use super::{
     Spool,
     log::LogError,
     mode::Size,
-    requests::{self, Limits, Part, ReplayRequests, Undeliverable},
+    requests::{self, Limits, ReplayRequest, ReplayRequests, Undeliverable},
 };
 use crate::{
     Offset, RequestId,
     conn::{self, ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
-    metrics::spool as metrics,
+    metrics::{producer as producer_metrics, spool as metrics},
     producer::{
         Fate, SendError, SendErrorKind,
         accumulator::Accumulator,
@@ -34,16 +35,17 @@ use crate::{
     wire::{self, Failure, FailureCode, Packet, PacketCodec, Stored},
 };
 
-/// About how much is sent as one piece. Its messages lie well within the broker's dedupe window.
+/// About how much is sent as one piece. Its messages fit well into the broker's dedup window.
 const PIECE: Size = Size {
     messages: 16_384,
     bytes: 1 << 20,
 };
-/// How long to wait before the next try.
+/// How long to wait after a failed attempt.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the broker may take to permit a stream, and to hear that we leave.
-const STREAM: Duration = Duration::from_secs(5);
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the broker may take to permit a stream.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the connection may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a piece is not delivered yet.
 #[derive(Debug, thiserror::Error)]
@@ -60,190 +62,207 @@ enum ReplayError {
     ConnectionLost,
 }
 
-/// Delivers until the producer ends.
-pub(super) async fn run(
+/// What earlier attempts have completed of the present piece.
+#[derive(Debug, Default)]
+struct PieceProgress {
+    /// The position at which the piece begins.
+    start: u64,
+    /// Whether its undeliverable messages were reported.
+    reported: bool,
+    /// The requests that the broker refused for good. They are not sent again.
+    refused: HashSet<RequestId>,
+}
+
+/// A stream for requests and their responses.
+struct Stream {
+    writer: SendStream,
+    responses: Responses,
+}
+
+/// The task that sends what is on disk.
+pub(super) struct Replay {
     memory: Arc<Accumulator>,
     spool: Arc<Spool>,
     transport: Transport,
     tasks: Tasks,
-) {
-    let stopped = transport.stopped();
-    tokio::select! { biased;
-        () = stopped.cancelled() => {}
-        () = live(&memory, &spool, &transport, &tasks) => {}
-    }
+    progress: PieceProgress,
 }
 
-/// What became of the present piece in earlier tries.
-#[derive(Debug, Default)]
-struct Settled {
-    /// Where the piece begins.
-    start: u64,
-    /// What cannot be sent was told.
-    told: bool,
-    /// The broker refused these for good: they are not sent again.
-    refused: HashSet<RequestId>,
-}
-
-async fn live(memory: &Accumulator, spool: &Spool, transport: &Transport, tasks: &Tasks) {
-    let mut settled = Settled::default();
-    loop {
-        if !spool.could_drain(memory) {
-            spool.replay_notify.notified().await;
-            continue;
-        }
-        if spool.log.held().messages == 0 && spool.begin_drain(memory) && spool.try_end(memory) {
-            continue;
-        }
-        let mut links = transport.state();
-        let ended = tokio::select! { biased;
-            ended = session(memory, spool, tasks, &mut settled) => ended,
-            // The producer's own connection says whether there is a broker to be reached.
-            () = links.wait_for(|link| !matches!(link, ConnectionState::Connected(_))) => Ok(()),
-        };
-        if let Err(error) = ended {
-            spool.on_stalled(&error);
-            time::sleep(PAUSE).await;
+impl Replay {
+    pub(super) fn new(
+        memory: Arc<Accumulator>,
+        spool: Arc<Spool>,
+        transport: Transport,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            memory,
+            spool,
+            transport,
+            tasks,
+            progress: PieceProgress::default(),
         }
     }
-}
 
-/// Connects as who this folder is, and delivers until the disk is empty.
-async fn session(
-    memory: &Accumulator,
-    spool: &Spool,
-    tasks: &Tasks,
-    settled: &mut Settled,
-) -> Result<(), ReplayError> {
-    let identity = spool.log.identity().await?;
-    let supervisor = Supervisor::start(memory.config().connection.clone(), Some(identity), tasks)?;
-    let mut links = supervisor.watch_state();
-    let link = conn::wait_connected(&mut links).await?;
-    let end = ride(memory, spool, &link, settled).await;
-    supervisor.close(GOODBYE).await;
-    end
-}
-
-/// Delivers piece after piece on one stream.
-async fn ride(
-    memory: &Accumulator,
-    spool: &Spool,
-    link: &Session,
-    settled: &mut Settled,
-) -> Result<(), ReplayError> {
-    let opened = link.open_bi(STREAM).await;
-    let (writer, reader) = opened.map_err(|error| match error {
-        OpenError::Lost(_) | OpenError::PeerLimit => ReplayError::ConnectionLost,
-    })?;
-    let mut stream = Stream {
-        writer,
-        answers: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
-    };
-    let told = link.connected();
-    let limits = Limits {
-        message: usize::try_from(told.max_message).unwrap_or(usize::MAX),
-        frame: usize::try_from(told.max_frame).unwrap_or(usize::MAX),
-    };
-    let size = Size {
-        messages: PIECE.messages,
-        bytes: PIECE.bytes.min(u64::from(told.max_frame) / 2),
-    };
-    loop {
-        if !spool.begin_drain(memory) || spool.try_end(memory) {
-            return Ok(());
+    /// Delivers until the producer ends.
+    pub(super) async fn run(mut self) {
+        let stopped = self.transport.stopped();
+        tokio::select! { biased;
+            () = stopped.cancelled() => {}
+            () = self.run_loop() => {}
         }
-        let Some(piece) = spool.log.next_piece(size).await? else {
-            // What the writer has in hand comes next.
-            spool.replay_notify.notified().await;
-            continue;
-        };
-        let places = piece.places.clone();
-        if settled.start != places.start {
-            *settled = Settled {
-                start: places.start,
-                ..Settled::default()
+    }
+
+    async fn run_loop(&mut self) {
+        loop {
+            if !self.may_begin() {
+                self.spool.replay_notify.notified().await;
+                continue;
+            }
+            let is_empty = self.spool.log.held().messages == 0;
+            if is_empty && self.begin() && self.spool.try_end(&self.memory) {
+                continue;
+            }
+            let mut state = self.transport.state();
+            let ended = tokio::select! { biased;
+                ended = self.connect_and_replay() => ended,
+                // The producer's own connection says whether a broker can be reached.
+                () = state.wait_for(|state| !matches!(state, ConnectionState::Connected(_))) => Ok(()),
             };
+            if let Err(error) = ended {
+                self.on_stalled(&error);
+                time::sleep(PAUSE).await;
+            }
         }
-        let joined = requests::join(piece, limits);
-        let bytes = spool.deliver(memory, &mut stream, joined, settled).await?;
-        spool.log.set_done(places.end).await?;
-        spool.log.trim().await?;
-        let held = spool.log.held();
-        spool.mode_mut().on_drained(bytes, held);
-        spool.set_error(None);
-        spool.publish(|_| {});
-        spool.write_notify.notify_one();
-    }
-}
-
-/// A stream for requests and their answers.
-struct Stream {
-    writer: SendStream,
-    answers: Responses,
-}
-
-impl Spool {
-    /// Whether what is on disk may go out.
-    fn could_drain(&self, memory: &Accumulator) -> bool {
-        self.mode().could_drain(is_whole(memory))
     }
 
-    /// There is a connection for what is on disk. Whether it goes out from now on.
-    fn begin_drain(&self, memory: &Accumulator) -> bool {
-        let may = self.mode_mut().begin_drain(is_whole(memory));
-        self.publish(|_| {});
+    /// Returns whether what is on disk may be sent.
+    fn may_begin(&self) -> bool {
+        self.spool.mode().may_replay(self.memory.is_empty())
+    }
+
+    /// Begins the replay if it has not begun and may. Returns whether what is on disk may be sent.
+    fn begin(&self) -> bool {
+        let may = self.spool.mode_mut().begin_replay(self.memory.is_empty());
+        self.spool.publish(|_| {});
         may
     }
 
     fn on_stalled(&self, error: &ReplayError) {
-        self.mode_mut().on_stalled();
-        self.set_error(Some(&error.to_string()));
-        self.publish(|_| {});
-        self.write_notify.notify_one();
+        self.spool.mode_mut().on_stalled();
+        self.spool.set_error(Some(&error.to_string()));
+        self.spool.publish(|_| {});
+        self.spool.write_notify.notify_one();
     }
 
-    /// Sends a piece and waits until each of its messages has its final answer. Responses how many bytes it had.
+    /// Connects under the identity of the folder, and delivers until the disk is empty.
+    async fn connect_and_replay(&mut self) -> Result<(), ReplayError> {
+        let identity = self.spool.log.identity().await?;
+        let connection = self.memory.config().connection.clone();
+        let supervisor = Supervisor::start(connection, Some(identity), &self.tasks)?;
+        let mut state = supervisor.watch_state();
+        let session = conn::wait_connected(&mut state).await?;
+        let ended = self.replay_on(&session).await;
+        supervisor.close(CLOSE_TIMEOUT).await;
+        ended
+    }
+
+    /// Delivers piece after piece on one stream of a session.
+    async fn replay_on(&mut self, session: &Session) -> Result<(), ReplayError> {
+        let opened = session.open_bi(OPEN_TIMEOUT).await;
+        let (writer, reader) = opened.map_err(|error| match error {
+            OpenError::Lost(_) | OpenError::PeerLimit => ReplayError::ConnectionLost,
+        })?;
+        let mut stream = Stream {
+            writer,
+            responses: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
+        };
+        let broker = session.connected();
+        let limits = Limits {
+            message: usize::try_from(broker.max_message).unwrap_or(usize::MAX),
+            frame: usize::try_from(broker.max_frame).unwrap_or(usize::MAX),
+        };
+        let size = Size {
+            messages: PIECE.messages,
+            bytes: PIECE.bytes.min(u64::from(broker.max_frame) / 2),
+        };
+        loop {
+            if !self.begin() || self.spool.try_end(&self.memory) {
+                return Ok(());
+            }
+            let Some(piece) = self.spool.log.next_piece(size).await? else {
+                // The writer has taken messages that are not on disk yet.
+                self.spool.replay_notify.notified().await;
+                continue;
+            };
+            let positions = piece.places.clone();
+            if self.progress.start != positions.start {
+                self.progress = PieceProgress {
+                    start: positions.start,
+                    ..PieceProgress::default()
+                };
+            }
+            let requests = requests::requests_of(piece, limits);
+            let bytes = self.deliver(&mut stream, requests).await?;
+            self.spool.log.set_done(positions.end).await?;
+            self.spool.log.trim().await?;
+            let held = self.spool.log.held();
+            self.spool.mode_mut().on_replayed(bytes, held);
+            self.spool.set_error(None);
+            self.spool.publish(|_| {});
+            self.spool.write_notify.notify_one();
+        }
+    }
+
+    /// Sends a piece, and waits until each of its messages has its final response. Returns the bytes of its batches.
     async fn deliver(
-        &self,
-        memory: &Accumulator,
+        &mut self,
         stream: &mut Stream,
-        joined: ReplayRequests,
-        settled: &mut Settled,
+        requests: ReplayRequests,
     ) -> Result<u64, ReplayError> {
-        let below = requests::request(settled.start);
-        let ReplayRequests { mut parts, lost } = joined;
-        let bytes = parts.iter().map(|part| part.batch.len() as u64).sum();
-        if !std::mem::replace(&mut settled.told, true) {
-            for Undeliverable { place, kind, fate } in lost {
+        let answered_below = requests::request_at(self.progress.start);
+        let ReplayRequests {
+            mut requests,
+            undeliverable,
+        } = requests;
+        let bytes = requests.iter().map(|r| r.batch.len() as u64).sum();
+        if !std::mem::replace(&mut self.progress.reported, true) {
+            for Undeliverable {
+                position,
+                kind,
+                fate,
+            } in undeliverable
+            {
                 metrics::lost(1, kind.as_str());
-                self.fail(memory, place, &SendError::new(kind, fate));
+                self.fail(position, &SendError::new(kind, fate));
             }
         }
-        parts.retain(|part| !settled.refused.contains(&part.id));
-        let turns = parts.iter().map(|part| part.turn).max().unwrap_or_default();
-        for turn in 0..=turns {
-            let mut open = HashMap::new();
-            for part in parts.iter().filter(|part| part.turn == turn) {
-                let head = wire::produce_head(part.id, below, &part.topic, part.batch.len());
-                let mut chunks = [head, part.batch.clone()];
+        requests.retain(|request| !self.progress.refused.contains(&request.id));
+        let last_round = requests.iter().map(|r| r.round).max().unwrap_or_default();
+        for round in 0..=last_round {
+            let mut unanswered = HashMap::new();
+            for request in requests.iter().filter(|request| request.round == round) {
+                let (topic, batch) = (&request.topic, &request.batch);
+                let head = wire::produce_head(request.id, answered_below, topic, batch.len());
+                let mut chunks = [head, batch.clone()];
                 let written = stream.writer.write_all_chunks(&mut chunks).await;
                 written.map_err(|_| ReplayError::ConnectionLost)?;
-                open.insert(part.id, part);
+                unanswered.insert(request.id, request);
             }
-            while !open.is_empty() {
-                match stream.answers.next().await {
+            while !unanswered.is_empty() {
+                match stream.responses.next().await {
                     Some(Ok(Packet::Stored(stored))) => {
-                        if let Some(part) = open.remove(&stored.request) {
-                            self.delivered(memory, part, &stored);
+                        if let Some(request) = unanswered.remove(&stored.request) {
+                            self.on_stored(request, &stored);
                         }
                     }
                     Some(Ok(Packet::Refused(refused))) => {
                         if !is_final(refused.failure.code) {
                             return Err(ReplayError::NotNow(refused.failure));
                         }
-                        if let Some(part) = open.remove(&refused.request) {
-                            settled.refused.insert(part.id);
-                            self.refused(memory, part, refused.failure);
+                        if let Some(request) = unanswered.remove(&refused.request) {
+                            self.progress.refused.insert(request.id);
+                            self.on_refused(request, refused.failure);
                         }
                     }
                     _ => return Err(ReplayError::ConnectionLost),
@@ -253,57 +272,52 @@ impl Spool {
         Ok(bytes)
     }
 
-    fn delivered(&self, memory: &Accumulator, part: &Part, stored: &Stored) {
-        metrics::delivered(part.places.len() as u64);
-        for (index, &place) in (0..).zip(&part.places) {
-            let waiting = self.pending_receipts().take(place);
-            if let Some((promise, epochs)) = waiting {
+    fn on_stored(&self, request: &ReplayRequest, stored: &Stored) {
+        metrics::delivered(request.positions.len() as u64);
+        for (index, &position) in (0..).zip(&request.positions) {
+            let pending = self.spool.pending_receipts().take(position);
+            if let Some((promise, epochs)) = pending {
                 promise.stored(Accepted {
-                    topic: part.topic.clone(),
+                    topic: request.topic.clone(),
                     base: Offset(stored.base.0 + index),
                     time: stored.time,
                 });
-                memory.epochs().resolved_each(epochs);
+                self.memory.epochs().resolved_each(epochs);
             }
         }
     }
 
-    fn refused(&self, memory: &Accumulator, part: &Part, failure: Failure) {
+    fn on_refused(&self, request: &ReplayRequest, failure: Failure) {
         let Failure { code, detail } = failure;
         tracing::error!(
-            ?code, detail, topic = %part.topic, messages = part.places.len(),
+            ?code, detail, topic = %request.topic, messages = request.positions.len(),
             "the broker refuses messages of the spool for good"
         );
         let kind = SendErrorKind::Refused(code);
-        metrics::lost(part.places.len() as u64, kind.as_str());
+        metrics::lost(request.positions.len() as u64, kind.as_str());
         let fate = match code {
             FailureCode::Unrecognised(_) | FailureCode::OutOfWindow => Fate::Unknown,
             _ => Fate::NotStored,
         };
         let error = SendError::new(kind, fate).detail(detail);
-        for &place in &part.places {
-            self.fail(memory, place, &error);
+        for &position in &request.positions {
+            self.fail(position, &error);
         }
     }
 
-    /// The message at `place` will not be delivered.
-    fn fail(&self, memory: &Accumulator, place: u64, error: &SendError) {
-        let waiting = self.pending_receipts().take(place);
-        if let Some((promise, epochs)) = waiting {
-            crate::metrics::producer::failed(1, error.kind().as_str());
+    /// Completes the receipt of a message that will not be delivered, if it has one.
+    fn fail(&self, position: u64, error: &SendError) {
+        let pending = self.spool.pending_receipts().take(position);
+        if let Some((promise, epochs)) = pending {
+            producer_metrics::failed(1, error.kind().as_str());
             promise.failed(error.clone(), Vec::new());
-            memory.epochs().resolved_each(epochs);
+            self.memory.epochs().resolved_each(epochs);
         }
     }
 }
 
-/// Whether nothing that was accepted is in memory.
-fn is_whole(memory: &Accumulator) -> bool {
-    memory.is_empty()
-}
-
-/// Whether a refusal says that these messages will never be taken. What may pass is asked again, and what is stored is
-/// never stored twice.
+/// Returns whether a refusal means that the broker will never take these messages. After any other refusal the same request
+/// is sent again; the broker stores it once.
 const fn is_final(code: FailureCode) -> bool {
     match code {
         FailureCode::Forbidden

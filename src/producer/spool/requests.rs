@@ -1,18 +1,18 @@
-//! Pure: a piece of the log becomes requests, one for each topic in it.
+//! Sans-I/O: makes requests of a piece of the log, one for each topic in it.
 //!
-//! A piece is always the same messages, and so are its requests: a request is named by the place of its first
-//! message, counted from 1.
+//! A piece always has the same messages, and so have its requests. The number of a request is the position of its first
+//! message in the log, counted from 1.
 
 use bytes::Bytes;
 
-use super::log::{Entry, Piece};
+use super::log::Piece;
 use crate::{
     RequestId, TopicName,
     producer::{Fate, SendErrorKind},
     wire::{BatchBuilder, FailureCode, Record, produce_overhead},
 };
 
-/// What the broker takes.
+/// The broker's limits, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) message: usize,
@@ -21,106 +21,110 @@ pub(super) struct Limits {
 
 /// Messages of one topic that are sent as one request.
 #[derive(Debug)]
-pub(super) struct Part {
-    /// Requests of a later turn are sent when those before have their answers.
-    pub(super) turn: usize,
+pub(super) struct ReplayRequest {
+    /// The round in which it is sent. A round begins when every request of the one before has its response.
+    pub(super) round: usize,
     pub(super) id: RequestId,
     pub(super) topic: TopicName,
     pub(super) batch: Bytes,
-    /// The places of its messages, in its order.
-    pub(super) places: Vec<u64>,
+    /// The positions of its messages in the log, in the order of the batch.
+    pub(super) positions: Vec<u64>,
 }
 
 /// A message that cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Undeliverable {
-    pub(super) place: u64,
+    /// Its position in the log.
+    pub(super) position: u64,
     pub(super) kind: SendErrorKind,
     pub(super) fate: Fate,
 }
 
+/// What a piece of the log becomes.
 #[derive(Debug, Default)]
 pub(super) struct ReplayRequests {
-    pub(super) parts: Vec<Part>,
-    pub(super) lost: Vec<Undeliverable>,
+    pub(super) requests: Vec<ReplayRequest>,
+    pub(super) undeliverable: Vec<Undeliverable>,
 }
 
-/// The messages of one topic.
-struct Open {
+/// The messages of one topic, each with its position.
+struct TopicRecords {
     topic: TopicName,
     records: Vec<(u64, Record)>,
 }
 
-pub(super) fn join(piece: Piece, limits: Limits) -> ReplayRequests {
-    let mut joined = ReplayRequests::default();
-    let mut open: Vec<Open> = Vec::new();
-    for Entry { places, content } in piece.entries {
-        let Some((topic, batch)) = content else {
-            // An earlier process may have sent it while it could still be read.
-            joined.lost.extend(places.map(|place| Undeliverable {
-                place,
+/// Returns the requests that deliver a piece, and the messages that none can deliver.
+pub(super) fn requests_of(piece: Piece, limits: Limits) -> ReplayRequests {
+    let mut result = ReplayRequests::default();
+    let mut topics: Vec<TopicRecords> = Vec::new();
+    for entry in piece.entries {
+        let positions = entry.places;
+        let Some((topic, batch)) = entry.content else {
+            let damaged = positions.map(|position| Undeliverable {
+                position,
                 kind: SendErrorKind::Damaged,
+                // An earlier process may have sent it while it could still be read.
                 fate: Fate::Unknown,
-            }));
+            });
+            result.undeliverable.extend(damaged);
             continue;
         };
-        let at = open.iter().position(|o| o.topic == topic);
-        let at = at.unwrap_or_else(|| {
+        let index = topics.iter().position(|t| t.topic == topic);
+        let index = index.unwrap_or_else(|| {
             let records = Vec::new();
-            open.push(Open { topic, records });
-            open.len() - 1
+            topics.push(TopicRecords { topic, records });
+            topics.len() - 1
         });
-        for (place, record) in places.zip(batch.records()) {
+        for (position, record) in positions.zip(batch.records()) {
             if record.content_len() > limits.message {
-                joined.lost.push(Undeliverable {
-                    place,
+                result.undeliverable.push(Undeliverable {
+                    position,
                     kind: SendErrorKind::Refused(FailureCode::TooLarge),
                     fate: Fate::NotStored,
                 });
             } else {
-                open[at].records.push((place, record));
+                topics[index].records.push((position, record));
             }
         }
     }
-    for Open { topic, records } in open {
+    for TopicRecords { topic, records } in topics {
         if records.is_empty() {
             continue;
         }
-        let whole = part(0, &topic, &records);
-        if whole.batch.len() + produce_overhead(&topic) <= limits.frame {
-            joined.parts.push(whole);
+        let one = request(0, &topic, &records);
+        if one.batch.len() + produce_overhead(&topic) <= limits.frame {
+            result.requests.push(one);
         } else {
-            // One message always fits.
+            // A single message always fits.
             let singles = records.chunks(1).enumerate();
-            joined
-                .parts
-                .extend(singles.map(|(turn, one)| part(turn, &topic, one)));
+            let singles = singles.map(|(round, single)| request(round, &topic, single));
+            result.requests.extend(singles);
         }
     }
-    joined
+    result
 }
 
-fn part(turn: usize, topic: &TopicName, records: &[(u64, Record)]) -> Part {
+fn request(round: usize, topic: &TopicName, records: &[(u64, Record)]) -> ReplayRequest {
     let mut builder = BatchBuilder::new(0);
     records.iter().for_each(|(_, record)| builder.push(record));
-    let places: Vec<_> = records.iter().map(|(place, _)| *place).collect();
-    Part {
-        turn,
-        id: request(places.first().copied().unwrap_or_default()),
+    let positions: Vec<_> = records.iter().map(|(position, _)| *position).collect();
+    ReplayRequest {
+        round,
+        id: request_at(positions.first().copied().unwrap_or_default()),
         topic: topic.clone(),
         batch: builder.finish(),
-        places,
+        positions,
     }
 }
 
-/// The request whose first message stands at `place`.
-pub(super) const fn request(place: u64) -> RequestId {
-    RequestId(place + 1)
+/// Returns the number of the request whose first message is at `position`.
+pub(super) const fn request_at(position: u64) -> RequestId {
+    RequestId(position + 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::log::Entry, *};
     use crate::wire::Batch;
 
     const LIMITS: Limits = Limits {
@@ -129,7 +133,7 @@ mod tests {
     };
 
     fn piece(entries: &[(&str, &[&'static str])]) -> Piece {
-        let mut at = 10;
+        let mut next = 10;
         let entries: Vec<_> = entries
             .iter()
             .map(|(topic, payloads)| {
@@ -140,8 +144,8 @@ mod tests {
                         ..Record::default()
                     });
                 }
-                let places = at..at + payloads.len() as u64;
-                at = places.end;
+                let places = next..next + payloads.len() as u64;
+                next = places.end;
                 Entry {
                     places,
                     content: TopicName::new(topic)
@@ -151,40 +155,40 @@ mod tests {
             })
             .collect();
         Piece {
-            places: 10..at,
+            places: 10..next,
             entries,
         }
     }
 
-    fn payloads(part: &Part) -> Vec<Bytes> {
-        let batch = Batch::decode(part.batch.clone()).unwrap();
+    fn payloads(request: &ReplayRequest) -> Vec<Bytes> {
+        let batch = Batch::decode(request.batch.clone()).unwrap();
         batch.records().map(|r| r.payload).collect()
     }
 
     #[test]
     fn small_entries_of_a_topic_become_one_request_in_their_order() {
-        let joined = join(
+        let all = requests_of(
             piece(&[("a", &["1", "2"]), ("b", &["x"]), ("a", &["3"])]),
             LIMITS,
         );
-        assert_eq!(joined.parts.len(), 2);
-        assert_eq!(payloads(&joined.parts[0]), ["1", "2", "3"]);
-        assert_eq!(joined.parts[0].places, [10, 11, 13]);
-        assert_eq!(joined.parts[0].id, RequestId(11));
-        assert_eq!(joined.parts[1].id, RequestId(13));
-        assert!(joined.lost.is_empty());
+        assert_eq!(all.requests.len(), 2);
+        assert_eq!(payloads(&all.requests[0]), ["1", "2", "3"]);
+        assert_eq!(all.requests[0].positions, [10, 11, 13]);
+        assert_eq!(all.requests[0].id, RequestId(11));
+        assert_eq!(all.requests[1].id, RequestId(13));
+        assert!(all.undeliverable.is_empty());
     }
 
     #[test]
     fn a_damaged_entry_is_lost_and_holds_nothing_up() {
-        // No topic has that name: here it stands for an entry that cannot be read.
-        let joined = join(
+        // `?` is not a topic's name. Here it stands for an entry that cannot be read.
+        let all = requests_of(
             piece(&[("a", &["1"]), ("?", &["2", "3"]), ("a", &["4"])]),
             LIMITS,
         );
-        assert_eq!(payloads(&joined.parts[0]), ["1", "4"]);
-        let places: Vec<_> = joined.lost.iter().map(|l| l.place).collect();
-        assert_eq!(places, [11, 12]);
+        assert_eq!(payloads(&all.requests[0]), ["1", "4"]);
+        let positions: Vec<_> = all.undeliverable.iter().map(|u| u.position).collect();
+        assert_eq!(positions, [11, 12]);
     }
 
     #[test]
@@ -193,15 +197,15 @@ mod tests {
             message: 3,
             frame: 10_000,
         };
-        let joined = join(piece(&[("a", &["1", "long", "2"])]), small);
-        assert_eq!(payloads(&joined.parts[0]), ["1", "2"]);
-        assert_eq!(joined.lost[0].place, 11);
+        let all = requests_of(piece(&[("a", &["1", "long", "2"])]), small);
+        assert_eq!(payloads(&all.requests[0]), ["1", "2"]);
+        assert_eq!(all.undeliverable[0].position, 11);
         let tight = Limits {
             message: 3,
             frame: 50,
         };
-        let joined = join(piece(&[("a", &["1", "2", "3"])]), tight);
-        let turns: Vec<_> = joined.parts.iter().map(|p| (p.turn, p.id.0)).collect();
-        assert_eq!(turns, [(0, 11), (1, 12), (2, 13)]);
+        let all = requests_of(piece(&[("a", &["1", "2", "3"])]), tight);
+        let rounds: Vec<_> = all.requests.iter().map(|r| (r.round, r.id.0)).collect();
+        assert_eq!(rounds, [(0, 11), (1, 12), (2, 13)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Where an accepted message goes, memory or disk, and what happens to those that wait when that changes.
+//! Staging: accepts messages for memory or disk, and moves those that wait when the mode changes.
 
 use std::{
     collections::VecDeque,
@@ -68,7 +68,7 @@ impl Staging {
             at,
             receipt,
         } = pending;
-        // A caller that waits no longer has given up the receipt, not the message.
+        // A caller that no longer waits has given up the receipt, not the message.
         let _ = receipt.send(self.push(memory, message, route, size, at));
     }
 
@@ -273,10 +273,10 @@ impl Spool {
     }
 
     /// Notes that the connection came or went.
-    pub(super) fn on_connection(&self, memory: &Accumulator, up: bool) {
-        self.mode_mut().on_connection(up);
-        // Calls that wait for room in memory would wait for the connection.
-        if !up && memory.waiting_calls() > 0 {
+    pub(super) fn on_connection(&self, memory: &Accumulator, connected: bool) {
+        self.mode_mut().on_connection(connected);
+        // Calls that wait for room in memory would wait until the connection is back.
+        if !connected && memory.waiting_calls() > 0 {
             self.begin(memory);
         }
         self.write_notify.notify_one();
@@ -284,7 +284,7 @@ impl Spool {
         self.publish(|_| {});
     }
 
-    /// Frees what messages took of staging.
+    /// Frees the room that messages took in staging.
     pub(super) fn free(&self, memory: &Accumulator, cost: Cost) {
         let mut staging = self.staging();
         if self.room.release(cost) {
@@ -294,7 +294,7 @@ impl Spool {
         self.write_notify.notify_one();
     }
 
-    /// Takes the messages to write next. The caller has them in hand until `Mode::on_written`.
+    /// Takes the messages to write next. They count as being written until [`Mode::on_written`](mode::Mode::on_written).
     pub(super) fn take_group(&self) -> Vec<Staged> {
         let mut mode = self.mode_mut();
         let mut staging = self.staging();
@@ -327,7 +327,7 @@ impl Spool {
         mode.on_written(held);
         drop(staging);
         drop(mode);
-        // With a connection, they may not have to go to disk.
+        // The replay may be over now, and then they go to memory.
         self.replay_notify.notify_one();
     }
 
@@ -336,7 +336,7 @@ impl Spool {
         self.staging().messages.front().map(|s| s.called(memory))
     }
 
-    /// Gives up the messages that were called before `call` and have no place on disk yet.
+    /// Gives up the messages whose call was at or before `call`, and that are not on disk yet.
     pub(super) fn expire_staged(&self, memory: &Accumulator, call: Instant, error: &SendError) {
         loop {
             let late = {
@@ -354,7 +354,7 @@ impl Spool {
         }
     }
 
-    /// Completes a message that has no place on disk with an error.
+    /// Completes a message that is not on disk with an error.
     pub(super) fn give_up(&self, memory: &Accumulator, staged: Staged, error: SendError) {
         metrics::failed(1, error.kind().as_str());
         staged.promise.failed(error, vec![staged.message]);
@@ -362,8 +362,8 @@ impl Spool {
         memory.epochs().resolved(staged.epoch, 1);
     }
 
-    /// If everything on disk is answered, sends messages to memory from now on: first those on their way to disk, then
-    /// those that wait for room there. Returns whether it did.
+    /// Ends the replay if it is over, and sends messages to memory from now on: first those in staging, then those that
+    /// wait for room in staging. Returns whether it ended.
     pub(super) fn try_end(&self, memory: &Accumulator) -> bool {
         let mut mode = self.mode_mut();
         if !mode.is_over() {
@@ -390,7 +390,7 @@ impl Spool {
             epoch,
         } in staging.messages.drain(..)
         {
-            // It has its receipt already.
+            // Its caller has the receipt already.
             drop(memory.append(&message, route, size, at, Some((promise, epoch))));
         }
         // No call waits for staging any more.

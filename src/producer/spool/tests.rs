@@ -1,4 +1,4 @@
-//! The log on disk, and what cannot be read in it.
+//! Tests of the log on disk: it is the same after a restart, and damaged entries are passed over.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn batch(payloads: &[&'static str]) -> (Bytes, u32) {
     (builder.finish(), count)
 }
 
-/// A log with an entry for each of these.
+/// Makes a log with these entries.
 async fn log(folder: &tempfile::TempDir, entries: &[&[&'static str]]) -> Log {
     let log = Log::open(&Config::new(folder.path())).unwrap();
     let writer = log.writer().await.unwrap();
@@ -58,7 +58,7 @@ async fn a_piece_that_was_planned_is_the_same_one_after_the_process_has_ended() 
     drop(first);
 
     let second = Log::open(&Config::new(folder.path())).unwrap();
-    // Now more would fit.
+    // The limit would permit a larger piece now.
     let more = Size {
         messages: 100,
         ..LITTLE
@@ -75,7 +75,7 @@ async fn a_piece_that_was_planned_is_the_same_one_after_the_process_has_ended() 
 }
 
 #[tokio::test]
-async fn who_delivers_a_folder_is_the_same_whoever_opens_it() {
+async fn the_identity_of_a_folder_is_the_same_in_every_process() {
     let folder = tempfile::tempdir().unwrap();
     let first = Log::open(&Config::new(folder.path())).unwrap();
     let identity = first.identity().await.unwrap();
@@ -94,9 +94,9 @@ async fn damaged_entries_are_passed_over_and_counted_message_by_message() {
     let topic = TopicName::new("t").unwrap();
     let (good, count) = batch(&["6"]);
     let entry = log.entry(writer, (0, 0), &topic, (&good, count));
-    // One does not match its checksum, one does and makes no sense.
-    let rotten = Append {
-        batch: Bytes::from_static(b"\0\0\0\0rotten"),
+    // One does not match its checksum. The other does, and is not an entry.
+    let corrupt = Append {
+        batch: Bytes::from_static(b"\0\0\0\0corrupt"),
         count: 2,
         ..entry.clone()
     };
@@ -111,7 +111,7 @@ async fn damaged_entries_are_passed_over_and_counted_message_by_message() {
         request: crate::RequestId(2),
         ..entry
     };
-    log.write(&Group(vec![rotten, nonsense, entry]))
+    log.write(&Group(vec![corrupt, nonsense, entry]))
         .await
         .unwrap();
 
@@ -147,7 +147,7 @@ async fn a_group_that_is_written_again_is_on_disk_once() {
 }
 
 #[tokio::test]
-async fn a_disk_without_room_says_that_nothing_was_written() {
+async fn a_disk_without_room_reports_that_nothing_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config::new(folder.path());
     config.min_free_bytes = u64::MAX;

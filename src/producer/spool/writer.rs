@@ -1,7 +1,7 @@
-//! The writer: takes what is staged, a group at a time, and has the disk take it before anybody is told.
+//! The writer: takes messages from staging, a group at a time, and syncs them to disk before their receipts are completed.
 //!
-//! A group that is not on disk goes back to where it came from. One that may be there stays in hand until the store knows:
-//! the same group is written again, and the store keeps it once.
+//! A group that is not on disk goes back to staging. A group that may be on disk is written again until the store knows
+//! that it is there; the store keeps it once.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -25,25 +25,27 @@ use crate::{
     wire::BatchBuilder,
 };
 
-/// How long to wait after the disk took no write.
+/// How long to wait after a write that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The task that writes staged messages to disk.
 pub(super) struct Writer {
     memory: Arc<Accumulator>,
     spool: Arc<Spool>,
-    /// The right to write; empty before the first write.
+    /// The identity under which this process writes to the log; `None` before the first write.
     producer: Option<ProducerId>,
-    /// The number of the next entry, counted by this writer.
+    /// The number of the next entry that this process writes.
     next: u64,
 }
 
-/// What the messages of one entry leave in memory.
-struct Left {
+/// What is still needed of the messages of an entry that is on disk.
+struct WrittenEntry {
     topic: TopicName,
     receipts: Vec<Arc<Promise>>,
+    /// The number of its messages in even and in odd flush epochs.
     epochs: [u64; 2],
-    /// The earliest call among them.
-    at: Instant,
+    /// The time of the earliest call among them.
+    called: Instant,
 }
 
 impl Writer {
@@ -56,7 +58,7 @@ impl Writer {
         }
     }
 
-    /// Writes until the producer ends. What it has in hand then is still written.
+    /// Writes until the producer ends. A group that it has taken is still written then.
     pub(super) async fn run(mut self, stopped: CancellationToken) {
         while !stopped.is_cancelled() {
             let messages = self.spool.take_group();
@@ -71,15 +73,16 @@ impl Writer {
                 continue;
             }
             self.spool.written.notify_waiters();
-            let due = self.expire();
+            let deadline = self.expire();
             tokio::select! { biased;
                 () = self.spool.write_notify.notified() => {}
-                () = until(due) => {}
+                () = until(deadline) => {}
                 () = stopped.cancelled() => {}
             }
         }
     }
 
+    /// Waits for a pause or the producer's end, and completes what expires meanwhile.
     async fn wait(&self, pause: Duration, stopped: &CancellationToken) {
         tokio::select! { biased;
             () = stopped.cancelled() => {}
@@ -88,7 +91,7 @@ impl Writer {
         self.expire();
     }
 
-    /// Tells those whose time is up, and answers when the next one's is.
+    /// Completes the messages whose delivery deadline is over, and returns the next deadline.
     fn expire(&self) -> Option<Instant> {
         let timeout = self.memory.config().delivery_timeout;
         if let Some(call) = time::now().checked_sub(timeout) {
@@ -99,18 +102,21 @@ impl Writer {
                 .expire_staged(&self.memory, call, &error.clone().detail(detail));
             let error = error.with_fate(Fate::Spooled);
             self.spool
-                .fail_receipts(&self.memory, |at| at <= call, &error);
+                .fail_receipts(&self.memory, |called| called <= call, &error);
         }
         let staged = self.spool.oldest_staged(&self.memory);
-        let waiting = self.spool.pending_receipts().oldest();
-        [staged, waiting]
+        let pending = self.spool.pending_receipts().oldest();
+        [staged, pending]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| self.memory.deadline(at))
+            .map(|call| self.memory.deadline(call))
     }
 
-    /// Writes a group. On an error, none of it is on disk.
+    /// Writes a group.
+    ///
+    /// # Errors
+    /// If none of it is on disk. Its messages are in staging again then.
     async fn write(
         &mut self,
         messages: Vec<Staged>,
@@ -129,10 +135,9 @@ impl Writer {
         };
         let group = self.group(producer, &messages);
         match log.write(&group).await {
-            Ok(places) => self.written(messages, &places),
-            Err(LogError::InDoubt(error)) => {
-                let error = LogError::InDoubt(error);
-                self.ask_again(messages, &group, error, stopped).await;
+            Ok(positions) => self.on_written(messages, &positions),
+            Err(error @ LogError::InDoubt(_)) => {
+                self.write_in_doubt(messages, &group, error, stopped).await;
             }
             Err(error) => {
                 self.spool.put_back(messages);
@@ -142,17 +147,17 @@ impl Writer {
         Ok(())
     }
 
-    /// The same messages as entries, one a topic.
+    /// Encodes messages as entries, one for each topic.
     fn group(&mut self, producer: ProducerId, messages: &[Staged]) -> Group {
         let mut entries: Vec<(TopicName, BatchBuilder)> = Vec::new();
         for staged in messages {
             let topic = topic_of(&self.memory, staged);
-            let place = entries.iter().position(|(t, _)| t == topic);
-            let place = place.unwrap_or_else(|| {
+            let index = entries.iter().position(|(t, _)| t == topic);
+            let index = index.unwrap_or_else(|| {
                 entries.push((topic.clone(), BatchBuilder::new(0)));
                 entries.len() - 1
             });
-            let batch = &mut entries[place].1;
+            let batch = &mut entries[index].1;
             staged.message.encode(batch, time::timestamp);
         }
         let first = self.next;
@@ -167,28 +172,26 @@ impl Writer {
         Group(appends.collect())
     }
 
-    /// Writes a group that may be on disk, until it is known to be there; or, if the producer ends, until then.
-    async fn ask_again(
+    /// Writes a group that may be on disk again, until it is known to be there or the producer ends.
+    async fn write_in_doubt(
         &self,
-        messages: Vec<Staged>,
+        mut messages: Vec<Staged>,
         group: &Group,
         mut error: LogError,
         stopped: &CancellationToken,
     ) {
-        let mut messages = messages;
         loop {
             self.spool.set_error(Some(&error.to_string()));
             self.wait(PAUSE, stopped).await;
-            if let Ok(places) = self.spool.log.write(group).await {
-                return self.written(messages, &places);
+            if let Ok(positions) = self.spool.log.write(group).await {
+                return self.on_written(messages, &positions);
             }
             let ended = stopped.is_cancelled();
             let is_late = messages
                 .first()
                 .is_some_and(|m| self.memory.deadline(m.called(&self.memory)) <= time::now());
             if ended || is_late {
-                let told = std::mem::take(&mut messages);
-                self.in_doubt(told, ended, &error);
+                self.give_up_in_doubt(std::mem::take(&mut messages), ended, &error);
             }
             if ended {
                 return;
@@ -197,8 +200,8 @@ impl Writer {
         }
     }
 
-    /// Nobody knows whether these are on disk.
-    fn in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
+    /// Completes messages that may be on disk with an error that says so.
+    fn give_up_in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
         let error = match ended {
             true => self.memory.end_error().with_fate(Fate::Unknown),
             false => {
@@ -211,48 +214,49 @@ impl Writer {
         }
     }
 
-    /// Messages by their topics, in the order of [`Writer::group`].
-    fn left(&self, messages: Vec<Staged>, cost: &mut Cost) -> Vec<Left> {
-        let mut entries: Vec<Left> = Vec::new();
+    /// Returns written messages by entry, in the order of [`Writer::group`], and adds what they took of staging to `cost`.
+    fn written_entries(&self, messages: Vec<Staged>, cost: &mut Cost) -> Vec<WrittenEntry> {
+        let mut entries: Vec<WrittenEntry> = Vec::new();
         for staged in messages {
             let topic = topic_of(&self.memory, &staged);
-            let at = staged.called(&self.memory);
-            let place = entries.iter().position(|e| e.topic == *topic);
-            let place = place.unwrap_or_else(|| {
-                entries.push(Left {
+            let called = staged.called(&self.memory);
+            let index = entries.iter().position(|e| e.topic == *topic);
+            let index = index.unwrap_or_else(|| {
+                entries.push(WrittenEntry {
                     topic: topic.clone(),
                     receipts: Vec::new(),
                     epochs: [0; 2],
-                    at,
+                    called,
                 });
                 entries.len() - 1
             });
-            let entry = &mut entries[place];
+            let entry = &mut entries[index];
             entry.epochs[usize::from(staged.epoch & 1 == 1)] += 1;
-            entry.at = entry.at.min(at);
+            entry.called = entry.called.min(called);
             cost.add(staged.size.cost);
             entry.receipts.push(staged.promise);
         }
         entries
     }
 
-    /// A group is on disk.
-    fn written(&self, messages: Vec<Staged>, places: &[Appended]) {
+    /// Frees the room of a group that is on disk, and completes its receipts or keeps them for the replay.
+    fn on_written(&self, messages: Vec<Staged>, positions: &[Appended]) {
         let held = self.spool.log.held();
         self.spool.mode_mut().on_written(held);
         let mut cost = Cost::default();
         metrics::written(messages.len() as u64);
-        for (entry, place) in self.left(messages, &mut cost).into_iter().zip(places) {
-            let left = match self.spool.config.receipts {
+        let entries = self.written_entries(messages, &mut cost);
+        for (entry, position) in entries.into_iter().zip(positions) {
+            let kept = match self.spool.config.receipts {
                 Receipts::WhenSpooled => Err(entry.receipts),
                 Receipts::WhenStored => {
-                    let mut waiting = self.spool.pending_receipts();
-                    waiting.push(place.base.0, entry.receipts, entry.epochs, entry.at)
+                    let mut pending = self.spool.pending_receipts();
+                    pending.push(position.base.0, entry.receipts, entry.epochs, entry.called)
                 }
             };
-            let Err(receipts) = left else { continue };
-            let asked = self.spool.config.receipts == Receipts::WhenSpooled;
-            let ended = (!asked && self.memory.has_ended()).then(|| self.memory.end_error());
+            let Err(receipts) = kept else { continue };
+            let when_spooled = self.spool.config.receipts == Receipts::WhenSpooled;
+            let ended = (!when_spooled && self.memory.has_ended()).then(|| self.memory.end_error());
             for promise in receipts {
                 match &ended {
                     Some(error) => promise.failed(error.clone().with_fate(Fate::Spooled), vec![]),
@@ -267,9 +271,10 @@ impl Writer {
     }
 }
 
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => time::sleep_until(due).await,
+/// Waits until a deadline, for ever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

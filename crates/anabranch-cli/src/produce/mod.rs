@@ -227,7 +227,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let close_timeout = tokio::select! { biased;
         () = async {
             sender.run(&stop).await;
-            drain_spool(&producer).await;
+            wait_for_replay(&producer).await;
         } => CLOSE_TIMEOUT,
         () = too_late => Duration::ZERO,
     };
@@ -248,7 +248,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Waits until the spool is empty or no broker is reachable.
-async fn drain_spool(producer: &Producer) {
+async fn wait_for_replay(producer: &Producer) {
     let Some(mut spool) = producer.watch_spool_state() else {
         return;
     };
