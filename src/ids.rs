@@ -12,7 +12,7 @@ macro_rules! number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The number after this one.
+            /// Returns the number after this one.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0 + 1)
@@ -34,8 +34,8 @@ macro_rules! number {
 }
 
 number! {
-    /// Names one request of one producer, for as long as that producer lives. A request that is sent again
-    /// keeps its id, which is how the broker knows that it has it already.
+    /// The number of a request of one producer. A request that is sent again keeps its id, so that the broker can recognise
+    /// it.
     RequestId
 }
 number! {
@@ -43,8 +43,8 @@ number! {
     Offset
 }
 number! {
-    /// One incarnation of a producer: given by the broker when the producer first connects, kept across
-    /// its reconnects, never given again. Of two incarnations of one name, the later has the greater number.
+    /// The number of a producer. The broker assigns it when the producer first connects, keeps it across reconnects, and never
+    /// assigns it again. Of two producers with the same name, the later one has the greater number.
     ProducerId
 }
 number! {

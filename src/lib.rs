@@ -90,6 +90,8 @@ pub mod scaler;
 pub mod sim;
 #[cfg(any(feature = "broker", feature = "spool"))]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 
 #[cfg(feature = "broker")]

@@ -1,4 +1,4 @@
-//! Pure: topic names and their rules.
+//! Sans-I/O: topic names and their rules.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
@@ -12,16 +12,16 @@ impl TopicName {
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 200;
 
-    /// Checks `name` against the rules.
+    /// Makes a topic name of `name` if it follows the rules.
     ///
     /// # Errors
-    /// [`TopicNameError`] names the rule that does not hold.
+    /// [`TopicNameError`] names the rule that `name` breaks.
     pub fn new(name: &str) -> Result<Self, TopicNameError> {
         check(name)?;
         Ok(Self(Arc::from(name)))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -72,6 +72,14 @@ impl fmt::Display for TopicName {
 impl fmt::Debug for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl TryFrom<&str> for TopicName {
+    type Error = TopicNameError;
+
+    fn try_from(name: &str) -> Result<Self, Self::Error> {
+        Self::new(name)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::wire::FailureCode;
 /// What is known of a message that was not acknowledged. It tells what sending it again would risk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// It is not in the topic and will not get there: sending it again cannot duplicate it.
+    /// It is not in the topic and will not be: sending it again cannot duplicate it.
     NotStored,
     /// It may be in the topic: sending it again may duplicate it.
     Unknown,
@@ -16,28 +16,28 @@ pub enum Fate {
     Spooled,
 }
 
-/// What went wrong.
+/// The kind of a [`SendError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendErrorKind {
     /// The message has more bytes than `max_message_bytes`. It was refused before anything was queued.
     TooLarge,
-    /// There was no room within `when_full`. It was not accepted.
+    /// There was no room in the buffer within `when_full`. The message was not accepted.
     Full,
     /// The producer is closed, or closed before this message had an outcome.
     Closed,
     /// `delivery_timeout` passed before there was an outcome.
     Expired,
-    /// The broker refused it.
+    /// The broker refused the message.
     Refused(FailureCode),
-    /// The connection is gone for good: the reason is in the text.
+    /// The producer will not connect again, for example because it was fenced. The text tells the reason.
     Disconnected,
-    /// It was in the producer's spool, and cannot be read there any more.
+    /// The message was in the producer's spool, and cannot be read from disk.
     Damaged,
 }
 
 impl SendErrorKind {
-    /// The label in metrics, in snake case. Refusals share one.
+    /// Returns the label in metrics, in snake case. All refusals share one.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,9 +52,30 @@ impl SendErrorKind {
     }
 }
 
-/// A message without an acknowledgement: why, what became of it, and the message itself.
+/// Why a message was not acknowledged, what is known of it, and the message itself.
 ///
-/// `Display` prints one line. The message comes back by [`SendError::into_message`].
+/// `Display` prints one line, such as `no outcome within delivery_timeout; it may be stored`.
+///
+/// ```no_run
+/// # async fn f(producer: anabranch::Producer) {
+/// use anabranch::producer::Fate;
+///
+/// if let Err(error) = producer.send("hello").await {
+///     eprintln!("{error}");
+///     match error.fate() {
+///         // Sending it again cannot duplicate it.
+///         Fate::NotStored if error.is_retryable() => {
+///             let again = error.into_message();
+///         }
+///         Fate::NotStored => {}
+///         // Sending it again may duplicate it.
+///         Fate::Unknown => {}
+///         // The spool will deliver it.
+///         Fate::Spooled => {}
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, thiserror::Error)]
 #[error("{}", self.0)]
 pub struct SendError(Box<Inner>);
@@ -92,25 +113,25 @@ impl SendError {
         self
     }
 
-    /// What went wrong.
+    /// Returns what went wrong.
     #[must_use]
     pub const fn kind(&self) -> SendErrorKind {
         self.0.kind
     }
 
-    /// What is known of the message.
+    /// Returns what is known of the message.
     #[must_use]
     pub const fn fate(&self) -> Fate {
         self.0.fate
     }
 
-    /// The message, to send again or to put elsewhere.
+    /// Returns the message, to send it again or to keep it elsewhere. `None` if it is on disk in the spool.
     #[must_use]
     pub fn into_message(self) -> Option<Message> {
         self.0.message
     }
 
-    /// Whether sending the same message again, later, could succeed. Look at [`SendError::fate`] before doing so.
+    /// Returns whether sending the same message again later could succeed. See [`SendError::fate`] before doing so.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self.0.kind {
@@ -163,8 +184,9 @@ impl fmt::Display for Inner {
             SendErrorKind::Disconnected => f.write_str("the connection is gone for good")?,
             SendErrorKind::Damaged => f.write_str("the spool's entry is damaged")?,
         }
-        if let Some(detail) = &self.detail {
-            write!(f, ": {detail}")?;
+        if let Some(detail) = self.detail.as_ref().filter(|detail| !detail.is_empty()) {
+            // One line, whatever a broker says.
+            write!(f, ": {}", detail.lines().collect::<Vec<_>>().join(" "))?;
         }
         f.write_str(match self.fate {
             Fate::NotStored => "; it is not stored",
@@ -174,21 +196,21 @@ impl fmt::Display for Inner {
     }
 }
 
-/// A flush whose deadline passed.
+/// The deadline of a flush passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{open} messages have no outcome yet")]
 pub struct FlushError {
-    /// Messages without an outcome at that moment.
+    /// Messages that had no outcome at that moment.
     pub open: u64,
 }
 
-/// A close whose deadline passed before everything had its outcome.
+/// The deadline of a close passed before every message had its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{} messages were not acknowledged in time{}", undelivered.len(), in_spool(*spooled))]
 pub struct CloseError {
-    /// These, in no particular order.
+    /// The messages without an outcome, in no particular order.
     pub undelivered: Vec<Undelivered>,
-    /// Beside them, so many messages are in the spool on disk. The next producer that is given its folder delivers them.
+    /// The number of messages in the spool on disk. The next producer with the same folder delivers them.
     pub spooled: u64,
 }
 
@@ -199,11 +221,37 @@ fn in_spool(messages: u64) -> String {
     }
 }
 
-/// A message that a closing producer hands back.
+/// A message that a closing producer returns.
 #[derive(Debug, Clone)]
 pub struct Undelivered {
     /// The message.
     pub message: Message,
     /// What is known of it.
     pub fate: Fate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_prints_one_line_with_or_without_a_detail() {
+        let refused = SendError::new(SendErrorKind::Refused(FailureCode::Limit), Fate::NotStored);
+        assert_eq!(
+            refused.clone().detail("").to_string(),
+            "the broker refused the message (Limit); it is not stored"
+        );
+        assert_eq!(
+            refused.detail("too\nmany").to_string(),
+            "the broker refused the message (Limit): too many; it is not stored"
+        );
+        let messages = CloseError {
+            undelivered: Vec::new(),
+            spooled: 2,
+        };
+        assert_eq!(
+            messages.to_string(),
+            "0 messages were not acknowledged in time, and 2 are in the spool on disk"
+        );
+    }
 }

@@ -18,29 +18,50 @@ use crate::{
     time,
 };
 
-/// How long a producer that closes may take to write to its spool what is in memory for it.
+/// The time that a closing producer may take to write messages in memory to its spool.
 #[cfg(feature = "spool")]
 const SPOOL_GRACE: Duration = Duration::from_secs(1);
 
 /// Sends messages to a broker. Clones are handles of the same producer.
 ///
-/// | call | order | returns when |
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use anabranch::{Message, Producer};
+///
+/// let producer = Producer::builder().server("broker.example:4433").topic("events").connect().await?;
+///
+/// // In order, one after the other.
+/// let ack = producer.send("started").await?;
+/// println!("stored: {ack}");
+///
+/// // On any lane; in order for each key.
+/// let receipt = producer.send_async(Message::new("paid").with_key("customer-7")).await?;
+/// receipt.await?;
+///
+/// producer.close(Duration::from_secs(10)).await?;
+/// # Ok(()) }
+/// ```
+///
+/// | method | order | resolves when |
 /// |---|---|---|
-/// | [`send`](Self::send) | of the calls, for this producer | the broker has accepted it |
-/// | [`send_async`](Self::send_async) | none without a key; with one, of the calls for that key | there was room for it |
-/// | [`try_send_async`](Self::try_send_async) | the same | at once |
-/// | [`flush`](Self::flush) | | everything accepted before has its outcome |
+/// | [`send`](Self::send) | of the first polls, for this producer | the broker has stored the message |
+/// | [`send_async`](Self::send_async) | none without a key; with one, of the first polls for that key | there is room for the message in the buffer |
+/// | [`try_send_async`](Self::try_send_async) | none without a key; with one, of the calls for that key | it does not wait |
+/// | [`flush`](Self::flush) | | every message that was accepted before has its outcome |
+///
+/// A method `x()` returns a snapshot, and `watch_x()` a receiver of its changes.
 ///
 /// # Drop
-/// When the last handle goes, everything ends at once: what has no outcome is counted, warned of, and told to the
-/// receipts. [`close`](Self::close) drains first.
+/// When the last handle is dropped, and no future of `send` or `send_async` is left, the producer ends at once: messages
+/// without an outcome are counted, logged, and told to their receipts. [`close`](Self::close) delivers them first.
 pub struct Producer {
     pub(super) inner: Arc<ProducerInner>,
     pub(super) sink: SinkState,
 }
 
 impl Producer {
-    /// Begins to set options.
+    /// Returns a builder with the default options.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -115,10 +136,10 @@ impl Producer {
             .try_submit(message.into(), Route::Unordered)
     }
 
-    /// Waits until everything accepted before this call has its outcome, at most `deadline`.
+    /// Waits until every message that was accepted before this call has its outcome, at most `deadline`.
     ///
     /// # Errors
-    /// [`FlushError`] with the number of messages that have none yet. They stay with the producer.
+    /// [`FlushError`] with the number of messages that have no outcome yet. They stay with the producer.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -130,16 +151,16 @@ impl Producer {
         })
     }
 
-    /// Take no more messages, waits at most `deadline` for the outcomes, and ends: tasks, streams and connection.
-    /// Other handles of this producer find it closed.
+    /// Accepts no more messages, waits at most `deadline` until every message has its outcome, and ends the producer with its
+    /// tasks, streams and connection. All handles of the producer are closed.
     ///
     /// # Errors
-    /// [`CloseError`] hands back every message that had no outcome, with what is known of it. Their receipts say
-    /// the same. What is in the spool on disk stays there and is counted; one second more may pass while what is in
-    /// memory for it is written.
+    /// [`CloseError`] returns every message that had no outcome, with what is known of it. Their receipts resolve to the
+    /// same. Messages in the spool stay on disk and are counted; the call may take one second more than `deadline` to write
+    /// those that are on their way to disk.
     ///
     /// # Cancel safety
-    /// Dropped while it drains, it leaves the producer closed to new messages; the last handle's drop does the rest.
+    /// Dropped while it waits, it leaves the producer closed to new messages. The drop of the last handle ends the rest.
     pub async fn close(self, deadline: Duration) -> Result<(), CloseError> {
         let (undelivered, spooled) = self.inner.close(deadline).await;
         match undelivered.is_empty() && spooled == 0 {
@@ -275,7 +296,7 @@ pub(super) struct ProducerInner {
     /// Written by the scaler.
     pub(super) lanes: watch::Receiver<Lanes>,
     tasks: Tasks,
-    /// Taken by the close; empty afterwards.
+    /// `None` once the producer is closed.
     supervisor: Mutex<Option<Supervisor>>,
 }
 

@@ -1,9 +1,8 @@
-//! `Sink<Message>` for a producer: for `stream.forward(producer)`.
+//! `Sink<Message>` for a producer, for `stream.forward(producer)`.
 //!
-//! A sink has no receipts, so it keeps them itself: the first failure of a message sent through it is told by the
-//! next call. Each handle of a producer is a sink of its own. Its memory is that of the receipts whose
-//! messages have no outcome, which the producer's budget bounds, and of those not yet looked at, which the next call
-//! looks at.
+//! A sink returns no receipts, so it keeps them: the next call returns the first failure of a message that was sent through
+//! it. Each handle of a producer is a sink of its own. It keeps the receipts of messages without an outcome, whose number the
+//! producer's buffer bounds, and those that no call has looked at yet.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +22,7 @@ use crate::time;
 
 #[derive(Debug, Default)]
 pub(super) struct SinkState {
-    /// Sent through this handle and not yet known to be acknowledged, in order.
+    /// The receipts of the messages that were sent through this handle, in order, until a call has seen their outcome.
     receipts: VecDeque<Receipt>,
     /// The last message, if it waits for room.
     waiting: Option<Waiting>,
@@ -40,7 +39,7 @@ impl Producer {
         Poll::Ready(Ok(()))
     }
 
-    /// Take the receipts that are resolved from the front; the first failure ends it.
+    /// Removes the receipts at the front that are resolved, up to the first failure.
     fn poll_receipts(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         while let Some(receipt) = self.sink.receipts.front_mut() {
             let outcome = ready!(Pin::new(receipt).poll(cx));
