@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use quinn::SendStream;
-use tokio_util::codec::FramedRead;
 
 use super::{
     Spool,
@@ -24,14 +22,12 @@ use crate::{
     conn::{self, ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
     metrics::spool as metrics,
     producer::{
-        Fate, SendError, SendErrorKind,
-        accumulator::Accumulator,
-        receipt::Accepted,
-        sender::{MAX_RESPONSE, Responses, Transport},
+        Fate, SendError, SendErrorKind, accumulator::Accumulator, receipt::Accepted,
+        sender::Transport,
     },
     tasks::Tasks,
     time,
-    wire::{self, Failure, FailureCode, Packet, PacketCodec, Stored},
+    wire::{self, Failure, FailureCode, MaxFrame, Packet, PacketReader, Stored},
 };
 
 /// About how much is sent as one piece. Its messages lie well within the broker's dedupe window.
@@ -137,7 +133,7 @@ async fn ride(
     })?;
     let mut stream = Stream {
         writer,
-        answers: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
+        answers: PacketReader::new(reader, MaxFrame::ANSWER),
     };
     let told = link.connected();
     let limits = Limits {
@@ -179,7 +175,7 @@ async fn ride(
 /// A stream for requests and their answers.
 struct Stream {
     writer: SendStream,
-    answers: Responses,
+    answers: PacketReader,
 }
 
 impl Spool {
@@ -232,12 +228,12 @@ impl Spool {
             }
             while !open.is_empty() {
                 match stream.answers.next().await {
-                    Some(Ok(Packet::Stored(stored))) => {
+                    Ok(Some(Packet::Stored(stored))) => {
                         if let Some(part) = open.remove(&stored.request) {
                             self.delivered(memory, part, &stored);
                         }
                     }
-                    Some(Ok(Packet::Refused(refused))) => {
+                    Ok(Some(Packet::Refused(refused))) => {
                         if !is_final(refused.failure.code) {
                             return Err(ReplayError::NotNow(refused.failure));
                         }
