@@ -6,9 +6,10 @@ use tokio_util::codec::Encoder;
 
 use super::{
     super::{Broker, Config, Limits, Permissions, StartError, Tokens},
-    odd::{Mood, Odd},
+    faulty_store::{Appends, FaultyStore},
     rig::{
-        Client, batch, broker, certificates, memory, produce, producer, start, subscribe, topic,
+        Client, batch, broker, certificates, memory, produce, producer, soon, start, subscribe,
+        topic,
     },
 };
 use crate::{
@@ -25,7 +26,7 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
     for len in [0, 1, 7, 20, 100, 1199, 1200, 1452, 9000] {
         for first in [0x00, 0x40, 0x7f, 0xc0, 0xc3, 0xd0, 0xe0, 0xf0, 0xff] {
             let mut datagram: Vec<u8> = (0..len).map(|_| random.u8(..)).collect();
-            // Long headers of version 1 get furthest.
+            // The header of a long packet of version 1, which quinn looks at most closely.
             for (at, byte) in datagram.iter_mut().zip([first, 0, 0, 0, 1, 8]) {
                 *at = byte;
             }
@@ -47,7 +48,7 @@ async fn garbage_on_the_port_leaves_the_broker_serving() {
     lane.stored().await;
 }
 
-/// A packet that a client could send, sensible or not.
+/// Returns a random packet that a client could send, valid or not.
 fn any_packet(random: &mut fastrand::Rng) -> Packet {
     let n = random.u64(0..6);
     match random.u8(0..9) {
@@ -77,7 +78,7 @@ async fn any_packets_in_any_order_leave_the_broker_serving() {
                 .encode(packet, &mut bytes)
                 .unwrap();
         }
-        // Sometimes cut short, sometimes with a byte that is not what it was.
+        // Sometimes truncate it, sometimes change a byte.
         if random.bool() {
             bytes.truncate(random.usize(..=bytes.len()));
         }
@@ -85,8 +86,8 @@ async fn any_packets_in_any_order_leave_the_broker_serving() {
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(..);
         }
-        // The broker may have had enough before the end.
-        let _ = stream.send.write_all(&bytes).await;
+        // An error means that the broker has stopped the stream.
+        let _ = soon("room to write", stream.send.write_all(&bytes)).await;
         match random.u8(..3) {
             0 => drop(stream.send.finish()),
             1 => drop(stream.send.reset(1u32.into())),
@@ -234,15 +235,15 @@ async fn a_session_that_stands_has_the_whole_window() {
         stream_batches: 1,
         ..Limits::default()
     };
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = broker(store.clone()).limits(limits).bind().await.unwrap();
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.open().await;
-    // The first is at the store, the second waits for its place, and nothing more is read.
+    // The store has the first, the second waits for a slot, and nothing more is read.
     for request in 0..2 {
         lane.send(produce(request, "t", batch(["a"]))).await;
     }
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     lane.send_bytes(&vec![0; 1 << 20]).await;
 }
 
@@ -272,11 +273,11 @@ async fn a_first_packet_that_is_not_connect_ends_the_connection() {
 
 #[tokio::test]
 async fn pings_are_answered_while_the_store_stands_still() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let (client, mut session) = Client::producer(broker.local_addr(), "p").await;
     let _lane = client.ask([produce(1, "t", batch(["a"]))]).await;
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     session.send(Packet::Ping { nonce: 5 }).await;
     assert_eq!(session.next().await, Some(Packet::Pong { nonce: 5 }));
 }
@@ -291,8 +292,8 @@ async fn one_connection_too_many_is_refused_and_gets_in_when_another_has_gone() 
     let (first, _session) = Client::producer(broker.local_addr(), "p").await;
     assert!(Client::dial(broker.local_addr()).await.is_err());
     first.connection.close(CloseCode::Done.into(), b"");
-    // The broker hears of it in its own time.
-    while Client::dial(broker.local_addr()).await.is_err() {}
+    let admitted = async { while Client::dial(broker.local_addr()).await.is_err() {} };
+    soon("the broker to notice the close", admitted).await;
 }
 
 #[tokio::test]

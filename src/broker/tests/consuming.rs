@@ -5,8 +5,10 @@ use std::{
 
 use super::{
     super::{Limits, Retention},
-    odd::{Mood, Odd},
-    rig::{Client, Raw, batch, broker, memory, produce, producer, soon, start, subscribe, topic},
+    faulty_store::{Appends, FaultyStore},
+    rig::{
+        Client, RawStream, batch, broker, memory, produce, producer, soon, start, subscribe, topic,
+    },
 };
 use crate::{
     Offset, RequestId, Timestamp,
@@ -36,14 +38,14 @@ fn named(name: &str, from: Start) -> Packet {
     })
 }
 
-async fn subscribed(stream: &mut Raw) -> (Offset, Offset) {
+async fn subscribed(stream: &mut RawStream) -> (Offset, Offset) {
     match stream.next().await {
         Some(Packet::Subscribed { next, end }) => (next, end),
         other => panic!("not subscribed: {other:?}"),
     }
 }
 
-async fn failed(stream: &mut Raw) -> FailureCode {
+async fn failed(stream: &mut RawStream) -> FailureCode {
     match stream.next().await {
         Some(Packet::Failed(failure)) => failure.code,
         other => panic!("not failed: {other:?}"),
@@ -56,7 +58,7 @@ async fn a_subscriber_gets_no_more_than_its_credit() {
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let all = fill(&client, (0..10).map(|_| vec![0; 100])).await;
     let one = all / 10;
-    // Two batches, and one byte of a third, which therefore comes whole and is owed.
+    // Credit for two batches and one byte of a third, which is delivered whole and overdraws the credit.
     let mut reader = client
         .ask([subscribe("t", Start::Earliest, 2 * one + 1)])
         .await;
@@ -65,7 +67,7 @@ async fn a_subscriber_gets_no_more_than_its_credit() {
         assert_eq!(reader.delivery().await.base, Offset(offset));
     }
     assert_eq!(reader.within(Duration::from_millis(50)).await, None);
-    // Pays what is owed, to the byte: nothing comes of it.
+    // This grants what was overdrawn, to the byte, so nothing is delivered.
     reader.send(Packet::Credit { bytes: one - 1 }).await;
     assert_eq!(reader.within(Duration::from_millis(50)).await, None);
     reader.send(Packet::Credit { bytes: 1 }).await;
@@ -133,7 +135,7 @@ async fn a_named_reader_continues_after_its_last_acknowledgement() {
     reader.send(Packet::Acknowledge { next: Offset(3) }).await;
     let acknowledged = Packet::Acknowledged { next: Offset(3) };
     assert_eq!(reader.next().await, Some(acknowledged));
-    // A position before it is answered and changes nothing.
+    // An earlier one is answered and changes nothing.
     reader.send(Packet::Acknowledge { next: Offset(2) }).await;
     let acknowledged = Packet::Acknowledged { next: Offset(2) };
     assert_eq!(reader.next().await, Some(acknowledged));
@@ -218,7 +220,7 @@ async fn what_was_delivered_may_be_acknowledged_before_its_producer_is_told() {
     let mut reader = client.ask([subscribe]).await;
     subscribed(&mut reader).await;
     fill(&client, [vec![1]]).await;
-    // In the store, and the committer has not come to saying so.
+    // It is in the store, but the committer has not moved the end.
     let other = producer("other", 1).producer.unwrap();
     let append = Append {
         producer: store.register_producer(&other).await.unwrap().id,
@@ -240,7 +242,7 @@ async fn what_was_delivered_may_be_acknowledged_before_its_producer_is_told() {
 
 #[tokio::test]
 async fn many_acknowledgements_in_a_row_end_at_the_last_one() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     fill(&client, (0..100).map(|_| vec![1])).await;
@@ -265,7 +267,7 @@ async fn many_acknowledgements_in_a_row_end_at_the_last_one() {
 
 #[tokio::test]
 async fn a_reader_reads_in_bounded_chunks_whatever_its_credit() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     let limits = Limits {
         read_chunk: 2048,
         ..Limits::default()
@@ -327,11 +329,14 @@ async fn retention_keeps_what_a_named_reader_has_not_acknowledged() {
         if keep_unread {
             reader.send(Packet::Acknowledge { next: Offset(3) }).await;
         }
-        // Everything before the position goes, in the broker's own time, and nothing behind it.
+        // Everything before the position is dropped, and nothing after it.
         let goal = if keep_unread { Offset(3) } else { Offset(4) };
-        while kept_from(store.clone()).await < goal {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let trimmed = async {
+            while kept_from(store.clone()).await < goal {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        soon("the trim", trimmed).await;
         if keep_unread {
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert_eq!(kept_from(store.clone()).await, Offset(3));

@@ -1,4 +1,4 @@
-//! With the store on disk.
+//! Tests with the store on disk.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ async fn a_broker_whose_disk_is_full_refuses_in_words_and_serves_its_readers() {
     let shutdown = broker.shutdown(Duration::from_secs(20));
     soon("the shutdown", shutdown).await.unwrap();
 
-    // Full: more is to be left free than there is.
+    // The disk counts as full: more space must be left free than there is.
     let config = LogConfig {
         min_free_bytes: u64::MAX,
         ..LogConfig::default()

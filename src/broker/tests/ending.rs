@@ -2,7 +2,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use super::{
     super::ShutdownError,
-    odd::{Mood, Odd},
+    faulty_store::{Appends, FaultyStore},
     rig::{Client, batch, memory, produce, soon, start, subscribe},
 };
 use crate::{
@@ -15,12 +15,12 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn shutdown_answers_everything_it_read() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let address = broker.local_addr();
     let (client, mut session) = Client::producer(address, "p").await;
     let mut lane = client.ask([produce(0, "t", batch(["a"]))]).await;
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     for request in 1..5 {
         lane.send(produce(request, "t", batch(["a"]))).await;
     }
@@ -36,7 +36,7 @@ async fn shutdown_answers_everything_it_read() {
     assert!(Client::dial(address).await.is_err(), "no newcomers");
     session.send(Packet::Ping { nonce: 2 }).await;
     assert_eq!(session.next().await, Some(Packet::Pong { nonce: 2 }));
-    store.turn(Mood::Well);
+    store.set(Appends::Succeed);
     for request in 0..5 {
         assert_eq!(lane.stored().await.request, RequestId(request));
     }
@@ -55,7 +55,7 @@ async fn what_is_under_way_when_a_shutdown_begins_is_stored_too() {
     let shutdown = tokio::spawn(broker.shutdown(LONG));
     assert_eq!(session.next().await, Some(Packet::GoAway));
     lane.send(produce(1, "t", batch(["a"]))).await;
-    // Whoever looks only when the connection is closed finds the answer too.
+    // The answer can be read after the connection is closed.
     assert_eq!(client.closed().await.0, CloseCode::GoingAway);
     soon("the shutdown", shutdown).await.unwrap().unwrap();
     assert_eq!(lane.stored().await.request, RequestId(1));
@@ -115,11 +115,11 @@ async fn a_client_that_goes_on_sending_does_not_hold_up_a_shutdown() {
 
 #[tokio::test]
 async fn a_shutdown_with_a_store_that_hangs_ends_soon_after_its_deadline() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let _lane = client.ask([produce(0, "t", batch(["a"]))]).await;
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     let shutdown = broker.shutdown(Duration::from_millis(50));
     let outcome = soon("the shutdown", shutdown).await;
     assert!(
@@ -131,7 +131,7 @@ async fn a_shutdown_with_a_store_that_hangs_ends_soon_after_its_deadline() {
 
 #[tokio::test]
 async fn a_dropped_broker_leaves_no_task_and_no_socket_behind() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     let mut alive = store.alive();
     let broker = start(store).await;
     let address = broker.local_addr();
@@ -141,7 +141,7 @@ async fn a_dropped_broker_leaves_no_task_and_no_socket_behind() {
     let _idle = client.ask([subscribe("t", Start::Latest, 1)]).await;
     drop(broker);
     assert_eq!(client.closed().await.0, CloseCode::GoingAway);
-    // The last task that knows the store has ended.
+    // All tasks that hold the store have ended.
     assert!(soon("the end of all tasks", alive.changed()).await.is_err());
     let free = async {
         while tokio::net::UdpSocket::bind(address).await.is_err() {

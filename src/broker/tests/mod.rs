@@ -1,10 +1,10 @@
-//! The broker's promises, over real QUIC on the loopback.
+//! Tests of the broker over QUIC on the loopback interface.
 #![allow(clippy::disallowed_methods)]
 
 mod connecting;
 mod consuming;
 mod durable;
 mod ending;
-pub(crate) mod odd;
+pub(crate) mod faulty_store;
 mod producing;
 pub(crate) mod rig;

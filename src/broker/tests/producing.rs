@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     super::{Limits, Retention},
-    odd::{Mood, Odd},
+    faulty_store::{Appends, FaultyStore},
     rig::{Client, batch, broker, memory, place, produce, producer, soon, start, topic},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 #[tokio::test]
 async fn batches_of_one_stream_are_stored_in_their_order() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.open().await;
@@ -35,17 +35,17 @@ async fn batches_of_one_stream_are_stored_in_their_order() {
 
 #[tokio::test]
 async fn a_stream_goes_on_being_read_while_earlier_batches_are_made_durable() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     lane.send(produce(2, "t", batch(["b"]))).await;
     lane.send(produce(3, "t", batch(["c"]))).await;
     lane.send(Packet::Probe { nonce: 9 }).await;
-    // The probe comes after both batches, and is answered while the first is not durable yet.
+    // The probe follows both batches, and is answered before the first is durable.
     assert_eq!(lane.next().await, Some(Packet::Probed { nonce: 9 }));
-    store.turn(Mood::Well);
+    store.set(Appends::Succeed);
     for request in 1..=3 {
         assert_eq!(lane.stored().await.request, RequestId(request));
     }
@@ -65,7 +65,7 @@ async fn one_stream_does_not_wait_for_another() {
 
 #[tokio::test]
 async fn what_is_read_and_unanswered_is_bounded() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = broker(store.clone()).limits(Limits {
         stream_batches: 2,
         ..Limits::default()
@@ -77,9 +77,9 @@ async fn what_is_read_and_unanswered_is_bounded() {
         lane.send(produce(request, "t", batch(["a"]))).await;
     }
     lane.send(Packet::Probe { nonce: 9 }).await;
-    store.has_begun(1).await;
+    store.wait_appends(1).await;
     assert_eq!(lane.within(Duration::from_millis(100)).await, None);
-    store.turn(Mood::Well);
+    store.set(Appends::Succeed);
     assert_eq!(lane.stored().await.request, RequestId(0));
     let rest = [lane.next().await.unwrap(), lane.next().await.unwrap()];
     assert!(rest.contains(&Packet::Probed { nonce: 9 }), "{rest:?}");
@@ -87,7 +87,7 @@ async fn what_is_read_and_unanswered_is_bounded() {
 
 #[tokio::test]
 async fn a_full_store_refuses_and_says_so() {
-    let store = Odd::new(Mood::Full);
+    let store = FaultyStore::new(Appends::ReportFull);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.ask([produce(7, "t", batch(["a"]))]).await;
@@ -97,7 +97,7 @@ async fn a_full_store_refuses_and_says_so() {
     assert_eq!(refused.request, RequestId(7));
     assert_eq!(refused.failure.code, FailureCode::StoreRefuses);
     assert!(refused.failure.detail.contains("the disk is full"));
-    store.turn(Mood::Well);
+    store.set(Appends::Succeed);
     let mut lane = client.ask([produce(7, "t", batch(["a"]))]).await;
     assert_eq!(lane.stored().await.request, RequestId(7));
 }
@@ -113,7 +113,7 @@ async fn a_repeat_is_answered_with_the_first_answer() {
     assert_eq!(lane.stored().await.base, Offset(2));
     drop(client);
 
-    // The same producer on another connection: its instance tells.
+    // The same producer on another connection, as its instance shows.
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.ask([produce(1, "t", batch(["a", "b"]))]).await;
     assert_eq!(place(lane.stored().await), first);
@@ -133,7 +133,7 @@ async fn a_producer_is_fenced_by_a_later_one_of_its_name() {
     let (second, _session, _) = Client::enter(address, producer("p", 2)).await;
     assert_eq!(first.closed().await.0, CloseCode::Fenced);
 
-    // It shows who it was, and stays fenced, however often it tries.
+    // It shows its id and stays fenced, however often it tries.
     let mut again = producer("p", 1);
     again.producer.as_mut().unwrap().id = told.producer.map(|p| p.id);
     for _ in 0..2 {
@@ -147,7 +147,7 @@ async fn a_producer_is_fenced_by_a_later_one_of_its_name() {
 
 #[tokio::test]
 async fn a_producer_that_is_connected_is_not_forgotten_however_quiet_it_is() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     let broker = broker(store.clone()).retention(Retention {
         every: Duration::from_millis(10),
         ..Retention::default()
@@ -155,8 +155,8 @@ async fn a_producer_that_is_connected_is_not_forgotten_however_quiet_it_is() {
     let broker = broker.bind().await.unwrap();
     let address = broker.local_addr();
     let (_client, _session, told) = Client::enter(address, producer("p", 1)).await;
-    // Each time before it forgets, the broker says to the store who is here.
-    let mut heard = store.heard.subscribe();
+    // Before the broker lets the store forget producers, it registers the connected ones again.
+    let mut heard = store.registered_again.subscribe();
     for _ in 0..2 {
         soon("the next round", heard.changed()).await.unwrap();
         let last = heard.borrow_and_update().clone();
@@ -192,13 +192,13 @@ async fn a_damaged_or_oversized_batch_is_refused_and_nothing_behind_it_on_its_st
 
 #[tokio::test]
 async fn a_store_that_panics_or_owes_answers_leaves_the_fate_unknown_and_the_broker_serving() {
-    for mood in [Mood::Panics, Mood::Mute] {
-        let store = Odd::new(mood);
+    for mood in [Appends::Panic, Appends::ReturnNothing] {
+        let store = FaultyStore::new(mood);
         let broker = start(store.clone()).await;
         let (client, _session) = Client::producer(broker.local_addr(), "p").await;
         let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
         assert_eq!(refused(lane.next().await), FailureCode::StoreFailed);
-        store.turn(Mood::Well);
+        store.set(Appends::Succeed);
         let mut lane = client.ask([produce(1, "t", batch(["a"]))]).await;
         assert_eq!(lane.stored().await.request, RequestId(1));
     }
@@ -206,17 +206,17 @@ async fn a_store_that_panics_or_owes_answers_leaves_the_fate_unknown_and_the_bro
 
 #[tokio::test]
 async fn nothing_behind_a_batch_whose_fate_is_unknown_is_stored_on_its_stream() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let one = |request| produce(request, "t", batch(["a"]));
     let mut lane = client.ask([one(1)]).await;
-    store.has_begun(1).await;
-    // These are read, and wait behind the group that will fail; a batch of another stream is not concerned.
+    store.wait_appends(1).await;
+    // These are read, and wait for the group that will fail. A batch of another stream is not affected.
     lane.send(one(2)).await;
     lane.send(one(3)).await;
     let mut other = client.ask([one(4)]).await;
-    store.turn_once(Mood::Mute);
+    store.set_once(Appends::ReturnNothing);
     assert_eq!(refused(lane.next().await), FailureCode::StoreFailed);
     for _ in 0..2 {
         assert_eq!(refused(lane.next().await), FailureCode::AfterRejected);
@@ -232,17 +232,17 @@ async fn nothing_behind_a_batch_whose_fate_is_unknown_is_stored_on_its_stream() 
 
 #[tokio::test]
 async fn a_connection_that_its_producer_has_left_ends_before_the_next_one_begins() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let one = |request| produce(request, "t", batch(["a"]));
     let (old, _session) = Client::producer(broker.local_addr(), "p").await;
     let _lane = old.ask([one(1)]).await;
-    store.has_begun(1).await;
-    // The old connection lives, and has more to say.
+    store.wait_appends(1).await;
+    // The old connection is alive and sends more.
     let (new, _session) = Client::producer(broker.local_addr(), "p").await;
     assert_eq!(old.closed().await.0, CloseCode::Done);
 
-    store.turn(Mood::Well);
+    store.set(Appends::Succeed);
     let mut lane = new.ask([one(2), one(1)]).await;
     assert_eq!(lane.stored().await.base, Offset(1));
     assert_eq!(lane.stored().await.base, Offset(0));
@@ -337,7 +337,7 @@ async fn a_session_without_a_producer_cannot_produce() {
 
 #[tokio::test]
 async fn a_lane_that_ends_gets_all_its_answers_and_a_clean_end() {
-    let store = Odd::new(Mood::Shut);
+    let store = FaultyStore::new(Appends::Block);
     let broker = start(store.clone()).await;
     let (client, _session) = Client::producer(broker.local_addr(), "p").await;
     let mut lane = client.open().await;
@@ -345,8 +345,8 @@ async fn a_lane_that_ends_gets_all_its_answers_and_a_clean_end() {
         lane.send(produce(request, "t", batch(["a"]))).await;
     }
     lane.send.finish().unwrap();
-    store.has_begun(1).await;
-    store.turn(Mood::Well);
+    store.wait_appends(1).await;
+    store.set(Appends::Succeed);
     for request in 0..3 {
         assert_eq!(lane.stored().await.request, RequestId(request));
     }

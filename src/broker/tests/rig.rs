@@ -23,14 +23,14 @@ use crate::{
     },
 };
 
-/// A hang is a finding: nothing here takes longer.
+/// Waits for `future`, and fails the test after 20 s instead of hanging.
 pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
         .await
-        .unwrap_or_else(|_| panic!("waited in vain for {what:?}"))
+        .unwrap_or_else(|_| panic!("timed out while waiting for {what:?}"))
 }
 
-/// One certificate for all tests of the process.
+/// Returns the certificate that all tests of the process share.
 pub(crate) fn certificates() -> &'static DevCerts {
     static CERTS: OnceLock<(tempfile::TempDir, DevCerts)> = OnceLock::new();
     let (_, certs) = CERTS.get_or_init(|| {
@@ -45,7 +45,7 @@ pub(crate) fn memory() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(MemoryConfig::default()))
 }
 
-/// A broker that is not bound yet, on any free port.
+/// Returns a builder of a broker on any free port.
 pub(crate) fn broker(store: Arc<dyn Store>) -> Builder {
     Broker::builder()
         .listen((Ipv4Addr::LOCALHOST, 0).into())
@@ -61,7 +61,7 @@ pub(crate) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
 
-/// A batch with these payloads.
+/// Returns a batch with these payloads.
 pub(crate) fn batch<T: AsRef<[u8]>>(payloads: impl IntoIterator<Item = T>) -> Bytes {
     let mut builder = BatchBuilder::new(0);
     for payload in payloads {
@@ -91,7 +91,7 @@ pub(crate) fn subscribe(name: &str, from: Start, credit: u64) -> Packet {
     })
 }
 
-/// A client that is connected by QUIC and has no session yet.
+/// A QUIC client, which writes and reads packets itself.
 pub(crate) struct Client {
     pub(crate) connection: quinn::Connection,
     _endpoint: quinn::Endpoint,
@@ -113,8 +113,11 @@ impl Client {
         })
     }
 
-    /// A client with an established session.
-    pub(crate) async fn enter(address: SocketAddr, connect: Connect) -> (Self, Raw, Connected) {
+    /// Connects and opens the session.
+    pub(crate) async fn enter(
+        address: SocketAddr,
+        connect: Connect,
+    ) -> (Self, RawStream, Connected) {
         let client = Self::dial(address).await.unwrap();
         let mut session = client.open().await;
         session.send(Packet::Connect(connect)).await;
@@ -124,22 +127,22 @@ impl Client {
         }
     }
 
-    /// The same for a producer.
-    pub(crate) async fn producer(address: SocketAddr, name: &str) -> (Self, Raw) {
+    /// Connects and opens the session of a producer.
+    pub(crate) async fn producer(address: SocketAddr, name: &str) -> (Self, RawStream) {
         let (client, session, _) = Self::enter(address, producer(name, 1)).await;
         (client, session)
     }
 
-    pub(crate) async fn open(&self) -> Raw {
+    pub(crate) async fn open(&self) -> RawStream {
         let (send, recv) = soon("a stream", self.connection.open_bi()).await.unwrap();
-        Raw {
+        RawStream {
             send,
             frames: FramedRead::new(recv, PacketCodec::new(64 << 20)),
         }
     }
 
-    /// A stream that has sent these packets.
-    pub(crate) async fn ask(&self, packets: impl IntoIterator<Item = Packet>) -> Raw {
+    /// Opens a stream and sends these packets.
+    pub(crate) async fn ask(&self, packets: impl IntoIterator<Item = Packet>) -> RawStream {
         let mut stream = self.open().await;
         for packet in packets {
             stream.send(packet).await;
@@ -147,7 +150,7 @@ impl Client {
         stream
     }
 
-    /// The code and the sentence that the broker closes with.
+    /// Waits until the broker closes the connection. Returns its code and reason.
     pub(crate) async fn closed(&self) -> (CloseCode, String) {
         match CloseReason::of(&soon("the close", self.connection.closed()).await) {
             CloseReason::Closed { code, reason } => (code, reason),
@@ -167,13 +170,13 @@ pub(crate) fn producer(name: &str, instance: u64) -> Connect {
     }
 }
 
-/// A stream of packets, for better or worse.
-pub(crate) struct Raw {
+/// A stream on which a test can send packets and any other bytes.
+pub(crate) struct RawStream {
     pub(crate) send: quinn::SendStream,
     pub(crate) frames: FramedRead<quinn::RecvStream, PacketCodec>,
 }
 
-impl Raw {
+impl RawStream {
     pub(crate) async fn send(&mut self, packet: Packet) {
         let mut bytes = BytesMut::new();
         PacketCodec::new(64 << 20)
@@ -188,7 +191,7 @@ impl Raw {
             .unwrap();
     }
 
-    /// The next packet; `None` where the broker has ended its half or the connection is gone.
+    /// Returns the next packet, or `None` if the broker has ended its half or the connection is lost.
     pub(crate) async fn next(&mut self) -> Option<Packet> {
         soon("a packet", self.frames.next())
             .await
@@ -209,14 +212,14 @@ impl Raw {
         }
     }
 
-    /// What comes within `time`, for a test that nothing does.
+    /// Returns the next packet if it comes within `time`, to test that none does.
     pub(crate) async fn within(&mut self, time: Duration) -> Option<Packet> {
         let next = tokio::time::timeout(time, self.frames.next()).await;
         next.ok().flatten().and_then(Result::ok)
     }
 }
 
-/// A stored batch's first place and time, to compare answers by.
+/// Returns what two answers to the same batch have in common.
 pub(crate) fn place(stored: Stored) -> (RequestId, Offset, Timestamp) {
     (stored.request, stored.base, stored.time)
 }

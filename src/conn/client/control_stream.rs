@@ -15,11 +15,8 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
-use futures_util::StreamExt;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::codec::{Encoder, FramedRead};
 
 use super::{
     error::Cause,
@@ -29,17 +26,11 @@ use crate::{
     conn::quic::{CloseCode, CloseReason},
     metrics::connection as metrics,
     time,
-    wire::{CodecError, Connect, Connected, Packet, PacketCodec},
+    wire::{Connect, Connected, MaxFrame, Packet, PacketStream, ReadError},
 };
 
 /// The priority of the control stream. Streams that carry data have quinn's default of 0.
 const PRIORITY: i32 = 1;
-
-/// The longest frame that is read here, a refusal with its explanation.
-const MAX_READ_FRAME: usize = 4096;
-
-/// The longest frame that is written here: a token and a name.
-const MAX_WRITE_FRAME: usize = 70_000;
 
 /// How long to wait, after the stream has ended, for the close of the connection, which tells the reason.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -85,8 +76,7 @@ pub(super) struct SessionChannels {
 #[derive(Debug)]
 pub(super) struct ControlStream {
     connection: Connection,
-    send: SendStream,
-    recv: FramedRead<RecvStream, PacketCodec>,
+    packets: PacketStream,
 }
 
 impl ControlStream {
@@ -98,21 +88,20 @@ impl ControlStream {
         let (send, recv) = connection.open_bi().await.map_err(|e| ended(&e))?;
         // An error means that the connection is lost, which the write below reports with its reason.
         let _ = send.set_priority(PRIORITY);
-        let mut frame = BytesMut::new();
-        PacketCodec::new(MAX_WRITE_FRAME)
-            .encode(Packet::Connect(connect), &mut frame)
-            .map_err(|error| Cause::ProtocolViolation(error.to_string()))?;
         let mut session = Self {
             connection: connection.clone(),
-            send,
-            recv: FramedRead::new(recv, PacketCodec::new(MAX_READ_FRAME)),
+            packets: PacketStream::new((send, recv), MaxFrame::ANSWER),
         };
-        if session.send.write_all(&frame).await.is_err() {
+        session
+            .packets
+            .put(&Packet::Connect(connect))
+            .map_err(|error| Cause::ProtocolViolation(error.to_string()))?;
+        if session.packets.flush().await.is_err() {
             return Err(session.reason_of_failure().await);
         }
-        match session.recv.next().await {
-            Some(Ok(Packet::Connected(connected))) => Ok((session, connected)),
-            Some(Ok(Packet::Failed(failure))) => Err(Cause::Refused(failure)),
+        match session.packets.next().await {
+            Ok(Some(Packet::Connected(connected))) => Ok((session, connected)),
+            Ok(Some(Packet::Failed(failure))) => Err(Cause::Refused(failure)),
             other => Err(session.unexpected(other).await),
         }
     }
@@ -123,24 +112,24 @@ impl ControlStream {
         mut pings: Pings<PingReply>,
         mut channels: SessionChannels,
     ) -> Cause {
-        let mut unwritten = BytesMut::new();
         let mut frames = self.stream_frames();
         loop {
             let due = match pings.poll(time::now(), || self.stream_frames() != frames) {
                 PingAction::TimedOut => return Cause::NoPong(pings.timeout()),
                 PingAction::WaitUntil(due) => due,
                 PingAction::Send(nonce) => {
-                    PacketCodec::new(MAX_WRITE_FRAME)
-                        .encode(Packet::Ping { nonce }, &mut unwritten)
-                        .expect("a ping is shorter than any limit");
+                    self.packets
+                        .put(&Packet::Ping { nonce })
+                        .expect("a ping has no field that can be too long");
                     continue;
                 }
             };
+            let (reader, writer) = self.packets.halves();
             tokio::select! {
                 // A packet that explains a close is read before the close itself.
                 biased;
-                packet = self.recv.next() => match packet {
-                    Some(Ok(Packet::Pong { nonce })) => {
+                packet = reader.next() => match packet {
+                    Ok(Some(Packet::Pong { nonce })) => {
                         let now = time::now();
                         let Ok((rtt, replies)) = pings.on_pong(now, nonce) else {
                             return Cause::ProtocolViolation("a pong that answers no ping".into());
@@ -153,19 +142,14 @@ impl ControlStream {
                             let _ = reply.send(rtt);
                         }
                     }
-                    Some(Ok(Packet::GoAway)) => {
+                    Ok(Some(Packet::GoAway)) => {
                         channels.going_away.send_replace(true);
                     }
-                    Some(Ok(Packet::Failed(failure))) => return Cause::Refused(failure),
+                    Ok(Some(Packet::Failed(failure))) => return Cause::Refused(failure),
                     other => return self.unexpected(other).await,
                 },
-                written = self.send.write(&unwritten), if !unwritten.is_empty() => match written {
-                    Ok(bytes) => {
-                        unwritten.advance(bytes);
-                        if unwritten.is_empty() {
-                            pings.on_written(time::now());
-                        }
-                    }
+                written = writer.flush(), if writer.buffered() > 0 => match written {
+                    Ok(()) => pings.on_written(time::now()),
                     Err(_) => return self.reason_of_failure().await,
                 },
                 error = self.connection.closed() => return ended(&error),
@@ -182,13 +166,13 @@ impl ControlStream {
     }
 
     /// Returns the reason why `got` is not the expected packet.
-    async fn unexpected(&self, got: Option<Result<Packet, CodecError>>) -> Cause {
+    async fn unexpected(&self, got: Result<Option<Packet>, ReadError>) -> Cause {
         match got {
-            Some(Ok(packet)) => {
+            Ok(Some(packet)) => {
                 Cause::ProtocolViolation(format!("{} on the session", packet.name()))
             }
-            Some(Err(CodecError::Decode(error))) => Cause::ProtocolViolation(error.to_string()),
-            Some(Err(_)) | None => self.reason_of_failure().await,
+            Err(ReadError::Malformed(error)) => Cause::ProtocolViolation(error.to_string()),
+            Err(_) | Ok(None) => self.reason_of_failure().await,
         }
     }
 

@@ -51,7 +51,7 @@ async fn a_reader_reads_on_after_a_cut_and_its_acks_get_through() {
     let builder = reader(broker.local_addr()).name("r").from(Start::Earliest);
     let mut consumer = builder.subscribe().await.unwrap();
     for offset in 0..10 {
-        // Behind the position, which does not take it back.
+        // A reconnect resumes after the last message received, not at the acknowledged position.
         assert_eq!(next(&mut consumer).await.offset, Offset(offset));
         if offset % 3 == 0 {
             cut(&consumer).await;

@@ -1,4 +1,4 @@
-//! The consumer's promises, against a real broker on the loopback.
+//! Tests of the consumer with a broker on the loopback interface.
 
 mod acknowledging;
 mod reading;
@@ -20,7 +20,7 @@ fn connection(address: SocketAddr) -> conn::Config {
     config
 }
 
-/// A consumer of the topic `t`.
+/// Returns a builder of a consumer of the topic `t`.
 fn reader(address: SocketAddr) -> Builder {
     Consumer::builder()
         .connection(connection(address))
@@ -31,7 +31,7 @@ async fn next(consumer: &mut Consumer) -> Received {
     soon("a message", consumer.recv()).await.unwrap()
 }
 
-/// Receives `count` messages and gives their offsets.
+/// Receives `count` messages and returns their offsets.
 async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<u64> {
     let mut offsets = Vec::new();
     for _ in 0..count {
@@ -40,7 +40,7 @@ async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<u64> {
     offsets
 }
 
-/// Loses the connection, as a link that breaks does, and waits until the supervisor knows.
+/// Loses the connection, and waits until the supervisor has noticed.
 async fn cut(consumer: &Consumer) {
     let supervisor = consumer.supervisor.as_ref().unwrap();
     let link = soon("a link", supervisor.wait_connected()).await.unwrap();
@@ -50,11 +50,11 @@ async fn cut(consumer: &Consumer) {
     drop(soon("the loss", state.wait_for(other)).await.unwrap());
 }
 
-/// Writes messages into the topic `t`, each batch of them `size`.
+/// Writes messages to the topic `t`.
 struct Writer {
     _client: Client,
-    _session: crate::broker::tests::rig::Raw,
-    lane: crate::broker::tests::rig::Raw,
+    _session: crate::broker::tests::rig::RawStream,
+    lane: crate::broker::tests::rig::RawStream,
     request: u64,
 }
 

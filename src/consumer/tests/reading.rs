@@ -8,7 +8,7 @@ use crate::{
     broker::{
         Broker,
         tests::{
-            odd::{Mood, Odd},
+            faulty_store::{Appends, FaultyStore},
             rig::{broker, memory, soon, start, topic},
         },
     },
@@ -60,7 +60,7 @@ async fn an_offset_inside_a_batch_begins_with_that_message() {
 async fn a_consumer_resumes_after_the_connection_is_cut_without_a_gap_or_a_repeat() {
     let broker = start(memory()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
-    // Little credit, so that cuts meet it spent, half spent and whole.
+    // Little credit, so that connections are lost while all, half or none of it is spent.
     let builder = reader(broker.local_addr()).credit_bytes(600);
     let mut consumer = builder.subscribe().await.unwrap();
     let mut all = Vec::new();
@@ -136,7 +136,7 @@ async fn what_waits_for_the_application_is_bounded() {
     let mut consumer = builder.credit_bytes(100).subscribe().await.unwrap();
     next(&mut consumer).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // A batch has more than 22 bytes.
+    // Each batch has more than 22 bytes.
     let mut at_hand = 0;
     while consumer.try_recv().unwrap().is_some() {
         at_hand += 1;
@@ -160,7 +160,7 @@ async fn a_batch_larger_than_the_whole_credit_gets_through() {
 
 #[tokio::test]
 async fn a_damaged_batch_ends_the_consumer_behind_what_came_before_it() {
-    let store = Odd::new(Mood::Well);
+    let store = FaultyStore::new(Appends::Succeed);
     *store.damaged.lock().unwrap() = Some(Offset(4));
     let broker = start(store).await;
     Writer::new(broker.local_addr(), "p")

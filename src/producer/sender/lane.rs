@@ -21,14 +21,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 
 use super::{
     batcher::Batcher,
     context::LaneContext,
     requests::{Requests, ResponseEffect},
     source::LaneSource,
-    streams::Responses,
     transport,
 };
 use crate::{
@@ -39,7 +37,8 @@ use crate::{
         Fate, SendError, SendErrorKind,
         accumulator::{ORDERED, Run, Take},
     },
-    time, wire,
+    time,
+    wire::{self, PacketReader},
 };
 
 /// How long a lane that got no stream waits before it asks the pool again.
@@ -423,19 +422,19 @@ impl ResponseFlag {
 /// Reads the responses to a lane until its stream is of no more use, and returns why.
 async fn read_responses(
     requests: &Requests,
-    responses: &mut Responses,
+    responses: &mut PacketReader,
     lane: usize,
     flag: &ResponseFlag,
 ) -> &'static str {
     loop {
         match responses.next().await {
-            Some(Ok(response)) => match requests.on_response(response, Some(lane)) {
+            Ok(Some(response)) => match requests.on_response(response, Some(lane)) {
                 ResponseEffect::Continue => flag.set(),
                 ResponseEffect::StreamFailed => return "the broker refused a batch of it",
                 ResponseEffect::Unexpected => return "the broker sent a packet that is no response",
             },
-            Some(Err(_)) => return "the stream cannot be read",
-            None => return "the broker ended the stream",
+            Err(_) => return "the stream cannot be read",
+            Ok(None) => return "the broker ended the stream",
         }
     }
 }

@@ -5,13 +5,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use futures_util::{FutureExt as _, StreamExt, future::BoxFuture};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::codec::FramedRead;
 
 use super::{
     batcher::Batcher, context::LaneContext, lane_stats::PER_MESSAGE, requests::ResponseEffect,
-    streams::MAX_RESPONSE, transport,
+    transport,
 };
 use crate::{
     RequestId,
@@ -22,7 +21,7 @@ use crate::{
     },
     tasks::Tasks,
     time, wire,
-    wire::PacketCodec,
+    wire::{MaxFrame, PacketReader},
 };
 
 /// Ends when nothing more can come of a message that has expired.
@@ -206,8 +205,8 @@ impl PerMessage {
             permit.write(&mut writer, &mut frame).await.ok()?;
             writer.finish().ok()?;
         }
-        let mut responses = FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE));
-        while let Some(Ok(response)) = responses.next().await {
+        let mut responses = PacketReader::new(reader, MaxFrame::ANSWER);
+        while let Ok(Some(response)) = responses.next().await {
             if requests.on_response(response, None) == ResponseEffect::Unexpected {
                 return None;
             }

@@ -11,24 +11,18 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
-use futures_util::StreamExt;
-use tokio_util::codec::{Encoder, FramedRead};
-
 use super::{context::LaneContext, requests::Requests};
 use crate::{
     RequestId,
-    conn::{CloseCode, ConnectionState, Session},
+    conn::{ConnectionState, Session},
     ordered_watch,
     producer::{Fate, SendError, SendErrorKind},
     time,
-    wire::{FailureCode, Packet, PacketCodec, Stored, StoredEarlier},
+    wire::{FailureCode, MaxFrame, Packet, PacketStream, Stored, StoredEarlier},
 };
 
 /// How long the question may take. After that, everything is sent again.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest answer.
-const MAX_FRAME: usize = 64 * 1024;
 
 /// Follows the connection until the producer ends. The broker's limits apply from the moment they are known, what it has
 /// stored gets its outcome, and a final refusal ends the producer with that reason.
@@ -107,18 +101,13 @@ async fn query_stored(
     session: &Session,
     mut from: RequestId,
 ) -> Option<usize> {
-    let (mut writer, reader) = session.try_open_bi().ok()?;
-    let mut answers = FramedRead::new(reader, PacketCodec::new(MAX_FRAME));
-    let mut frame = BytesMut::new();
+    let opened = session.try_open_bi().ok()?;
+    let mut stream = PacketStream::new(opened, MaxFrame::STORED_LIST);
     let mut count = 0;
     loop {
-        frame.clear();
-        PacketCodec::new(MAX_FRAME)
-            .encode(Packet::QueryStored { from }, &mut frame)
-            .ok()?;
-        writer.write_all(&frame).await.ok()?;
-        let Some(Ok(Packet::StoredList(list))) = answers.next().await else {
-            let _ = writer.reset(CloseCode::Done.into());
+        stream.put(&Packet::QueryStored { from }).ok()?;
+        stream.flush().await.ok()?;
+        let Ok(Some(Packet::StoredList(list))) = stream.next().await else {
             return None;
         };
         for earlier in &list {
@@ -131,7 +120,7 @@ async fn query_stored(
         }
     }
     // It was written a moment ago. If this fails, the stream is lost with its connection.
-    let _ = writer.finish();
+    let _ = stream.finish().await;
     Some(count)
 }
 

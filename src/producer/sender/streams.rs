@@ -3,22 +3,15 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use tokio_util::codec::{Encoder, FramedRead};
+use tokio_util::codec::Encoder;
 
 use crate::{
     conn::{CloseCode, ConnectionState, OpenError, Session},
     metrics::producer as metrics,
     ordered_watch,
     pool::{EvictReason, ManageStream},
-    wire::{Packet, PacketCodec},
+    wire::{MaxFrame, Packet, PacketCodec, PacketReader},
 };
-
-/// Reads the broker's responses on one stream.
-pub(crate) type Responses = FramedRead<quinn::RecvStream, PacketCodec>;
-
-/// The longest response that a lane reads: a refusal with its sentence.
-pub(crate) const MAX_RESPONSE: usize = 4096;
 
 /// Returns the established connection, if there is one.
 pub(crate) fn current_session(
@@ -36,7 +29,7 @@ pub(crate) fn current_session(
 #[derive(Debug)]
 pub(crate) struct LaneStream {
     writer: quinn::SendStream,
-    responses: Responses,
+    responses: PacketReader,
     session: Arc<Session>,
 }
 
@@ -47,7 +40,7 @@ impl LaneStream {
     }
 
     /// Returns both halves.
-    pub(crate) const fn halves(&mut self) -> (&mut quinn::SendStream, &mut Responses) {
+    pub(crate) const fn halves(&mut self) -> (&mut quinn::SendStream, &mut PacketReader) {
         (&mut self.writer, &mut self.responses)
     }
 
@@ -55,7 +48,7 @@ impl LaneStream {
         let code = CloseCode::Done.into();
         // Either half may have ended already; then there is nothing to reset.
         let _ = self.writer.reset(code);
-        let _ = self.responses.get_mut().stop(code);
+        self.responses.stop(code);
     }
 }
 
@@ -95,7 +88,7 @@ impl ManageStream for Streams {
         let (writer, reader) = session.try_open_bi()?;
         Ok(LaneStream {
             writer,
-            responses: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
+            responses: PacketReader::new(reader, MaxFrame::ANSWER),
             session,
         })
     }
@@ -103,10 +96,10 @@ impl ManageStream for Streams {
     async fn probe(&self, stream: &mut LaneStream) -> Result<(), StreamError> {
         let nonce = fastrand::u64(..);
         let mut frame = bytes::BytesMut::new();
-        PacketCodec::new(MAX_RESPONSE).encode(Packet::Probe { nonce }, &mut frame)?;
+        PacketCodec::new(MaxFrame::ANSWER.bytes()).encode(Packet::Probe { nonce }, &mut frame)?;
         stream.writer.write_all(&frame).await?;
         match stream.responses.next().await {
-            Some(Ok(Packet::Probed { nonce: answer })) if answer == nonce => Ok(()),
+            Ok(Some(Packet::Probed { nonce: answer })) if answer == nonce => Ok(()),
             _ => Err(StreamError::NoAnswer),
         }
     }

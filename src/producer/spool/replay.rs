@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use quinn::SendStream;
-use tokio_util::codec::FramedRead;
 
 use super::{
     Spool,
@@ -28,11 +26,11 @@ use crate::{
         Fate, SendError, SendErrorKind,
         accumulator::Accumulator,
         receipt::Accepted,
-        sender::{MAX_RESPONSE, Responses, Transport},
+        sender::Transport,
     },
     tasks::Tasks,
     time,
-    wire::{self, Failure, FailureCode, Packet, PacketCodec, Stored},
+    wire::{self, Failure, FailureCode, MaxFrame, Packet, PacketReader, Stored},
 };
 
 /// About how much is sent as one piece. Its messages fit well into the broker's dedup window.
@@ -76,7 +74,7 @@ struct PieceProgress {
 /// A stream for requests and their responses.
 struct Stream {
     writer: SendStream,
-    responses: Responses,
+    responses: PacketReader,
 }
 
 /// The task that sends what is on disk.
@@ -175,7 +173,7 @@ impl Replay {
         })?;
         let mut stream = Stream {
             writer,
-            responses: FramedRead::new(reader, PacketCodec::new(MAX_RESPONSE)),
+            responses: PacketReader::new(reader, MaxFrame::ANSWER),
         };
         let broker = session.connected();
         let limits = Limits {
@@ -251,12 +249,12 @@ impl Replay {
             }
             while !unanswered.is_empty() {
                 match stream.responses.next().await {
-                    Some(Ok(Packet::Stored(stored))) => {
+                    Ok(Some(Packet::Stored(stored))) => {
                         if let Some(request) = unanswered.remove(&stored.request) {
                             self.on_stored(request, &stored);
                         }
                     }
-                    Some(Ok(Packet::Refused(refused))) => {
+                    Ok(Some(Packet::Refused(refused))) => {
                         if !is_final(refused.failure.code) {
                             return Err(ReplayError::NotNow(refused.failure));
                         }

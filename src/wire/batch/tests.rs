@@ -8,7 +8,7 @@ use super::{
     *,
 };
 
-/// A batch of two records that has something of everything, and is small.
+/// Returns a small batch of two records with a key, a header and a payload.
 fn specimen() -> Bytes {
     let header = Header {
         name: "h".to_owned(),
@@ -27,7 +27,7 @@ fn specimen() -> Bytes {
     encode(&[first, second])
 }
 
-/// A batch of any head and any records with a checksum that holds.
+/// Returns a batch of any head and any records with a correct checksum.
 fn forged(format: u8, flags: u8, count: u32, records: &[u8]) -> Vec<u8> {
     let base_time = 1000_u64.to_le_bytes();
     let summed = [
@@ -195,7 +195,7 @@ fn records_share_the_memory_of_their_batch() {
     }
 }
 
-/// The start of a record, then anything.
+/// Generates the start of a record, then any bytes.
 fn arb_forged_records() -> impl Strategy<Value = Vec<u8>> {
     let small = prop_oneof![4 => 0_u8..4, 1 => any::<u8>()];
     prop_oneof![vec(small, 0..40), vec(any::<u8>(), 0..40)]
@@ -229,7 +229,7 @@ proptest! {
         prop_assert!(Batch::decode(bytes).is_err());
     }
 
-    /// The checksum keeps damage out, but not those who compute it.
+    /// The checksum detects damage, but a peer can compute it for any bytes.
     #[test]
     fn a_batch_that_passes_its_check_has_all_its_records(count in 1_u32..6, records in arb_forged_records()) {
         let bytes = Bytes::from(forged(1, 0, count, &records));

@@ -22,7 +22,7 @@ fn encoded(packet: &Packet) -> BytesMut {
     bytes
 }
 
-/// What a stream gave: its packets, and the error that ended it.
+/// The packets of a stream, and the error that ended it.
 type Outcome = (Vec<Packet>, Option<DecodeError>);
 
 /// Decodes a stream that arrives in pieces.
@@ -43,7 +43,7 @@ fn decoded<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     (packets, None)
 }
 
-/// `bytes` in pieces, cut at these places.
+/// Splits `bytes` at these indexes.
 fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.sort_unstable();
@@ -64,7 +64,7 @@ fn error_of(bytes: &[u8]) -> DecodeError {
     decoded([bytes]).1.expect("these bytes are not a packet")
 }
 
-/// Why a packet is not encoded; checks that nothing of it was.
+/// Returns why a packet is not encoded, and checks that nothing of it was written.
 fn refusal_of(codec: PacketCodec, packet: Packet) -> EncodeError {
     let mut bytes = BytesMut::from("before");
     let mut codec = codec;
@@ -137,7 +137,7 @@ fn subscribe(topic_name: &str, name: Option<&str>, from: Start) -> Packet {
     })
 }
 
-/// One packet of each kind with its bytes behind the length, in hexadecimal.
+/// Returns a packet of each kind with its bytes after the length, in hexadecimal.
 fn specimens() -> Vec<(Packet, &'static str)> {
     let connected = |producer| {
         let (max_frame, max_message, stream_window) = (0x10, 0x20, 0x30);
@@ -564,7 +564,7 @@ async fn packets_stream_through_a_framed_reader() {
     assert_eq!(read, packets);
 }
 
-/// Damage to a frame: bytes overwritten, and a place where it is cut.
+/// Generates damage to a frame: bytes overwritten, and an index where it is cut.
 fn arb_damage() -> impl Strategy<Value = (Vec<(Index, u8)>, Option<Index>)> {
     (
         vec(any::<(Index, u8)>(), 0..4),

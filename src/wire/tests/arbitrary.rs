@@ -1,4 +1,4 @@
-//! Strategies for packets, records and batches, for the tests of this folder.
+//! Strategies for random packets, records and batches.
 
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, string::string_regex};
@@ -139,7 +139,7 @@ fn arb_recalled() -> impl Strategy<Value = Packet> {
     vec(stored, 0..6).prop_map(Packet::StoredList)
 }
 
-/// Any packet, every kind of it.
+/// Generates packets of every kind.
 pub(crate) fn arb_packet() -> impl Strategy<Value = Packet> {
     let number = any::<u64>;
     prop_oneof![
@@ -183,7 +183,7 @@ pub(crate) fn arb_packet() -> impl Strategy<Value = Packet> {
     ]
 }
 
-/// Any record; times near each other, and times at the ends of time.
+/// Generates records, with times close to each other and with extreme times.
 pub(crate) fn arb_record() -> impl Strategy<Value = Record> {
     let time = prop_oneof![
         8 => 1_700_000_000_000..1_700_000_100_000_u64,
@@ -203,12 +203,12 @@ pub(crate) fn arb_record() -> impl Strategy<Value = Record> {
     )
 }
 
-/// At least one record.
+/// Generates one or more records.
 pub(crate) fn arb_records() -> impl Strategy<Value = Vec<Record>> {
     vec(arb_record(), 1..8)
 }
 
-/// The batch of records.
+/// Encodes records as a batch.
 pub(crate) fn encode(records: &[Record]) -> Bytes {
     let mut builder = BatchBuilder::new(256);
     records.iter().for_each(|record| builder.push(record));

@@ -1,3 +1,3 @@
-//! What the tests of several files of this folder share.
+//! Helpers for the tests of several files of this folder.
 
 pub(super) mod arbitrary;

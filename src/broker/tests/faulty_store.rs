@@ -1,4 +1,4 @@
-//! A store that misbehaves when it is told to.
+//! A store whose appends can be made to block or fail.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,43 +15,43 @@ use crate::{
     wire::{ProducerIdentity, RegisteredProducer},
 };
 
-/// What an [`Odd`] store does with appends.
+/// What a [`FaultyStore`] does with appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
-    Well,
-    /// Waits until the mood changes.
-    Shut,
-    Full,
-    Panics,
-    /// Gives no answers.
-    Mute,
+pub(crate) enum Appends {
+    Succeed,
+    /// Blocks until this is changed.
+    Block,
+    ReportFull,
+    Panic,
+    /// Returns no results.
+    ReturnNothing,
 }
 
-/// A store around another one, with moods, that remembers what it was given.
+/// Wraps a store in memory, records calls, and fails appends on request.
 #[derive(Debug)]
-pub(crate) struct Odd {
+pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
-    mood: watch::Sender<Mood>,
-    once: Mutex<Option<Mood>>,
+    appends: watch::Sender<Appends>,
+    once: Mutex<Option<Appends>>,
     groups: Mutex<Vec<Vec<(TopicName, RequestId)>>>,
-    /// Calls of `append` that have begun.
+    /// The number of calls of `append` that have begun.
     pub(crate) begun: watch::Sender<usize>,
     pub(crate) positions_set: AtomicUsize,
     pub(crate) largest_read: AtomicUsize,
-    /// Reads give a batch that is not what was stored, at this offset.
+    /// The offset of a batch that reads return with a changed byte.
     pub(crate) damaged: Mutex<Option<Offset>>,
     pub(crate) closed: AtomicUsize,
-    /// The producer that registered last with an id from before.
-    pub(crate) heard: watch::Sender<Option<ProducerIdentity>>,
+    /// The last producer that was registered again.
+    pub(crate) registered_again: watch::Sender<Option<ProducerIdentity>>,
     /// Dropped with the store.
     alive: watch::Sender<()>,
 }
 
-impl Odd {
-    pub(crate) fn new(mood: Mood) -> Arc<Self> {
+impl FaultyStore {
+    pub(crate) fn new(appends: Appends) -> Arc<Self> {
         Arc::new(Self {
             inner: memory(),
-            mood: watch::Sender::new(mood),
+            appends: watch::Sender::new(appends),
             once: Mutex::default(),
             groups: Mutex::default(),
             begun: watch::Sender::new(0),
@@ -59,39 +59,40 @@ impl Odd {
             largest_read: AtomicUsize::new(0),
             damaged: Mutex::default(),
             closed: AtomicUsize::new(0),
-            heard: watch::Sender::new(None),
+            registered_again: watch::Sender::new(None),
             alive: watch::Sender::new(()),
         })
     }
 
-    pub(crate) fn turn(&self, mood: Mood) {
-        self.mood.send_replace(mood);
+    pub(crate) fn set(&self, appends: Appends) {
+        self.appends.send_replace(appends);
     }
 
-    /// The mood is another for the group at hand, and then all is well.
-    pub(crate) fn turn_once(&self, mood: Mood) {
-        self.once.lock().unwrap().replace(mood);
-        self.mood.send_replace(Mood::Well);
+    /// Sets what happens to the next append, or to the one that blocks. Later ones succeed.
+    pub(crate) fn set_once(&self, appends: Appends) {
+        self.once.lock().unwrap().replace(appends);
+        self.appends.send_replace(Appends::Succeed);
     }
 
-    /// Closes when the last handle of the store is dropped.
+    /// Closes when the store is dropped.
     pub(crate) fn alive(&self) -> watch::Receiver<()> {
         self.alive.subscribe()
     }
 
-    /// The groups that were appended.
+    /// Returns the groups that were appended.
     pub(crate) fn groups(&self) -> Vec<Vec<(TopicName, RequestId)>> {
         self.groups.lock().unwrap().clone()
     }
 
-    pub(crate) async fn has_begun(&self, groups: usize) {
+    /// Waits until this number of appends have begun.
+    pub(crate) async fn wait_appends(&self, groups: usize) {
         let mut begun = self.begun.subscribe();
         let begun = begun.wait_for(|n| *n >= groups);
         soon("a group at the store", begun).await.unwrap();
     }
 }
 
-impl DelegateStore for Odd {
+impl DelegateStore for FaultyStore {
     fn inner(&self) -> &dyn Store {
         &*self.inner
     }
@@ -101,7 +102,7 @@ impl DelegateStore for Odd {
         identity: &'a ProducerIdentity,
     ) -> BoxFuture<'a, Result<RegisteredProducer, StoreError>> {
         if identity.id.is_some() {
-            self.heard.send_replace(Some(identity.clone()));
+            self.registered_again.send_replace(Some(identity.clone()));
         }
         self.inner.register_producer(identity)
     }
@@ -109,23 +110,24 @@ impl DelegateStore for Odd {
     fn append(&self, group: Vec<Append>) -> BoxFuture<'_, Vec<Result<Appended, StoreError>>> {
         Box::pin(async move {
             self.begun.send_modify(|n| *n += 1);
-            let mood = {
-                let mut mood = self.mood.subscribe();
-                *mood.wait_for(|mood| *mood != Mood::Shut).await.unwrap()
+            let appends = {
+                let mut appends = self.appends.subscribe();
+                let unblocked = appends.wait_for(|appends| *appends != Appends::Block);
+                *unblocked.await.unwrap()
             };
-            let mood = self.once.lock().unwrap().take().unwrap_or(mood);
-            match mood {
-                Mood::Well | Mood::Shut => {
+            let appends = self.once.lock().unwrap().take().unwrap_or(appends);
+            match appends {
+                Appends::Succeed | Appends::Block => {
                     let names = group.iter().map(|a| (a.topic.clone(), a.request));
                     self.groups.lock().unwrap().push(names.collect());
                     self.inner.append(group).await
                 }
-                Mood::Full => {
+                Appends::ReportFull => {
                     let full = |_| Err(StoreError::Refuses("the disk is full".to_owned()));
                     group.iter().map(full).collect()
                 }
-                Mood::Panics => panic!("on purpose"),
-                Mood::Mute => Vec::new(),
+                Appends::Panic => panic!("on purpose"),
+                Appends::ReturnNothing => Vec::new(),
             }
         })
     }
