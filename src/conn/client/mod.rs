@@ -10,6 +10,7 @@
 mod address;
 mod backoff;
 mod config;
+mod connection_state;
 mod control_stream;
 mod dial;
 mod endpoints;
@@ -22,10 +23,11 @@ pub use {
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
     config::{Config, Token},
+    connection_state::ConnectionState,
     control_stream::PingStats,
     endpoints::{client_config, client_config_for, client_endpoint},
     error::{ConnectError, ConnectErrorKind},
     session::Session,
-    supervisor::{ConnectionState, StartError, Supervisor},
+    supervisor::{StartError, Supervisor},
 };
-pub(crate) use {backoff::Backoff, session::OpenError, supervisor::wait_connected};
+pub(crate) use {backoff::Backoff, connection_state::wait_connected, session::OpenError};

@@ -43,7 +43,7 @@ impl fmt::Debug for Congestion {
     }
 }
 
-/// A text that is not a [`Congestion`].
+/// Error of a text that names no congestion controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be cubic, new-reno, bbr or thalweg")]
 pub struct CongestionError(());

@@ -18,7 +18,7 @@ use crate::conn::tls;
 
 /// The secret that makes stateless resets unforgeable.
 ///
-/// A server keeps it across restarts and from everyone else: whoever has it can cut the server's connections.
+/// A server keeps it across restarts and secret: with it, an attacker can cut the server's connections.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StatelessResetKey([u8; 32]);
 

@@ -84,7 +84,7 @@ pub enum TlsError {
     /// A ready configuration does not list this protocol.
     #[error(
         "the ready TLS configuration does not list the protocol `{}` (alpn_protocols)",
-        super::ALPN
+        super::protocol::ALPN
     )]
     ReadyWithoutProtocol,
     /// A ready configuration cannot be used with QUIC, because it lacks TLS 1.3 or its cipher suites.

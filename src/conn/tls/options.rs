@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{CertifiedKey, ClientTls, Trust};
+use super::{
+    certified_key::CertifiedKey,
+    client::{ClientTls, Trust},
+};
 use crate::de::{Written, table_of_options};
 
 /// The files of a client's TLS. At most one of `ca_file` and `fingerprint` is given, and both of `certificate` and `key` or

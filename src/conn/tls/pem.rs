@@ -13,7 +13,7 @@ use rustls::{
     },
 };
 
-use super::TlsError;
+use super::error::TlsError;
 
 /// A PEM text, or the path of a file that contains it. The file is read when the client or the broker starts.
 #[derive(Clone, PartialEq, Eq)]
@@ -133,6 +133,11 @@ impl Source {
             found,
         }
     }
+}
+
+/// Reads the certificates of trusted authorities.
+pub(in crate::conn) fn authorities(ca: &Pem) -> Result<RootCertStore, TlsError> {
+    Source::read("CA file", ca)?.roots()
 }
 
 fn name(kind: SectionKind) -> &'static str {

@@ -65,6 +65,11 @@ impl ConnectError {
         }
     }
 
+    /// Creates the error of a connection to `server` that this end closed.
+    pub(super) fn closed_here(server: &str) -> Self {
+        Self::connecting(server, None, Cause::Ended(CloseReason::LocallyClosed))
+    }
+
     /// Returns the server as the options name it.
     #[must_use]
     pub fn server(&self) -> &str {

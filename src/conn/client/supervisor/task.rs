@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConnectionState, closed_here};
 use crate::conn::{
     client::{
         backoff::Backoff,
         config::{Config, Target},
+        connection_state::ConnectionState,
         control_stream::{self, ControlStream, PingStats, SessionChannels},
         dial::Dialer,
         endpoints::{Endpoints, client_config},
@@ -330,6 +330,6 @@ impl Task {
 
     fn closed_here(&self) -> Arc<ConnectError> {
         let server = self.targets[self.first_target].address.to_string();
-        Arc::new(closed_here(&server))
+        Arc::new(ConnectError::closed_here(&server))
     }
 }
