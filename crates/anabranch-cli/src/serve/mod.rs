@@ -44,8 +44,8 @@ const RESET_KEY: &str = "reset.key";
 
 /// Run a broker until Ctrl-C or SIGTERM.
 ///
-/// Without --cert, the broker makes a certificate for development. The first signal shuts it down gracefully: it stores and
-/// answers what it has accepted. The second signal ends it at once; acknowledged messages are stored all the same.
+/// Without --cert, the broker makes a certificate for development. The first signal shuts it down gracefully: all accepted
+/// messages are stored and acknowledged. The second signal ends it at once; acknowledged messages are stored all the same.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// UDP address to listen at. Port 0 is any free port.

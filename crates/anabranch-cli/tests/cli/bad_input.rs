@@ -96,7 +96,7 @@ fn a_certificate_that_is_not_trusted_is_refused_in_words() {
         wrong.expect_code(1).sentence(),
         &[
             "cannot connect to 127.0.0.1:",
-            "no authority that is trusted here has signed",
+            "its certificate is not signed by an authority that is trusted here",
         ],
     );
     run(ping.args(["--count", "1"])).expect_code(0);
