@@ -268,8 +268,10 @@ fn repair_on(disk: &dyn Disk, report: &mut Report) -> io::Result<Vec<String>> {
             repaired.generation = entry.generation + 1;
             repaired.compacted = true;
             let file = (log, number, repaired.generation);
-            let (name, end, copied) = copy_batches(disk, file, &*source, &salvaged.entries)?;
-            disk.rename(&format!("{name}.new"), &name)?;
+            let copied = copy_batches(disk, file, &*source, &salvaged.entries)?;
+            disk.rename(&format!("{}.new", copied.name), &copied.name)?;
+            let end = copied.end;
+            let copied = copied.entries;
             let messages = copied.iter().map(|(_, entry)| u64::from(entry.count)).sum();
             repaired.sealed = Some(Seal {
                 end,
@@ -472,7 +474,7 @@ fn salvage(
         let messages = match what {
             format::Found::Damaged {
                 messages: Some(count),
-            } => format!("{count} messages"),
+            } => recover::messages(count),
             _ => "an unknown number of messages".to_owned(),
         };
         let mut from = at;

@@ -603,7 +603,7 @@ impl FrameHeader {
         };
         let matches = crc(&[&salt.to_le_bytes(), &bytes[..FRAME_HEADER - 4]]) == header.header_crc;
         let body = FRAME_HEADER.checked_add(header.head)?;
-        let makes_sense = header.len % 8 == 0 && body.checked_add(TRAILER)? <= header.len;
+        let makes_sense = header.len.is_multiple_of(8) && body.checked_add(TRAILER)? <= header.len;
         (matches && makes_sense).then_some(header)
     }
 

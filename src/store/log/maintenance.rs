@@ -471,14 +471,16 @@ impl Shared {
             let rows = self.all_rows(run, segment)?;
             entries.extend(rows.into_iter().map(|row| (*topic, row)));
         }
-        let (name, end, copied) = self.copy(number, (segment.generation, generation), &entries)?;
-        self.disk.rename(&format!("{name}.new"), &name)?;
+        let copied = self.copy(number, (segment.generation, generation), &entries)?;
+        let Copied { name, end, .. } = &copied;
+        self.disk.rename(&format!("{name}.new"), name)?;
         let key = IndexKey {
             log: self.log,
             number,
             generation,
         };
-        let directory = write_index(&*self.disk, key, copied)?;
+        let end = *end;
+        let directory = write_index(&*self.disk, key, copied.entries)?;
 
         entry.generation = generation;
         entry.compacted = true;
@@ -518,14 +520,13 @@ impl Shared {
         Ok(rows)
     }
 
-    /// Writes the compacted version of a segment, under a name that ends with `.new`. Returns the name without that, the
-    /// length, and where the batches are in it.
+    /// Writes the compacted version of a segment.
     fn copy(
         &self,
         number: u32,
         (old, generation): (u32, u32),
         entries: &[(TopicId, Entry)],
-    ) -> io::Result<(String, u64, Vec<(TopicId, Entry)>)> {
+    ) -> io::Result<Copied> {
         let source = self.files.get(Name::Segment(number, old))?;
         copy_batches(
             &*self.disk,
@@ -536,13 +537,24 @@ impl Shared {
     }
 }
 
-/// Writes batches of `source` to a new file of segment `number`, as compacted ones. See [`Shared::copy`].
+/// A compacted segment that was written and not renamed yet.
+#[derive(Debug)]
+pub(super) struct Copied {
+    /// Its name; that of the file has `.new` after it.
+    pub(super) name: String,
+    /// Its length.
+    pub(super) end: u64,
+    /// Where its batches are.
+    pub(super) entries: Vec<(TopicId, Entry)>,
+}
+
+/// Writes batches of `source` to a new file of segment `number`, synced.
 pub(super) fn copy_batches(
     disk: &dyn Disk,
     (log, number, generation): (u64, u32, u32),
     source: &dyn DiskFile,
     entries: &[(TopicId, Entry)],
-) -> io::Result<(String, u64, Vec<(TopicId, Entry)>)> {
+) -> io::Result<Copied> {
     let name = format::segment_name(number, generation);
     let file = disk.create(&format!("{name}.new"))?;
     let header = SegmentHeader {
@@ -593,7 +605,11 @@ pub(super) fn copy_batches(
         (written, link) = (written + 1, encoded.link);
     }
     file.sync()?;
-    Ok((name, at, copied))
+    Ok(Copied {
+        name,
+        end: at,
+        entries: copied,
+    })
 }
 
 fn batch_record(topic: TopicId, entry: &Entry) -> Record {

@@ -174,7 +174,7 @@ pub(super) struct Recovered {
     pub(super) notes: Vec<String>,
 }
 
-fn messages(count: u64) -> String {
+pub(super) fn messages(count: u64) -> String {
     match count {
         1 => "1 message".to_owned(),
         count => format!("{count} messages"),

@@ -456,7 +456,7 @@ async fn a_repaired_log_has_all_that_is_whole_says_what_is_lost_and_keeps_what_i
 
     let report = repair(folder.path()).unwrap();
     assert!(
-        report.repairs.iter().any(|r| r.contains("with 1 messages")),
+        report.repairs.iter().any(|r| r.contains("with 1 message")),
         "{report}"
     );
     let kept = files(folder.path()).into_iter().filter(|f| {

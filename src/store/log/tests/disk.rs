@@ -248,7 +248,8 @@ pub(super) async fn fails_and_comes_back(
             "what was in doubt still is"
         );
     }
-    let other = append(&store, sized(p, 5000, "a", 300_000)).await;
+    // As large as the group: a smaller one may still find room in the segment that is written to.
+    let other = append(&store, sized(p, 5000, "a", 1_200_000)).await;
     assert!(is_refused(&other.unwrap_err()));
     let mut stored: Vec<_> = (0..request).collect();
     if reads_go_on {
