@@ -1,4 +1,4 @@
-//! Pure: topic names and their rules.
+//! Sans-I/O: topic names and their rules.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
