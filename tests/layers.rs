@@ -74,18 +74,48 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dedup_window",
         ],
     ),
+    (
+        "producer/sender",
+        &[
+            "expiry",
+            "lane",
+            "per_message",
+            "recovery",
+            "context",
+            "source",
+            "requests",
+            "run_size",
+            "transport",
+            "expired",
+            "lane_stats",
+            "streams",
+            "write_gate",
+            "batcher",
+            "in_flight",
+        ],
+    ),
+    (
+        "producer/accumulator",
+        &[
+            "accept",
+            "queue_reader",
+            "backlog_alarm",
+            "flush_epochs",
+            "ordered",
+            "queue",
+            "chunk",
+            "lane_waker",
+            "budget",
+            "key_shards",
+        ],
+    ),
 ];
 
 /// Folders with import circles that are known. Each goes when its circle is gone.
-const CIRCLES: &[&str] = &[
-    "anabranch/producer",
-    "anabranch/producer/accumulator",
-    "anabranch/store/log",
-    "quinn-thalweg/state",
-];
+const CIRCLES: &[&str] = &["anabranch/producer", "anabranch/store/log"];
 
 /// Files that say they are sans-I/O and are not yet.
-const NOT_YET_SANS_IO: &[&str] = &["src/producer/sender/run_size.rs"];
+const NOT_YET_SANS_IO: &[&str] = &[];
 
 /// Words that a sans-I/O file does not contain: waiting, the outside, locks, the clock, randomness.
 const IMPURE: &[&str] = &[
@@ -253,7 +283,8 @@ fn files_that_say_they_are_sans_io_are() {
                 continue;
             }
             let text = fs::read_to_string(&file).unwrap();
-            if !text.starts_with("//! Sans-I/O:") && !text.starts_with("//! Pure:") {
+            assert!(!text.starts_with("//! Pure:"), "{}", file.display());
+            if !text.starts_with("//! Sans-I/O:") {
                 continue;
             }
             found += 1;
@@ -289,5 +320,6 @@ fn the_walk_of_a_message_names_at_most_ten_files_that_exist() {
             files.push(file);
         }
     }
-    assert!(files.len() <= 10, "{} files are too many", files.len());
+    let steps = files.len();
+    assert!((6..=10).contains(&steps), "{steps} files in the walk");
 }

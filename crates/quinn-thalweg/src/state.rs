@@ -37,6 +37,8 @@ const MIN_RTT_REFRESH: Duration = Duration::from_secs(5);
 /// The same age in round trips. On long paths it is the greater of the two, so that measuring takes no more than a
 /// twentieth of the time.
 const MIN_RTT_REFRESH_ROUNDS: u32 = 20;
+/// How often a share of the link may be claimed from competing flows until the queue is ours again.
+const MAX_CLAIMS: u32 = 3;
 /// The age at which the minimum RTT is discarded, and the next measurement replaces it (ten seconds, as in BBR).
 const MIN_RTT_EXPIRY: Duration = Duration::from_secs(10);
 /// The part of the window that is kept after an ECN mark: more than after a loss, because queues that mark are short
@@ -137,7 +139,7 @@ impl StateMachine {
             rounds_above_target: 0,
             max_startup_rate: 0.0,
             plateau_rounds: 0,
-            claims_left: competitive::MAX_CLAIMS,
+            claims_left: MAX_CLAIMS,
             rounds_until_drain: 0,
             competitor_confirmed: false,
             max_competitive_queue: Duration::ZERO,

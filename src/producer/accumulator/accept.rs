@@ -642,7 +642,7 @@ impl Accumulator {
     }
 }
 
-/// What an overflow does with the memory that it stands beside.
+/// What an overflow may do with the memory of the accumulator.
 #[cfg(feature = "spool")]
 impl Accumulator {
     /// Returns whether nothing that was accepted in memory is without an outcome.

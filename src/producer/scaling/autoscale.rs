@@ -24,7 +24,7 @@ use crate::{
 
 /// A lane is stalled when it had no answer for this many times the 99th percentile of response times.
 const STALLED_P99: u32 = 4;
-/// And for at least this many round trips.
+/// A lane is stalled only after at least this many round trips without a response.
 const STALLED_RTT: u32 = 2;
 
 /// The lanes of a producer, and why there are as many.

@@ -31,7 +31,7 @@ pub(crate) struct ExpiredBatch {
 #[derive(Debug, Default)]
 pub(crate) struct ExpiredInFlight {
     batches: Mutex<BTreeMap<RequestId, ExpiredBatch>>,
-    /// Their number: nearly always zero. Written under the lock, read without it.
+    /// The number of batches: nearly always zero. Written under the lock, read without it.
     len: AtomicUsize,
 }
 

@@ -18,8 +18,6 @@ use super::{
 
 /// The share of the link that may be claimed at once: the fair share beside two competitors.
 const CLAIM: f64 = 1.0 / 3.0;
-/// How often a share may be claimed until the queue is ours again.
-pub(super) const MAX_CLAIMS: u32 = 3;
 /// The maximum factor by which a claim increases the window.
 const MAX_CLAIM_GROWTH: f64 = 4.0;
 /// The part of its window by which a CUBIC flow is reduced after a loss.

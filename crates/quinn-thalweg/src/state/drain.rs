@@ -15,7 +15,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CubicModel, MIN_RTT_EXPIRY, MIN_WINDOW, RateSample, State, StateMachine, competitive};
+use super::{CubicModel, MAX_CLAIMS, MIN_RTT_EXPIRY, MIN_WINDOW, RateSample, State, StateMachine};
 
 /// The first target, as a part of the BDP: low enough to drain the queue within a round or two, high enough that hardly
 /// any throughput is lost.
@@ -156,7 +156,7 @@ impl StateMachine {
     /// Returns to cruise: the queue was ours, or there was none.
     fn on_queue_ours(&mut self, now: Instant, rtt: Duration, test: &DrainTest) {
         self.losses.discard_sent_before(now);
-        self.claims_left = competitive::MAX_CLAIMS;
+        self.claims_left = MAX_CLAIMS;
         if self.delay.min_rtt_age(now) > MIN_RTT_EXPIRY {
             self.delay.set_min_rtt(now, rtt);
         }
