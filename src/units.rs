@@ -106,7 +106,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
 pub fn format_duration(time: Duration) -> String {
     let nanos = time.as_nanos();
     let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
-    match units.iter().find(|(factor, _)| nanos % factor == 0) {
+    match units
+        .iter()
+        .find(|(factor, _)| nanos.is_multiple_of(*factor))
+    {
         _ if nanos == 0 => "0s".to_owned(),
         Some((factor, unit)) => format!("{}{unit}", nanos / factor),
         None => format!("{nanos}ns"),
@@ -176,7 +179,7 @@ pub fn format_rate(bits_per_second: u64) -> String {
     ];
     match units
         .iter()
-        .find(|(factor, _)| bits_per_second % factor == 0)
+        .find(|(factor, _)| bits_per_second.is_multiple_of(*factor))
     {
         Some((factor, unit)) if bits_per_second > 0 => {
             format!("{}{unit}", bits_per_second / factor)

@@ -23,9 +23,7 @@ use crate::{
     conn::{self, ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
     metrics::{producer as producer_metrics, spool as metrics},
     producer::{
-        Fate, SendError, SendErrorKind,
-        accumulator::Accumulator,
-        receipt::Accepted,
+        Fate, SendError, SendErrorKind, accumulator::Accumulator, receipt::Accepted,
         sender::Transport,
     },
     tasks::Tasks,
