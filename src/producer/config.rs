@@ -306,8 +306,10 @@ mod tests {
 
     #[test]
     fn the_path_of_a_wrong_field_is_the_one_by_which_it_is_set() {
-        let mut config = Config::default();
-        config.topic = "a b".to_owned();
+        let mut config = Config {
+            topic: "a b".to_owned(),
+            ..Config::default()
+        };
         config.pool.max = 0;
         config.pool.min = 0;
         config.scaler.backlog_threshold = 0;

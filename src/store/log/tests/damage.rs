@@ -353,7 +353,7 @@ fn sweep(step: usize, closed: bool) {
                     continue;
                 }
                 from += 1;
-                if from % step != 0 {
+                if !from.is_multiple_of(step) {
                     continue;
                 }
                 let mut files = small.files.clone();
