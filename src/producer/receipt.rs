@@ -34,7 +34,14 @@ pub struct Ack(AckInner);
 
 #[derive(Clone, PartialEq, Eq)]
 enum AckInner {
-    Stored { batch: Arc<Accepted>, index: u32 },
+    Stored {
+        batch: Arc<Accepted>,
+        index: u32,
+    },
+    #[cfg_attr(
+        not(feature = "spool"),
+        allow(dead_code, reason = "only a spool makes it")
+    )]
     Spooled(TopicName),
 }
 
