@@ -1,11 +1,11 @@
-//! Memory stays within the budget: what happens at its edge is yours to choose.
+//! Memory stays within the buffer; what a call does when it is full is an option.
 //!
 //! `cargo run --example backpressure`
 //!
 //! ```text
-//! accepted at once: 100, handed back: 900
+//! accepted at once: 100, returned: 900
 //! accepted by waiting: 900
-//! stored: 1000
+//! stored: events@1000
 //! ```
 
 mod common;
@@ -17,14 +17,14 @@ use anabranch::producer::SendErrorKind;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let far = common::Far::start().await?;
-    // At most 100 messages queued and unanswered together, and at most 1 MiB.
+    // At most 100 messages, and at most 1 MiB, queued and unanswered together.
     let producer = far
         .producer("events")
         .buffer_messages(100)
         .buffer_bytes(1 << 20)
         .build()?;
 
-    // Never wait: a full buffer hands the message back. Nothing is connected yet, so nothing leaves.
+    // Without waiting: a full buffer returns the message. There is no connection yet, so no message is sent.
     let mut back = Vec::new();
     for i in 0..1000 {
         match producer.try_send_async(format!("event {i}")) {
@@ -34,12 +34,12 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     println!(
-        "accepted at once: {}, handed back: {}",
+        "accepted at once: {}, returned: {}",
         1000 - back.len(),
         back.len()
     );
 
-    // Wait for room, first come first served: the sender goes as fast as the broker.
+    // Waiting for room, first come first served: the application is as fast as the broker.
     let waited = back.len();
     for message in back {
         drop(producer.send_async(message).await?);

@@ -1,4 +1,4 @@
-//! A named reader goes on where it stopped.
+//! A named consumer continues where the one before it stopped.
 //!
 //! `cargo run --example consumer`
 //!
@@ -11,7 +11,7 @@ mod common;
 
 use std::time::Duration;
 
-use anabranch::wire::Start;
+use anabranch::consumer::Start;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
         for _ in 0..5 {
             let received = consumer.recv().await?;
             print!(" {}", String::from_utf8_lossy(&received.record.payload));
-            // Done with everything up to here: the broker keeps this position under the name.
+            // Everything up to here is done. The broker keeps this offset under the name.
             consumer.ack(received.offset).await?;
         }
         println!();

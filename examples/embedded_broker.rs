@@ -10,12 +10,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anabranch::{
-    Producer,
-    broker::Broker,
-    conn::{ClientTls, Trust},
-    consumer::Consumer,
+    Broker, Consumer, Producer,
+    consumer::Start,
     store::{LogConfig, LogStore},
-    wire::Start,
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -37,13 +34,12 @@ async fn start(folder: &std::path::Path) -> anyhow::Result<Broker> {
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let ca = folder.path().join("certificates").join("ca.pem");
-    let tls = ClientTls::trusting(Trust::CaFile(ca));
 
     let broker = start(folder.path()).await?;
     println!("broker on {}, log in a folder", broker.local_addr());
     let producer = Producer::builder()
         .server(broker.local_addr().to_string())
-        .tls(tls.clone())
+        .ca_file(&ca)
         .topic("events")
         .connect()
         .await?;
@@ -54,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     let broker = start(folder.path()).await?;
     let mut consumer = Consumer::builder()
         .server(broker.local_addr().to_string())
-        .tls(tls)
+        .ca_file(&ca)
         .topic("events")
         .from(Start::Earliest)
         .subscribe()

@@ -1,19 +1,14 @@
-//! Send a message, get its receipt.
+//! Sends a message and awaits its receipt.
 //!
 //! `cargo run --example hello`
 //!
 //! ```text
-//! stored in greetings at offset 0
+//! stored: greetings@0
 //! ```
 
 use std::{sync::Arc, time::Duration};
 
-use anabranch::{
-    Producer,
-    broker::Broker,
-    conn::{ClientTls, Trust},
-    store::MemoryStore,
-};
+use anabranch::{Broker, Producer, store::MemoryStore};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -28,13 +23,13 @@ async fn main() -> anyhow::Result<()> {
 
     let producer = Producer::builder()
         .server(broker.local_addr().to_string())
-        .tls(ClientTls::trusting(Trust::CaFile(
-            folder.path().join("ca.pem"),
-        )))
+        .ca_file(folder.path().join("ca.pem"))
         .topic("greetings")
         .connect()
         .await?;
+    // Ready once there is room for the message in the buffer.
     let receipt = producer.send_async("hello").await?;
+    // Ready once the broker has stored it.
     let ack = receipt.await?;
     println!("stored: {ack}");
 

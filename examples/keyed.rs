@@ -12,7 +12,7 @@ mod common;
 
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use anabranch::{Message, wire::Start};
+use anabranch::{Message, consumer::Start};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
             drop(producer.send_async(message).await?);
         }
     }
-    // Receipts were dropped: the close waits for every outcome all the same.
+    // The receipts were dropped. The close waits for every outcome all the same.
     producer.close(Duration::from_secs(30)).await?;
 
     let mut consumer = far

@@ -1,9 +1,9 @@
-//! Every message has exactly one outcome, and an error says what became of the message.
+//! Every message has exactly one outcome, and an error says what is known of the message.
 //!
 //! `cargo run --example receipts`
 //!
 //! ```text
-//! "small": stored at offset 0
+//! "small": outcomes@0
 //! "large": not sent: the message is larger than max_message_bytes; it is not stored
 //! "too late": no outcome within delivery_timeout; it is not stored
 //! ```
@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     if let Err(error) = receipt.await {
         println!("\"too late\": {error}");
         if error.fate() == Fate::NotStored {
-            // Sending it again cannot duplicate it; the message is in the error.
+            // Sending it again cannot duplicate it. The error returns it.
             let _again = error.into_message();
         }
     }

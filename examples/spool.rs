@@ -1,10 +1,10 @@
-//! An outage that memory cannot hold: what does not fit goes to disk, outlives the producer, and is delivered by the next.
+//! An outage that memory cannot hold: further messages go to disk, outlive the producer, and are delivered by the next one.
 //!
 //! `cargo run --features spool --example spool`
 //!
 //! ```text
-//! without a broker: 488 messages are on disk, 24 are handed back
-//! stored: 488 of them, in order
+//! without a broker: 488 messages are on disk, 24 are returned
+//! stored: events@488, the others before it
 //! ```
 
 mod common;
@@ -31,7 +31,7 @@ fn spooling(builder: anabranch::producer::Builder, folder: &Path) -> anyhow::Res
 async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
 
-    // No broker listens there. The first messages stay in memory, all others are on disk when their receipt says so.
+    // No broker listens there. The first messages stay in memory. The receipts of the others resolve when they are on disk.
     let nowhere = Producer::builder().server("127.0.0.1:9").topic("events");
     let producer = spooling(nowhere, folder.path())?;
     for n in 0..512 {
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
         anyhow::bail!("there is no broker to deliver to");
     };
     println!(
-        "without a broker: {spooled} messages are on disk, {} are handed back",
+        "without a broker: {spooled} messages are on disk, {} are returned",
         undelivered.len()
     );
 

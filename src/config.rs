@@ -103,6 +103,7 @@ impl Problems {
 }
 
 /// Checks fields of `$config`: each line has a field, its range or a condition, and the rule in words.
+#[cfg(any(feature = "producer", test))]
 macro_rules! rules {
     ($problems:expr, $config:expr;) => {};
     ($problems:expr, $config:expr; $field:ident in $range:expr => $rule:expr; $($rest:tt)*) => {
@@ -115,6 +116,7 @@ macro_rules! rules {
         $crate::config::rules!($problems, $config; $($rest)*);
     };
 }
+#[cfg(any(feature = "producer", test))]
 pub(crate) use rules;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! A broker in this process, for examples that are about something else. `embedded_broker.rs` explains it.
+//! A broker in this process, for the examples about something else. `embedded_broker.rs` explains it. In the tests of an
+//! application, `anabranch::testing::broker()` does the same (feature `testing`).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use anabranch::{
     Producer,
     broker::Broker,
-    conn::{ClientTls, Trust},
     consumer::{self, Consumer},
     producer,
     store::MemoryStore,
@@ -29,31 +29,31 @@ impl Far {
         Ok(Self { broker, folder })
     }
 
-    fn tls(&self) -> ClientTls {
-        ClientTls::trusting(Trust::CaFile(self.folder.path().join("ca.pem")))
+    fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
     }
 
-    /// A producer's builder that knows the way to this broker.
+    /// Returns the builder of a producer that sends to this broker.
     #[allow(dead_code, reason = "not every example produces")]
     pub(crate) fn producer(&self, topic: &str) -> producer::Builder {
         self.producer_through(self.broker.local_addr(), topic)
     }
 
-    /// A producer's builder that knows another way to it.
+    /// Returns the builder of a producer that reaches this broker by another address, such as a relay's.
     #[allow(dead_code, reason = "not every example has one")]
-    pub(crate) fn producer_through(&self, way: SocketAddr, topic: &str) -> producer::Builder {
+    pub(crate) fn producer_through(&self, address: SocketAddr, topic: &str) -> producer::Builder {
         Producer::builder()
-            .server(way.to_string())
-            .tls(self.tls())
+            .server(address.to_string())
+            .ca_file(self.ca())
             .topic(topic)
     }
 
-    /// A consumer's builder that knows the way to this broker.
+    /// Returns the builder of a consumer that reads from this broker.
     #[allow(dead_code, reason = "not every example consumes")]
     pub(crate) fn consumer(&self, topic: &str) -> consumer::Builder {
         Consumer::builder()
             .server(self.broker.local_addr().to_string())
-            .tls(self.tls())
+            .ca_file(self.ca())
             .topic(topic)
     }
 }
