@@ -25,6 +25,7 @@ mod verify;
 
 #[cfg(test)]
 pub(in crate::conn) use pem::authorities;
+#[cfg(any(feature = "broker", feature = "dev-certs", test))]
 pub(in crate::conn) use protocol::provider;
 pub use {
     certified_key::CertifiedKey,

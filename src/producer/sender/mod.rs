@@ -44,7 +44,6 @@ pub(crate) use per_message::PerMessage;
 pub(crate) use recovery::recover_loop;
 pub(crate) use source::LaneSource;
 pub(crate) use streams::Streams;
-#[cfg(feature = "spool")]
 pub(crate) use transport::Transport;
 #[cfg(feature = "spool")]
 pub(crate) use transport::current_session_and_mark_seen;
