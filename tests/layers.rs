@@ -38,7 +38,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("producer", &["conn", "pool", "scaler", "store", "wire"]),
     ("broker", &["conn", "store", "wire"]),
     ("sim", &["conn"]),
-    ("testing", &["broker", "conn", "producer", "store"]),
+    (
+        "testing",
+        &["broker", "conn", "consumer", "producer", "store", "wire"],
+    ),
 ];
 
 /// Files at the root that every folder may use.
