@@ -27,8 +27,9 @@
 //! `log` is the random identity of the log, repeated in every file. The flags of a segment are 1 (sealed) and 2
 //! (compacted). A sealed segment has the frames from number `first` up to, but without, `next`; `link` is the link of the
 //! last one, `end` the offset after it in the file, and `messages` the number of messages in its batches. What follows
-//! `end` is no part of the log: the remains of a write that failed or was cut. For a segment that is not sealed these five
-//! numbers are 0, and its frames tell where it ends. The last two or three segments are not sealed.
+//! `end` is no part of the log: the remains of a write that failed or was cut. For a segment that is not sealed `end` is
+//! the length with which its file was made, the other four are 0, and its frames tell where it ends. The last two or three
+//! segments are not sealed.
 //!
 //! # Segment
 //!

@@ -381,6 +381,7 @@ fn rebuilt_manifest(disk: &dyn Disk, names: &[String]) -> io::Result<Manifest> {
             generation,
             compacted: generation > 0,
             sealed: None,
+            len: 0,
         });
     Ok(Manifest {
         generation: 1,

@@ -138,6 +138,8 @@ pub(super) struct SegmentEntry {
     pub(super) compacted: bool,
     /// What a sealed segment holds; `None` for one that is not sealed.
     pub(super) sealed: Option<Seal>,
+    /// The length with which the file of a segment that is not sealed was made.
+    pub(super) len: u64,
 }
 
 /// The content of a sealed segment.
@@ -176,7 +178,10 @@ impl Manifest {
                 sealed | compacted,
                 0u32
             );
-            let seal = segment.sealed.unwrap_or_default();
+            let seal = segment.sealed.unwrap_or(Seal {
+                end: segment.len,
+                ..Seal::default()
+            });
             put!(
                 out,
                 seal.first,
@@ -222,6 +227,7 @@ impl Manifest {
                 generation,
                 compacted: flags & COMPACTED != 0,
                 sealed: (flags & SEALED != 0).then_some(seal),
+                len: if flags & SEALED == 0 { seal.end } else { 0 },
             });
         }
         fields.is_empty().then_some(manifest)
@@ -727,6 +733,9 @@ pub(super) fn look(bytes: &[u8], at: usize, salt: u64) -> Found {
 /// Returns the offset and header of the first frame after `at`, by its header alone.
 pub(super) fn next_header(bytes: &[u8], at: usize, salt: u64) -> Option<(usize, FrameHeader)> {
     let from = (at + 8).next_multiple_of(8);
+    if from >= bytes.len() {
+        return None;
+    }
     let blocks = (from / BLOCK * BLOCK..bytes.len()).step_by(BLOCK);
     let blocks = blocks.map(|block| block.max(from)..(block + BLOCK).min(bytes.len()));
     blocks

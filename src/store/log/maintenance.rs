@@ -208,6 +208,7 @@ impl Shared {
             generation: 0,
             compacted: false,
             sealed: None,
+            len: len,
         });
         self.write_manifest(&mut manifest, new)?;
         self.work.state().prepared = Some(prepared);
@@ -219,6 +220,16 @@ impl Shared {
             self.work.state().has_reserve = made.is_ok();
         }
         Ok(())
+    }
+
+    /// Notes the length of a segment that was made longer, so that it is missed where a part of it is.
+    pub(super) fn note_length(&self, number: u32, len: u64) -> io::Result<()> {
+        let mut manifest = self.lock_manifest();
+        let mut new = manifest.clone();
+        if let Some(entry) = new.segments.iter_mut().find(|e| e.number == number) {
+            entry.len = len;
+        }
+        self.write_manifest(&mut manifest, new)
     }
 
     /// Takes the next segment, making it if there is none.

@@ -242,7 +242,10 @@ pub(super) fn header(
         Err(e) => return Err(e.into()),
     };
     let len = file.len()?;
-    let end = entry.sealed.map_or(SEGMENT_HEADER as u64, |seal| seal.end);
+    let end = entry
+        .sealed
+        .map_or(entry.len, |seal| seal.end)
+        .max(SEGMENT_HEADER as u64);
     if len < end {
         return damaged(format!(
             "segment {number} has {len} bytes and should have at least {end}: {holds}"

@@ -388,6 +388,7 @@ fn create(disk: &dyn Disk, config: &LogConfig, names: &[String]) -> Result<Manif
             generation: 0,
             compacted: false,
             sealed: None,
+            len: config.segment_bytes(),
         }],
     };
     super::disk::replace(disk, "manifest", &manifest.encode())?;

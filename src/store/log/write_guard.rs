@@ -349,7 +349,8 @@ impl Shared {
             let grown = prepared
                 .file
                 .allocate(need)
-                .and_then(|()| prepared.file.sync());
+                .and_then(|()| prepared.file.sync())
+                .and_then(|()| self.note_length(prepared.number, need));
             if let Err(error) = grown {
                 self.work.give_back(prepared);
                 return Err(error);

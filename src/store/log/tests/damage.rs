@@ -445,6 +445,29 @@ async fn files_that_are_missing_doubled_swapped_or_foreign_are_told_apart() {
     }
 }
 
+#[tokio::test]
+async fn a_segment_that_is_cut_between_two_frames_is_not_taken_for_a_shorter_one() {
+    for closed in [false, true] {
+        let small = small_log(closed).await;
+        let mut cuts = 0;
+        for (name, bytes) in small
+            .files
+            .iter()
+            .filter(|(name, _)| name.ends_with(".seg"))
+        {
+            let frames = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"ANBF");
+            for (at, _) in frames {
+                let mut files = small.files.clone();
+                files.get_mut(name).unwrap().truncate(at);
+                let found = outcome(&small, &files, &format!("{name} cut at {at}")).await;
+                assert_ne!(found, "all there", "{name} cut at {at}");
+                cuts += 1;
+            }
+        }
+        assert!(cuts > 10, "{cuts}");
+    }
+}
+
 // ---- repair
 
 #[tokio::test]
