@@ -6,6 +6,7 @@
 //! ping      topics         asks a broker whether it is reachable, and what it holds
 //! demo                     sends, reads back and compares, all in one process
 //! bench                    measures throughput and latency, next to raw QUIC and the disk
+//! log                      checks or repairs a log on disk
 //! lab                      runs the program anabranch-lab: the value of more lanes on a given link
 //!
 //! connection.rs            flags of every command that connects
@@ -32,6 +33,7 @@ mod demo;
 mod failure;
 pub mod harness;
 mod lab;
+mod log_folder;
 pub mod output;
 mod ping;
 mod produce;
@@ -65,6 +67,7 @@ enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Lab(lab::Args),
+    Log(log_folder::Args),
 }
 
 impl Command {
@@ -78,6 +81,7 @@ impl Command {
             Self::Demo(args) => demo::run(args).await,
             Self::Bench(args) => bench::run(args).await,
             Self::Lab(args) => lab::run(args),
+            Self::Log(args) => log_folder::run(args).await,
         }
     }
 }

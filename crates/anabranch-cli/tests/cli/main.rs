@@ -13,6 +13,7 @@ mod certificates;
 mod consume;
 mod demo;
 mod interrupt;
+mod log;
 mod order;
 mod outage;
 mod process;

@@ -145,6 +145,10 @@ pub struct Stopped {
 }
 
 impl Stopped {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts the broker again, with the same data and at the same port.
     pub fn start_again(self) -> Serve {
         let (process, announced) = start(self.folder.path(), &self.listen, &self.flags);
