@@ -73,7 +73,7 @@ impl Producer {
         }
     }
 
-    /// Sends a message in order, on a stream of its own, and resolves to its [`Ack`].
+    /// Sends a message in order, on a stream of its own, and resolves to its [`Ack`](super::Ack).
     ///
     /// The messages of this method are stored in the order in which their futures are first polled. A caller who does not
     /// await each future before the next one, but for example uses [`buffered`], has a pipeline:
