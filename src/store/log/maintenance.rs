@@ -208,7 +208,7 @@ impl Shared {
             generation: 0,
             compacted: false,
             sealed: None,
-            len: len,
+            len,
         });
         self.write_manifest(&mut manifest, new)?;
         self.work.state().prepared = Some(prepared);
