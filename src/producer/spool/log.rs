@@ -6,7 +6,7 @@
 //! Two marks are kept beside the entries, each on disk before anything is done on its strength:
 //!
 //! - `done`: everything before it has its final answer. The broker is told to forget no earlier than that.
-//! - `planned`: what lies between `done` and it was, or may have been, sent as one piece, and must be sent as the same
+//! - `planned`: everything from `done` to it was, or may have been, sent as one piece, and must be sent as the same
 //!   piece again: entries are joined into larger batches, and a request id has to mean the same messages each time.
 
 use std::{ops::Range, sync::Arc};
@@ -27,7 +27,7 @@ const SEGMENT: u64 = 4 << 20;
 const DONE: &str = "done";
 const PLANNED: &str = "planned";
 
-/// What stands at one place of the log.
+/// One entry of the log.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// The messages it has, by their places.
@@ -242,7 +242,7 @@ impl Log {
         }
     }
 
-    /// Who delivers what is in this folder: the same for as long as the folder is there.
+    /// Returns the producer identity under which this folder is delivered. It is the same as long as the folder exists.
     pub(super) async fn identity(&self) -> Result<ProducerIdentity, LogError> {
         let read = self.store.read(&self.identity, Offset(0), 1).await;
         match read {

@@ -55,8 +55,8 @@ pub(super) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `bytes` from offset `at` on in pieces of at most 1 MiB, each synced: a larger burst would delay the syncs of
-/// everybody else.
+/// Writes `bytes` from offset `at` on in pieces of at most 1 MiB, each synced: a larger burst would delay all
+/// other syncs of the disk.
 pub(super) fn write_synced(file: &dyn DiskFile, bytes: &[u8], mut at: u64) -> io::Result<()> {
     for piece in bytes.chunks(1 << 20) {
         file.write_at(piece, at)?;

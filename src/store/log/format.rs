@@ -696,7 +696,7 @@ pub(super) fn look(bytes: &[u8], at: usize, salt: u64) -> Found {
         if is_zero(rest) {
             return Found::Nothing;
         }
-        // The header lies in one sector or two. One that is missing as a whole was not written.
+        // The header is in one sector or two. One that is missing as a whole was not written.
         let header = &rest[..rest.len().min(FRAME_HEADER)];
         return match zero_parts(header, at as u64) {
             0 => Found::Damaged { messages: None },

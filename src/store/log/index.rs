@@ -44,9 +44,9 @@ pub(super) struct SegmentState {
 /// The oldest batches of a topic from some offset on.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
-    /// They are rows of an index.
+    /// Rows of an index.
     Rows(Run, SegmentState),
-    /// Their entries, with the generation of the segment of each.
+    /// Entries, with the generation of the segment of each.
     Entries(Vec<(Entry, u32)>),
     /// There are none.
     None,
@@ -243,7 +243,7 @@ impl Index {
         found
     }
 
-    /// Drops what lies before `first` in a topic, as far as it is whole runs or entries. Used while the log is opened.
+    /// Drops everything before `first` in a topic, as far as it is whole runs or entries. Used while the log is opened.
     pub(super) fn drop_before(&mut self, topic: TopicId, first: u64) -> Option<Run> {
         loop {
             let of_topic = self.topics.get(&topic)?;

@@ -294,7 +294,7 @@ async fn a_folder_of_somebody_else_is_not_written_to() {
     assert_eq!(files(folder.path()).len(), 1);
 }
 
-// As root every folder can be written, but nobody makes folders in /sys.
+// As root every folder can be written, but folders cannot be made in /sys.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_folder_that_may_not_be_written_is_said_to_be_such() {
