@@ -90,7 +90,7 @@ const PIECES: [Piece; 7] = [
         run: |rounds| Appending::log(Fsync::Never).run(rounds),
         rounds: 40,
         messages: BATCH * GROUP,
-        bound: 510.0,
+        bound: 190.0,
     },
     Piece {
         name: "end to end",
