@@ -23,8 +23,8 @@ pub enum Receipts {
 pub struct Config {
     /// The folder of the spool. It is created if it does not exist. One producer at a time can use it.
     pub folder: PathBuf,
-    /// The most bytes of undelivered messages on disk. Default 1 GiB, at least 1 MiB. The files take up to twice this and
-    /// about 200 MB.
+    /// The most bytes of undelivered messages on disk. Default 1 GiB, at least 1 MiB. The files take up to 1.5 times
+    /// this, about four segments of 4 MiB, and two snapshots.
     pub max_bytes: u64,
     /// The most undelivered messages on disk. Default 16 777 216, at least 1.
     pub max_messages: u64,

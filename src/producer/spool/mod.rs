@@ -16,7 +16,7 @@
 //!   sends the same requests again, and the broker answers them from its dedup window.
 //! - **Bounded.** A fourth of the buffer, at most 4 MiB, is reserved for *staging*: messages on their way to disk. Outside
 //!   the buffer there are the piece of the log that is being sent (1 MiB and one message, encoded twice), the memory of the
-//!   store (about 13 MiB), and about 200 bytes for each pending receipt ([`Config::max_pending_receipts`]).
+//!   log, and about 200 bytes for each pending receipt ([`Config::max_pending_receipts`]).
 //!
 //! # How it fails
 //!

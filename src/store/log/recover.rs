@@ -198,7 +198,7 @@ pub(super) fn manifest(disk: &dyn Disk, names: &[String]) -> Result<Option<Manif
     match Manifest::decode(&bytes) {
         Some(manifest) => Ok(Some(manifest)),
         None => damaged(
-            "its manifest does not match its checksum; without it nobody can tell which segments and how many messages \
+            "its manifest does not match its checksum; without it there is no telling which segments and how many messages \
              belong to the log",
         ),
     }

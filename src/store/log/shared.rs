@@ -156,7 +156,7 @@ impl Shared {
             Some(manifest) if complete => manifest,
             None if complete => {
                 return recover::damaged(
-                    "its manifest is missing; without it nobody can tell which segments and how many messages belong to the log",
+                    "its manifest is missing; without it there is no telling which segments and how many messages belong to the log",
                 );
             }
             _ if recover::is_unfinished(&*disk, &names)? => create(&*disk, &config, &names)?,
