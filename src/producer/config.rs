@@ -2,7 +2,10 @@
 
 use std::{str::FromStr, time::Duration};
 
-use super::{Strategy, accumulator};
+use super::{
+    Strategy,
+    limits::{MAX_BUFFER_BYTES, MAX_BUFFER_MESSAGES},
+};
 use crate::{
     TopicName,
     config::{ConfigError, Problems, rules},
@@ -128,7 +131,7 @@ pub struct Config {
     pub buffer_messages: usize,
 
     /// Bytes that may be held at once, queued and unanswered together: the content of the messages, and 256 bytes for each
-    /// message. Default 64 MiB, 64 KiB to 1 TiB. A single message above it may pass while nothing else is held.
+    /// message. Default 64 MiB, 64 KiB to 512 GiB. A single message above it may pass while nothing else is held.
     pub buffer_bytes: u64,
 
     /// What a call does when the buffer is full. Default: it waits.
@@ -170,7 +173,7 @@ pub struct Config {
     /// A log on disk for the messages that the buffer has no room for while no server can be reached. Default: none. It takes
     /// a fourth of the buffer, at most 4 MiB, for messages that are being written to disk.
     #[cfg(feature = "spool")]
-    pub spool: Option<super::spool::Config>,
+    pub spool: Option<super::spool_config::Config>,
 }
 
 impl Default for Config {
@@ -209,7 +212,7 @@ impl Config {
 
     /// Checks every field, and returns the topic.
     pub(super) fn checked(&self) -> Result<TopicName, ConfigError> {
-        const MAX_MESSAGES: usize = accumulator::MAX_MESSAGES as usize;
+        const MAX_MESSAGES: usize = MAX_BUFFER_MESSAGES as usize;
         let day = Duration::from_secs(86_400);
         let mut problems = Problems::default();
         let topic = TopicName::new(&self.topic);
@@ -229,7 +232,7 @@ impl Config {
             strategy where max_lanes <= MAX_LANES => format!("must have at most {MAX_LANES} lanes");
             name where (1..=max_name).contains(&name_len) => name;
             buffer_messages in 1..=MAX_MESSAGES => "must be 1 to 16777215";
-            buffer_bytes in 64 << 10..=accumulator::MAX_BYTES => "must be 64 KiB to 1 TiB";
+            buffer_bytes in 64 << 10..=MAX_BUFFER_BYTES => "must be 64 KiB to 512 GiB";
             max_message_bytes in 1.. => "must be at least 1";
             batch_bytes in 1 << 10..=4 << 20 => "must be 1 KiB to 4 MiB";
             batch_messages in 1..=65_536 => "must be 1 to 65536";

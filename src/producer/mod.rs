@@ -34,6 +34,8 @@ mod accumulator;
 mod builder;
 mod config;
 mod error;
+mod inner;
+mod limits;
 mod message;
 #[allow(
     clippy::module_inception,
@@ -47,12 +49,15 @@ mod sender;
 mod sink;
 #[cfg(feature = "spool")]
 pub mod spool;
+#[cfg(feature = "spool")]
+mod spool_config;
+mod start;
 mod strategy;
 
 #[cfg(test)]
 mod tests;
 
-pub use builder::{BuildError, Builder, StartError};
+pub use builder::Builder;
 pub use config::{Config, NameConflict, NameConflictError, WhenFull};
 pub use error::{CloseError, Fate, FlushError, SendError, SendErrorKind, Undelivered};
 pub use message::Message;
@@ -60,4 +65,5 @@ pub use producer::{Producer, ProducerStats};
 pub use receipt::{Ack, Receipt};
 pub use scaling::Lanes;
 pub use send::{SendAsyncFuture, SendFuture};
+pub use start::{BuildError, StartError};
 pub use strategy::{PolicyFactory, Strategy, StrategyError};

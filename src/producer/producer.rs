@@ -1,26 +1,27 @@
-//! `Producer`, and what all of its clones share.
+//! `Producer`, the handle that applications have.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::sync::{Mutex, watch};
+use futures_sink::Sink;
+use tokio::sync::watch;
 
 #[cfg(feature = "spool")]
 use super::spool;
 use super::{
-    Builder, CloseError, Fate, FlushError, Lanes, Message, Receipt, SendAsyncFuture, SendError,
-    SendErrorKind, SendFuture, Undelivered, accumulator::Route, sender::LaneContext,
-    sink::SinkState,
+    CloseError, FlushError, Lanes, Message, Receipt, SendAsyncFuture, SendError, SendFuture,
+    accumulator::Route, inner::ProducerInner, sink::SinkState,
 };
 use crate::{
     TopicName,
-    conn::{self, ConnectError, ConnectionState, Session, Supervisor},
-    tasks::Tasks,
+    conn::{ConnectError, ConnectionState},
     time,
 };
-
-/// The time that a closing producer may take to write messages in memory to its spool.
-#[cfg(feature = "spool")]
-const SPOOL_GRACE: Duration = Duration::from_secs(1);
 
 /// Sends messages to a broker. Clones are handles of the same producer.
 ///
@@ -57,15 +58,10 @@ const SPOOL_GRACE: Duration = Duration::from_secs(1);
 /// without an outcome are counted, logged, and told to their receipts. [`close`](Self::close) delivers them first.
 pub struct Producer {
     pub(super) inner: Arc<ProducerInner>,
-    pub(super) sink: SinkState,
+    sink: SinkState,
 }
 
 impl Producer {
-    /// Returns a builder with the default options.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     pub(super) fn from_inner(inner: ProducerInner) -> Self {
         Self {
             inner: Arc::new(inner),
@@ -127,8 +123,9 @@ impl Producer {
     /// receipt does not withdraw the message.
     ///
     /// # Errors
-    /// [`SendErrorKind::Full`] if there is no room now, [`SendErrorKind::TooLarge`],
-    /// [`SendErrorKind::Closed`], [`SendErrorKind::Disconnected`]. The error returns the message.
+    /// [`Full`](super::SendErrorKind::Full) if there is no room now, [`TooLarge`](super::SendErrorKind::TooLarge),
+    /// [`Closed`](super::SendErrorKind::Closed), [`Disconnected`](super::SendErrorKind::Disconnected). The error returns
+    /// the message.
     pub fn try_send_async(&self, message: impl Into<Message>) -> Result<Receipt, SendError> {
         self.inner
             .context
@@ -268,6 +265,41 @@ impl fmt::Debug for Producer {
     }
 }
 
+/// Sends by [`Producer::send_async`]. `poll_flush` waits for the outcome of everything sent through this handle;
+/// `poll_close` does the same and leaves the producer open.
+///
+/// A sink returns no receipts: the next call returns the first failure of a message that was sent through this handle.
+/// Each clone of a producer is a sink of its own.
+impl Sink<Message> for Producer {
+    type Error = SendError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let this = &mut *self;
+        this.sink.poll_ready(&this.inner.context.accumulator, cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
+        let this = &mut *self;
+        this.sink
+            .start_send(&this.inner.context.accumulator, message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let this = &mut *self;
+        this.sink.poll_flush(&this.inner.context.accumulator, cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.sink.leave(&self.inner.context.accumulator);
+    }
+}
+
 /// What a producer holds at one moment. See [`Producer::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -284,86 +316,4 @@ pub struct ProducerStats {
     pub waiting: usize,
     /// Batches that were written to a stream again, since the producer started.
     pub retried: u64,
-}
-
-/// What all clones of a producer share.
-#[derive(Debug)]
-pub(super) struct ProducerInner {
-    pub(super) context: LaneContext,
-    /// The spool; `None` where none was asked for.
-    #[cfg(feature = "spool")]
-    pub(super) spool: Option<Arc<spool::Spool>>,
-    /// Written by the scaler.
-    pub(super) lanes: watch::Receiver<Lanes>,
-    tasks: Tasks,
-    /// `None` once the producer is closed.
-    supervisor: Mutex<Option<Supervisor>>,
-}
-
-impl ProducerInner {
-    pub(super) fn start(
-        context: LaneContext,
-        #[cfg(feature = "spool")] spool: Option<Arc<spool::Spool>>,
-        tasks: Tasks,
-        supervisor: Supervisor,
-        lanes: watch::Receiver<Lanes>,
-    ) -> Self {
-        Self {
-            context,
-            #[cfg(feature = "spool")]
-            spool,
-            lanes,
-            tasks,
-            supervisor: Mutex::new(Some(supervisor)),
-        }
-    }
-
-    /// Waits until there is a connection, or there will be none.
-    pub(super) async fn wait_connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
-        conn::wait_connected(&mut self.context.transport.state().as_watch()).await
-    }
-
-    /// Drains until the deadline, then ends everything. Returns what has no outcome, and how many messages are left in the
-    /// spool.
-    pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {
-        let until = time::now() + deadline;
-        self.context.accumulator.close();
-        let _ = time::timeout(deadline, self.context.accumulator.epochs().flush()).await;
-        let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
-        #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            spool.write_staged(SPOOL_GRACE).await;
-        }
-        let left = self.context.requests.end(&closed);
-        self.tasks.stop();
-        self.context.transport.pool().clone().close().await;
-        let supervisor = self.supervisor.lock().await.take();
-        if let Some(supervisor) = supervisor {
-            supervisor
-                .close(until.saturating_duration_since(time::now()))
-                .await;
-        }
-        self.tasks.join().await;
-        #[cfg(feature = "spool")]
-        if let Some(spool) = &self.spool {
-            return (left, spool.close().await);
-        }
-        (left, 0)
-    }
-}
-
-/// Ends everything at once, and counts what had no outcome.
-impl Drop for ProducerInner {
-    fn drop(&mut self) {
-        let dropped = SendError::new(SendErrorKind::Closed, Fate::NotStored);
-        let left = self.context.requests.end(&dropped).len();
-        if left > 0 {
-            tracing::warn!(
-                messages = left,
-                "a producer was dropped and not closed: these messages had no outcome"
-            );
-            crate::metrics::producer::dropped(left as u64);
-        }
-        self.tasks.stop();
-    }
 }

@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, time::Sleep};
 use super::{
     Ack, Fate, Message, Receipt, SendError, SendErrorKind, WhenFull,
     accumulator::{Accumulator, Route, Submitted, WaiterId},
-    producer::ProducerInner,
+    inner::ProducerInner,
 };
 use crate::time;
 

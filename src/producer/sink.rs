@@ -1,8 +1,8 @@
-//! `Sink<Message>` for a producer, for `stream.forward(producer)`.
+//! What a producer's handle keeps as a `Sink<Message>`, for `stream.forward(producer)`.
 //!
 //! A sink returns no receipts, so it keeps them: the next call returns the first failure of a message that was sent through
-//! it. Each handle of a producer is a sink of its own. It keeps the receipts of messages without an outcome, whose number the
-//! producer's buffer bounds, and those that no call has looked at yet.
+//! it. It keeps the receipts of messages without an outcome, whose number the producer's buffer bounds, and those that no
+//! call has looked at yet.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_sink::Sink;
-
 use super::{
-    Message, Producer, Receipt, SendError, WhenFull,
-    accumulator::{Route, Submitted},
+    Message, Receipt, SendError, WhenFull,
+    accumulator::{Accumulator, Route, Submitted},
     send::Waiting,
 };
 use crate::time;
@@ -28,44 +26,27 @@ pub(super) struct SinkState {
     waiting: Option<Waiting>,
 }
 
-impl Producer {
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let accumulator = &self.inner.context.accumulator;
-        if let Some(waiting) = &mut self.sink.waiting {
-            let entered = ready!(waiting.poll(accumulator, cx));
-            self.sink.waiting = None;
-            self.sink.receipts.push_back(entered?);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Removes the receipts at the front that are resolved, up to the first failure.
-    fn poll_receipts(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        while let Some(receipt) = self.sink.receipts.front_mut() {
-            let outcome = ready!(Pin::new(receipt).poll(cx));
-            self.sink.receipts.pop_front();
-            outcome?;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Sends by [`Producer::send_async`]. `poll_flush` waits for the outcome of everything sent through this handle;
-/// `poll_close` does the same and leaves the producer open.
-impl Sink<Message> for Producer {
-    type Error = SendError;
-
-    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        ready!(self.poll_room(cx))?;
+impl SinkState {
+    /// Waits until the last message has room. Returns the first failure among the outcomes that are known.
+    pub(super) fn poll_ready(
+        &mut self,
+        accumulator: &Accumulator,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_room(accumulator, cx))?;
         match self.poll_receipts(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
         }
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
-        let accumulator = &self.inner.context.accumulator;
-        let entered = match accumulator.config().when_full {
+    /// Submits a message, which may wait for room after this call.
+    pub(super) fn start_send(
+        &mut self,
+        accumulator: &Accumulator,
+        message: Message,
+    ) -> Result<(), SendError> {
+        let submitted = match accumulator.config().when_full {
             WhenFull::Error => {
                 Submitted::Accepted(accumulator.try_submit(message, Route::Unordered)?)
             }
@@ -73,30 +54,53 @@ impl Sink<Message> for Producer {
                 accumulator.submit(message, Route::Unordered)?
             }
         };
-        match entered {
-            Submitted::Accepted(receipt) => self.sink.receipts.push_back(receipt),
+        match submitted {
+            Submitted::Accepted(receipt) => self.receipts.push_back(receipt),
             Submitted::Waiting(waiter, receipt) => {
                 let waiting = Waiting::new(accumulator, waiter, receipt, time::now());
-                self.sink.waiting = Some(waiting);
+                self.waiting = Some(waiting);
             }
         }
         Ok(())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        ready!(self.poll_room(cx))?;
+    /// Waits until every message that was sent has its outcome, or one of them has failed.
+    pub(super) fn poll_flush(
+        &mut self,
+        accumulator: &Accumulator,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        ready!(self.poll_room(accumulator, cx))?;
         self.poll_receipts(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.poll_flush(cx)
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        if let Some(waiting) = self.sink.waiting.take() {
-            waiting.leave(&self.inner.context.accumulator);
+    /// Withdraws the last message if it waits for room.
+    pub(super) fn leave(&mut self, accumulator: &Accumulator) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.leave(accumulator);
         }
+    }
+
+    fn poll_room(
+        &mut self,
+        accumulator: &Accumulator,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(waiting) = &mut self.waiting {
+            let accepted = ready!(waiting.poll(accumulator, cx));
+            self.waiting = None;
+            self.receipts.push_back(accepted?);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Removes the receipts at the front that are resolved, up to the first failure.
+    fn poll_receipts(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        while let Some(receipt) = self.receipts.front_mut() {
+            let outcome = ready!(Pin::new(receipt).poll(cx));
+            self.receipts.pop_front();
+            outcome?;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use accept::{Accumulator, FRAMING, Route, Submitted};
 pub(crate) use accept::{Overflow, PendingMessage, Size};
 #[cfg(feature = "spool")]
 pub(crate) use budget::{Budget, Reservation};
-pub(crate) use budget::{Cost, MAX_BYTES, MAX_MESSAGES, WaiterId};
+pub(crate) use budget::{Cost, WaiterId};
 pub(crate) use chunk::{Chunk, messages_of};
 #[cfg(test)]
 pub(crate) use chunk::{ChunkStart, Entry};
@@ -43,3 +43,10 @@ pub(crate) use lane_waker::{MAX_LANES, ORDERED};
 pub(crate) use ordered::OrderedQueue;
 pub(crate) use queue::{Queue, QueueItem, Run};
 pub(crate) use queue_reader::{ItemReader, QueueReader, ShardReader, Take};
+
+use super::limits::{MAX_BUFFER_BYTES, MAX_BUFFER_MESSAGES};
+
+const _: () = assert!(
+    MAX_BUFFER_MESSAGES <= budget::MAX_MESSAGES && MAX_BUFFER_BYTES <= budget::MAX_BYTES,
+    "the largest buffer fits in a budget"
+);

@@ -27,7 +27,6 @@
 //!
 //! What is on disk does not expire.
 
-mod config;
 mod entry;
 mod log;
 mod mode;
@@ -35,6 +34,7 @@ mod pending_receipts;
 mod replay;
 mod requests;
 mod staging;
+mod state;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -46,7 +46,8 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-pub use self::config::{Config, Phase, Receipts, State};
+pub use self::state::{Phase, State};
+pub use super::spool_config::{Config, Receipts};
 pub use crate::store::OpenError;
 
 use self::{

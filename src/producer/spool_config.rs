@@ -1,4 +1,4 @@
-//! Sans-I/O: the options of a spool, and its published state.
+//! Sans-I/O: the options of a spool.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,12 @@ use crate::config::{ConfigError, Problems};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Receipts {
     /// When the broker has stored the message, as without a spool. If that takes longer than `delivery_timeout`, the
-    /// receipt resolves to [`Expired`](super::super::SendErrorKind::Expired) with the fate
-    /// [`Spooled`](super::super::Fate::Spooled): the message is on disk and will still be delivered.
+    /// receipt resolves to [`Expired`](super::SendErrorKind::Expired) with the fate
+    /// [`Spooled`](super::Fate::Spooled): the message is on disk and will still be delivered.
     #[default]
     WhenStored,
-    /// As soon as the message is on disk, with an [`Ack`](super::super::Ack) that
-    /// [is spooled](super::super::Ack::is_spooled).
+    /// As soon as the message is on disk, with an [`Ack`](super::Ack) that
+    /// [is spooled](super::Ack::is_spooled).
     WhenSpooled,
 }
 
@@ -83,32 +83,6 @@ impl<P: Into<PathBuf>> From<P> for Config {
     fn from(folder: P) -> Self {
         Self::new(folder)
     }
-}
-
-/// What a spool does at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Phase {
-    /// Nothing is on disk. Messages are kept in memory and sent from there.
-    #[default]
-    Memory,
-    /// New messages are written to disk, and nothing on disk is sent.
-    Spooling,
-    /// What is on disk is sent, in order. New messages are written to disk after it.
-    Replaying,
-}
-
-/// The state of a spool.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct State {
-    /// What the spool does at present.
-    pub phase: Phase,
-    /// The number of undelivered messages on disk.
-    pub messages: u64,
-    /// The bytes of the undelivered messages on disk.
-    pub bytes: u64,
-    /// Why the spool could not write or deliver in its last attempt. `None` if it could.
-    pub last_error: Option<String>,
 }
 
 #[cfg(feature = "serde")]
