@@ -74,7 +74,6 @@ impl Problems {
     }
 
     /// Checks a part of the options, whose fields have `name.` before their own names.
-    #[cfg(any(feature = "producer", test))]
     pub(crate) fn nested(&mut self, name: &str, check: impl FnOnce(&mut Self)) {
         let len = self.path.len();
         self.path.push_str(name);
@@ -103,7 +102,6 @@ impl Problems {
 }
 
 /// Checks fields of `$config`: each line has a field, its range or a condition, and the rule in words.
-#[cfg(any(feature = "producer", test))]
 macro_rules! rules {
     ($problems:expr, $config:expr;) => {};
     ($problems:expr, $config:expr; $field:ident in $range:expr => $rule:expr; $($rest:tt)*) => {
@@ -116,7 +114,6 @@ macro_rules! rules {
         $crate::config::rules!($problems, $config; $($rest)*);
     };
 }
-#[cfg(any(feature = "producer", test))]
 pub(crate) use rules;
 
 #[cfg(test)]

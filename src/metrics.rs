@@ -7,9 +7,7 @@
 //! Metrics are recorded once per batch, not once per message. The functions below take numbers and label strings only,
 //! so this file depends on no other part of the crate.
 
-use std::time::Duration;
-
-use metrics::{Unit, counter, gauge, histogram};
+use metrics::Unit;
 
 /// The kind of a metric, as Prometheus defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,6 +162,7 @@ pub fn describe() {
 }
 
 /// Converts a count for gauges and histograms.
+#[cfg(any(feature = "producer", feature = "broker"))]
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 const fn float(n: u64) -> f64 {
     n as f64
@@ -171,6 +170,10 @@ const fn float(n: u64) -> f64 {
 
 #[cfg(feature = "producer")]
 pub(crate) mod producer {
+    use std::time::Duration;
+
+    use ::metrics::{counter, gauge, histogram};
+
     use super::*;
 
     pub(crate) fn batched(messages: usize, bytes: usize, queue_wait: Duration) {
@@ -245,6 +248,8 @@ pub(crate) mod producer {
 
 #[cfg(feature = "spool")]
 pub(crate) mod spool {
+    use ::metrics::{counter, gauge};
+
     use super::*;
 
     pub(crate) fn size(messages: u64, bytes: u64) {
@@ -265,11 +270,12 @@ pub(crate) mod spool {
     }
 }
 
-#[cfg_attr(
-    not(feature = "producer"),
-    allow(dead_code, reason = "only clients connect")
-)]
+#[cfg(any(feature = "producer", test))]
 pub(crate) mod connection {
+    use std::time::Duration;
+
+    use ::metrics::{counter, histogram};
+
     use super::*;
 
     pub(crate) fn connected() {
@@ -287,6 +293,8 @@ pub(crate) mod connection {
 
 #[cfg(feature = "producer")]
 pub(crate) mod consumer {
+    use ::metrics::counter;
+
     use super::*;
 
     pub(crate) fn received(messages: u64, bytes: u64) {
@@ -303,6 +311,10 @@ pub(crate) mod consumer {
 
 #[cfg(feature = "broker")]
 pub(crate) mod broker {
+    use std::time::Duration;
+
+    use ::metrics::{counter, gauge, histogram};
+
     use super::*;
 
     /// Counts one in a gauge until it is dropped.

@@ -7,7 +7,9 @@
     reason = "this file is the only clock of the crate"
 )]
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
+#[cfg(any(feature = "producer", feature = "broker", feature = "dev-certs", test))]
+use std::time::{Duration, SystemTime};
 
 #[cfg(any(feature = "producer", feature = "broker", test))]
 pub(crate) use tokio::time::sleep;

@@ -7,7 +7,7 @@ use std::{
 
 use super::Tokens;
 use crate::{
-    config::{ConfigError, Problems},
+    config::{ConfigError, Problems, rules},
     conn::{Admission, StatelessResetKey, TransportConfig},
 };
 
@@ -182,102 +182,43 @@ impl Config {
             "must be at least 2: the session and one more",
         );
         self.admission.problems(problems);
-        self.limits.problems(problems);
-        self.retention.problems(problems);
-        problems.expect(
-            self.stream_delay
-                .is_none_or(|delay| delay <= Duration::from_secs(60)),
-            "stream_delay",
-            &self.stream_delay,
-            "must be at most a minute",
+        problems.nested("limits", |problems| self.limits.problems(problems));
+        problems.nested("retention", |problems| self.retention.problems(problems));
+        let minute = Duration::from_secs(60);
+        rules!(problems, self;
+            stream_delay where self.stream_delay.is_none_or(|delay| delay <= minute) => "must be at most a minute";
         );
     }
 }
 
 impl Limits {
     fn problems(&self, problems: &mut Problems) {
-        problems.expect(
-            (64 << 10..=1 << 30).contains(&self.max_frame),
-            "limits.max_frame",
-            &self.max_frame,
-            "must be 64 KiB to 1 GiB",
-        );
-        problems.expect(
-            self.max_message >= 1 && self.max_message.saturating_add(1024) <= self.max_frame,
-            "limits.max_message",
-            &self.max_message,
-            "must be at least 1 and leave 1 KiB of limits.max_frame",
-        );
-        problems.expect(
-            self.max_batch_messages >= 1,
-            "limits.max_batch_messages",
-            &self.max_batch_messages,
-            "must be at least 1",
-        );
-        problems.expect(
-            self.stream_buffer >= self.max_frame,
-            "limits.stream_buffer",
-            &self.stream_buffer,
-            "must be at least limits.max_frame",
-        );
-        problems.expect(
-            self.connection_buffer >= self.stream_buffer,
-            "limits.connection_buffer",
-            &self.connection_buffer,
-            "must be at least limits.stream_buffer",
-        );
-        problems.expect(
-            self.commit_queue_bytes >= self.max_frame,
-            "limits.commit_queue_bytes",
-            &self.commit_queue_bytes,
-            "must be at least limits.max_frame",
-        );
-        for (field, entries) in [
-            ("limits.stream_batches", self.stream_batches),
-            ("limits.commit_queue_batches", self.commit_queue_batches),
-        ] {
-            problems.expect(
-                (1..=MAX_ENTRIES).contains(&entries),
-                field,
-                &entries,
-                "must be 1 to 1048576",
-            );
-        }
-        for (field, least) in [
-            ("limits.commit_group_bytes", self.commit_group_bytes),
-            ("limits.commit_group_batches", self.commit_group_batches),
-            ("limits.topics", self.topics),
-        ] {
-            problems.expect(least >= 1, field, &least, "must be at least 1");
-        }
-        problems.expect(
-            self.subscriptions <= MAX_ENTRIES,
-            "limits.subscriptions",
-            &self.subscriptions,
-            "must be at most 1048576",
-        );
-        problems.expect(
-            (1 << 10..=16 << 20).contains(&self.read_chunk),
-            "limits.read_chunk",
-            &self.read_chunk,
-            "must be 1 KiB to 16 MiB",
+        let fits = self.max_message.saturating_add(1024) <= self.max_frame;
+        let entries = 1..=MAX_ENTRIES;
+        rules!(problems, self;
+            max_frame in 64 << 10..=1 << 30 => "must be 64 KiB to 1 GiB";
+            max_message where self.max_message >= 1 && fits =>
+                "must be at least 1 and leave 1 KiB of limits.max_frame";
+            max_batch_messages in 1.. => "must be at least 1";
+            stream_buffer in self.max_frame.. => "must be at least limits.max_frame";
+            connection_buffer in self.stream_buffer.. => "must be at least limits.stream_buffer";
+            commit_queue_bytes in self.max_frame.. => "must be at least limits.max_frame";
+            stream_batches where entries.contains(&self.stream_batches) => "must be 1 to 1048576";
+            commit_queue_batches where entries.contains(&self.commit_queue_batches) => "must be 1 to 1048576";
+            commit_group_bytes in 1.. => "must be at least 1";
+            commit_group_batches in 1.. => "must be at least 1";
+            subscriptions in ..=MAX_ENTRIES => "must be at most 1048576";
+            read_chunk in 1 << 10..=16 << 20 => "must be 1 KiB to 16 MiB";
+            topics in 1.. => "must be at least 1";
         );
     }
 }
 
 impl Retention {
     fn problems(&self, problems: &mut Problems) {
-        problems.expect(
-            self.producer_memory >= Duration::from_secs(60),
-            "retention.producer_memory",
-            &self.producer_memory,
-            "must be at least a minute",
-        );
-        problems.expect(
-            (Duration::from_millis(10)..=Duration::from_secs(DAY)).contains(&self.every),
-            "retention.every",
-            &self.every,
-            "must be 10 ms to a day",
+        rules!(problems, self;
+            producer_memory in Duration::from_secs(60).. => "must be at least a minute";
+            every in Duration::from_millis(10)..=Duration::from_secs(DAY) => "must be 10 ms to a day";
         );
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Config, ConsumeError, Start,
     consumer::{self, Consumer},
 };
-use crate::conn::{self, ClientTls, Token, Trust};
+use crate::conn::{self, ClientTls, Token, Trust, tls::CertifiedKey};
 
 /// Options of a [`Consumer`]. [`Builder::subscribe`] checks all of them at once.
 ///
@@ -44,13 +44,28 @@ impl Builder {
     }
 
     /// Trusts brokers whose certificate is signed by an authority in this PEM file, and no others. Default: the
-    /// authorities that the operating system trusts. Replaces what [`Builder::tls`] set.
-    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.connection.tls = ClientTls::trusting(Trust::CaFile(path.into()));
+    /// authorities that the operating system trusts.
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        self.trust(Trust::CaFile(path.into()))
+    }
+
+    /// Sets whose certificate a broker must have. Default: one from the authorities that the operating system trusts.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        let tls = &mut self.config.connection.tls;
+        *tls = std::mem::take(tls).with_trust(trust);
         self
     }
 
-    /// Replaces all options of TLS: which brokers are trusted, and the client's own certificate.
+    /// Sets the certificate chain and the private key, PEM files, that are shown to a broker that asks for a certificate.
+    /// Default: none.
+    pub fn certificate_files(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        let tls = &mut self.config.connection.tls;
+        *tls = std::mem::take(tls).with_certificate(CertifiedKey::files(chain, key));
+        self
+    }
+
+    /// Replaces what [`ca_file`](Self::ca_file), [`trust`](Self::trust) and
+    /// [`certificate_files`](Self::certificate_files) set, for example by a `rustls` configuration of your own.
     pub fn tls(mut self, tls: ClientTls) -> Self {
         self.config.connection.tls = tls;
         self

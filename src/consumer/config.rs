@@ -2,7 +2,7 @@
 
 use crate::{
     TopicName,
-    config::{ConfigError, Problems},
+    config::{ConfigError, Problems, rules},
     conn,
     wire::Start,
 };
@@ -53,25 +53,11 @@ impl Config {
         let rule =
             "must be 1 to 200 letters, digits, '.', '_' or '-', not beginning with '.' or '-'";
         problems.expect(topic.is_ok(), "topic", &self.topic, rule);
-        problems.expect(
-            self.name
-                .as_ref()
-                .is_none_or(|name| (1..=200).contains(&name.len())),
-            "name",
-            &self.name,
-            "must have 1 to 200 bytes",
-        );
-        problems.expect(
-            (1..=1 << 32).contains(&self.credit_bytes),
-            "credit_bytes",
-            &self.credit_bytes,
-            "must be 1 to 4294967296",
-        );
-        problems.expect(
-            (64 << 10..=1 << 30).contains(&self.max_batch),
-            "max_batch",
-            &self.max_batch,
-            "must be 64 KiB to 1 GiB",
+        let name_len = self.name.as_ref().map_or(1, String::len);
+        rules!(problems, self;
+            name where (1..=200).contains(&name_len) => "must have 1 to 200 bytes";
+            credit_bytes in 1..=1 << 32 => "must be 1 to 4294967296";
+            max_batch in 64 << 10..=1 << 30 => "must be 64 KiB to 1 GiB";
         );
         problems.into_result()?;
         Ok(topic.expect("a wrong topic is a problem"))

@@ -1,8 +1,8 @@
 //! Sans-I/O: the pool's options, their defaults and their rules.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 
 /// How many streams a pool keeps, when it tests them, and its time limits.
 ///
@@ -122,42 +122,22 @@ impl Config {
     ///
     /// [`ConfigError`] names every field that breaks its rule, with its value.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let positive = |duration: Option<Duration>| duration.is_none_or(|d| !d.is_zero());
+        let rule = "must be more than zero";
         let mut problems = Problems::default();
-        let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {
-            problems.expect(holds, field, value, rule);
-        };
-
-        rule(
-            self.max >= 1,
-            "pool.max",
-            &self.max,
-            "must be at least 1".into(),
-        );
-        rule(
-            self.min <= self.max,
-            "pool.min",
-            &self.min,
-            format!("must be at most pool.max ({})", self.max),
-        );
-        let durations = [
-            ("pool.open_timeout", Some(self.open_timeout)),
-            ("pool.probe_timeout", Some(self.probe_timeout)),
-            ("pool.checkout_timeout", Some(self.checkout_timeout)),
-            ("pool.check_interval", self.check_interval),
-            ("pool.idle_timeout", self.idle_timeout),
-            ("pool.max_age", self.max_age),
-            ("pool.open_retry", Some(self.open_retry)),
-        ];
-        for (field, duration) in durations {
-            let Some(duration) = duration else { continue };
-            rule(
-                duration > Duration::ZERO,
-                field,
-                &duration,
-                "must be more than zero".into(),
+        problems.nested("pool", |problems| {
+            rules!(problems, self;
+                max in 1.. => "must be at least 1";
+                min in ..=self.max => format!("must be at most pool.max ({})", self.max);
+                open_timeout where !self.open_timeout.is_zero() => rule;
+                probe_timeout where !self.probe_timeout.is_zero() => rule;
+                checkout_timeout where !self.checkout_timeout.is_zero() => rule;
+                check_interval where positive(self.check_interval) => rule;
+                idle_timeout where positive(self.idle_timeout) => rule;
+                max_age where positive(self.max_age) => rule;
+                open_retry where !self.open_retry.is_zero() => rule;
             );
-        }
-
+        });
         problems.into_result()
     }
 }
@@ -224,7 +204,7 @@ mod tests {
             "{said}"
         );
         assert!(
-            said.contains("pool.max_age = 0ns: must be more than zero"),
+            said.contains("pool.max_age = Some(0ns): must be more than zero"),
             "{said}"
         );
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 
 /// When the receipt of a message in the spool resolves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,24 +56,13 @@ impl Config {
     /// Names every field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        problems.expect(
-            !self.folder.as_os_str().is_empty(),
-            "spool.folder",
-            &self.folder,
-            "must not be empty",
-        );
-        problems.expect(
-            self.max_bytes >= 1 << 20,
-            "spool.max_bytes",
-            &self.max_bytes,
-            "must be at least 1048576",
-        );
-        problems.expect(
-            self.max_messages >= 1,
-            "spool.max_messages",
-            &self.max_messages,
-            "must be at least 1",
-        );
+        problems.nested("spool", |problems| {
+            rules!(problems, self;
+                folder where !self.folder.as_os_str().is_empty() => "must not be empty";
+                max_bytes in 1 << 20.. => "must be at least 1048576";
+                max_messages in 1.. => "must be at least 1";
+            );
+        });
         problems.into_result()
     }
 }

@@ -163,4 +163,13 @@ mod tests {
         assert_eq!((one.name.len(), other.name.len()), (200, 200));
         assert!(one.name.starts_with("nnn"));
     }
+
+    #[cfg(feature = "spool")]
+    #[test]
+    fn why_a_spool_cannot_be_opened_is_told_once() {
+        let error = BuildError::from(spool::OpenError::InUse("spool".into()));
+        let source = std::error::Error::source(&error).expect("the reason");
+        assert!(source.to_string().contains("in use"), "{source}");
+        assert!(!error.to_string().contains("in use"), "{error}");
+    }
 }

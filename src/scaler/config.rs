@@ -1,8 +1,8 @@
 //! Sans-I/O: the adaptive policy's options, their defaults and their rules.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 
 /// The most lanes that any policy can have. The producer keeps the set of lanes to be woken in one 64-bit word.
 pub const MAX_LANES: usize = 64;
@@ -81,51 +81,17 @@ impl Config {
         const MIN_IDLE: Duration = Duration::from_millis(100);
         const MAX_IDLE: Duration = Duration::from_secs(3600);
         let mut problems = Problems::default();
-        let mut rule = |holds, field, value: &dyn fmt::Debug, rule: String| {
-            problems.expect(holds, field, value, rule);
-        };
-        rule(
-            self.min_lanes >= 1,
-            "scaler.min_lanes",
-            &self.min_lanes,
-            "must be at least 1".into(),
-        );
-        rule(
-            self.max_lanes >= self.min_lanes,
-            "scaler.max_lanes",
-            &self.max_lanes,
-            format!("must be at least scaler.min_lanes ({})", self.min_lanes),
-        );
-        rule(
-            self.max_lanes <= MAX_LANES,
-            "scaler.max_lanes",
-            &self.max_lanes,
-            format!("must be at most {MAX_LANES}"),
-        );
-        rule(
-            self.backlog_threshold >= 1,
-            "scaler.backlog_threshold",
-            &self.backlog_threshold,
-            "must be at least 1".into(),
-        );
-        rule(
-            self.lane_window >= MIN_WINDOW,
-            "scaler.lane_window",
-            &self.lane_window,
-            format!("must be at least {MIN_WINDOW}"),
-        );
-        rule(
-            (MIN_IDLE..=MAX_IDLE).contains(&self.idle_timeout),
-            "scaler.idle_timeout",
-            &self.idle_timeout,
-            format!("must be {MIN_IDLE:?} to {MAX_IDLE:?}"),
-        );
-        rule(
-            self.min_gain > 0.0 && self.min_gain <= 1.0,
-            "scaler.min_gain",
-            &self.min_gain,
-            "must be above 0 and at most 1".into(),
-        );
+        problems.nested("scaler", |problems| {
+            rules!(problems, self;
+                min_lanes in 1.. => "must be at least 1";
+                max_lanes in self.min_lanes.. => format!("must be at least scaler.min_lanes ({})", self.min_lanes);
+                max_lanes in ..=MAX_LANES => format!("must be at most {MAX_LANES}");
+                backlog_threshold in 1.. => "must be at least 1";
+                lane_window in MIN_WINDOW.. => format!("must be at least {MIN_WINDOW}");
+                idle_timeout in MIN_IDLE..=MAX_IDLE => format!("must be {MIN_IDLE:?} to {MAX_IDLE:?}");
+                min_gain where self.min_gain > 0.0 && self.min_gain <= 1.0 => "must be above 0 and at most 1";
+            );
+        });
         problems.into_result()
     }
 }

@@ -163,8 +163,8 @@ mod tests {
     fn every_reason_has_a_label_of_its_own() {
         let labels: HashSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
         assert_eq!(labels.len(), Reason::ALL.len());
-        for (place, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place, "{reason} is missing or misplaced");
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index, "{reason} is missing or misplaced");
         }
     }
 }

@@ -249,3 +249,6 @@ impl PacketStream {
         (self.reader, self.writer)
     }
 }
+
+#[cfg(test)]
+mod tests;

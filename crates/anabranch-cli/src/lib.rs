@@ -10,7 +10,7 @@
 //! lab                      runs the program anabranch-lab: the value of more lanes on a given link
 //!
 //! connection.rs            flags of every command that connects
-//! args.rs  strategy.rs     values of flags
+//! args.rs                  values of flags
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
 //! failure.rs  output.rs  progress.rs  signals.rs  stats.rs
 //! ```
@@ -41,7 +41,6 @@ pub mod progress;
 mod serve;
 mod signals;
 pub mod stats;
-mod strategy;
 mod topics;
 
 use std::{future::Future, process::ExitCode};

@@ -28,6 +28,11 @@ pub fn whole(figure: f64) -> u64 {
     figure.round() as u64
 }
 
+/// Returns a count and its noun, which gets an `s` unless the count is one.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns milliseconds with their fraction.
 pub fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0

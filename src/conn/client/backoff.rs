@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-use crate::config::Problems;
+use crate::config::{Problems, rules};
 
 /// Limits of the delays between attempts to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +34,12 @@ impl Default for BackoffConfig {
 
 impl BackoffConfig {
     pub(super) fn problems(&self, problems: &mut Problems) {
-        problems.expect(
-            !self.min.is_zero(),
-            "reconnect_backoff.min",
-            &self.min,
-            "must be more than zero",
-        );
-        problems.expect(
-            self.max >= self.min.saturating_mul(2),
-            "reconnect_backoff.max",
-            &self.max,
-            "must be at least twice reconnect_backoff.min",
-        );
+        problems.nested("reconnect_backoff", |problems| {
+            rules!(problems, self;
+                min where !self.min.is_zero() => "must be more than zero";
+                max in self.min.saturating_mul(2).. => "must be at least twice reconnect_backoff.min";
+            );
+        });
     }
 
     fn delays(&self) -> ExponentialBackoff {

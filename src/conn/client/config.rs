@@ -9,7 +9,7 @@ use super::{
     address::{ServerAddress, ServerAddressError},
     backoff::BackoffConfig,
 };
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 use crate::conn::{
     quic::{NetworkProvider, TransportConfig, Udp},
     tls::ClientTls,
@@ -164,25 +164,16 @@ impl Config {
             &format_args!("{} bytes", self.token.0.len()),
             "must have at most 65535 bytes",
         );
-        for (field, value) in [
-            ("connect_timeout", self.connect_timeout),
-            ("handshake_timeout", self.handshake_timeout),
-            ("ping_interval", self.ping_interval),
-            ("ping_timeout", self.ping_timeout),
-        ] {
-            let day = Duration::from_secs(24 * 60 * 60);
-            problems.expect(
-                !value.is_zero() && value <= day,
-                field,
-                &value,
-                "must be more than zero and at most a day",
-            );
-        }
-        problems.expect(
-            self.ping_interval.saturating_mul(2) < self.transport.idle_timeout,
-            "ping_interval",
-            &self.ping_interval,
-            "must be less than half of transport.idle_timeout",
+        let in_a_day =
+            |time: Duration| !time.is_zero() && time <= Duration::from_secs(24 * 60 * 60);
+        let rule = "must be more than zero and at most a day";
+        let two_pings = self.ping_interval.saturating_mul(2);
+        rules!(problems, self;
+            connect_timeout where in_a_day(self.connect_timeout) => rule;
+            handshake_timeout where in_a_day(self.handshake_timeout) => rule;
+            ping_interval where in_a_day(self.ping_interval) => rule;
+            ping_timeout where in_a_day(self.ping_timeout) => rule;
+            ping_interval where two_pings < self.transport.idle_timeout => "must be less than half of transport.idle_timeout";
         );
         self.reconnect_backoff.problems(problems);
         self.transport.problems(problems);

@@ -1,6 +1,6 @@
 //! Sans-I/O: QUIC's windows, limits and timeouts, for both ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, VarInt};
 
@@ -8,7 +8,7 @@ use super::{
     congestion::{Congestion, MonitoredFactory},
     path_stats::PathMonitor,
 };
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 
 /// QUIC's windows, limits and timeouts of one end.
 ///
@@ -105,69 +105,29 @@ impl TransportConfig {
     }
 
     pub(crate) fn problems(&self, problems: &mut Problems) {
-        problems.expect(
-            self.max_streams <= 65_536,
-            "transport.max_streams",
-            &self.max_streams,
-            "must be at most 65536",
-        );
-        problems.expect(
-            self.stream_receive_window >= 65_536,
-            "transport.stream_receive_window",
-            &self.stream_receive_window,
-            "must be at least 65536",
-        );
-        problems.expect(
-            self.stream_receive_window <= MAX_STREAM_RECEIVE_WINDOW,
-            "transport.stream_receive_window",
-            &self.stream_receive_window,
-            "must be at most 8388608, or losses could end the connection",
-        );
-        problems.expect(
-            self.receive_window >= self.stream_receive_window,
-            "transport.receive_window",
-            &self.receive_window,
-            "must be at least transport.stream_receive_window",
-        );
-        problems.expect(
-            self.send_window >= 65_536,
-            "transport.send_window",
-            &self.send_window,
-            "must be at least 65536",
-        );
-        problems.expect(
-            (Duration::from_millis(100)..=DAY).contains(&self.idle_timeout),
-            "transport.idle_timeout",
-            &self.idle_timeout,
-            "must be between 100 ms and a day",
-        );
-        problems.expect(
-            self.keep_alive
-                .is_none_or(|every| !every.is_zero() && every < self.idle_timeout),
-            "transport.keep_alive",
-            &self.keep_alive,
-            "must be more than zero and less than transport.idle_timeout",
-        );
-        problems.expect(
-            (Duration::from_millis(1)..=Duration::from_secs(10)).contains(&self.initial_rtt),
-            "transport.initial_rtt",
-            &self.initial_rtt,
-            "must be between 1 ms and 10 s",
-        );
-        problems.expect(
-            self.max_ack_delay.is_none_or(|delay| {
-                (Duration::from_millis(1)..=Duration::from_secs(1)).contains(&delay)
-            }),
-            "transport.max_ack_delay",
-            &self.max_ack_delay,
-            "must be between 1 ms and 1 s",
-        );
-        problems.expect(
-            (1200..=65_527).contains(&self.mtu_upper_bound),
-            "transport.mtu_upper_bound",
-            &self.mtu_upper_bound,
-            "must be between 1200 and 65527",
-        );
+        let no_delay_or = |range: RangeInclusive<Duration>, delay: Option<Duration>| {
+            delay.is_none_or(|delay| range.contains(&delay))
+        };
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        let keep_alive_holds = self
+            .keep_alive
+            .is_none_or(|every| !every.is_zero() && every < self.idle_timeout);
+        problems.nested("transport", |problems| {
+            rules!(problems, self;
+                max_streams in ..=65_536 => "must be at most 65536";
+                stream_receive_window in 65_536.. => "must be at least 65536";
+                stream_receive_window in ..=MAX_STREAM_RECEIVE_WINDOW =>
+                    "must be at most 8388608, or losses could end the connection";
+                receive_window in self.stream_receive_window.. =>
+                    "must be at least transport.stream_receive_window";
+                send_window in 65_536.. => "must be at least 65536";
+                idle_timeout in ms(100)..=DAY => "must be between 100 ms and a day";
+                keep_alive where keep_alive_holds => "must be more than zero and less than transport.idle_timeout";
+                initial_rtt in ms(1)..=s(10) => "must be between 1 ms and 10 s";
+                max_ack_delay where no_delay_or(ms(1)..=s(1), self.max_ack_delay) => "must be between 1 ms and 1 s";
+                mtu_upper_bound in 1200..=65_527 => "must be between 1200 and 65527";
+            );
+        });
     }
 
     /// Converts to quinn's configuration. With a `monitor`, the connection publishes the statistics of its congestion

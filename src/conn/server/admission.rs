@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quinn::{Connecting, Connection, ConnectionError, Incoming};
 
-use crate::config::{ConfigError, Problems};
+use crate::config::{ConfigError, Problems, rules};
 use crate::time;
 
 /// Limits of a server's connections and handshakes.
@@ -107,30 +107,14 @@ impl Admission {
     }
 
     pub(crate) fn problems(&self, problems: &mut Problems) {
-        problems.expect(
-            self.max_incoming >= 1,
-            "admission.max_incoming",
-            &self.max_incoming,
-            "must be at least 1",
-        );
-        problems.expect(
-            self.max_handshakes >= 1,
-            "admission.max_handshakes",
-            &self.max_handshakes,
-            "must be at least 1",
-        );
-        problems.expect(
-            self.max_connections >= 1,
-            "admission.max_connections",
-            &self.max_connections,
-            "must be at least 1",
-        );
-        problems.expect(
-            !self.handshake_timeout.is_zero(),
-            "admission.handshake_timeout",
-            &self.handshake_timeout,
-            "must be more than zero",
-        );
+        problems.nested("admission", |problems| {
+            rules!(problems, self;
+                max_incoming in 1.. => "must be at least 1";
+                max_handshakes in 1.. => "must be at least 1";
+                max_connections in 1.. => "must be at least 1";
+                handshake_timeout where !self.handshake_timeout.is_zero() => "must be more than zero";
+            );
+        });
     }
 }
 

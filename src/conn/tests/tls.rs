@@ -168,6 +168,31 @@ fn a_ready_configuration_passes_through_unchanged() {
 }
 
 #[test]
+fn trust_and_certificate_are_set_in_either_order_and_replace_a_ready_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
+    let trust = Trust::CaFile("ca.pem".into());
+    let key = || CertifiedKey::files("own.pem", "own.key");
+    let shown = |tls: ClientTls| format!("{tls:?}");
+    let both = ClientTls::Parts {
+        trust: trust.clone(),
+        certificate: Some(key()),
+    };
+    let trusting = ClientTls::default().with_trust(trust.clone());
+    assert_eq!(shown(trusting.with_certificate(key())), shown(both.clone()));
+    let presenting = ClientTls::default().with_certificate(key());
+    assert_eq!(shown(presenting.with_trust(trust.clone())), shown(both));
+
+    let ready = || ClientTls::Ready(ClientTls::trusting(certs.trust()).to_rustls().unwrap());
+    let alone = ClientTls::default().with_certificate(key());
+    assert_eq!(shown(ready().with_certificate(key())), shown(alone));
+    assert_eq!(
+        shown(ready().with_trust(trust.clone())),
+        shown(ClientTls::trusting(trust))
+    );
+}
+
+#[test]
 fn a_ready_configuration_that_cannot_work_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let certs = DevCerts::ensure(folder.path(), &[]).unwrap();

@@ -66,7 +66,8 @@ impl ClientTls {
         Self::trusting(Trust::CaFile(path.into()))
     }
 
-    /// Trusts `trust` instead, and keeps the client certificate. [`ClientTls::Ready`] is replaced as a whole.
+    /// Trusts `trust` instead, and keeps the client certificate. [`ClientTls::Ready`] is replaced as a whole: it then presents
+    /// no certificate.
     #[must_use]
     pub fn with_trust(self, trust: Trust) -> Self {
         let certificate = match self {
@@ -76,13 +77,18 @@ impl ClientTls {
         Self::Parts { trust, certificate }
     }
 
-    /// Presents `key` to servers that ask for a certificate. Has no effect on [`ClientTls::Ready`].
+    /// Presents `key` to servers that ask for a certificate, and keeps which servers are trusted. [`ClientTls::Ready`] is
+    /// replaced as a whole: the authorities that the operating system trusts are trusted then.
     #[must_use]
-    pub fn with_certificate(mut self, key: CertifiedKey) -> Self {
-        if let Self::Parts { certificate, .. } = &mut self {
-            *certificate = Some(key);
+    pub fn with_certificate(self, key: CertifiedKey) -> Self {
+        let trust = match self {
+            Self::Parts { trust, .. } => trust,
+            Self::Ready(_) => Trust::default(),
+        };
+        Self::Parts {
+            trust,
+            certificate: Some(key),
         }
-        self
     }
 
     /// Reads the files and creates the rustls configuration.

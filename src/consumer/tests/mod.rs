@@ -43,10 +43,12 @@ async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<u64> {
 /// Loses the connection, and waits until the supervisor has noticed.
 async fn cut(consumer: &Consumer) {
     let supervisor = consumer.supervisor.as_ref().unwrap();
-    let link = soon("a link", supervisor.wait_connected()).await.unwrap();
+    let session = soon("a connection", supervisor.wait_connected())
+        .await
+        .unwrap();
     let mut state = supervisor.watch_state();
-    link.close(CloseCode::Internal);
-    let other = |state: &ConnectionState| !matches!(state, ConnectionState::Connected(l) if Arc::ptr_eq(l, &link));
+    session.close(CloseCode::Internal);
+    let other = |state: &ConnectionState| !matches!(state, ConnectionState::Connected(l) if Arc::ptr_eq(l, &session));
     drop(soon("the loss", state.wait_for(other)).await.unwrap());
 }
 

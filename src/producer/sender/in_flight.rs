@@ -1,7 +1,7 @@
 //! Sans-I/O: the requests that have no answer yet, by request id.
 //!
-//! Ids are given in order and answered in nearly that order, so the table is a ring: place = id - oldest id. An answered
-//! place stays empty until all before it are answered too. The oldest id goes to the broker with each request: the broker
+//! Ids are given in order and answered in nearly that order, so the table is a ring: index = id - oldest id. An answered
+//! index stays empty until all before it are answered too. The oldest id goes to the broker with each request: the broker
 //! may forget everything before it.
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ pub(crate) const MAX_SPAN: usize = 32_768;
 #[derive(Debug)]
 pub(crate) struct InFlight<R> {
     ring: VecDeque<Option<R>>,
-    /// The id of the ring's first place.
+    /// The id of the ring's first index.
     low: RequestId,
     /// The number of requests.
     len: usize,
@@ -56,14 +56,14 @@ impl<R> InFlight<R> {
 
     /// Returns a request that has no answer yet.
     pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut R> {
-        let place = self.place(id)?;
-        self.ring.get_mut(place)?.as_mut()
+        let index = self.index(id)?;
+        self.ring.get_mut(index)?.as_mut()
     }
 
     /// Removes a request that has its answer. Returns `None` for an id that is not here.
     pub(crate) fn resolve(&mut self, id: RequestId) -> Option<R> {
-        let place = self.place(id)?;
-        let request = self.ring.get_mut(place)?.take()?;
+        let index = self.index(id)?;
+        let request = self.ring.get_mut(index)?.take()?;
         self.len -= 1;
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
@@ -80,7 +80,7 @@ impl<R> InFlight<R> {
             .filter_map(|(id, r)| Some((RequestId(id), r.as_ref()?)))
     }
 
-    fn place(&self, id: RequestId) -> Option<usize> {
+    fn index(&self, id: RequestId) -> Option<usize> {
         usize::try_from(id.0.checked_sub(self.low.0)?).ok()
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         }
         assert!(!inflight.has_room());
         inflight.resolve(RequestId(5));
-        assert!(!inflight.has_room(), "the oldest still holds its place");
+        assert!(!inflight.has_room(), "the oldest still holds its index");
         inflight.resolve(first);
         assert!(inflight.has_room());
     }

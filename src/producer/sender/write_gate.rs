@@ -57,15 +57,15 @@ impl WriteGate {
         }
     }
 
-    /// Waits until this lane may write on `link`, whose lanes have `streams` streams. Lanes get the right in the order in
+    /// Waits until this lane may write on `session`, whose lanes have `streams` streams. Lanes get the right in the order in
     /// which they asked, and hold it until the permit is dropped.
     ///
     /// # Cancel safety
     /// Cancel safe: a dropped call leaves the line.
-    pub(crate) async fn acquire(&self, link: &Session, streams: usize) -> WritePermit<'_> {
+    pub(crate) async fn acquire(&self, session: &Session, streams: usize) -> WritePermit<'_> {
         // It is never closed.
         let permit = self.writers.acquire().await.ok();
-        self.update_send_window(link, streams);
+        self.update_send_window(session, streams);
         WritePermit {
             blocked: &self.blocked,
             _permit: permit,
@@ -78,13 +78,14 @@ impl WriteGate {
     }
 
     /// Updates the send window if the congestion window has changed by more than an eighth.
-    fn update_send_window(&self, link: &Session, streams: usize) {
-        let wanted = send_window(link.path_stats().cwnd, streams);
+    fn update_send_window(&self, session: &Session, streams: usize) {
+        let wanted = send_window(session.path_stats().cwnd, streams);
         let set = self.window.load(Ordering::Relaxed);
-        let same_session = self.session.swap(link.number(), Ordering::Relaxed) == link.number();
+        let same_session =
+            self.session.swap(session.number(), Ordering::Relaxed) == session.number();
         if !same_session || wanted.abs_diff(set) > set / 8 {
             self.window.store(wanted, Ordering::Relaxed);
-            link.connection().set_send_window(wanted);
+            session.connection().set_send_window(wanted);
         }
     }
 }

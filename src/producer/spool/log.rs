@@ -1,6 +1,6 @@
 //! The log on disk: a [`LogStore`] of its own, with one topic for entries and one for the identity.
 //!
-//! An entry is a batch and the topic it is for. Its number is its place in the log, counted in messages, and so is the
+//! An entry is a batch and the topic it is for. Its number is its position in the log, counted in messages, and so is the
 //! request under which it is sent: the same for as long as it is there, whichever process sends it.
 //!
 //! Two marks are kept beside the entries, each on disk before anything is done on its strength:
@@ -30,8 +30,8 @@ const PLANNED: &str = "planned";
 /// One entry of the log.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The messages it has, by their places.
-    pub(super) places: Range<u64>,
+    /// The messages it has, by their positions.
+    pub(super) positions: Range<u64>,
     /// Where its messages go; `None` where it is damaged.
     pub(super) content: Option<(TopicName, Batch)>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Entry {
 /// A piece of the log that is sent as one.
 #[derive(Debug)]
 pub(super) struct Piece {
-    pub(super) places: Range<u64>,
+    pub(super) positions: Range<u64>,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -105,7 +105,7 @@ impl Log {
         })
     }
 
-    /// Everything before this place has its final answer.
+    /// Everything before this position has its final answer.
     pub(super) fn done(&self) -> u64 {
         self.mark(DONE)
     }
@@ -171,28 +171,28 @@ impl Log {
             return self.read(done..planned.min(next), whole).await.map(Some);
         }
         let piece = self.read(done..next, size).await?;
-        self.set(PLANNED, piece.places.end).await?;
+        self.set(PLANNED, piece.positions.end).await?;
         Ok(Some(piece))
     }
 
-    async fn read(&self, places: Range<u64>, size: Size) -> Result<Piece, LogError> {
+    async fn read(&self, positions: Range<u64>, size: Size) -> Result<Piece, LogError> {
         let mut entries = Vec::new();
-        let (mut at, mut bytes) = (places.start, 0);
-        while at < places.end && bytes < size.bytes && at - places.start < size.messages {
+        let (mut at, mut bytes) = (positions.start, 0);
+        while at < positions.end && bytes < size.bytes && at - positions.start < size.messages {
             let most = usize::try_from(size.bytes.min(1 << 20)).unwrap_or(usize::MAX);
             match self.store.read(&self.entries, Offset(at), most).await {
                 Ok(batches) if batches.is_empty() => break,
                 Ok(batches) => {
                     for stored in batches {
-                        if stored.base.0 >= places.end
+                        if stored.base.0 >= positions.end
                             || bytes >= size.bytes
-                            || at - places.start >= size.messages
+                            || at - positions.start >= size.messages
                         {
                             break;
                         }
                         bytes += stored.batch.len() as u64;
                         entries.push(Entry {
-                            places: at..stored.end().0,
+                            positions: at..stored.end().0,
                             content: entry::decode(&stored.batch),
                         });
                         at = stored.end().0;
@@ -203,7 +203,7 @@ impl Log {
                     let end = end.map_err(LogError::Unreadable)?.0;
                     tracing::error!(%why, messages = end - at, "an entry of the spool is damaged");
                     entries.push(Entry {
-                        places: at..end,
+                        positions: at..end,
                         content: None,
                     });
                     at = end;
@@ -212,19 +212,21 @@ impl Log {
             }
         }
         Ok(Piece {
-            places: places.start..at,
+            positions: positions.start..at,
             entries,
         })
     }
 
-    async fn set(&self, mark: &str, place: u64) -> Result<(), LogError> {
-        let set = self.store.set_position(&self.entries, mark, Offset(place));
+    async fn set(&self, mark: &str, position: u64) -> Result<(), LogError> {
+        let set = self
+            .store
+            .set_position(&self.entries, mark, Offset(position));
         set.await.map_err(not_written)
     }
 
-    /// Everything before `place` has its final answer. On disk when this returns.
-    pub(super) async fn set_done(&self, place: u64) -> Result<(), LogError> {
-        self.set(DONE, place).await
+    /// Everything before `position` has its final answer. On disk when this returns.
+    pub(super) async fn set_done(&self, position: u64) -> Result<(), LogError> {
+        self.set(DONE, position).await
     }
 
     /// Drops what is done.

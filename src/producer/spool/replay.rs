@@ -191,7 +191,7 @@ impl Replay {
                 self.spool.replay_notify.notified().await;
                 continue;
             };
-            let positions = piece.places.clone();
+            let positions = piece.positions.clone();
             if self.progress.start != positions.start {
                 self.progress = PieceProgress {
                     start: positions.start,

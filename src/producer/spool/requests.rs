@@ -58,7 +58,7 @@ pub(super) fn requests_of(piece: Piece, limits: Limits) -> ReplayRequests {
     let mut result = ReplayRequests::default();
     let mut topics: Vec<TopicRecords> = Vec::new();
     for entry in piece.entries {
-        let positions = entry.places;
+        let positions = entry.positions;
         let Some((topic, batch)) = entry.content else {
             let damaged = positions.map(|position| Undeliverable {
                 position,
@@ -144,10 +144,10 @@ mod tests {
                         ..Record::default()
                     });
                 }
-                let places = next..next + payloads.len() as u64;
-                next = places.end;
+                let positions = next..next + payloads.len() as u64;
+                next = positions.end;
                 Entry {
-                    places,
+                    positions,
                     content: TopicName::new(topic)
                         .ok()
                         .map(|topic| (topic, Batch::decode(builder.finish()).unwrap())),
@@ -155,7 +155,7 @@ mod tests {
             })
             .collect();
         Piece {
-            places: 10..next,
+            positions: 10..next,
             entries,
         }
     }

@@ -53,7 +53,7 @@ async fn a_piece_that_was_planned_is_the_same_one_after_the_process_has_ended() 
     let folder = tempfile::tempdir().unwrap();
     let first = log(&folder, &[&["1", "2"], &["3"], &["4", "5"], &["6"]]).await;
     let planned = first.next_piece(LITTLE).await.unwrap().unwrap();
-    assert_eq!(planned.places, 0..5);
+    assert_eq!(planned.positions, 0..5);
     first.close().await.unwrap();
     drop(first);
 
@@ -64,12 +64,12 @@ async fn a_piece_that_was_planned_is_the_same_one_after_the_process_has_ended() 
         ..LITTLE
     };
     let again = second.next_piece(more).await.unwrap().unwrap();
-    assert_eq!(again.places, 0..5);
+    assert_eq!(again.positions, 0..5);
     second.set_done(5).await.unwrap();
     second.trim().await.unwrap();
     assert_eq!(second.held().messages, 1);
     let rest = second.next_piece(more).await.unwrap().unwrap();
-    assert_eq!(rest.places, 5..6);
+    assert_eq!(rest.positions, 5..6);
     second.set_done(6).await.unwrap();
     assert!(second.next_piece(more).await.unwrap().is_none());
 }
@@ -120,11 +120,11 @@ async fn damaged_entries_are_passed_over_and_counted_message_by_message() {
         ..LITTLE
     };
     let piece = log.next_piece(all).await.unwrap().unwrap();
-    assert_eq!(piece.places, 0..6);
+    assert_eq!(piece.positions, 0..6);
     let read: Vec<_> = piece
         .entries
         .iter()
-        .map(|e| (e.places.clone(), e.content.is_some()))
+        .map(|e| (e.positions.clone(), e.content.is_some()))
         .collect();
     assert_eq!(
         read,

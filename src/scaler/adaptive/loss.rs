@@ -143,11 +143,11 @@ impl LossTerm {
             self.count(now, sent, totals.lost - last.lost, load.rtt, round_trips);
         }
         let memory = load.rtt.saturating_mul(MEMORY_ROUND_TRIPS).max(self.memory);
-        while let Some(&(at, place)) = self.events.front()
+        while let Some(&(at, position)) = self.events.front()
             && now.saturating_duration_since(at) >= memory
         {
             self.events.pop_front();
-            self.since = place;
+            self.since = position;
         }
 
         let exposed = exposed(sent / time.as_secs_f64(), load.rtt);
@@ -171,12 +171,12 @@ impl LossTerm {
         let events = if same { 0 } else { events };
         for i in 1..=events {
             if self.events.len() >= INTERVALS
-                && let Some((_, place)) = self.events.pop_front()
+                && let Some((_, position)) = self.events.pop_front()
             {
-                self.since = place;
+                self.since = position;
             }
-            let place = self.counted + sent * i as f64 / events as f64;
-            self.events.push_back((now, place));
+            let position = self.counted + sent * i as f64 / events as f64;
+            self.events.push_back((now, position));
         }
         self.counted += sent;
     }
@@ -193,9 +193,9 @@ impl LossTerm {
         if closed == 0 {
             return 0.0;
         }
-        let places = self.events.iter().rev().map(|&(_, place)| place);
-        let ends = std::iter::once(self.counted).chain(places.clone());
-        let starts = places.chain([self.since]);
+        let positions = self.events.iter().rev().map(|&(_, position)| position);
+        let ends = std::iter::once(self.counted).chain(positions.clone());
+        let starts = positions.chain([self.since]);
         let intervals = ends.zip(starts).map(|(end, start)| end - start);
         let weigh = |intervals: &mut dyn Iterator<Item = f64>| -> f64 {
             intervals
@@ -210,7 +210,7 @@ impl LossTerm {
         let average = (weight / with_open.max(without).max(1.0)).min(1.0);
         // After n packets without a loss, losses are rarer than 4.6/n with 99 % certainty, whatever came before:
         // (1 - 4.6/n)^n is about 1 %.
-        let open = self.counted - self.events.back().map_or(0.0, |&(_, place)| place);
+        let open = self.counted - self.events.back().map_or(0.0, |&(_, position)| position);
         average.min(4.6 / open.max(1.0))
     }
 }

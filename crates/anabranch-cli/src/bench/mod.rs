@@ -25,7 +25,7 @@ mod setup;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
-use anabranch::{conn::DevCerts, units};
+use anabranch::{conn::DevCerts, producer::Strategy, units};
 use clap::{ValueEnum, builder::BoolishValueParser};
 
 use self::{
@@ -40,8 +40,7 @@ use crate::{
     harness,
     output::{self, Output},
     progress::{self, Live},
-    stats::as_f64,
-    strategy::Lanes,
+    stats::{as_f64, counted},
 };
 
 /// Default payload of a run, in bytes.
@@ -106,7 +105,7 @@ pub(crate) struct Args {
         value_name = "STRATEGY",
         default_value = "adaptive"
     )]
-    strategy: Lanes,
+    strategy: Strategy,
 
     /// How messages are sent.
     #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
@@ -276,10 +275,10 @@ async fn measure(args: &Args, setup: &Setup, folder: &Path) -> anyhow::Result<Re
         move || {
             let held = producer.stats();
             format!(
-                "{:>7} queued, {:>7} unanswered, {} lanes",
+                "{:>7} queued, {:>7} unanswered, {}",
                 held.queued_messages,
                 held.in_flight_messages,
-                producer.lanes().open
+                counted(producer.lanes().open, "lane")
             )
         }
     });

@@ -51,7 +51,7 @@ impl Setup {
             config.connection = conn.clone();
             let producer = Producer::builder()
                 .config(config)
-                .strategy(args.strategy.strategy())
+                .strategy(args.strategy.clone())
                 .topic(&args.topic);
             producers.push(producer.connect().await?);
         }

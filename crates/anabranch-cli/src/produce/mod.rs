@@ -17,7 +17,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Ins
 use anabranch::{
     Producer, TopicName,
     conn::ConnectionState,
-    producer::{self, spool},
+    producer::{self, Strategy, spool},
     units,
 };
 use bytes::Bytes;
@@ -38,7 +38,6 @@ use crate::{
     progress::{self, Live},
     signals,
     stats::{per_second, whole},
-    strategy::Lanes,
 };
 
 /// Memory of the producer with a spool, in bytes.
@@ -87,7 +86,7 @@ pub(crate) struct Args {
         value_name = "STRATEGY",
         default_value = "adaptive"
     )]
-    strategy: Lanes,
+    strategy: Strategy,
 
     /// Congestion controller.
     #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
@@ -196,7 +195,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = args.config();
     let producer = Producer::builder()
         .config(config.clone())
-        .strategy(args.strategy.strategy())
+        .strategy(args.strategy.clone())
         .topic(args.topic.as_str())
         .build()?;
     tokio::select! {

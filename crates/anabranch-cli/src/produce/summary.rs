@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::stats::{per_second, rounded};
+use crate::stats::{counted, per_second, rounded};
 
 /// What happened to the messages.
 #[derive(Debug, Serialize)]
@@ -77,6 +77,6 @@ impl fmt::Display for Summary {
         if self.batches_retried > 0 {
             write!(f, ", {} batches resent", HumanCount(self.batches_retried))?;
         }
-        write!(f, ", at most {} lanes", self.lanes_max)
+        write!(f, ", at most {}", counted(self.lanes_max, "lane"))
     }
 }

@@ -39,7 +39,7 @@ use crate::{
 #[non_exhaustive]
 pub enum StartError {
     /// A field is invalid.
-    #[error("the connection's options are invalid: {0}")]
+    #[error("the connection's options are invalid")]
     Config(#[from] ConfigError),
     /// A certificate or a key cannot be used.
     #[error(transparent)]
