@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(config.pool.check_interval, None);
         assert_eq!(config.pool.max_age, Some(Duration::from_secs(3600)));
         assert_eq!(config.connection.servers.len(), 2);
-        assert_eq!(config.connection.token.as_bytes(), "secret");
+        assert_eq!(config.connection.token.read().unwrap(), "secret");
         assert!(!config.connection.transport.gso);
     }
 

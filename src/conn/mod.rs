@@ -24,9 +24,12 @@
 //!
 //! # How it fails
 //!
-//! A first connection is retried until [`Config::connect_timeout`], unless a retry is pointless
-//! ([`ConnectErrorKind::is_retryable`]). A connection that is lost is retried without end, unless the broker refuses the client
-//! for good ([`ConnectErrorKind::ends_reconnecting`]). Every failure is a [`ConnectError`] that prints in one line.
+//! A client is not given up for a server that does not answer: before the first connection as after it, the supervisor tries
+//! without end. It ends only if the broker refuses the client for good ([`ConnectErrorKind::is_final`]): another version, a
+//! later producer of the name, or credentials that are refused after their files were read again. A call that waits for the
+//! first connection returns after [`Config::connect_timeout`], or at once where waiting does not help
+//! ([`ConnectErrorKind::is_retryable`]). Within a second of silence, the state says that there is no answer, and what the
+//! likely causes are. Every failure is a [`ConnectError`] that prints in one line.
 
 #[cfg(any(feature = "producer", test))]
 mod client;
@@ -41,7 +44,7 @@ pub mod tls;
 
 pub use quic::{
     BindError, CloseCode, CloseReason, Congestion, CongestionError, NetworkProvider, PathStats,
-    Resolving, Side, TransportConfig, Udp,
+    PortClosed, Resolving, Side, TransportConfig, Udp,
 };
 pub use tls::{ClientTls, ServerTls, TlsError, Trust};
 
@@ -56,7 +59,7 @@ pub use server::{Admission, StatelessResetKey};
 pub use server::{DevCerts, DevCertsError};
 
 #[cfg(any(feature = "producer", test))]
-pub(crate) use client::{Backoff, OpenError, Supervisor, wait_connected};
+pub(crate) use client::{Backoff, OpenError, Supervisor, connect_within, wait_connected};
 #[cfg(any(feature = "broker", test))]
 pub(crate) use server::{ActiveCounts, handshake, server_config, server_endpoint};
 

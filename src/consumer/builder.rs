@@ -1,6 +1,6 @@
 //! The options of a consumer, and how it starts.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Config, ConsumeError, Start,
@@ -77,6 +77,13 @@ impl Builder {
         self
     }
 
+    /// Sets how long [`subscribe`](Self::subscribe) waits for the first connection before it returns the reason why there is
+    /// none. Default 10 s, more than zero. Once subscribed, a consumer reconnects without end.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connection.connect_timeout = timeout;
+        self
+    }
+
     /// Sets the topic to read, by its name.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.config.topic = topic.into();
@@ -106,8 +113,9 @@ impl Builder {
     /// Connects and subscribes. Waits until the broker has answered with the offset that the consumer begins with.
     ///
     /// # Errors
-    /// [`ConsumeError`]: wrong options, no connection within
-    /// [`connect_timeout`](conn::Config::connect_timeout), no answer, or a refusal.
+    /// [`ConsumeError`]: wrong options, the reason why there is no connection within
+    /// [`connect_timeout`](Self::connect_timeout), no answer, or a refusal. A refusal, and a certificate that is not trusted,
+    /// are returned at once.
     ///
     /// # Cancel safety
     /// If the future is dropped, nothing keeps running. A new name may already have a stored position.

@@ -74,7 +74,7 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
     let most = usize::try_from(config.credit_bytes).unwrap_or(usize::MAX) / Batch::HEADER_LEN;
     let (queue, batches) = mpsc::channel(most + 2);
     let (subscribed, first) = oneshot::channel();
-    let answer_within = config.connection.connect_timeout + config.connection.handshake_timeout;
+    let answer_within = config.connection.handshake_timeout;
     let publish_at = (config.credit_bytes / 8).max(1);
     let task = SubscriptionTask::new(
         config,
@@ -99,6 +99,10 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
         supervisor: Some(supervisor),
         tasks,
     };
+    if let Some(supervisor) = &consumer.supervisor {
+        let connected = supervisor.connected().await;
+        connected.map_err(ConsumeError::Connection)?;
+    }
     match time::timeout(answer_within, first).await {
         Ok(Ok(Subscribed { next, end })) => {
             consumer.start = next;

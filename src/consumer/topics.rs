@@ -15,7 +15,7 @@ use crate::{
 /// own, and closes it.
 ///
 /// # Errors
-/// [`ConsumeError`]: wrong options, no connection, no answer within
+/// [`ConsumeError`]: wrong options, no connection or no answer within
 /// [`connect_timeout`](Config::connect_timeout), or a refusal.
 ///
 /// # Cancel safety
@@ -26,7 +26,7 @@ pub async fn list_topics(config: Config) -> Result<Vec<TopicInfo>, ConsumeError>
     let supervisor = Supervisor::start(config, None, &tasks)
         .map_err(|error| ConsumeError::Start(Arc::new(error)))?;
     let session = supervisor
-        .wait_connected()
+        .connected()
         .await
         .map_err(ConsumeError::Connection)?;
     let asked = time::timeout(limit, ask(&session)).await;

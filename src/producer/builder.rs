@@ -104,6 +104,13 @@ impl Builder {
         self
     }
 
+    /// Sets how long [`connect`](Self::connect) waits for the first connection before it returns the reason why there is none.
+    /// Default 10 s, more than zero. [`build`](Self::build) does not wait, and its producer goes on trying without end.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connection.connect_timeout = timeout;
+        self
+    }
+
     /// Sets the congestion controller of the connection. Default: [`Congestion::Cubic`]. [`Congestion::Thalweg`] is the one
     /// for links that lose packets.
     pub fn congestion(mut self, congestion: Congestion) -> Self {
@@ -223,7 +230,8 @@ impl Builder {
 
     /// Checks every option and starts the producer, which connects in the background. Must be called in a tokio runtime.
     ///
-    /// Messages are accepted from the start; they are sent once there is a connection. With a [spool](Config::spool), the
+    /// Messages are accepted from the start; they are sent once there is a connection. A server that does not answer is tried
+    /// without end: [`Producer::connection_state`] says why there is no connection yet. With a [spool](Config::spool), the
     /// calling thread waits for the disk while the folder is opened.
     ///
     /// # Errors
@@ -237,17 +245,22 @@ impl Builder {
         start(config, topic).map(Producer::from_inner)
     }
 
-    /// Starts the producer as [`Builder::build`] does, and waits for the first connection.
+    /// Starts the producer as [`Builder::build`] does, and waits for the first connection, at most
+    /// [`connect_timeout`](Self::connect_timeout).
+    ///
+    /// A program that must start before its broker does calls [`Builder::build`] instead: that producer accepts messages at
+    /// once and goes on trying to connect.
     ///
     /// # Errors
-    /// [`StartError`]: those of [`Builder::build`], or the reason why there is no connection: the broker refused it, or no
-    /// server answered within [`connect_timeout`](conn::Config::connect_timeout).
+    /// [`StartError`]: those of [`Builder::build`], or the reason why there is no connection. A refusal, and a certificate
+    /// that is not trusted, are returned at once.
     ///
     /// # Cancel safety
     /// Dropped while it waits, it ends the producer and leaves nothing behind.
     pub async fn connect(self) -> Result<Producer, StartError> {
+        let limit = self.config.connection.connect_timeout;
         let producer = self.build()?;
-        producer.wait_connected().await?;
+        producer.wait_connected_within(limit).await?;
         Ok(producer)
     }
 }

@@ -228,7 +228,24 @@ impl Producer {
         matches!(self.connection_state(), ConnectionState::Connected(_))
     }
 
-    /// Waits until there is a connection.
+    /// Waits until there is a connection, at most `limit`.
+    ///
+    /// # Errors
+    /// The reason why there is none, in words. It is returned at once where waiting does not help, as for a certificate that
+    /// is not trusted. Unless the error is [final], the producer goes on trying.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    ///
+    /// [final]: conn::ConnectErrorKind::is_final
+    pub async fn wait_connected_within(&self, limit: Duration) -> Result<(), Arc<ConnectError>> {
+        let context = &self.inner.context;
+        let servers = &context.config.connection.servers;
+        let mut state = context.transport.state().as_watch();
+        conn::connect_within(&mut state, servers, limit).await.map(drop)
+    }
+
+    /// Waits until there is a connection, without a limit.
     ///
     /// # Errors
     /// The reason why there will be none.

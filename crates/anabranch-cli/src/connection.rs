@@ -72,7 +72,7 @@ pub(crate) struct ConnectionArgs {
     )]
     token: Option<String>,
 
-    /// Time limit for the first connection.
+    /// How long to wait for the first connection. With --spool, `produce` does not wait for one.
     #[arg(
         long,
         env = "ANABRANCH_CONNECT_TIMEOUT",

@@ -11,6 +11,7 @@
 //!
 //! connection.rs            flags of every command that connects
 //! args.rs                  values of flags
+//! waiting.rs               why there is no connection yet
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
 //! failure.rs  output.rs  progress.rs  signals.rs  stats.rs
 //! ```
@@ -42,6 +43,7 @@ mod serve;
 mod signals;
 pub mod stats;
 mod topics;
+mod waiting;
 
 use std::{future::Future, process::ExitCode};
 

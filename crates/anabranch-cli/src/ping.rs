@@ -12,6 +12,7 @@ use crate::{
     output::{self, Output},
     signals,
     stats::{millis, rounded},
+    waiting::Reporter,
 };
 
 /// How long the close may take to reach the broker.
@@ -65,8 +66,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut config = args.connection.config();
     config.ping_timeout = args.ping_timeout;
     let supervisor = Supervisor::connect(config)?;
+    let _reporter = Reporter::begin(supervisor.watch_state(), false);
     tokio::select! {
-        up = supervisor.wait_connected() => up.map(drop)?,
+        up = supervisor.connected() => up.map(drop)?,
         () = stop.cancelled() => return Ok(ExitCode::FAILURE),
     }
     let mut results = Results::default();

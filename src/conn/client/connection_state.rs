@@ -1,10 +1,18 @@
 //! The state of a client's connection, which the supervisor publishes.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
-use super::{error::ConnectError, session::Session};
+use super::{
+    error::{Cause, ConnectError},
+    session::Session,
+};
+use crate::time;
 
 /// The state of a client's connection.
 #[derive(Debug, Clone)]
@@ -13,7 +21,8 @@ pub enum ConnectionState {
     Connecting {
         /// The number of this attempt, counted from 1. One attempt tries every server.
         attempt: u32,
-        /// Why the previous attempt failed.
+        /// Why there is no connection yet: why the previous attempt failed, or that there is no answer to this one. `None`
+        /// within the first second.
         last_error: Option<Arc<ConnectError>>,
     },
     /// The client is connected and authenticated.
@@ -22,7 +31,7 @@ pub enum ConnectionState {
     Reconnecting {
         /// The number of this attempt, counted from 1; 0 before the first one.
         attempt: u32,
-        /// Why the previous attempt failed, or why the connection was lost.
+        /// Why the previous attempt failed, that there is no answer to this one, or why the connection was lost.
         last_error: Arc<ConnectError>,
         /// When the connection was lost.
         since: Instant,
@@ -33,6 +42,16 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
+    /// Returns why there is no connection; `None` while there is one, and before anything is known.
+    #[must_use]
+    pub const fn error(&self) -> Option<&Arc<ConnectError>> {
+        match self {
+            Self::Connecting { last_error, .. } => last_error.as_ref(),
+            Self::Reconnecting { last_error, .. } | Self::Closed(last_error) => Some(last_error),
+            Self::Connected(_) => None,
+        }
+    }
+
     /// Returns whether the client is connected.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
@@ -50,7 +69,7 @@ impl ConnectionState {
 }
 
 impl fmt::Display for ConnectionState {
-    /// Writes one line, such as `reconnecting (attempt 3): cannot connect to broker.example:4433: no answer within 5s`.
+    /// Writes one line, such as `reconnecting (attempt 3): cannot connect to broker.example:4433: no answer within 5s; ...`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connecting {
@@ -103,4 +122,39 @@ pub(crate) async fn wait_connected(
             Err(Arc::new(ConnectError::closed_here("the server")))
         }
     }
+}
+
+/// Waits for a connection with one of `servers`, at most `limit`.
+///
+/// # Errors
+///
+/// The client will not connect any more, waiting does not help ([`ConnectErrorKind::is_retryable`]), or the time is over. In
+/// the last two cases the client goes on trying.
+///
+/// [`ConnectErrorKind::is_retryable`]: super::error::ConnectErrorKind::is_retryable
+pub(crate) async fn connect_within(
+    state: &mut watch::Receiver<ConnectionState>,
+    servers: &[String],
+    limit: Duration,
+) -> Result<Arc<Session>, Arc<ConnectError>> {
+    let useless = |state: &ConnectionState| match state {
+        ConnectionState::Connected(_) | ConnectionState::Closed(_) => true,
+        _ => state.error().is_some_and(|error| !error.is_retryable()),
+    };
+    // An error means that the task is gone, or that the time is over. The state tells which.
+    let _ = time::timeout(limit, state.wait_for(useless)).await;
+    let (now, ended) = (state.borrow().clone(), state.has_changed().is_err());
+    if let Some(session) = now.session() {
+        return Ok(Arc::clone(session));
+    }
+    Err(match now.error() {
+        Some(error) => error.within(limit),
+        None => {
+            let cause = match ended {
+                true => return wait_connected(state).await,
+                false => Cause::NoAnswer(limit),
+            };
+            Arc::new(ConnectError::connecting(&servers.join(", "), None, cause))
+        }
+    })
 }

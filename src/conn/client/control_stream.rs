@@ -201,7 +201,9 @@ pub(super) const fn close_code_for(cause: &Cause) -> CloseCode {
     match cause {
         Cause::NoPong(_) => CloseCode::Unresponsive,
         Cause::ProtocolViolation(_) => CloseCode::Protocol,
-        Cause::NoSession(_) | Cause::NoAnswer(_) => CloseCode::HandshakeTimeout,
+        Cause::NoSession(_) | Cause::NoAnswer(_) | Cause::NoAnswerYet | Cause::PortClosed => {
+            CloseCode::HandshakeTimeout
+        }
         Cause::Refused(_)
         | Cause::Ended(_)
         | Cause::ControlStreamEnded

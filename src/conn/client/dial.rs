@@ -11,6 +11,7 @@ use quinn::Connection;
 
 use super::{
     config::Target,
+    credentials::Credentials,
     endpoints::{Endpoints, client_config_for},
     error::{Cause, ConnectError},
 };
@@ -25,7 +26,7 @@ const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub(super) struct Dialer {
     pub(super) network: Arc<dyn NetworkProvider>,
     pub(super) endpoints: Arc<Endpoints>,
-    pub(super) tls: quinn::ClientConfig,
+    pub(super) credentials: Credentials,
     pub(super) transport: TransportConfig,
 }
 
@@ -40,7 +41,10 @@ impl Dialer {
         limit: Duration,
     ) -> Result<Dialed, ConnectError> {
         let server = target.address.to_string();
-        let failed = |address, cause| ConnectError::connecting(&server, address, cause);
+        let failed = |address, cause| {
+            let error = ConnectError::connecting(&server, address, cause);
+            error.with_trust(self.credentials.trusted_by())
+        };
         let resolving = self
             .network
             .resolve(target.address.host(), target.address.port());
@@ -75,10 +79,9 @@ impl Dialer {
                 Some((address, Err(cause))) => {
                     let error = failed(Some(address), cause);
                     tracing::debug!(%error, "cannot connect to one address");
-                    // A refusal is more specific than a timeout. Between two of the same kind, the first counts.
                     reported = Some(match reported {
-                        Some(before) if !before.is_retryable() || error.is_retryable() => before,
-                        _ => error,
+                        Some(before) => error.or(before),
+                        None => error,
                     });
                 }
                 None => {
@@ -95,7 +98,8 @@ impl Dialer {
         limit: Duration,
     ) -> Result<Dialed, Cause> {
         let monitor = Arc::new(PathMonitor::new(time::now()));
-        let config = client_config_for(&self.tls, &self.transport, Arc::clone(&monitor));
+        let tls = self.credentials.tls();
+        let config = client_config_for(tls, &self.transport, Arc::clone(&monitor));
         let connecting = match self.begin(&config, address, name)? {
             Ok(connecting) => connecting,
             Err(quinn::ConnectError::EndpointStopping) => {
@@ -105,7 +109,13 @@ impl Dialer {
             }
             Err(error) => return Err(Cause::Unusable(error)),
         };
-        match time::timeout(limit, connecting).await {
+        let local = self.endpoints.local().map(|local| local.ip());
+        let connected = tokio::select! {
+            biased;
+            connected = time::timeout(limit, connecting) => connected,
+            () = self.network.port_closed(address, local) => return Err(Cause::PortClosed),
+        };
+        match connected {
             Ok(Ok(connection)) => Ok((connection, monitor)),
             Ok(Err(error)) => Err(Cause::Ended(CloseReason::of(&error))),
             Err(_) => Err(Cause::NoAnswer(limit)),

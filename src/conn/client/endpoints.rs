@@ -52,6 +52,11 @@ impl Endpoints {
         }
     }
 
+    /// Returns the local address that the options ask for.
+    pub(super) const fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
     /// Returns whether `remote` is of the address family of the local address that the options ask for.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
         self.local

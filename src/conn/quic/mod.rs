@@ -21,7 +21,7 @@ pub use {
     close::{CloseCode, CloseReason, Side},
     congestion::{Congestion, CongestionError},
     endpoint::BindError,
-    network::{NetworkProvider, Resolving, Udp},
+    network::{NetworkProvider, PortClosed, Resolving, Udp},
     path_stats::{PathMonitor, PathStats},
     transport::TransportConfig,
 };

@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::Future,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     pin::Pin,
     sync::Arc,
 };
@@ -17,6 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// The future of [`NetworkProvider::resolve`].
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// The future of [`NetworkProvider::port_closed`].
+pub type PortClosed<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Provides the sockets, the timers and the name resolution of a client or a server.
 ///
@@ -45,6 +48,13 @@ pub trait NetworkProvider: fmt::Debug + Send + Sync + 'static {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 
+    /// Completes when the system reports that nothing listens at `remote`, as it does for a closed port of this machine and
+    /// of most others that are near. `local` is the address to ask from, if one is given. Default: never completes.
+    fn port_closed(&self, remote: SocketAddr, local: Option<IpAddr>) -> PortClosed<'_> {
+        let _ = (remote, local);
+        Box::pin(std::future::pending())
+    }
+
     /// Returns the seed of quinn's random numbers. Default: `None`, a random one.
     fn seed(&self) -> Option<[u8; 32]> {
         None
@@ -59,12 +69,17 @@ pub struct Udp {
     /// that arrive while the process is not scheduled. The operating system may grant less, which is not an error (on Linux,
     /// the limits are `net.core.rmem_max` and `wmem_max`). Buffers that are already larger are kept.
     pub buffer_bytes: usize,
+    /// Whether each attempt to connect also sends one datagram of one byte, from a socket of its own, to learn at once that
+    /// nothing listens at the server's port. Default: true. Servers of QUIC ignore the byte. Without it, a closed port is as
+    /// silent as an unreachable server.
+    pub detect_closed_ports: bool,
 }
 
 impl Default for Udp {
     fn default() -> Self {
         Self {
             buffer_bytes: 4 << 20,
+            detect_closed_ports: true,
         }
     }
 }
@@ -105,6 +120,40 @@ impl NetworkProvider for Udp {
     fn bind(&self, local: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         self.runtime().wrap_udp_socket(self.socket(local)?)
     }
+
+    fn port_closed(&self, remote: SocketAddr, local: Option<IpAddr>) -> PortClosed<'_> {
+        let detect = self.detect_closed_ports;
+        Box::pin(async move {
+            if detect && is_port_closed(remote, local).await.unwrap_or(false) {
+                return;
+            }
+            std::future::pending().await
+        })
+    }
+}
+
+/// Sends a byte that is no packet of QUIC, and returns whether the answer is that the port is closed. Otherwise waits for an
+/// answer, which a server does not send.
+///
+/// The system reports a closed port (ICMP, port unreachable) only to a socket that is connected, and quinn's is not.
+async fn is_port_closed(remote: SocketAddr, local: Option<IpAddr>) -> io::Result<bool> {
+    let any = match remote {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = tokio::net::UdpSocket::bind((local.unwrap_or(any), 0)).await?;
+    socket.connect(remote).await?;
+    let asked = match socket.send(&[0]).await {
+        Ok(_) => socket.recv(&mut [0; 1]).await.map(drop),
+        Err(error) => Err(error),
+    };
+    // Windows reports it as a reset.
+    Ok(asked.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+        )
+    }))
 }
 
 #[cfg(test)]
@@ -112,8 +161,11 @@ mod tests {
     use super::*;
 
     fn socket(buffer_bytes: usize) -> UdpSocket {
-        Udp { buffer_bytes }
-            .socket("127.0.0.1:0".parse().unwrap())
+        let udp = Udp {
+            buffer_bytes,
+            ..Udp::default()
+        };
+        udp.socket("127.0.0.1:0".parse().unwrap())
             .unwrap()
     }
 

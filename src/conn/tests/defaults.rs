@@ -37,7 +37,12 @@ fn the_documented_defaults_are_the_real_ones() {
         "tls",
         "the operating system's authorities",
     );
-    real(config.token.as_bytes().is_empty(), here, "token", "nothing");
+    real(
+        config.token.read().unwrap().is_empty(),
+        here,
+        "token",
+        "nothing",
+    );
     real(
         config.local_address.is_none(),
         here,

@@ -130,7 +130,7 @@ async fn handshake_of(
             results.try_send(outcome).unwrap();
         }
     });
-    let client_saw = soon(supervisor.wait_connected()).await;
+    let client_saw = soon(supervisor.connected()).await;
     let server_saw = soon(server_results.recv()).await.unwrap();
     serving.abort();
     let client_saw = match client_saw.unwrap_err() {
@@ -162,7 +162,8 @@ async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
         assert_eq!(error.kind(), Kind::Untrusted);
         assert_eq!(
             reason_in(&error, address),
-            "its certificate is not signed by an authority that is trusted here"
+            "its certificate is not signed by an authority that is trusted here; the program was given another CA: \
+             give the broker's (`Trust::CaFile`, `Trust::CaPem`)"
         );
         assert!(
             tls_alert_by(Side::Peer, alert)(&server.unwrap_err()),
@@ -577,6 +578,36 @@ async fn a_broker_that_kept_its_reset_key_tells_its_clients_of_the_restart_at_on
     assert_eq!(soon(session.ping()).await, None);
     assert_eq!(loss_error(&supervisor).await.kind(), Kind::Restarted);
     assert_eq!(soon(supervisor.wait_connected()).await.unwrap().number(), 2);
+}
+
+#[tokio::test]
+async fn a_port_at_which_nothing_listens_is_told_at_once_where_the_system_tells() {
+    let address = {
+        let socket = std::net::UdpSocket::bind(LOCALHOST).unwrap();
+        socket.local_addr().unwrap()
+    };
+    let mut config = client(address.to_string());
+    // So long that the test would time out if the port were found closed by a timeout.
+    config.handshake_timeout = Duration::from_secs(1000);
+    let supervisor = supervise(config.clone());
+    let told = |kind| move |state: &ConnectionState| state.error().is_some_and(|e| e.kind() == kind);
+    let mut state = supervisor.watch_state();
+    let said = soon(state.wait_for(told(Kind::PortClosed))).await;
+    let said = said.unwrap().error().unwrap().to_string();
+    let sentence = "nothing listens at this port: it is not running, or listens at another port";
+    assert_eq!(said, format!("cannot connect to {address}: {sentence}"));
+    // The broker that starts later is found.
+    let _broker = TestBroker::start(&address.to_string(), Answer::Welcome, &Udp::default());
+    soon(supervisor.wait_connected()).await.unwrap();
+
+    // Switched off, a closed port is silent.
+    let mut udp = Udp::default();
+    udp.detect_closed_ports = false;
+    config.network = Arc::new(udp);
+    config.servers = vec!["127.0.0.1:1".into()];
+    let supervisor = supervise(config);
+    let mut state = supervisor.watch_state();
+    soon(state.wait_for(told(Kind::NoAnswer))).await.unwrap();
 }
 
 #[tokio::test]

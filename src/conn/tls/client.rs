@@ -91,6 +91,23 @@ impl ClientTls {
         }
     }
 
+    /// Returns the files that it is made of.
+    pub(in crate::conn) fn files(&self) -> Vec<PathBuf> {
+        let Self::Parts { trust, certificate } = self else {
+            return Vec::new();
+        };
+        let authorities = match trust {
+            Trust::CaFile(path) => Some(path),
+            _ => None,
+        };
+        let own = certificate.iter().flat_map(|own| [&own.chain, &own.key]);
+        let own = own.filter_map(|pem| match pem {
+            Pem::File(path) => Some(path),
+            Pem::Text(_) => None,
+        });
+        authorities.into_iter().chain(own).cloned().collect()
+    }
+
     /// Reads the files and creates the rustls configuration.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Offset, RequestId,
-    conn::{self, ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
+    conn::{ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
     metrics::{producer as producer_metrics, spool as metrics},
     producer::{
         Fate, SendError, SendErrorKind, accumulator::Accumulator, receipt::Accepted,
@@ -156,8 +156,7 @@ impl Replay {
         let identity = self.spool.log.identity().await?;
         let connection = self.memory.config().connection.clone();
         let supervisor = Supervisor::start(connection, Some(identity), &self.tasks)?;
-        let mut state = supervisor.watch_state();
-        let session = conn::wait_connected(&mut state).await?;
+        let session = supervisor.connected().await?;
         let ended = self.replay_on(&session).await;
         supervisor.close(CLOSE_TIMEOUT).await;
         ended

@@ -38,6 +38,7 @@ use crate::{
     progress::{self, Live},
     signals,
     stats::{per_second, whole},
+    waiting::Reporter,
 };
 
 /// Memory of the producer with a spool, in bytes.
@@ -198,9 +199,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .strategy(args.strategy.clone())
         .topic(args.topic.as_str())
         .build()?;
+    let _reporter = Reporter::begin(producer.watch_connection_state(), args.spool.is_some());
     tokio::select! {
         // With a spool, reading starts without a connection.
-        connected = producer.wait_connected(), if args.spool.is_none() => connected?,
+        connected = producer.wait_connected_within(config.connection.connect_timeout),
+            if args.spool.is_none() => connected?,
         () = std::future::ready(()), if args.spool.is_some() => {}
         () = stop.cancelled() => {
             progress::say("stopped before the connection was established; nothing was read");

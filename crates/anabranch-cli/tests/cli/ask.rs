@@ -51,6 +51,28 @@ fn ping_fails_where_nobody_answers() {
         &server,
     ];
     let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
-    let sentence = format!("error: cannot connect to {server}: no answer within ");
-    assert!(ended.sentence().starts_with(&sentence), "{}", ended.stderr);
+    let sentence = format!("cannot connect to {server}: nothing listens at this port");
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    let [trying, error] = lines[..] else {
+        panic!("{}", ended.stderr)
+    };
+    assert!(trying.starts_with(&sentence) && trying.ends_with("; trying on"));
+    assert!(error.starts_with(&format!("error: {sentence}")), "{error}");
+}
+
+#[test]
+fn within_a_second_of_silence_it_is_said_and_tried_on() {
+    // A port that takes datagrams and does not answer.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    let flags = ["--insecure", "--server", &server, "--connect-timeout", "1s"];
+    let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
+    let causes = "it is not running, listens at another port, or UDP is blocked on the way";
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "cannot connect to {server}: no answer yet; {causes}; trying on\n\
+             error: cannot connect to {server}: no answer within 1s; {causes}\n"
+        )
+    );
 }

@@ -33,6 +33,8 @@ kinds! {
     NoSocket,
     /// The server did not answer in time.
     NoAnswer,
+    /// The server's system reports that nothing listens at the port.
+    PortClosed,
     /// The server refused the connection before the handshake, because it is overloaded.
     Busy,
     /// The server's certificate is not signed by a trusted authority, or is not the pinned one.
@@ -70,13 +72,15 @@ kinds! {
 }
 
 impl ConnectErrorKind {
-    /// Returns whether another attempt to connect may succeed without a change at this end. Until the first connection,
-    /// such failures are retried until `connect_timeout`; the others are reported at once.
+    /// Returns whether waiting may help: whether another attempt may succeed without a change of the options, of files, or
+    /// of the server. A call that waits for the first connection returns the other failures at once. The client itself goes
+    /// on trying after all but those that are [final](Self::is_final).
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::UnknownHost
             | Self::NoAnswer
+            | Self::PortClosed
             | Self::Busy
             | Self::GoingAway
             | Self::Restarted
@@ -98,10 +102,12 @@ impl ConnectErrorKind {
         }
     }
 
-    /// Returns whether a client that was connected before stops reconnecting after this failure. After all others it retries
-    /// without end: certificates are renewed, and sockets become free.
+    /// Returns whether the client stops trying after this failure, before its first connection as after its hundredth. After
+    /// all others it tries without end: servers start, certificates are renewed, clocks are set, sockets become free.
+    ///
+    /// Credentials in files, and those of a function, are read again first. If they have changed, the client goes on.
     #[must_use]
-    pub const fn ends_reconnecting(self) -> bool {
+    pub const fn is_final(self) -> bool {
         match self {
             Self::Version
             | Self::Unauthorised
@@ -111,6 +117,7 @@ impl ConnectErrorKind {
             Self::UnknownHost
             | Self::NoSocket
             | Self::NoAnswer
+            | Self::PortClosed
             | Self::Busy
             | Self::Untrusted
             | Self::Expired
@@ -124,6 +131,14 @@ impl ConnectErrorKind {
             | Self::Protocol
             | Self::ClosedHere => false,
         }
+    }
+
+    /// Returns whether the server refused the client's token or certificate.
+    pub(in crate::conn::client) const fn refuses_credentials(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorised | Self::ClientCertificateRequired | Self::ClientCertificateRefused
+        )
     }
 }
 
@@ -205,13 +220,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_retried_before_the_first_connection_and_what_after_it_is_a_table() {
+    fn what_waiting_may_help_and_what_is_tried_without_end_is_a_table() {
         use ConnectErrorKind as K;
-        // kind, retried before the first connection, retried after it
+        // kind, whether waiting may help, whether it is tried without end
         let table = [
             (K::UnknownHost, true, true),
             (K::NoSocket, false, true),
             (K::NoAnswer, true, true),
+            (K::PortClosed, true, true),
             (K::Busy, true, true),
             (K::Untrusted, false, true),
             (K::Expired, false, true),
@@ -232,9 +248,9 @@ mod tests {
         ];
         let kinds: Vec<_> = table.iter().map(|row| row.0).collect();
         assert_eq!(kinds, K::ALL);
-        for (kind, first, later) in table {
-            assert_eq!(kind.is_retryable(), first, "{kind:?}");
-            assert_eq!(!kind.ends_reconnecting(), later, "{kind:?}");
+        for (kind, waiting, trying) in table {
+            assert_eq!(kind.is_retryable(), waiting, "{kind:?}");
+            assert_eq!(!kind.is_final(), trying, "{kind:?}");
         }
     }
 }

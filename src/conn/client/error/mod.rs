@@ -1,12 +1,15 @@
 //! Sans-I/O: why a client is not connected, in one sentence with the server's address.
 
-use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 mod kind;
 
 pub use self::kind::ConnectErrorKind;
 use self::kind::{alert, kind_of_code, kind_of_failure, kind_of_our_alert, kind_of_their_alert};
-use crate::conn::quic::{BindError, CloseCode, CloseReason, Side};
+use crate::conn::{
+    quic::{BindError, CloseCode, CloseReason, Side},
+    tls::{ClientTls, Trust},
+};
 use crate::wire::Failure;
 
 /// Error of a connection that could not be made or was lost. Prints in one line.
@@ -17,7 +20,39 @@ pub struct ConnectError {
     /// The connection was made and then lost.
     was_connected: bool,
     cause: Cause,
+    trusted_by: TrustedBy,
+    /// Whether another address or server may still accept the client.
+    another_may_accept: bool,
 }
+
+/// What a client verifies a server's certificate with, for the sentence that says what to do about one that is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum TrustedBy {
+    /// The authorities of the operating system: no others were given.
+    System,
+    /// The authorities in a file.
+    File(PathBuf),
+    /// Authorities, a fingerprint or a configuration given by the program.
+    #[default]
+    Program,
+}
+
+impl TrustedBy {
+    pub(super) fn of(tls: &ClientTls) -> Self {
+        match tls {
+            ClientTls::Parts { trust, .. } => match trust {
+                Trust::SystemRoots => Self::System,
+                Trust::CaFile(path) => Self::File(path.clone()),
+                Trust::CaPem(_) | Trust::Pinned(_) | Trust::DangerouslyAcceptAny => Self::Program,
+            },
+            ClientTls::Ready(_) => Self::Program,
+        }
+    }
+}
+
+/// What may be the reason where a server does not answer at all.
+const LIKELY_CAUSES: &str =
+    "it is not running, listens at another port, or UDP is blocked on the way";
 
 /// What went wrong, as it was detected.
 #[derive(Debug, Clone)]
@@ -28,8 +63,12 @@ pub(super) enum Cause {
     Bind(Arc<BindError>),
     /// quinn refused to start the attempt.
     Unusable(quinn::ConnectError),
+    /// The handshake is not completed yet, and the attempt goes on.
+    NoAnswerYet,
     /// The handshake was not completed within this time.
     NoAnswer(Duration),
+    /// The server's system reports that nothing listens at the port.
+    PortClosed,
     /// The handshake was completed, and the session was not opened within this time.
     NoSession(Duration),
     /// The connection ended.
@@ -52,6 +91,24 @@ impl ConnectError {
             address,
             was_connected: false,
             cause,
+            trusted_by: TrustedBy::default(),
+            another_may_accept: false,
+        }
+    }
+
+    /// Sets what the server's certificate is verified with.
+    pub(super) fn with_trust(self, trusted_by: TrustedBy) -> Self {
+        Self { trusted_by, ..self }
+    }
+
+    /// Returns the error of a caller who waits no longer than `limit`: this one, or the silence within that time.
+    pub(super) fn within(self: &Arc<Self>, limit: Duration) -> Arc<Self> {
+        match self.cause {
+            Cause::NoAnswerYet => Arc::new(Self {
+                cause: Cause::NoAnswer(limit),
+                ..Self::clone(self)
+            }),
+            _ => Arc::clone(self),
         }
     }
 
@@ -62,6 +119,8 @@ impl ConnectError {
             address: Some(address),
             was_connected: true,
             cause,
+            trusted_by: TrustedBy::default(),
+            another_may_accept: false,
         }
     }
 
@@ -91,10 +150,29 @@ impl ConnectError {
         }
     }
 
-    /// Returns whether another attempt with the same options may succeed.
+    /// Returns whether waiting may help: whether another attempt may succeed without a change of the options, of files, or of
+    /// the server. See [`ConnectErrorKind::is_retryable`].
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.kind().is_retryable()
+        self.another_may_accept || self.kind().is_retryable()
+    }
+
+    /// Joins this failure with the one of an address or a server that was tried before. A refusal says more than a timeout,
+    /// and a final one says most. Between two of the same kind, the earlier one counts.
+    pub(super) fn or(self, before: Self) -> Self {
+        let weight = |error: &Self| {
+            let kind = error.kind();
+            u8::from(!kind.is_retryable()) + u8::from(kind.is_final())
+        };
+        let another_may_accept = self.is_retryable() || before.is_retryable();
+        let joined = match weight(&before) >= weight(&self) {
+            true => before,
+            false => self,
+        };
+        Self {
+            another_may_accept,
+            ..joined
+        }
     }
 
     /// Returns the kind of failure.
@@ -104,7 +182,8 @@ impl ConnectError {
         match &self.cause {
             Cause::Resolve(_) => K::UnknownHost,
             Cause::Bind(_) | Cause::Unusable(_) => K::NoSocket,
-            Cause::NoAnswer(_) | Cause::NoSession(_) => K::NoAnswer,
+            Cause::NoAnswerYet | Cause::NoAnswer(_) | Cause::NoSession(_) => K::NoAnswer,
+            Cause::PortClosed => K::PortClosed,
             Cause::Ended(reason) => self.kind_of(reason),
             Cause::Refused(failure) => kind_of_failure(failure.code),
             Cause::ProtocolViolation(_) => K::Protocol,
@@ -164,7 +243,14 @@ impl ConnectError {
             Cause::Resolve(None) => f.write_str("the name has no usable address"),
             Cause::Bind(error) => write!(f, "{error}"),
             Cause::Unusable(error) => write!(f, "{error}"),
-            Cause::NoAnswer(limit) => write!(f, "no answer within {:?}", rounded(*limit)),
+            Cause::NoAnswerYet => write!(f, "no answer yet; {LIKELY_CAUSES}"),
+            Cause::NoAnswer(limit) => {
+                let limit = rounded(*limit);
+                write!(f, "no answer within {limit:?}; {LIKELY_CAUSES}")
+            }
+            Cause::PortClosed => f.write_str(
+                "nothing listens at this port: it is not running, or listens at another port",
+            ),
             Cause::NoSession(limit) => {
                 let limit = rounded(*limit);
                 write!(f, "it did not open the session within {limit:?}")
@@ -205,7 +291,7 @@ impl ConnectError {
                 detail(f, reason)
             }
             CloseReason::TimedOut if self.was_connected => f.write_str("it stopped answering"),
-            CloseReason::TimedOut => f.write_str("no answer"),
+            CloseReason::TimedOut => write!(f, "no answer; {LIKELY_CAUSES}"),
             CloseReason::Reset => f.write_str("it does not know the connection: it was restarted"),
             CloseReason::Refused => f.write_str("it accepts no connections now"),
             CloseReason::Version { .. } => {
@@ -220,11 +306,7 @@ impl ConnectError {
                     K::Untrusted if *alert == alert::ACCESS_DENIED => {
                         return f.write_str("its certificate is not the one that is pinned");
                     }
-                    K::Untrusted => {
-                        return f.write_str(
-                            "its certificate is not signed by an authority that is trusted here",
-                        );
-                    }
+                    K::Untrusted => return self.write_untrusted(f),
                     K::Expired => "its certificate is expired or not valid yet",
                     K::WrongName => "its certificate is for another name",
                     _ => "its certificate or its handshake is invalid",
@@ -254,6 +336,28 @@ impl ConnectError {
                 f.write_str("QUIC failed")?;
                 detail(f, reason)
             }
+        }
+    }
+}
+
+impl ConnectError {
+    /// Writes that the certificate is not trusted, why, and what to do.
+    fn write_untrusted(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its certificate is not signed by an authority that is trusted here; ")?;
+        match &self.trusted_by {
+            TrustedBy::System => f.write_str(
+                "no CA file was given, so only the authorities of the operating system are trusted: give the \
+                 broker's (`--ca DIR/ca.pem` with the broker's data folder, `Trust::CaFile`)",
+            ),
+            TrustedBy::File(path) => write!(
+                f,
+                "{} holds another CA than this broker's: give the file from the broker's data folder \
+                 (`--ca DIR/ca.pem`, `Trust::CaFile`)",
+                path.display()
+            ),
+            TrustedBy::Program => f.write_str(
+                "the program was given another CA: give the broker's (`Trust::CaFile`, `Trust::CaPem`)",
+            ),
         }
     }
 }
@@ -299,7 +403,9 @@ impl Error for ConnectError {
             Cause::Bind(error) => error.source(),
             Cause::Resolve(None)
             | Cause::Unusable(_)
+            | Cause::NoAnswerYet
             | Cause::NoAnswer(_)
+            | Cause::PortClosed
             | Cause::NoSession(_)
             | Cause::Ended(_)
             | Cause::Refused(_)
@@ -370,11 +476,11 @@ mod tests {
         let slow = || Cause::NoAnswer(Duration::from_secs(5));
         assert_eq!(
             ConnectError::connecting("b.example:4433", Some(address), slow()).to_string(),
-            "cannot connect to b.example:4433 (192.0.2.7:4433): no answer within 5s"
+            format!("cannot connect to b.example:4433 (192.0.2.7:4433): no answer within 5s; {LIKELY_CAUSES}")
         );
         assert_eq!(
             ConnectError::connecting("192.0.2.7:4433", Some(address), slow()).to_string(),
-            "cannot connect to 192.0.2.7:4433: no answer within 5s"
+            format!("cannot connect to 192.0.2.7:4433: no answer within 5s; {LIKELY_CAUSES}")
         );
         assert_eq!(
             ConnectError::lost(
@@ -393,8 +499,33 @@ mod tests {
         let error = ConnectError::connecting("x:1", None, cause);
         assert_eq!(
             error.to_string(),
-            "cannot connect to x:1: no answer within 1s"
+            format!("cannot connect to x:1: no answer within 1s; {LIKELY_CAUSES}")
         );
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_with_its_cure_without_a_ca_and_with_another() {
+        let untrusted = |tls: &ClientTls| {
+            let error = ended(CloseReason::Tls {
+                by: Side::Local,
+                alert: alert::UNKNOWN_CA,
+                reason: "unknown issuer".into(),
+            });
+            error.with_trust(TrustedBy::of(tls)).to_string()
+        };
+        let none = untrusted(&ClientTls::default());
+        let other = untrusted(&ClientTls::ca_file("/etc/old.pem"));
+        let text = untrusted(&ClientTls::trusting(Trust::CaPem(vec![])));
+        for (sentence, words) in [
+            (&none, ["no CA file was given", "`--ca DIR/ca.pem`"]),
+            (&other, ["/etc/old.pem holds another CA", "`--ca DIR/ca.pem`"]),
+            (&text, ["another CA", "`Trust::CaPem`"]),
+        ] {
+            for words in words {
+                assert!(sentence.contains(words), "{sentence}");
+            }
+            assert!(sentence.contains("`Trust::CaFile`"), "{sentence}");
+        }
     }
 
     #[test]

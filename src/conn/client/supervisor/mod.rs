@@ -3,12 +3,12 @@
 //! ```text
 //!               ┌─ retry ─┐                                   ┌─ retry ─┐
 //! start ──▶ Connecting ───┴──▶ Connected(session 1) ──▶ Reconnecting ───┴──▶ Connected(session 2) ──▶ ...
-//!               │                   │                         │ fenced, unauthorised, another version
+//!               │                   │                         │ fenced, credentials refused, another version
 //!               ▼                   ▼                         ▼
 //!            Closed ◀───────────────┴─────────────────────────┘
 //! ```
 //!
-//! Nothing else reconnects. All other code waits for the next [`ConnectionState`].
+//! A server that does not answer is tried without end, before the first connection as after it. Nothing else reconnects. All other code waits for the next [`ConnectionState`].
 
 mod task;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::task::Task;
 use super::{
     config::Config,
-    connection_state::{ConnectionState, wait_connected},
+    connection_state::{ConnectionState, connect_within, wait_connected},
     endpoints::Endpoints,
     error::ConnectError,
     session::Session,
@@ -50,6 +50,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Supervisor {
     state: ordered_watch::Receiver<ConnectionState>,
+    servers: Vec<String>,
+    connect_timeout: Duration,
     endpoints: Arc<Endpoints>,
     stop: CancellationToken,
 }
@@ -76,6 +78,9 @@ impl Supervisor {
     ) -> Result<Self, StartError> {
         config.check()?;
         let mut problems = Problems::default();
+        if let Err(error) = config.token.read() {
+            problems.expect(false, "token", &config.token, format!("cannot be read: {error}"));
+        }
         if let Some(identity) = &producer {
             problems.expect(
                 (1..=200).contains(&identity.name.len()),
@@ -90,11 +95,14 @@ impl Supervisor {
             last_error: None,
         });
         let stop = tasks.stopped().child_token();
+        let (servers, connect_timeout) = (config.servers.clone(), config.connect_timeout);
         let task = Task::new(config, producer, publish, stop.clone())?;
         let endpoints = task.endpoints();
         tasks.spawn(task.run());
         Ok(Self {
             state,
+            servers,
+            connect_timeout,
             endpoints,
             stop,
         })
@@ -112,7 +120,22 @@ impl Supervisor {
         self.state.clone()
     }
 
-    /// Waits until the client is connected.
+    /// Waits for the first connection, at most [`connect_timeout`](Config::connect_timeout).
+    ///
+    /// # Errors
+    ///
+    /// The client will not connect any more, waiting does not help, or the time is over. In the last two cases the client goes
+    /// on trying.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn connected(&self) -> Result<Arc<Session>, Arc<ConnectError>> {
+        let (servers, limit) = (&self.servers, self.connect_timeout);
+        connect_within(&mut self.watch_state(), servers, limit).await
+    }
+
+    /// Waits until the client is connected, without a limit.
     ///
     /// # Errors
     ///

@@ -1,7 +1,12 @@
 //! The supervisor's task: attempts to connect, then the session of the resulting connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +16,9 @@ use crate::conn::{
         config::{Config, Target},
         connection_state::ConnectionState,
         control_stream::{self, ControlStream, PingStats, SessionChannels},
+        credentials::Credentials,
         dial::Dialer,
-        endpoints::{Endpoints, client_config},
+        endpoints::Endpoints,
         error::{Cause, ConnectError, ConnectErrorKind},
         ping::Pings,
         session::Session,
@@ -29,12 +35,13 @@ use crate::{
 /// Capacity of the channel of ping requests.
 const PING_REQUESTS: usize = 8;
 
+/// The time without an answer after which the state says so.
+const SILENCE: Duration = Duration::from_millis(900);
+
 /// Whether a connection existed before.
 #[derive(Debug, Clone)]
 enum Phase {
-    First {
-        deadline: Instant,
-    },
+    First,
     Reconnect {
         /// Why the last connection was lost.
         lost: Arc<ConnectError>,
@@ -43,22 +50,23 @@ enum Phase {
 }
 
 impl Phase {
-    const fn gives_up(&self, kind: ConnectErrorKind) -> bool {
+    /// Returns the state during an attempt.
+    fn state(&self, attempt: u32, last_error: Option<Arc<ConnectError>>) -> ConnectionState {
         match self {
-            Self::First { .. } => !kind.is_retryable(),
-            Self::Reconnect { .. } => kind.ends_reconnecting(),
-        }
-    }
-
-    const fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::First { deadline } => Some(*deadline),
-            Self::Reconnect { .. } => None,
+            Self::First => ConnectionState::Connecting {
+                attempt,
+                last_error,
+            },
+            Self::Reconnect { lost, since } => ConnectionState::Reconnecting {
+                attempt,
+                last_error: last_error.unwrap_or_else(|| Arc::clone(lost)),
+                since: *since,
+            },
         }
     }
 }
 
-/// Failure of an attempt with one server or with all of them.
+/// Failure of an attempt with all servers.
 struct AttemptFailed {
     error: Arc<ConnectError>,
     /// No further attempt will be made.
@@ -77,7 +85,7 @@ pub(super) struct Task {
     dialer: Dialer,
     connect: Connect,
     backoff: Backoff,
-    publish: ordered_watch::Sender<ConnectionState>,
+    publish: Arc<ordered_watch::Sender<ConnectionState>>,
     stop: CancellationToken,
     /// Index of the server to try first.
     first_target: usize,
@@ -97,7 +105,7 @@ impl Task {
         publish: ordered_watch::Sender<ConnectionState>,
         stop: CancellationToken,
     ) -> Result<Self, TlsError> {
-        let tls = client_config(config.tls.to_rustls()?)?;
+        let credentials = Credentials::read(&config)?;
         let mut transport = config.transport.clone();
         // A consumer always waits for messages, so it must notice a lost connection soon. An idle producer waits for nothing.
         let idle_ping_multiple = match producer {
@@ -118,17 +126,18 @@ impl Task {
             dialer: Dialer {
                 network: Arc::clone(&config.network),
                 endpoints,
-                tls,
+                credentials,
                 transport,
             },
             connect: Connect {
-                token: config.token.as_bytes().clone(),
+                // Set before each attempt.
+                token: Bytes::new(),
                 producer,
             },
             backoff: Backoff::new(config.reconnect_backoff),
             idle_ping_multiple,
             config,
-            publish,
+            publish: Arc::new(publish),
             stop,
             first_target: 0,
             sessions: 0,
@@ -153,9 +162,7 @@ impl Task {
     /// Connects and reconnects until there is a reason to stop, and returns it.
     async fn stay_connected(&mut self) -> Arc<ConnectError> {
         let stop = self.stop.clone();
-        let mut phase = Phase::First {
-            deadline: time::now() + self.config.connect_timeout,
-        };
+        let mut phase = Phase::First;
         loop {
             let (session, control, channels) =
                 match stop.run_until_cancelled(self.connect(&phase)).await {
@@ -200,24 +207,22 @@ impl Task {
     async fn connect(&mut self, phase: &Phase) -> Result<Connected, Arc<ConnectError>> {
         let mut last_error = None;
         if let Phase::Reconnect { lost, .. } = phase {
-            self.publish_attempt(phase, 0, None);
+            self.publish.send_replace(phase.state(0, None));
             last_error = Some(Arc::clone(lost));
             time::sleep(self.backoff.next_delay()).await;
         }
         let mut attempt: u32 = 0;
         loop {
             attempt = attempt.saturating_add(1);
-            self.publish_attempt(phase, attempt, last_error.take());
-            let failed = match self.try_every_server(phase).await {
+            let failed = match self.attempt(phase, attempt, last_error.take()).await {
                 Ok(connected) => return Ok(connected),
                 Err(failed) => failed,
             };
             let delay = self.backoff.next_delay();
-            if failed.give_up
-                || phase
-                    .deadline()
-                    .is_some_and(|deadline| time::now() + delay >= deadline)
-            {
+            // Credentials may have been renewed since they were read for this attempt.
+            let is_renewed =
+                failed.error.kind().refuses_credentials() && self.dialer.credentials.refresh();
+            if failed.give_up && !is_renewed {
                 return Err(failed.error);
             }
             metrics::failed(failed.error.kind().as_str());
@@ -227,56 +232,68 @@ impl Task {
         }
     }
 
+    /// Makes one attempt, and publishes what is known during it: why the previous one failed, then that there is no answer.
+    async fn attempt(
+        &mut self,
+        phase: &Phase,
+        attempt: u32,
+        last_error: Option<Arc<ConnectError>>,
+    ) -> Result<Connected, AttemptFailed> {
+        self.publish.send_replace(phase.state(attempt, last_error));
+        self.dialer.credentials.refresh();
+        self.connect.token = self.dialer.credentials.secret();
+        let servers = self.config.servers.join(", ");
+        let silent = ConnectError::connecting(&servers, None, Cause::NoAnswerYet);
+        let publish = Arc::clone(&self.publish);
+        let mut trying = pin!(self.try_every_server());
+        tokio::select! {
+            biased;
+            tried = &mut trying => return tried,
+            // Later attempts begin with the reason why the one before failed.
+            () = time::sleep(SILENCE), if attempt == 1 => {}
+        }
+        publish.send_replace(phase.state(attempt, Some(Arc::new(silent))));
+        trying.await
+    }
+
     /// Makes one attempt with each server, starting with the one that was connected last.
-    async fn try_every_server(&mut self, phase: &Phase) -> Result<Connected, AttemptFailed> {
+    async fn try_every_server(&mut self) -> Result<Connected, AttemptFailed> {
         let count = self.targets.len();
-        let mut reported: Option<AttemptFailed> = None;
+        let mut reported: Option<ConnectError> = None;
+        // One server that may still accept is reason enough to try again.
+        let mut give_up = true;
         let first = self.first_target;
         for which in (0..count).map(|i| (first + i) % count) {
-            let error = match self.try_server(which, phase.deadline()).await {
+            let error = match self.try_server(which).await {
                 Ok(connected) => {
                     self.first_target = which;
                     return Ok(connected);
                 }
                 Err(error) => error,
             };
-            let give_up = phase.gives_up(error.kind());
-            let failed = AttemptFailed {
-                give_up,
-                error: Arc::new(error),
-            };
             // A producer that was fenced must not come back, even if another server would accept it.
-            if failed.error.kind() == ConnectErrorKind::Fenced {
-                return Err(failed);
-            }
-            reported = Some(match reported.take() {
-                None => failed,
-                // The error of a server that refused is more specific than a timeout. One server that may still accept is
-                // reason enough to retry.
-                Some(before) => {
-                    let keep = before.give_up || !failed.give_up;
-                    AttemptFailed {
-                        give_up: before.give_up && failed.give_up,
-                        error: if keep { before.error } else { failed.error },
-                    }
-                }
+            let fenced = error.kind() == ConnectErrorKind::Fenced;
+            give_up = fenced || (give_up && error.kind().is_final());
+            reported = Some(match reported {
+                Some(before) if !fenced => error.or(before),
+                _ => error,
             });
+            if fenced {
+                break;
+            }
         }
-        Err(reported.expect("there is at least one server: the options were checked"))
+        let error = reported.expect("there is at least one server: the options were checked");
+        Err(AttemptFailed {
+            error: Arc::new(error),
+            give_up,
+        })
     }
 
-    async fn try_server(
-        &mut self,
-        which: usize,
-        deadline: Option<Instant>,
-    ) -> Result<Connected, ConnectError> {
+    async fn try_server(&mut self, which: usize) -> Result<Connected, ConnectError> {
         let target = &self.targets[which];
         let server = target.address.to_string();
         let began = time::now();
-        let limit = deadline.map_or(self.config.handshake_timeout, |deadline| {
-            let left = deadline.saturating_duration_since(began);
-            self.config.handshake_timeout.min(left)
-        });
+        let limit = self.config.handshake_timeout;
         let (connection, monitor) = self.dialer.dial(target, limit).await?;
         let left = limit.saturating_sub(time::now().saturating_duration_since(began));
         let opening = ControlStream::open(&connection, self.connect.clone());
@@ -312,20 +329,6 @@ impl Task {
             ping_requests: ping_requests_receiver,
         };
         Ok((Arc::new(session), control, channels))
-    }
-
-    fn publish_attempt(&self, phase: &Phase, attempt: u32, last_error: Option<Arc<ConnectError>>) {
-        self.publish.send_replace(match phase {
-            Phase::First { .. } => ConnectionState::Connecting {
-                attempt,
-                last_error,
-            },
-            Phase::Reconnect { lost, since } => ConnectionState::Reconnecting {
-                attempt,
-                last_error: last_error.unwrap_or_else(|| Arc::clone(lost)),
-                since: *since,
-            },
-        });
     }
 
     fn closed_here(&self) -> Arc<ConnectError> {
