@@ -55,6 +55,16 @@ impl ProducerInner {
         conn::wait_connected(&mut self.context.transport.state().as_watch()).await
     }
 
+    /// Waits until there is a connection, at most `limit`.
+    pub(super) async fn wait_connected_within(
+        &self,
+        limit: Duration,
+    ) -> Result<Arc<Session>, Arc<ConnectError>> {
+        let servers = &self.context.config.connection.servers;
+        let mut state = self.context.transport.state().as_watch();
+        conn::connect_within(&mut state, servers, limit).await
+    }
+
     /// Drains until the deadline, then ends everything. Returns what has no outcome, and how many messages are left in the
     /// spool.
     pub(super) async fn close(&self, deadline: Duration) -> (Vec<Undelivered>, u64) {

@@ -237,12 +237,9 @@ impl Producer {
     /// # Cancel safety
     /// Cancel safe.
     ///
-    /// [final]: conn::ConnectErrorKind::is_final
+    /// [final]: crate::conn::ConnectErrorKind::is_final
     pub async fn wait_connected_within(&self, limit: Duration) -> Result<(), Arc<ConnectError>> {
-        let context = &self.inner.context;
-        let servers = &context.config.connection.servers;
-        let mut state = context.transport.state().as_watch();
-        conn::connect_within(&mut state, servers, limit).await.map(drop)
+        self.inner.wait_connected_within(limit).await.map(drop)
     }
 
     /// Waits until there is a connection, without a limit.

@@ -181,14 +181,9 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
     let flags = ["--topic", "t", "--insecure", "--connect-timeout", "300ms"];
     let mut produce = anabranch(["produce", "--server", &server]);
     let ended = run_with(produce.args(flags), b"line\n").expect_code(1);
-    says(
-        &ended.stderr,
-        &[
-            "nothing listens at this port",
-            "; trying on\n",
-            "error: cannot connect to ",
-        ],
-    );
+    let (trying, error) = ended.stderr.trim_end().split_once('\n').unwrap();
+    assert!(trying.ends_with("; trying on"), "{trying}");
+    says(error, &["nothing listens at this port"]);
 }
 
 #[test]
