@@ -5,12 +5,7 @@ use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
 
-use super::{
-    config::Config,
-    endpoints::client_config,
-    error::TrustedBy,
-    token::Token,
-};
+use super::{config::Config, endpoints::client_config, error::TrustedBy, token::Token};
 use crate::conn::tls::{ClientTls, TlsError};
 
 /// What a client presents and trusts at present.

@@ -34,4 +34,8 @@ pub use {
     supervisor::{StartError, Supervisor},
     token::Token,
 };
-pub(crate) use {backoff::Backoff, connection_state::{connect_within, wait_connected}, session::OpenError};
+pub(crate) use {
+    backoff::Backoff,
+    connection_state::{connect_within, wait_connected},
+    session::OpenError,
+};

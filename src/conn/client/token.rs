@@ -67,7 +67,10 @@ impl Token {
             Source::Fixed(secret) => secret.clone(),
             Source::File(path) => {
                 let mut text = fs::read(path)?;
-                while text.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+                while text
+                    .last()
+                    .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+                {
                     text.pop();
                 }
                 text.into()
@@ -120,7 +123,10 @@ mod tests {
 
     #[test]
     fn a_token_never_shows() {
-        let tokens = [Token::from("s3cret"), Token::from_fn(|| Ok("s3cret".into()))];
+        let tokens = [
+            Token::from("s3cret"),
+            Token::from_fn(|| Ok("s3cret".into())),
+        ];
         for token in tokens {
             assert_eq!(token.read().unwrap(), "s3cret");
             assert_eq!(format!("{token:?}"), "Token(..)");

@@ -165,8 +165,7 @@ mod tests {
             buffer_bytes,
             ..Udp::default()
         };
-        udp.socket("127.0.0.1:0".parse().unwrap())
-            .unwrap()
+        udp.socket("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
     fn receive_buffer(socket: &UdpSocket) -> usize {

@@ -590,7 +590,8 @@ async fn a_port_at_which_nothing_listens_is_told_at_once_where_the_system_tells(
     // So long that the test would time out if the port were found closed by a timeout.
     config.handshake_timeout = Duration::from_secs(1000);
     let supervisor = supervise(config.clone());
-    let told = |kind| move |state: &ConnectionState| state.error().is_some_and(|e| e.kind() == kind);
+    let told =
+        |kind| move |state: &ConnectionState| state.error().is_some_and(|e| e.kind() == kind);
     let mut state = supervisor.watch_state();
     let said = soon(state.wait_for(told(Kind::PortClosed))).await;
     let said = said.unwrap().error().unwrap().to_string();

@@ -321,7 +321,10 @@ async fn the_announcement_that_a_broker_will_close_is_published() {
 async fn a_caller_is_told_in_time_that_there_is_no_answer_and_the_client_goes_on() {
     let world = World::new();
     let mut config = world.config(&[A]);
-    for (limit, words) in [(10_000, "no answer within 5s"), (500, "no answer within 500ms")] {
+    for (limit, words) in [
+        (10_000, "no answer within 5s"),
+        (500, "no answer within 500ms"),
+    ] {
         config.connect_timeout = Duration::from_millis(limit);
         let supervisor = world.start(config.clone());
         let began = time::now();
@@ -350,7 +353,9 @@ async fn within_a_second_of_silence_the_state_says_so_and_names_likely_causes() 
     let world = World::new();
     let broker = world.broker(A, Answer::Welcome);
     let silent = |state: &ConnectionState| {
-        state.error().is_some_and(|error| error.kind() == Kind::NoAnswer)
+        state
+            .error()
+            .is_some_and(|error| error.kind() == Kind::NoAnswer)
     };
     let supervisor = world.start(world.config(&[B]));
     let mut state = supervisor.watch_state();
@@ -413,7 +418,10 @@ async fn a_token_is_read_before_each_attempt_and_a_refused_one_ends_it_unless_it
     let mut config = world.config(&[A]);
     config.token = Token::file(&file);
     let unreadable = Supervisor::start(config.clone(), None, &world.tasks).unwrap_err();
-    assert!(unreadable.to_string().contains("cannot be read"), "{unreadable}");
+    assert!(
+        unreadable.to_string().contains("cannot be read"),
+        "{unreadable}"
+    );
     std::fs::write(&file, "one\n").unwrap();
     let supervisor = world.start(config.clone());
     let (connect, connection) = broker.sessions.recv().await.unwrap();

@@ -476,7 +476,9 @@ mod tests {
         let slow = || Cause::NoAnswer(Duration::from_secs(5));
         assert_eq!(
             ConnectError::connecting("b.example:4433", Some(address), slow()).to_string(),
-            format!("cannot connect to b.example:4433 (192.0.2.7:4433): no answer within 5s; {LIKELY_CAUSES}")
+            format!(
+                "cannot connect to b.example:4433 (192.0.2.7:4433): no answer within 5s; {LIKELY_CAUSES}"
+            )
         );
         assert_eq!(
             ConnectError::connecting("192.0.2.7:4433", Some(address), slow()).to_string(),
@@ -518,7 +520,10 @@ mod tests {
         let text = untrusted(&ClientTls::trusting(Trust::CaPem(vec![])));
         for (sentence, words) in [
             (&none, ["no CA file was given", "`--ca DIR/ca.pem`"]),
-            (&other, ["/etc/old.pem holds another CA", "`--ca DIR/ca.pem`"]),
+            (
+                &other,
+                ["/etc/old.pem holds another CA", "`--ca DIR/ca.pem`"],
+            ),
             (&text, ["another CA", "`Trust::CaPem`"]),
         ] {
             for words in words {

@@ -79,7 +79,12 @@ impl Supervisor {
         config.check()?;
         let mut problems = Problems::default();
         if let Err(error) = config.token.read() {
-            problems.expect(false, "token", &config.token, format!("cannot be read: {error}"));
+            problems.expect(
+                false,
+                "token",
+                &config.token,
+                format!("cannot be read: {error}"),
+            );
         }
         if let Some(identity) = &producer {
             problems.expect(
