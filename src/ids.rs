@@ -47,6 +47,16 @@ number! {
     /// assigns it again. Of two producers with the same name, the later one has the greater number.
     ProducerId
 }
+/// Which topic a name stands for. A topic that was deleted and made again, and one of the same name in a log that began anew,
+/// has another identity, and its offsets are offsets of other messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TopicIdentity {
+    /// The random number of the log.
+    pub log: u64,
+    /// The number of the topic in the log, which no other topic of it ever has.
+    pub number: u32,
+}
+
 number! {
     /// A point in time in milliseconds since the Unix epoch. Converts to and from [`SystemTime`].
     Timestamp

@@ -19,6 +19,7 @@
 //! | [`Producer`] | sends messages; [`producer::Builder`] and [`producer::Config`] have its options |
 //! | [`Message`], [`Receipt`], [`Ack`], [`SendError`] | what is sent, and what became of it |
 //! | [`Consumer`] | reads a topic, and resumes where it was |
+//! | [`Admin`] | lists, creates, changes, empties and deletes topics |
 //! | [`Broker`] | an embedded durable broker; [`store`] has its log |
 //! | [`producer::Strategy`], [`scaler`] | how many lanes carry the messages, and a trait for policies of your own |
 //! | [`metrics`] | every metric, its meaning, and what a high value says |
@@ -39,6 +40,7 @@
 //! | [`broker`] | the far end: streams, group commit, subscriptions |
 //! | [`store`] | where topics are kept: in memory, or in a log on disk |
 //! | [`consumer`] | reading: credit, named positions, resuming |
+//! | [`admin`] | questions about topics |
 //!
 //! Client and broker share `wire` alone. Files that begin with `//! Sans-I/O:` make decisions: they have no I/O, no clock, no
 //! locks and no randomness. The drivers beside them own the tasks and the sockets.
@@ -77,6 +79,8 @@ mod time;
 mod topic;
 pub mod units;
 
+#[cfg(feature = "producer")]
+pub mod admin;
 #[cfg(feature = "broker")]
 pub mod broker;
 pub mod conn;
@@ -94,12 +98,14 @@ pub mod store;
 pub mod testing;
 pub mod wire;
 
+#[cfg(feature = "producer")]
+pub use admin::Admin;
 #[cfg(feature = "broker")]
 pub use broker::Broker;
 pub use config::{ConfigError, Problem};
 #[cfg(feature = "producer")]
 pub use consumer::Consumer;
-pub use ids::{Offset, ProducerId, RequestId, Timestamp};
+pub use ids::{Offset, ProducerId, RequestId, Timestamp, TopicIdentity};
 #[cfg(feature = "producer")]
 pub use producer::{Ack, Message, Producer, Receipt, SendError};
 pub use topic::{TopicName, TopicNameError};

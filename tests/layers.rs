@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("conn", &["wire"]),
     ("store", &["wire"]),
+    ("admin", &["conn", "wire"]),
     ("consumer", &["conn", "wire"]),
     ("producer", &["conn", "pool", "scaler", "store", "wire"]),
     ("broker", &["conn", "store", "wire"]),
@@ -75,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "plan",
             "catalog",
             "dedup_window",
+            "trim",
         ],
     ),
     (

@@ -14,7 +14,7 @@ use anabranch::{
     conn::{ClientTls, DevCerts},
     store::{
         Append, Appended, DedupCheck, DedupWindow, Fsync, LogConfig, LogStore, MemoryConfig,
-        MemoryStore, Store, Trim,
+        MemoryStore, RequestContent, Store, StoredRequest, Trim,
     },
     wire::{Batch, BatchBuilder, ProducerIdentity, Record},
 };
@@ -105,8 +105,13 @@ pub fn dedupe(requests: u64) -> usize {
             time: Timestamp(n),
             repeat: false,
         };
-        assert!(matches!(window.check(RequestId(n)), DedupCheck::New));
-        window.insert(RequestId(n), appended);
+        let content = RequestContent {
+            topic: 0,
+            checksum: 7,
+        };
+        let check = window.check(RequestId(n), Some(content));
+        assert!(matches!(check, DedupCheck::New));
+        window.insert(RequestId(n), StoredRequest { appended, content });
         forgotten += window.advance(RequestId(n.saturating_sub(64))).len();
     }
     forgotten

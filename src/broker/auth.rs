@@ -1,4 +1,4 @@
-//! Sans-I/O: tokens, and what the bearer of each may produce to and consume from.
+//! Sans-I/O: tokens, and what the bearer of each may do with which topics.
 
 use std::{fmt, hint::black_box, str::FromStr};
 
@@ -91,6 +91,8 @@ pub struct Permissions {
     pub produce: Vec<Pattern>,
     /// The topics that the client may consume.
     pub consume: Vec<Pattern>,
+    /// The topics that the client may create, change, empty and delete.
+    pub admin: Vec<Pattern>,
 }
 
 impl Permissions {
@@ -101,6 +103,7 @@ impl Permissions {
         Self {
             produce: every(),
             consume: every(),
+            admin: every(),
         }
     }
 
@@ -116,10 +119,16 @@ impl Permissions {
         self.consume.iter().any(|p| p.matches(topic))
     }
 
-    /// Returns whether the client sees `topic` in lists: if it may produce to it or consume it.
+    /// Returns whether the client may create, change, empty and delete `topic`.
+    #[must_use]
+    pub fn may_administer(&self, topic: &TopicName) -> bool {
+        self.admin.iter().any(|p| p.matches(topic))
+    }
+
+    /// Returns whether the client sees `topic` in lists: if it may produce to it, consume it or administer it.
     #[must_use]
     pub fn may_see(&self, topic: &TopicName) -> bool {
-        self.may_produce(topic) || self.may_consume(topic)
+        self.may_produce(topic) || self.may_consume(topic) || self.may_administer(topic)
     }
 }
 
@@ -138,6 +147,7 @@ struct Entry {
 /// ```text
 /// # token      permissions
 /// 8f2b1c64     produce:orders.* consume:orders.eu
+/// 55ab90e1     admin:orders.*
 /// 0d93aa17     # everything
 /// ```
 ///
@@ -256,6 +266,7 @@ fn add_line(tokens: &mut Tokens, line: &str) -> Result<(), TokensError> {
         let (list, pattern) = match word.split_once(':') {
             Some(("produce", pattern)) => (&mut permissions.produce, pattern),
             Some(("consume", pattern)) => (&mut permissions.consume, pattern),
+            Some(("admin", pattern)) => (&mut permissions.admin, pattern),
             _ => return Err(TokensError::Permission),
         };
         list.push(pattern.parse()?);
@@ -275,7 +286,7 @@ pub enum TokensError {
     #[error("the token is there already")]
     Twice,
     /// A word after the token is not a permission.
-    #[error("a permission is written produce:PATTERN or consume:PATTERN")]
+    #[error("a permission is written produce:PATTERN, consume:PATTERN or admin:PATTERN")]
     Permission,
     /// The pattern of a permission is wrong.
     #[error(transparent)]

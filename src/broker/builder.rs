@@ -9,6 +9,7 @@ use super::{
     Config, Limits, Retention, Tokens, accept,
     broker::{Broker, Running},
     commit::Committer,
+    reader_registry::ReaderRegistry,
     retention, session,
     shared::Shared,
     topics::Topics,
@@ -21,6 +22,7 @@ use crate::{
     },
     store::{Store, StoreError},
     tasks::Tasks,
+    time,
 };
 
 /// Options of a [`Broker`]. [`Builder::bind`] checks all of them at once.
@@ -94,8 +96,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether a topic is created when a client first produces to it or subscribes to it. Default: true. If not,
-    /// such a client gets [`FailureCode::UnknownTopic`](crate::wire::FailureCode::UnknownTopic).
+    /// Sets whether a topic is created when a client first produces to it. Default: true. If not, such a client gets
+    ///  [`FailureCode::UnknownTopic`](crate::wire::FailureCode::UnknownTopic).
     pub fn auto_create(mut self, yes: bool) -> Self {
         self.config.auto_create = yes;
         self
@@ -230,6 +232,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             topics,
             producers: Arc::default(),
+            readers: ReaderRegistry::new(micros(time::unix_time())),
             committer: Committer::start(Arc::clone(&store), &config.limits, &background),
             store,
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
@@ -243,6 +246,10 @@ impl Builder {
         tracing::info!(%address, "broker serves");
         Ok(Broker::new(running))
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(0)
 }
 
 /// Why a broker did not start.

@@ -21,10 +21,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Limits, failure, topics::Topic};
+use super::{config::Limits, failure, topic::Topic};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp,
     metrics::broker as metrics,
@@ -51,6 +51,17 @@ pub(super) struct PendingBatch {
     pub(super) rejected: Arc<FirstRejected>,
     /// Its bytes in the budgets of the stream and of the connection, released with the answer.
     pub(super) buffered: [OwnedSemaphorePermit; 2],
+}
+
+impl PendingBatch {
+    /// Answers that the batch is not stored.
+    fn refuse(self, error: &StoreError) {
+        self.answer.send(Packet::Refused(Refused {
+            request: self.produce.request,
+            failure: failure::store(error),
+        }));
+        self.rejected.record(self.index);
+    }
 }
 
 /// The index of the first rejected batch of a stream. No later batch of the stream is stored: the client sends those
@@ -80,10 +91,17 @@ pub(super) fn after_rejected(request: RequestId) -> Packet {
     Packet::Refused(Refused { request, failure })
 }
 
+/// What the committer's task does next.
+#[derive(Debug)]
+enum Job {
+    Append(PendingBatch, OwnedSemaphorePermit),
+    Delete(Arc<Topic>, oneshot::Sender<Result<(), StoreError>>),
+}
+
 /// Submits batches to the committer's task. Each stream has a clone.
 #[derive(Debug, Clone)]
 pub(super) struct Committer {
-    queue: mpsc::Sender<(PendingBatch, OwnedSemaphorePermit)>,
+    queue: mpsc::Sender<Job>,
     bytes: Arc<Semaphore>,
 }
 
@@ -99,6 +117,7 @@ impl Committer {
         let task = CommitTask {
             store,
             incoming,
+            next: None,
             group_bytes: limits.commit_group_bytes,
             group_batches: limits.commit_group_batches,
             last: Timestamp(0),
@@ -116,16 +135,29 @@ impl Committer {
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(len);
         let bytes = bytes.await.map_err(|_| CommitterStopped)?;
         self.queue
-            .send((batch, bytes))
+            .send(Job::Append(batch, bytes))
             .await
             .map_err(|_| CommitterStopped)
+    }
+
+    /// Deletes a topic, after all batches that were submitted before. Those submitted later are refused.
+    pub(super) async fn delete(
+        &self,
+        topic: Arc<Topic>,
+    ) -> Result<Result<(), StoreError>, CommitterStopped> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.queue.send(Job::Delete(topic, done)).await;
+        sent.map_err(|_| CommitterStopped)?;
+        answer.await.map_err(|_| CommitterStopped)
     }
 }
 
 /// The task.
 struct CommitTask {
     store: Arc<dyn Store>,
-    incoming: mpsc::Receiver<(PendingBatch, OwnedSemaphorePermit)>,
+    incoming: mpsc::Receiver<Job>,
+    /// A job that was taken from the queue and did not fit into the last group.
+    next: Option<Job>,
     group_bytes: usize,
     group_batches: usize,
     /// The time of the last group. The next one is never earlier, even if the wall clock goes back.
@@ -148,8 +180,16 @@ struct PendingAnswer {
 impl CommitTask {
     async fn run(mut self, stopped: CancellationToken) {
         // A group that was begun is finished: a store's write that is cut off could leave any state.
-        while let Some(Some(first)) = stopped.run_until_cancelled(self.incoming.recv()).await {
-            let (group, pending) = self.gather(first);
+        while let Some(Some(first)) = stopped.run_until_cancelled(self.take()).await {
+            let (first, permit) = match first {
+                Job::Append(first, permit) => (first, permit),
+                Job::Delete(topic, done) => {
+                    // An error means that whoever asked is gone.
+                    let _ = done.send(self.delete(&topic).await);
+                    continue;
+                }
+            };
+            let (group, pending) = self.gather((first, permit));
             if group.is_empty() {
                 continue;
             }
@@ -165,6 +205,31 @@ impl CommitTask {
         }
     }
 
+    /// Waits for the next job. Cancel safe.
+    async fn take(&mut self) -> Option<Job> {
+        match self.next.take() {
+            Some(job) => Some(job),
+            None => self.incoming.recv().await,
+        }
+    }
+
+    /// Takes the next batch, if one is queued and nothing is to be done before it.
+    fn take_batch(&mut self) -> Option<(PendingBatch, OwnedSemaphorePermit)> {
+        match self.incoming.try_recv().ok()? {
+            Job::Append(batch, permit) => Some((batch, permit)),
+            job @ Job::Delete(..) => {
+                self.next = Some(job);
+                None
+            }
+        }
+    }
+
+    async fn delete(&self, topic: &Topic) -> Result<(), StoreError> {
+        self.store.delete_topic(topic.name()).await?;
+        topic.set_deleted();
+        Ok(())
+    }
+
     /// Takes what is queued, up to the size of a group. Batches that follow a rejected one are answered at once.
     fn gather(
         &mut self,
@@ -177,7 +242,12 @@ impl CommitTask {
         while let Some((batch, permit)) = next {
             if batch.rejected.is_before(batch.index) {
                 batch.answer.send(after_rejected(batch.produce.request));
-                next = self.incoming.try_recv().ok();
+                next = self.take_batch();
+                continue;
+            }
+            if batch.topic.is_deleted() {
+                batch.refuse(&StoreError::UnknownTopic);
+                next = self.take_batch();
                 continue;
             }
             let len = batch.produce.batch.len();
@@ -203,11 +273,7 @@ impl CommitTask {
                 _buffered: (batch.buffered, permit),
             });
             let full = bytes >= self.group_bytes || group.len() >= self.group_batches;
-            next = if full {
-                None
-            } else {
-                self.incoming.try_recv().ok()
-            };
+            next = if full { None } else { self.take_batch() };
         }
         (group, pending)
     }

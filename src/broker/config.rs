@@ -33,7 +33,7 @@ pub struct Config {
     pub limits: Limits,
     /// What is dropped, and when.
     pub retention: Retention,
-    /// Whether a topic is created when a client first produces to it or subscribes to it. Default true.
+    /// Whether a topic is created when a client first produces to it. Subscribing never creates one. Default true.
     pub auto_create: bool,
     /// The delay of each batch of a stream, before it goes to the store and the next batch of the stream is read. For
     /// experiments with a broker that is slow on each stream. Default none; at most a minute.

@@ -1,7 +1,9 @@
 //! One stream: its first packets decide how it is served.
 //!
 //! ```text
-//! Probe, ListTopics, QueryStored   are answered, and the next packet decides
+//! Probe, QueryStored               are answered, and the next packet decides
+//! ListTopics, ListPositions,
+//! ChangeTopic                      likewise
 //! Produce                          makes it a produce stream
 //! Subscribe                        makes it a subscription
 //! anything else                    is answered by Failed, and the stream ends
@@ -14,7 +16,7 @@ use super::{
     packets::{self, RequestReader, StreamEnd},
     produce_stream,
     shared::Peer,
-    subscription,
+    subscription, topic_admin,
 };
 use crate::{
     RequestId, TopicName,
@@ -63,8 +65,14 @@ async fn dispatch(
                 stored_requests(peer, from).await.map(Packet::StoredList)
             }
             Packet::ListTopics { after } => list_topics(peer, after).await,
+            Packet::ListPositions { topic, after } => {
+                topic_admin::positions(peer, &topic, after).await
+            }
+            Packet::ChangeTopic { topic, change } => {
+                topic_admin::change(peer, &topic, change).await
+            }
             _ => Err(failure::protocol(
-                "a stream begins with Produce, Subscribe, ListTopics, QueryStored or Probe",
+                "a stream begins with Produce, Subscribe, Probe or a question",
             )),
         };
         match answer {

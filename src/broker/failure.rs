@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::topics::OpenError;
+use super::topic::OpenError;
 use crate::{
     metrics::broker as metrics,
     store::StoreError,
@@ -45,6 +45,7 @@ pub(super) fn store(error: &StoreError) -> Failure {
         StoreError::Failed(_) | StoreError::Corrupt(_) => FailureCode::StoreFailed,
         StoreError::Limit(_) => FailureCode::Limit,
         StoreError::UnknownTopic => FailureCode::UnknownTopic,
+        StoreError::RequestReused => FailureCode::RequestReused,
         StoreError::AfterRejected => FailureCode::AfterRejected,
     };
     failure(code, error)
@@ -53,7 +54,9 @@ pub(super) fn store(error: &StoreError) -> Failure {
 /// A topic cannot be opened.
 pub(super) fn topic(error: &OpenError) -> Failure {
     match error {
-        OpenError::Unknown => failure(FailureCode::UnknownTopic, error),
+        OpenError::Unknown | OpenError::Missing => failure(FailureCode::UnknownTopic, error),
+        OpenError::Exists => failure(FailureCode::TopicExists, error),
+        OpenError::Closing => closing(),
         OpenError::Limit(_) => failure(FailureCode::Limit, error),
         OpenError::Store(error) => store(error),
     }

@@ -47,12 +47,15 @@ mod failure;
 mod packets;
 mod produce_stream;
 mod producer_registry;
+mod reader_registry;
 mod retention;
 mod session;
 mod shared;
 mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
+mod topic;
+mod topic_admin;
 mod topic_reader;
 mod topics;
 

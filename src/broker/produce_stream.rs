@@ -25,7 +25,7 @@ use super::{
     failure::{self, failure},
     packets::{self, RequestReader, StreamEnd, WRITE_BYTES},
     shared::Peer,
-    topics::Topic,
+    topic::Topic,
 };
 use crate::{
     ProducerId, TopicName, time,
@@ -151,12 +151,17 @@ impl ProduceStream<'_> {
             return Err(failure(FailureCode::Forbidden, detail));
         }
         let limits = &self.peer.shared.config.limits;
-        let batch = Batch::check(&produce.batch)
-            .map_err(|error| failure::undecodable(&error, FailureCode::Corrupt))?;
         let too_large = |what, value: &dyn fmt::Display, limit: &dyn fmt::Display| {
             let detail = format!("{what}: {value}, the limit is {limit}");
             Err(failure(FailureCode::TooLarge, detail))
         };
+        // Before any work that grows with it.
+        let count = Batch::stated_count(&produce.batch);
+        if count > limits.max_batch_messages {
+            return too_large("messages of a batch", &count, &limits.max_batch_messages);
+        }
+        let batch = Batch::check(&produce.batch)
+            .map_err(|error| failure::undecodable(&error, FailureCode::Corrupt))?;
         if batch.largest_message > limits.max_message {
             return too_large(
                 "bytes of a message",
@@ -164,18 +169,15 @@ impl ProduceStream<'_> {
                 &limits.max_message,
             );
         }
-        if batch.count > limits.max_batch_messages {
-            return too_large(
-                "messages of a batch",
-                &batch.count,
-                &limits.max_batch_messages,
-            );
-        }
         Ok((self.topic(&produce.topic).await?, batch.count))
     }
 
     async fn topic(&mut self, name: &TopicName) -> Result<Arc<Topic>, Failure> {
-        if let Some(topic) = self.topic.as_ref().filter(|topic| topic.name() == name) {
+        if let Some(topic) = self
+            .topic
+            .as_ref()
+            .filter(|topic| topic.name() == name && !topic.is_deleted())
+        {
             return Ok(Arc::clone(topic));
         }
         let topic = self.peer.shared.topics.open(name).await;

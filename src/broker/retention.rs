@@ -1,6 +1,6 @@
 //! The task that drops old messages and forgets old producers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{config::Retention, shared::Shared};
 use crate::{
@@ -54,16 +54,20 @@ async fn trim(
     retention: &Retention,
     topic: &TopicName,
 ) -> Result<u64, StoreError> {
-    if retention.max_age.is_none() && retention.max_bytes.is_none() {
+    let Some(info) = shared.store.topic(topic).await? else {
+        return Ok(0);
+    };
+    let max_age = info.retention.max_age.or(retention.max_age);
+    let max_bytes = info.retention.max_bytes.or(retention.max_bytes);
+    if max_age.is_none() && max_bytes.is_none() {
         return Ok(0);
     }
-    let older_than = retention.max_age.map(|age| {
-        let since = time::unix_time().saturating_sub(age).as_millis();
-        Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
-    });
+    let millis = |time: Duration| Timestamp(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let now = time::unix_time();
     let trim = Trim {
-        older_than,
-        max_bytes: retention.max_bytes,
+        older_than: max_age.map(|age| millis(now.saturating_sub(age))),
+        now: Some(millis(now)),
+        max_bytes,
         keep_from: None,
         keep_unread: retention.keep_unread,
     };

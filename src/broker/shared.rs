@@ -6,7 +6,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, Permissions, commit::Committer, producer_registry::ProducerRegistry, topics::Topics,
+    Config, Permissions, commit::Committer, producer_registry::ProducerRegistry,
+    reader_registry::ReaderRegistry, topics::Topics,
 };
 use crate::{ProducerId, store::Store, tasks::Tasks};
 
@@ -19,6 +20,8 @@ pub(super) struct Shared {
     pub(super) committer: Committer,
     /// Which connection holds the lease of which producer.
     pub(super) producers: Arc<ProducerRegistry>,
+    /// Which subscription reads under which name.
+    pub(super) readers: Arc<ReaderRegistry>,
     /// One permit for each subscription that may be open.
     pub(super) subscriptions: Arc<Semaphore>,
     /// Cancelled when a shutdown begins: each task answers what was read and ends.

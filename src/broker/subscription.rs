@@ -10,7 +10,7 @@
 //! Three futures in one task: one reads packets, one stores positions, one writes. They share only the newest credit
 //! and the newest positions, so acknowledgements that come faster than the store takes them are merged.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 
 use quinn::WriteError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,15 +18,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     failure::{self, failure},
     packets::{self, RequestReader, StreamEnd},
+    reader_registry::{Fenced, ReaderLease},
     shared::Peer,
+    topic::Topic,
     topic_reader::TopicReader,
-    topics::Topic,
 };
 use crate::{
-    Offset,
+    Offset, TopicIdentity,
     metrics::broker as metrics,
     store::{Store, StoreError},
-    wire::{Failure, FailureCode, Packet, PacketWriter, Start, Subscribe},
+    wire::{
+        Batch, Failure, FailureCode, Packet, PacketWriter, ResumePoint, Start, Subscribe,
+        Subscribed, TopicInfo,
+    },
 };
 
 /// Probes whose answer may wait to be written. Further packets are not read meanwhile.
@@ -49,7 +53,7 @@ pub(super) async fn run(
         Err(failure) => return Ok(Err(failure)),
     };
     tracing::debug!(
-        topic = %subscription.topic.name(), name = subscription.name, next = %subscription.next,
+        topic = %subscription.topic.name(), name = subscription.named.as_ref().map(|named| &*named.name), next = %subscription.next,
         "subscribed"
     );
     let _counted = metrics::subscription();
@@ -59,14 +63,19 @@ pub(super) async fn run(
 /// A subscription that is accepted and not yet served.
 struct Subscription {
     topic: Arc<Topic>,
-    name: Option<String>,
+    named: Option<Named>,
     credit: u64,
     /// The offset that it begins with.
     next: Offset,
     /// The topic's end.
     end: Offset,
-    /// The stored position of the name, or 0 without a name.
-    position: Offset,
+    identity: TopicIdentity,
+}
+
+/// The name of a subscription, and the right to read under it.
+struct Named {
+    name: String,
+    lease: ReaderLease,
 }
 
 impl Subscription {
@@ -77,17 +86,23 @@ impl Subscription {
         }
         let store = &peer.shared.store;
         let failed = |error: StoreError| failure::store(&error);
-        let opened = peer.shared.topics.open(&subscribe.topic).await;
+        let opened = peer.shared.topics.find(&subscribe.topic).await;
         let topic = opened.map_err(|error| failure::topic(&error))?;
         let info = store.topic(topic.name()).await.map_err(failed)?;
-        let (first, end) = info.map_or_else(Default::default, |info| (info.first, info.next));
+        let Some(info) = info.filter(|_| !topic.is_deleted()) else {
+            return Err(failure::store(&StoreError::UnknownTopic));
+        };
+        let (first, end) = (info.first, info.next);
         topic.advance(end);
+        if let Start::Resume(point) = subscribe.from {
+            check_resume(&**store, &topic, &info, point).await?;
+        }
         let position = match &subscribe.name {
             Some(name) => store.position(topic.name(), name).await.map_err(failed)?,
             None => None,
         };
         let next = match (subscribe.from, position) {
-            (Start::Resume(next), _) => next,
+            (Start::Resume(point), _) => point.offset,
             (_, Some(position)) if position > end => {
                 // The topic has lost its last messages. What is stored at those offsets now is new to this reader.
                 tracing::warn!(topic = %topic.name(), %position, %end, "a stored position is beyond the topic's end");
@@ -102,24 +117,73 @@ impl Subscription {
             return Err(out_of_range(next, end));
         }
         let next = next.max(first);
-        let position = match (&subscribe.name, position) {
-            (Some(name), None) => {
-                // Store a position now: this is where the name resumes, and retention keeps what follows.
-                let set = store.set_position(topic.name(), name, next).await;
-                set.map_err(failed)?;
-                next
+        let named = match subscribe.name {
+            None => None,
+            Some(name) => {
+                let stored = match position {
+                    Some(position) => position,
+                    None => {
+                        // Store a position now: this is where the name resumes, and retention keeps what follows.
+                        let set = store.set_position(topic.name(), &name, next).await;
+                        set.map_err(failed)?;
+                        next
+                    }
+                };
+                let address = peer.connection.remote_address();
+                let readers = &peer.shared.readers;
+                let place = (info.identity, name.clone());
+                let lease = readers.acquire(place, subscribe.reader, address, stored);
+                let lease = lease.map_err(|Fenced { by }| fenced(&name, by))?;
+                Some(Named { name, lease })
             }
-            (_, position) => position.unwrap_or_default(),
         };
         Ok(Self {
             topic,
-            name: subscribe.name,
+            named,
             credit: subscribe.credit,
             next,
             end,
-            position,
+            identity: info.identity,
         })
     }
+}
+
+/// Checks that an offset at which a reader stopped is still an offset of the same messages.
+async fn check_resume(
+    store: &dyn Store,
+    topic: &Topic,
+    info: &TopicInfo,
+    point: ResumePoint,
+) -> Result<(), Failure> {
+    let replaced = |why: &str| {
+        let detail = format!("topic {} is not the one that was read: {why}", topic.name());
+        Err(failure(FailureCode::TopicReplaced, detail))
+    };
+    if point.topic != info.identity {
+        return replaced("it was deleted and made again, or the broker's log began anew");
+    }
+    if point.offset > info.next {
+        return replaced("it ends before what was read; the log was restored from an earlier copy");
+    }
+    let (Some(checksum), Some(last)) = (point.checksum, point.offset.0.checked_sub(1)) else {
+        return Ok(());
+    };
+    // What cannot be read is reported when it is to be delivered.
+    let read = store.read(topic.name(), Offset(last), 1).await;
+    let read = read.unwrap_or_default();
+    let batch = read.first().filter(|batch| batch.base.0 <= last);
+    match batch.map(|batch| Batch::stated_checksum(&batch.batch)) {
+        Some(found) if found != checksum => {
+            replaced("it holds other messages; the log was restored from an earlier copy")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The failure of a reader whose name has a later reader.
+fn fenced(name: &str, by: SocketAddr) -> Failure {
+    let detail = format!("a later reader of the name {name:?} has taken over, from {by}");
+    failure(FailureCode::Fenced, detail)
 }
 
 fn out_of_range(offset: Offset, end: Offset) -> Failure {
@@ -135,13 +199,19 @@ async fn serve(
 ) -> StreamEnd {
     let Subscription {
         topic,
-        name,
+        named,
         credit,
         next,
         end,
-        position,
+        identity,
     } = subscription;
-    packets::put(answers, &Packet::Subscribed { next, end });
+    let subscribed = Packet::Subscribed(Subscribed {
+        next,
+        end,
+        topic: identity,
+        reader: named.as_ref().map_or(0, |named| named.lease.reader),
+    });
+    packets::put(answers, &subscribed);
     answers.flush().await?;
 
     let (granted, credit) = watch::channel(credit);
@@ -153,7 +223,7 @@ async fn serve(
     let store = Arc::clone(&peer.shared.store);
     let request_handler = RequestHandler {
         topic: Arc::clone(&topic),
-        named: name.is_some(),
+        named: named.is_some(),
         granted,
         requested,
         probed,
@@ -161,11 +231,11 @@ async fn serve(
     let position_writer = PositionWriter {
         store: Arc::clone(&store),
         topic: Arc::clone(&topic),
-        name,
-        position,
+        named: named.as_ref(),
     };
+    let replaced = replaced(&topic, named.as_ref());
     let chunk = peer.shared.config.limits.read_chunk;
-    let reader = TopicReader::new(store, topic, next, chunk, credit);
+    let reader = TopicReader::new(store, Arc::clone(&topic), next, chunk, credit);
     let control = async move {
         let storing = position_writer.run(to_store, stored);
         let end = tokio::try_join!(request_handler.run(requests), storing).map(|_| ());
@@ -174,8 +244,28 @@ async fn serve(
         std::future::pending::<Infallible>().await
     };
     tokio::select! { biased;
-        end = write(answers, reader, positions, probes, end) => end,
+        end = write(answers, reader, positions, probes, end, replaced) => end,
         never = control => match never {},
+    }
+}
+
+/// Waits until the topic is deleted or the name has another subscription. Returns what the client is told.
+async fn replaced(topic: &Topic, named: Option<&Named>) -> Failure {
+    let superseded = async {
+        match named {
+            Some(named) => (&named.name, named.lease.superseded().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! { biased;
+        () = topic.deleted() => failure(
+            FailureCode::TopicReplaced,
+            format!("topic {} was deleted", topic.name()),
+        ),
+        (name, by) = superseded => match by {
+            Some(by) => fenced(name, by),
+            None => failure(FailureCode::Closing, "the same reader has subscribed again"),
+        },
     }
 }
 
@@ -229,31 +319,36 @@ impl RequestHandler {
 }
 
 /// Stores the position of a named subscription.
-struct PositionWriter {
+struct PositionWriter<'a> {
     store: Arc<dyn Store>,
     topic: Arc<Topic>,
-    name: Option<String>,
-    position: Offset,
+    named: Option<&'a Named>,
 }
 
-impl PositionWriter {
+impl PositionWriter<'_> {
     /// Stores the newest requested position, again and again, until no more can come.
     async fn run(
-        mut self,
+        self,
         mut requested: watch::Receiver<Offset>,
         stored: watch::Sender<Offset>,
     ) -> Result<(), Failure> {
-        let Some(name) = &self.name else {
+        let Some(Named { name, lease }) = self.named else {
             return Ok(());
         };
         while requested.changed().await.is_ok() {
             let next = *requested.borrow_and_update();
+            let mut position = lease.position.lock().await;
+            // Once the name has another reader, this one does not move its position.
+            if self.topic.is_deleted() || !lease.is_current() {
+                return Ok(());
+            }
             // A position never goes back: everything before it has been acknowledged.
-            if next > self.position {
+            if next > *position {
                 let set = self.store.set_position(self.topic.name(), name, next).await;
                 set.map_err(|error| failure::store(&error))?;
-                self.position = next;
+                *position = next;
             }
+            drop(position);
             stored.send_replace(next);
         }
         Ok(())
@@ -267,7 +362,9 @@ async fn write(
     mut positions: watch::Receiver<Offset>,
     mut probes: mpsc::Receiver<u64>,
     mut ended: oneshot::Receiver<Result<(), Failure>>,
+    replaced: impl Future<Output = Failure>,
 ) -> StreamEnd {
+    let mut replaced = pin!(replaced);
     loop {
         let ready = tokio::select! {
             biased;
@@ -280,6 +377,7 @@ async fn write(
                 answer(answers, &Packet::Acknowledged { next }).await?;
                 continue;
             }
+            failure = &mut replaced => return Ok(Err(failure)),
             end = &mut ended => return Ok(end.unwrap_or(Ok(()))),
             ready = reader.ready() => ready,
         };

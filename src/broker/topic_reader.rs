@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{failure, packets::WRITE_BYTES, topics::Topic};
+use super::{failure, packets::WRITE_BYTES, topic::Topic};
 use crate::{
     Offset,
     metrics::broker as metrics,

@@ -1,66 +1,21 @@
-//! The topics of a broker and their ends.
+//! The topics of a broker.
 //!
-//! The committer moves a topic's end after each group. Subscriptions that have read everything wait for that.
+//! The committer deletes topics, so that no batch that was read before is stored after the deletion.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::watch;
-
+use super::{
+    commit::{Committer, CommitterStopped},
+    topic::{OpenError, Topic},
+};
 use crate::store::{Store, StoreError};
 use crate::{
     Offset, TopicName,
-    wire::{Packet, TopicInfo},
+    wire::{Packet, TopicInfo, TopicRetention},
 };
-
-/// A topic's name and end.
-#[derive(Debug)]
-pub(super) struct Topic {
-    name: TopicName,
-    end: watch::Sender<Offset>,
-}
-
-impl Topic {
-    fn new(name: TopicName, end: Offset) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            end: watch::Sender::new(end),
-        })
-    }
-
-    pub(super) fn name(&self) -> &TopicName {
-        &self.name
-    }
-
-    /// Watches the offset that the next message will get.
-    pub(super) fn end(&self) -> watch::Receiver<Offset> {
-        self.end.subscribe()
-    }
-
-    /// Moves the end to `end`, unless it is further on already.
-    pub(super) fn advance(&self, end: Offset) {
-        self.end.send_if_modified(|now| {
-            let further = end > *now;
-            if further {
-                *now = end;
-            }
-            further
-        });
-    }
-}
-
-/// Why a topic cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum OpenError {
-    #[error("there is no such topic, and this broker does not create topics")]
-    Unknown,
-    #[error("there are {0} topics already, the limit of this broker")]
-    Limit(usize),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The topics of a broker.
 #[derive(Debug)]
@@ -69,7 +24,7 @@ pub(super) struct Topics {
     auto_create: bool,
     max: usize,
     known: Mutex<HashMap<TopicName, Arc<Topic>>>,
-    /// Held while a topic is looked up in the store or created, so that the limit holds exactly.
+    /// Held while a topic is looked up in the store, created or deleted, so that the limit holds exactly.
     creating: tokio::sync::Mutex<()>,
 }
 
@@ -108,20 +63,76 @@ impl Topics {
         if let Some(topic) = self.known(name) {
             return Ok(topic);
         }
-        // Another user of the same store may have created it.
-        let end = match self.store.topic(name).await? {
-            Some(info) => info.next,
-            None if !self.auto_create => return Err(OpenError::Unknown),
-            None if self.len() >= self.max => return Err(OpenError::Limit(self.max)),
-            None => {
-                self.store.create_topic(name).await?;
-                tracing::info!(topic = %name, "topic created");
-                Offset(0)
-            }
-        };
+        match self.look_up(name).await? {
+            Some(topic) => Ok(topic),
+            None if !self.auto_create => Err(OpenError::Unknown),
+            None => self.make(name, TopicRetention::default()).await,
+        }
+    }
+
+    /// Returns the topic of a name, if it exists.
+    pub(super) async fn find(&self, name: &TopicName) -> Result<Arc<Topic>, OpenError> {
+        if let Some(topic) = self.known(name) {
+            return Ok(topic);
+        }
+        let _guard = self.creating.lock().await;
+        self.look_up(name).await?.ok_or(OpenError::Missing)
+    }
+
+    /// Creates a topic that does not exist.
+    pub(super) async fn create(
+        &self,
+        name: &TopicName,
+        retention: TopicRetention,
+    ) -> Result<(), OpenError> {
+        let _guard = self.creating.lock().await;
+        match self.look_up(name).await? {
+            Some(_) => Err(OpenError::Exists),
+            None => self.make(name, retention).await.map(|_| ()),
+        }
+    }
+
+    /// Deletes a topic, and tells its subscriptions. Returns the number of messages in it.
+    pub(super) async fn delete(
+        &self,
+        name: &TopicName,
+        committer: &Committer,
+    ) -> Result<u64, OpenError> {
+        let _guard = self.creating.lock().await;
+        let topic = self.look_up(name).await?.ok_or(OpenError::Missing)?;
+        let info = self.store.topic(name).await?;
+        let deleted = committer.delete(Arc::clone(&topic)).await;
+        deleted.map_err(|CommitterStopped| OpenError::Closing)??;
+        self.lock().remove(name);
+        Ok(info.map_or(0, |info| info.next.0.saturating_sub(info.first.0)))
+    }
+
+    /// Looks a topic up in the store, if it is not known: another user of the same store may have created it.
+    async fn look_up(&self, name: &TopicName) -> Result<Option<Arc<Topic>>, OpenError> {
+        if let Some(topic) = self.known(name) {
+            return Ok(Some(topic));
+        }
+        let info = self.store.topic(name).await?;
+        Ok(info.map(|info| self.insert(name, info.next)))
+    }
+
+    async fn make(
+        &self,
+        name: &TopicName,
+        retention: TopicRetention,
+    ) -> Result<Arc<Topic>, OpenError> {
+        if self.len() >= self.max {
+            return Err(OpenError::Limit(self.max));
+        }
+        self.store.create_topic(name, retention).await?;
+        tracing::info!(topic = %name, "topic created");
+        Ok(self.insert(name, Offset(0)))
+    }
+
+    fn insert(&self, name: &TopicName, end: Offset) -> Arc<Topic> {
         let topic = Topic::new(name.clone(), end);
         self.lock().insert(name.clone(), Arc::clone(&topic));
-        Ok(topic)
+        topic
     }
 
     /// Returns the next page of topics for which `visible` holds, sorted by name, at most [`Packet::MAX_TOPICS`].
@@ -150,7 +161,8 @@ impl Topics {
     }
 
     fn known(&self, name: &TopicName) -> Option<Arc<Topic>> {
-        self.lock().get(name).cloned()
+        let topic = self.lock().get(name).cloned();
+        topic.filter(|topic| !topic.is_deleted())
     }
 
     fn len(&self) -> usize {

@@ -91,9 +91,15 @@ impl Builder {
     }
 
     /// Sets the name under which the broker stores the acknowledged position, so that the next consumer of this name
-    /// continues there. Default: no name, and no position is stored.
+    /// continues there. It shuts out an earlier consumer of this name. Default: no name, and no position is stored.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = Some(name.into());
+        self
+    }
+
+    /// Sets whether to wait for a topic that does not exist, and then begin with its first message. Default: false.
+    pub fn wait_for_topic(mut self, wait: bool) -> Self {
+        self.config.wait_for_topic = wait;
         self
     }
 
@@ -110,7 +116,8 @@ impl Builder {
         self
     }
 
-    /// Connects and subscribes. Waits until the broker has answered with the offset that the consumer begins with.
+    /// Connects and subscribes. Waits until the broker has answered with the offset that the consumer begins with. With
+    /// [`Builder::wait_for_topic`] it waits for the topic, without a limit.
     ///
     /// # Errors
     /// [`ConsumeError`]: wrong options, the reason why there is no connection within

@@ -16,8 +16,12 @@ pub struct Config {
     /// The name of the topic to read. Required.
     pub topic: String,
     /// The name under which the broker stores the acknowledged position: 1 to 200 bytes. Default: none, and no position
-    /// is stored. Two consumers with one name each get every message, and share the position.
+    /// is stored. A name has one consumer at a time in a topic: a later one shuts out the earlier, which ends with
+    /// [`FailureCode::Fenced`](super::FailureCode::Fenced).
     pub name: Option<String>,
+    /// Whether to wait for a topic that does not exist, and then begin with its first message. Default false: subscribing
+    /// ends with [`FailureCode::UnknownTopic`](super::FailureCode::UnknownTopic). Consumers never create a topic.
+    pub wait_for_topic: bool,
     /// Where to begin. A name that has a stored position continues there instead. Default: [`Start::Latest`].
     pub from: Start,
     /// The most bytes of batches that may wait for the application, in addition to one batch. Default 4 MiB; 1 B to
@@ -34,6 +38,7 @@ impl Default for Config {
             connection: conn::Config::default(),
             topic: String::new(),
             name: None,
+            wait_for_topic: false,
             from: Start::default(),
             credit_bytes: 4 << 20,
             max_batch: 64 << 20,

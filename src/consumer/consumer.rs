@@ -14,9 +14,15 @@ use super::{
     AckError, Acker, Config, ConsumeError,
     ack::AckState,
     received::{Received, ReceivedBatch},
-    subscription::{Subscribed, SubscriptionTask},
+    subscription::SubscriptionTask,
 };
-use crate::{Offset, conn::Supervisor, tasks::Tasks, time, wire::Batch};
+use crate::{
+    Offset, TopicIdentity,
+    conn::Supervisor,
+    tasks::Tasks,
+    time,
+    wire::{Batch, ResumePoint, Subscribed},
+};
 
 /// Reads one topic. Created by [`Consumer::builder`].
 ///
@@ -56,6 +62,9 @@ pub struct Consumer {
     publish_at: u64,
     start: Offset,
     end: Offset,
+    topic: TopicIdentity,
+    /// The checksum of the batch that the last message was in.
+    last_checksum: Option<u32>,
     /// Whether the `Stream` has returned an error.
     ended: bool,
     pub(super) supervisor: Option<Supervisor>,
@@ -74,7 +83,11 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
     let most = usize::try_from(config.credit_bytes).unwrap_or(usize::MAX) / Batch::HEADER_LEN;
     let (queue, batches) = mpsc::channel(most + 2);
     let (subscribed, first) = oneshot::channel();
-    let answer_within = config.connection.handshake_timeout;
+    // A topic that does not exist is waited for without a limit.
+    let answer_within = match config.wait_for_topic {
+        true => Duration::MAX,
+        false => config.connection.handshake_timeout,
+    };
     let publish_at = (config.credit_bytes / 8).max(1);
     let task = SubscriptionTask::new(
         config,
@@ -95,6 +108,8 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
         publish_at,
         start: Offset(0),
         end: Offset(0),
+        topic: TopicIdentity::default(),
+        last_checksum: None,
         ended: false,
         supervisor: Some(supervisor),
         tasks,
@@ -104,9 +119,12 @@ pub(super) async fn subscribe(config: Config) -> Result<Consumer, ConsumeError> 
         connected.map_err(ConsumeError::Connection)?;
     }
     match time::timeout(answer_within, first).await {
-        Ok(Ok(Subscribed { next, end })) => {
+        Ok(Ok(Subscribed {
+            next, end, topic, ..
+        })) => {
             consumer.start = next;
             consumer.end = end;
+            consumer.topic = topic;
             consumer.state.set_next_offset(next);
             Ok(consumer)
         }
@@ -162,6 +180,7 @@ impl Consumer {
     fn pop(&mut self) -> Option<Received> {
         let batch = self.current.as_mut()?;
         let received = batch.pop();
+        self.last_checksum = Some(batch.checksum);
         if batch.records.len() == 0 {
             self.taken = self.taken.saturating_add(batch.bytes);
             self.current = None;
@@ -224,6 +243,17 @@ impl Consumer {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.state.next_offset()
+    }
+
+    /// Returns where this consumer is, for an application that stores it itself and begins there again with
+    /// [`Start::Resume`](super::Start::Resume).
+    #[must_use]
+    pub fn resume_point(&self) -> ResumePoint {
+        ResumePoint {
+            offset: self.next_offset(),
+            topic: self.topic,
+            checksum: self.last_checksum,
+        }
     }
 
     /// Returns whether all messages have been received that were in the topic when this consumer began.

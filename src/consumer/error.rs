@@ -117,6 +117,9 @@ fn is_temporary(code: FailureCode) -> bool {
         | FailureCode::TooLarge
         | FailureCode::StoreFailed
         | FailureCode::OutOfWindow
+        | FailureCode::RequestReused
+        | FailureCode::TopicReplaced
+        | FailureCode::TopicExists
         | FailureCode::Protocol
         | FailureCode::OffsetOutOfRange
         | FailureCode::AfterRejected

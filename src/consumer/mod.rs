@@ -8,8 +8,10 @@
 //!
 //! A [`Consumer`] uses one ordered stream. It gives the broker credit, so that at most [`Config::credit_bytes`] and one
 //! batch wait for the application. After a reconnect it resumes after the last message it received, so the application
-//! gets each offset once. With a [`Config::name`], the broker stores the acknowledged position, and the next consumer of
-//! that name begins there: messages that were received and not acknowledged are delivered again.
+//! gets each offset once. If the topic was deleted meanwhile, or the broker's log is another one than before, the consumer
+//! ends with [`FailureCode::TopicReplaced`]. With a [`Config::name`], the broker stores the acknowledged position, and the
+//! next consumer of that name begins there: messages that were received and not acknowledged are delivered again. A name has
+//! one consumer at a time: a later one shuts out the earlier, which ends with [`FailureCode::Fenced`].
 //!
 //! Each batch is checked against the checksum that its producer computed. A mismatch ends the consumer with
 //! [`ConsumeErrorKind::Corrupt`]; the batch is never skipped silently. Messages that retention dropped before they were
@@ -22,7 +24,6 @@
 //! | [`Consumer`], [`Received`], [`Record`] | messages, one after another |
 //! | [`Builder`], [`Config`], [`Start`] | options |
 //! | [`Acker`] | acknowledges from another task |
-//! | [`list_topics`], [`TopicInfo`] | the topics of a broker |
 //! | [`ConsumeError`], [`AckError`] | errors |
 
 mod ack;
@@ -41,7 +42,6 @@ mod subscription;
 #[cfg(feature = "broker")]
 #[cfg(test)]
 mod tests;
-mod topics;
 
 pub use ack::{AckError, Acker};
 pub use builder::Builder;
@@ -49,6 +49,5 @@ pub use config::Config;
 pub use consumer::Consumer;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use received::Received;
-pub use topics::list_topics;
 
-pub use crate::wire::{DecodeError, Failure, FailureCode, Header, Record, Start, TopicInfo};
+pub use crate::wire::{DecodeError, Failure, FailureCode, Header, Record, ResumePoint, Start};

@@ -29,6 +29,8 @@ pub(super) struct ReceivedBatch {
     /// How many messages right before the next record were skipped.
     pub(super) skipped: u64,
     pub(super) records: Records,
+    /// The checksum of the batch.
+    pub(super) checksum: u32,
     /// The credit that the batch used, given back with its last record.
     pub(super) bytes: u64,
 }

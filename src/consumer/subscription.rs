@@ -1,6 +1,6 @@
 //! The task of a consumer: it subscribes again whenever the subscription or its connection is lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,29 +13,25 @@ use super::{
     received::ReceivedBatch,
 };
 use crate::{
-    Offset, TopicName,
+    Offset, TopicIdentity, TopicName,
     conn::{self, Backoff, ConnectionState, Session},
     metrics::consumer as metrics,
     time,
     wire::{
-        Batch, Delivery, Failure, FailureCode, MaxFrame, Packet, PacketStream, ReadError, Start,
-        Subscribe,
+        Batch, Delivery, Failure, FailureCode, MaxFrame, Packet, PacketStream, ReadError,
+        ResumePoint, Start, Subscribe, Subscribed,
     },
 };
 
-/// The broker's answer to a subscription.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Subscribed {
-    /// The offset that the subscription begins with.
-    pub(super) next: Offset,
-    /// The topic's end.
-    pub(super) end: Offset,
-}
+/// How often a topic that does not exist is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What to do after a subscription has ended.
 enum End {
     /// Subscribe again: the stream or its connection is lost, or the broker is temporarily unable.
     Retry,
+    /// Subscribe again after a while: there is no such topic yet.
+    Wait,
     /// End the consumer.
     Fatal(ConsumeError),
 }
@@ -55,6 +51,14 @@ pub(super) struct SubscriptionTask {
     cursor: Option<Cursor>,
     /// Skipped offsets, to be reported with the next message.
     skipped: u64,
+    /// The topic that is read, and the checksum of the batch before the cursor. The identity is that of the first
+    /// subscription: the cursor means nothing in another topic.
+    topic_identity: TopicIdentity,
+    last_checksum: Option<u32>,
+    /// The number that the broker gave this reader.
+    reader: u64,
+    /// The topic did not exist, and is waited for.
+    waited: bool,
 }
 
 impl SubscriptionTask {
@@ -77,6 +81,10 @@ impl SubscriptionTask {
             counted: 0,
             cursor: None,
             skipped: 0,
+            topic_identity: TopicIdentity::default(),
+            last_checksum: None,
+            reader: 0,
+            waited: false,
         }
     }
 
@@ -110,6 +118,13 @@ impl SubscriptionTask {
             match self.serve(&session, first).await {
                 End::Fatal(error) => return error,
                 End::Retry => {}
+                End::Wait => {
+                    tokio::select! { biased;
+                        _ = session.closed() => self.wait_replaced(session.number()).await,
+                        () = time::sleep(ASK_AGAIN) => {}
+                    }
+                    continue;
+                }
             }
             // If only the stream was lost, retry after a while. If the connection was lost, wait for the next one.
             backoff.on_lost(time::now().saturating_duration_since(since));
@@ -138,8 +153,18 @@ impl SubscriptionTask {
             return End::Retry;
         };
         let mut stream = PacketStream::new(opened, MaxFrame::delivery(self.config.max_batch));
-        let Subscribed { next, end } = match self.subscribe(&mut stream).await {
+        let subscribed = match self.subscribe(&mut stream).await {
             Ok(subscribed) => subscribed,
+            Err(Stop::Refused(failure))
+                if first.is_some()
+                    && failure.code == FailureCode::UnknownTopic
+                    && self.config.wait_for_topic =>
+            {
+                if !std::mem::replace(&mut self.waited, true) {
+                    tracing::info!(topic = %self.topic, "waiting for the topic, which does not exist yet");
+                }
+                return End::Wait;
+            }
             // The application gets the refusal of the first subscription.
             Err(Stop::Refused(failure))
                 if first.is_some() && failure.code != FailureCode::Closing =>
@@ -148,11 +173,13 @@ impl SubscriptionTask {
             }
             Err(stop) => return stop.into(),
         };
+        let Subscribed { next, end, .. } = subscribed;
         self.set_cursor(next);
+        (self.topic_identity, self.reader) = (subscribed.topic, subscribed.reader);
         tracing::info!(topic = %self.topic, %next, %end, "subscribed");
         if let Some(first) = first.take() {
             // An error means that the caller has given up. It stops this task.
-            let _ = first.send(Subscribed { next, end });
+            let _ = first.send(subscribed);
         }
         match self.pump(&mut stream).await {
             Ok(never) => match never {},
@@ -162,7 +189,13 @@ impl SubscriptionTask {
 
     async fn subscribe(&mut self, stream: &mut PacketStream) -> Result<Subscribed, Stop> {
         let from = match self.cursor {
-            Some(cursor) => Start::Resume(cursor.next()),
+            Some(cursor) => Start::Resume(ResumePoint {
+                offset: cursor.next(),
+                topic: self.topic_identity,
+                checksum: self.last_checksum,
+            }),
+            // Everything in it was stored after this consumer began.
+            None if self.waited => Start::Earliest,
             None => self.config.from,
         };
         let subscribe = Packet::Subscribe(Subscribe {
@@ -170,11 +203,12 @@ impl SubscriptionTask {
             name: self.config.name.clone(),
             from,
             credit: self.credit.on_subscribe(),
+            reader: self.reader,
         });
         put(stream, &subscribe);
         flush(stream).await?;
         match next_packet(stream).await? {
-            Packet::Subscribed { next, end } => Ok(Subscribed { next, end }),
+            Packet::Subscribed(subscribed) => Ok(subscribed),
             Packet::Failed(failure) => Err(Stop::Refused(failure)),
             _ => Err(Stop::Protocol(
                 "it answers a subscription with something else",
@@ -186,12 +220,15 @@ impl SubscriptionTask {
     fn set_cursor(&mut self, next: Offset) {
         let cursor = self.cursor.get_or_insert(match self.config.from {
             // Without a name, the offsets between this one and `next` are skipped. With a name, its position counts.
-            Start::Offset(from) | Start::Resume(from) if self.config.name.is_none() => {
-                Cursor::new(from)
-            }
+            Start::Offset(from) if self.config.name.is_none() && !self.waited => Cursor::new(from),
+            Start::Resume(point) => Cursor::new(point.offset),
             _ => Cursor::new(next),
         });
-        self.skipped += cursor.on_subscribed(next);
+        let skipped = cursor.on_subscribed(next);
+        if skipped > 0 {
+            self.last_checksum = None;
+        }
+        self.skipped += skipped;
     }
 
     /// Receives deliveries, and sends credit and acknowledgements, until the stream ends.
@@ -241,6 +278,7 @@ impl SubscriptionTask {
         let Delivery { base, time, batch } = delivery;
         let bytes = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let corrupt = |source| Stop::Fatal(ConsumeError::Corrupt { base, source });
+        let checksum = Batch::stated_checksum(&batch);
         let batch = Batch::decode(batch).map_err(corrupt)?;
         if !self.credit.on_delivery(bytes) {
             return Err(Stop::Protocol("it delivers more than it has credit for"));
@@ -257,6 +295,7 @@ impl SubscriptionTask {
                 Ok(())
             }
             Action::Take { skip, skipped } => {
+                self.last_checksum = Some(checksum);
                 self.skipped += skipped;
                 metrics::received(u64::from(batch.count() - skip), bytes);
                 metrics::skipped(self.skipped);
@@ -273,6 +312,7 @@ impl SubscriptionTask {
                     time,
                     skipped: std::mem::take(&mut self.skipped),
                     records,
+                    checksum,
                     bytes,
                 };
                 // The queue has room for all batches that the credit allows, so an error means that the consumer was

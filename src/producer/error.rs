@@ -155,6 +155,9 @@ impl SendError {
                 | FailureCode::TooLarge
                 | FailureCode::Protocol
                 | FailureCode::OffsetOutOfRange
+                | FailureCode::RequestReused
+                | FailureCode::TopicReplaced
+                | FailureCode::TopicExists
                 | FailureCode::Unrecognised(_) => false,
             },
         }

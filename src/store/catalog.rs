@@ -10,8 +10,8 @@ use std::{
 
 use super::{Appended, Limits, StoreError, dedup_window::DedupWindow};
 use crate::{
-    Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
+    Offset, ProducerId, RequestId, Timestamp, TopicIdentity, TopicName,
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
 };
 
 /// Converts a time since the Unix epoch to the milliseconds that stores keep.
@@ -39,6 +39,8 @@ pub(super) struct Topic {
     pub(super) next: Offset,
     /// The size of the batches kept, in bytes.
     pub(super) bytes: u64,
+    /// What is kept of it.
+    pub(super) retention: TopicRetention,
 }
 
 impl Topic {
@@ -48,15 +50,21 @@ impl Topic {
             first: Offset(0),
             next: Offset(0),
             bytes: 0,
+            retention: TopicRetention::default(),
         }
     }
 
-    fn info(&self, name: &TopicName) -> TopicInfo {
+    fn info(&self, name: &TopicName, log: u64) -> TopicInfo {
         TopicInfo {
             name: name.clone(),
             first: self.first,
             next: self.next,
             bytes: self.bytes,
+            identity: TopicIdentity {
+                log,
+                number: self.id.0,
+            },
+            retention: self.retention,
         }
     }
 }
@@ -92,6 +100,8 @@ pub(super) const fn known(id: ProducerId) -> RegisteredProducer {
 #[derive(Debug)]
 pub(super) struct Catalog {
     pub(super) limits: Limits,
+    /// The identity of the log.
+    pub(super) log: u64,
     topics: BTreeMap<TopicName, Topic>,
     producers: HashMap<ProducerId, Producer>,
     /// The current producer of each name, the only one that is not fenced.
@@ -110,6 +120,7 @@ impl Catalog {
     pub(super) fn new(limits: Limits, first_producer: u64) -> Self {
         Self {
             limits,
+            log: 0,
             topics: BTreeMap::new(),
             producers: HashMap::new(),
             names: HashMap::new(),
@@ -132,7 +143,9 @@ impl Catalog {
     }
 
     pub(super) fn info(&self, name: &TopicName) -> Option<TopicInfo> {
-        self.topics.get(name).map(|topic| topic.info(name))
+        self.topics
+            .get(name)
+            .map(|topic| topic.info(name, self.log))
     }
 
     /// Returns the topics that follow `after`, by name.
@@ -142,7 +155,7 @@ impl Catalog {
         self.topics
             .range::<TopicName, _>((from, Unbounded))
             .take(limit)
-            .map(|(name, topic)| topic.info(name))
+            .map(|(name, topic)| topic.info(name, self.log))
             .collect()
     }
 
@@ -168,6 +181,29 @@ impl Catalog {
                 self.topics.insert(name.clone(), topic);
             }
         }
+    }
+
+    /// Deletes a topic with the positions in it, and the requests that it was stored by: a topic of the same name that is made
+    /// later is another one. Returns its number.
+    pub(super) fn delete_topic(&mut self, name: &TopicName) -> Option<TopicId> {
+        let id = self.topics.remove(name)?.id;
+        self.positions.retain(|(topic, _), _| *topic != id);
+        for producer in self.producers.values_mut() {
+            let before = producer.window.len();
+            producer.window.forget_topic(id.0);
+            self.entries = self.entries + producer.window.len() - before;
+        }
+        Some(id)
+    }
+
+    /// Returns the number of the next topic.
+    pub(super) fn next_topic(&self) -> u32 {
+        self.next_topic
+    }
+
+    /// Makes sure that no topic gets a number before `next`.
+    pub(super) fn reserve_topics(&mut self, next: u32) {
+        self.next_topic = self.next_topic.max(next);
     }
 
     // ---- producers
@@ -225,7 +261,10 @@ impl Catalog {
         limit: usize,
     ) -> Result<Vec<(RequestId, Appended)>, StoreError> {
         let producer = self.producers.get(&id).ok_or(StoreError::Fenced)?;
-        Ok(producer.window.since(from).take(limit).collect())
+        let stored = producer.window.since(from).take(limit);
+        Ok(stored
+            .map(|(request, stored)| (request, stored.appended))
+            .collect())
     }
 
     /// Adds a producer and drops the one that had its name before.
@@ -297,6 +336,28 @@ impl Catalog {
 
     pub(super) fn set_position(&mut self, topic: TopicId, name: String, next: Offset) {
         self.positions.insert((topic, name), next);
+    }
+
+    pub(super) fn remove_position(&mut self, topic: TopicId, name: &str) {
+        self.positions.remove(&(topic, name.to_owned()));
+    }
+
+    /// Returns the positions in a topic whose names follow `after`, by name.
+    pub(super) fn positions(
+        &self,
+        topic: TopicId,
+        after: &str,
+        limit: usize,
+    ) -> Vec<(String, Offset)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        // No name is empty, so an empty one comes before the first.
+        let from = Excluded((topic, after.to_owned()));
+        self.positions
+            .range((from, Unbounded))
+            .take_while(|((id, _), _)| *id == topic)
+            .take(limit)
+            .map(|((_, name), next)| (name.clone(), *next))
+            .collect()
     }
 
     pub(super) fn least_position(&self, topic: TopicId) -> Option<Offset> {

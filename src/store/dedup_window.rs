@@ -6,15 +6,18 @@
 //!
 //! ```text
 //!   forgotten │ low ................... low + MAX_DEDUP_WINDOW │ too far ahead
-//!  OutOfWindow│      New, or Repeat(the first answer)          │ OutOfWindow
+//!  OutOfWindow│ New, Repeat(the first answer), or Differs      │ OutOfWindow
 //! ```
+//!
+//! Each entry has the topic and the checksum of its batch, so that a request that comes again with another batch is refused
+//! and not answered as stored.
 //!
 //! A change is collected in a [`DedupTxn`] and applied after the batches it belongs to have been written.
 
 use std::collections::BTreeMap;
 
 use super::Appended;
-use crate::RequestId;
+use crate::{RequestId, wire::Batch};
 
 /// The number of request ids that a window covers, from its low-water mark on.
 pub const MAX_DEDUP_WINDOW: u64 = 65_536;
@@ -26,15 +29,44 @@ pub enum DedupCheck {
     New,
     /// The request has been stored, with this answer.
     Repeat(Appended),
+    /// The request has been stored with another batch, or in another topic.
+    Differs,
     /// The request is below the low-water mark or too far above it, so its state is unknown.
     OutOfWindow,
+}
+
+/// What a request asks to store: the number of its topic, and the checksum that its batch begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestContent {
+    /// The number of the topic in its store.
+    pub topic: u32,
+    /// The first four bytes of the batch.
+    pub checksum: u32,
+}
+
+impl RequestContent {
+    /// Returns the content of a request for `topic` with this batch.
+    #[must_use]
+    pub fn of(topic: u32, batch: &[u8]) -> Self {
+        let checksum = Batch::stated_checksum(batch);
+        Self { topic, checksum }
+    }
+}
+
+/// A request that is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// Where its batch was stored.
+    pub appended: Appended,
+    /// What it asked to store.
+    pub content: RequestContent,
 }
 
 /// The requests of one producer that are stored and may be sent again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DedupWindow {
     low: RequestId,
-    stored: BTreeMap<RequestId, Appended>,
+    stored: BTreeMap<RequestId, StoredRequest>,
 }
 
 impl DedupWindow {
@@ -70,26 +102,32 @@ impl DedupWindow {
         self.stored.keys().copied()
     }
 
-    /// Returns the stored requests from `from` on, in order, with their answers.
-    pub fn since(&self, from: RequestId) -> impl Iterator<Item = (RequestId, Appended)> + '_ {
+    /// Returns the stored requests from `from` on, in order.
+    pub fn since(&self, from: RequestId) -> impl Iterator<Item = (RequestId, StoredRequest)> + '_ {
         self.stored
             .range(from..)
-            .map(|(request, at)| (*request, *at))
+            .map(|(request, stored)| (*request, *stored))
     }
 
-    /// Returns the state of `request`.
+    /// Returns the state of `request`, which asks to store `content`. `None`: its topic does not exist.
     #[must_use]
-    pub fn check(&self, request: RequestId) -> DedupCheck {
-        DedupTxn::of(self).check(request)
+    pub fn check(&self, request: RequestId, content: Option<RequestContent>) -> DedupCheck {
+        DedupTxn::of(self).check(request, content)
     }
 
     /// Adds `request`. Returns `false`, and adds nothing, if it is outside the window.
-    pub fn insert(&mut self, request: RequestId, appended: Appended) -> bool {
+    pub fn insert(&mut self, request: RequestId, stored: StoredRequest) -> bool {
         let inside = covers(self.low, request);
         if inside {
-            self.stored.insert(request, again(appended));
+            self.stored.insert(request, again(stored));
         }
         inside
+    }
+
+    /// Removes the requests whose batches were in a topic that is deleted.
+    pub fn forget_topic(&mut self, topic: u32) {
+        self.stored
+            .retain(|_, stored| stored.content.topic != topic);
     }
 
     /// Raises the low-water mark to `low` and returns the requests that fell below it. The mark is never lowered.
@@ -106,8 +144,8 @@ impl DedupWindow {
     /// Applies a change.
     pub fn apply(&mut self, change: &DedupDelta) {
         self.advance(change.low);
-        for (request, appended) in &change.added {
-            self.insert(*request, *appended);
+        for (request, stored) in &change.added {
+            self.insert(*request, *stored);
         }
     }
 }
@@ -120,7 +158,7 @@ impl DedupWindow {
 pub struct DedupTxn<'a> {
     window: &'a DedupWindow,
     low: RequestId,
-    added: BTreeMap<RequestId, Appended>,
+    added: BTreeMap<RequestId, StoredRequest>,
 }
 
 impl<'a> DedupTxn<'a> {
@@ -145,23 +183,25 @@ impl<'a> DedupTxn<'a> {
         stored + added
     }
 
-    /// Returns the state of `request`, with the changes made so far.
+    /// Returns the state of `request`, with the changes made so far. `content` is what it asks to store; `None` if its topic
+    /// does not exist.
     #[must_use]
-    pub fn check(&self, request: RequestId) -> DedupCheck {
+    pub fn check(&self, request: RequestId, content: Option<RequestContent>) -> DedupCheck {
         if !covers(self.low, request) {
             return DedupCheck::OutOfWindow;
         }
         let stored = self.added.get(&request);
         match stored.or_else(|| self.window.stored.get(&request)) {
-            Some(appended) => DedupCheck::Repeat(*appended),
+            Some(stored) if content != Some(stored.content) => DedupCheck::Differs,
+            Some(stored) => DedupCheck::Repeat(stored.appended),
             None => DedupCheck::New,
         }
     }
 
     /// Adds `request`, as [`DedupWindow::insert`] does.
-    pub fn insert(&mut self, request: RequestId, appended: Appended) {
+    pub fn insert(&mut self, request: RequestId, stored: StoredRequest) {
         if covers(self.low, request) {
-            self.added.insert(request, again(appended));
+            self.added.insert(request, again(stored));
         }
     }
 
@@ -192,7 +232,7 @@ pub struct DedupDelta {
     /// The entries that fall below it.
     pub dropped: Vec<RequestId>,
     /// The new entries.
-    pub added: Vec<(RequestId, Appended)>,
+    pub added: Vec<(RequestId, StoredRequest)>,
 }
 
 fn covers(low: RequestId, request: RequestId) -> bool {
@@ -202,11 +242,9 @@ fn covers(low: RequestId, request: RequestId) -> bool {
         .is_some_and(|ahead| ahead < MAX_DEDUP_WINDOW)
 }
 
-fn again(appended: Appended) -> Appended {
-    Appended {
-        repeat: true,
-        ..appended
-    }
+fn again(mut stored: StoredRequest) -> StoredRequest {
+    stored.appended.repeat = true;
+    stored
 }
 
 #[cfg(test)]
@@ -218,28 +256,55 @@ mod tests {
     use super::*;
     use crate::{Offset, Timestamp};
 
-    fn at(base: u64) -> Appended {
-        Appended {
-            base: Offset(base),
-            time: Timestamp(base + 1000),
-            repeat: false,
+    const CONTENT: RequestContent = RequestContent {
+        topic: 3,
+        checksum: 9,
+    };
+
+    fn at(base: u64) -> StoredRequest {
+        StoredRequest {
+            appended: Appended {
+                base: Offset(base),
+                time: Timestamp(base + 1000),
+                repeat: false,
+            },
+            content: CONTENT,
         }
     }
 
     fn repeat_of(base: u64) -> DedupCheck {
-        DedupCheck::Repeat(Appended {
-            repeat: true,
-            ..at(base)
-        })
+        DedupCheck::Repeat(again(at(base)).appended)
+    }
+
+    #[test]
+    fn another_batch_or_topic_under_a_stored_id_is_not_a_repeat() {
+        let mut window = DedupWindow::default();
+        window.insert(RequestId(3), at(70));
+        let other_batch = RequestContent {
+            checksum: 8,
+            ..CONTENT
+        };
+        let other_topic = RequestContent {
+            topic: 4,
+            ..CONTENT
+        };
+        for other in [Some(other_batch), Some(other_topic), None] {
+            assert_eq!(window.check(RequestId(3), other), DedupCheck::Differs);
+            assert_eq!(window.check(RequestId(4), other), DedupCheck::New);
+        }
+        window.forget_topic(4);
+        assert_eq!(window.check(RequestId(3), Some(CONTENT)), repeat_of(70));
+        window.forget_topic(3);
+        assert_eq!(window.check(RequestId(3), Some(CONTENT)), DedupCheck::New);
     }
 
     #[test]
     fn a_request_is_new_once_and_a_repeat_with_the_first_answer_from_then_on() {
         let mut window = DedupWindow::default();
-        assert_eq!(window.check(RequestId(3)), DedupCheck::New);
+        assert_eq!(window.check(RequestId(3), Some(CONTENT)), DedupCheck::New);
         assert!(window.insert(RequestId(3), at(70)));
-        assert_eq!(window.check(RequestId(3)), repeat_of(70));
-        assert_eq!(window.check(RequestId(2)), DedupCheck::New);
+        assert_eq!(window.check(RequestId(3), Some(CONTENT)), repeat_of(70));
+        assert_eq!(window.check(RequestId(2), Some(CONTENT)), DedupCheck::New);
     }
 
     #[test]
@@ -248,9 +313,15 @@ mod tests {
         window.insert(RequestId(3), at(70));
         window.insert(RequestId(5), at(80));
         assert_eq!(window.advance(RequestId(5)), [RequestId(3)]);
-        assert_eq!(window.check(RequestId(3)), DedupCheck::OutOfWindow);
-        assert_eq!(window.check(RequestId(4)), DedupCheck::OutOfWindow);
-        assert_eq!(window.check(RequestId(5)), repeat_of(80));
+        assert_eq!(
+            window.check(RequestId(3), Some(CONTENT)),
+            DedupCheck::OutOfWindow
+        );
+        assert_eq!(
+            window.check(RequestId(4), Some(CONTENT)),
+            DedupCheck::OutOfWindow
+        );
+        assert_eq!(window.check(RequestId(5), Some(CONTENT)), repeat_of(80));
         assert_eq!(
             window.advance(RequestId(4)),
             [],
@@ -263,11 +334,11 @@ mod tests {
     fn the_window_ends_max_window_ids_ahead_of_the_mark() {
         let mut window = DedupWindow::new(RequestId(10));
         assert_eq!(
-            window.check(RequestId(10 + MAX_DEDUP_WINDOW - 1)),
+            window.check(RequestId(10 + MAX_DEDUP_WINDOW - 1), Some(CONTENT)),
             DedupCheck::New
         );
         assert_eq!(
-            window.check(RequestId(10 + MAX_DEDUP_WINDOW)),
+            window.check(RequestId(10 + MAX_DEDUP_WINDOW), Some(CONTENT)),
             DedupCheck::OutOfWindow
         );
         assert!(!window.insert(RequestId(10 + MAX_DEDUP_WINDOW), at(1)));
@@ -283,16 +354,22 @@ mod tests {
 
         let mut draft = DedupTxn::of(&window);
         draft.insert(RequestId(2), at(20));
-        assert_eq!(draft.check(RequestId(2)), repeat_of(20));
+        assert_eq!(draft.check(RequestId(2), Some(CONTENT)), repeat_of(20));
         draft.advance(RequestId(2));
-        assert_eq!(draft.check(RequestId(1)), DedupCheck::OutOfWindow);
+        assert_eq!(
+            draft.check(RequestId(1), Some(CONTENT)),
+            DedupCheck::OutOfWindow
+        );
         let change = draft.finish();
         assert_eq!(window, before);
 
         assert_eq!(change.dropped, [RequestId(1)]);
         window.apply(&change);
-        assert_eq!(window.check(RequestId(1)), DedupCheck::OutOfWindow);
-        assert_eq!(window.check(RequestId(2)), repeat_of(20));
+        assert_eq!(
+            window.check(RequestId(1), Some(CONTENT)),
+            DedupCheck::OutOfWindow
+        );
+        assert_eq!(window.check(RequestId(2), Some(CONTENT)), repeat_of(20));
     }
 
     /// The simplest window: it remembers every request and applies the rules each time.
@@ -354,7 +431,7 @@ mod tests {
                         Step::Append { request, low } => {
                             fell += draft.advance(RequestId(*low));
                             ahead.low = ahead.low.max(*low);
-                            let said = draft.check(RequestId(*request));
+                            let said = draft.check(RequestId(*request), Some(CONTENT));
                             prop_assert_eq!(said, ahead.check(*request));
                             if said == DedupCheck::New {
                                 draft.insert(RequestId(*request), at(next));
@@ -364,7 +441,7 @@ mod tests {
                             }
                         }
                         Step::Look(request) => {
-                            prop_assert_eq!(draft.check(RequestId(*request)), ahead.check(*request));
+                            prop_assert_eq!(draft.check(RequestId(*request), Some(CONTENT)), ahead.check(*request));
                         }
                         Step::EndOfGroup { written: w } => {
                             written = *w;
@@ -383,7 +460,7 @@ mod tests {
                     model = ahead;
                 }
                 for request in (0..45).chain(MAX_DEDUP_WINDOW - 25..MAX_DEDUP_WINDOW + 45) {
-                    prop_assert_eq!(window.check(RequestId(request)), model.check(request));
+                    prop_assert_eq!(window.check(RequestId(request), Some(CONTENT)), model.check(request));
                 }
                 prop_assert!(window.requests().all(|r| r >= window.low()));
             }

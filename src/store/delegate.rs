@@ -32,7 +32,7 @@ use futures_util::future::BoxFuture;
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim};
 use crate::{
     Offset, ProducerId, RequestId, TopicName,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
 };
 
 /// A [`Store`] that wraps another. Every method calls the one of the same name of the inner store unless it is
@@ -92,8 +92,26 @@ pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
     }
 
     /// See [`Store::create_topic`].
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.inner().create_topic(topic)
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner().create_topic(topic, retention)
+    }
+
+    /// See [`Store::set_retention`].
+    fn set_retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner().set_retention(topic, retention)
+    }
+
+    /// See [`Store::delete_topic`].
+    fn delete_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner().delete_topic(topic)
     }
 
     /// See [`Store::trim`].
@@ -122,6 +140,25 @@ pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
         next: Offset,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         self.inner().set_position(topic, name, next)
+    }
+
+    /// See [`Store::positions`].
+    fn positions<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Offset)>, StoreError>> {
+        self.inner().positions(topic, after, limit)
+    }
+
+    /// See [`Store::remove_position`].
+    fn remove_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner().remove_position(topic, name)
     }
 
     /// See [`Store::least_position`].
@@ -193,8 +230,24 @@ impl<L: DelegateStore> Store for L {
         DelegateStore::topics(self, after, limit)
     }
 
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
-        DelegateStore::create_topic(self, topic)
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        DelegateStore::create_topic(self, topic, retention)
+    }
+
+    fn set_retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        DelegateStore::set_retention(self, topic, retention)
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        DelegateStore::delete_topic(self, topic)
     }
 
     fn trim<'a>(
@@ -220,6 +273,23 @@ impl<L: DelegateStore> Store for L {
         next: Offset,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         DelegateStore::set_position(self, topic, name, next)
+    }
+
+    fn positions<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Offset)>, StoreError>> {
+        DelegateStore::positions(self, topic, after, limit)
+    }
+
+    fn remove_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        DelegateStore::remove_position(self, topic, name)
     }
 
     fn least_position<'a>(

@@ -69,10 +69,15 @@
 //! 4 position  topic u32 │ next u64 │ name length u16 │ name
 //! 5 producer  id u64 │ instance u64 │ seen u64 │ next producer id u64 │ name length u16 │ name
 //! 6 forget    id u64
+//! 7 retention topic u32 │ milliseconds u64 │ bytes u64: 0 is the limit of the broker, the greatest number is none
+//! 8 delete    topic u32
 //! ```
 //!
 //! A batch record appends a batch and adds its request to the dedup window of its producer, whose low-water mark becomes
-//! `low`. A producer record fences the producer that had the name before.
+//! `low`. The entry has the topic and the first four bytes of the batch, which are its checksum. A producer record fences the
+//! producer that had the name before. A position whose `next` is the greatest number removes the position. A delete record
+//! removes a topic, its positions, and the dedup entries of its batches; its batches in older segments belong to no topic
+//! then. The number of a topic is never used again.
 //!
 //! # Index
 //!
@@ -89,11 +94,13 @@
 //! "ANABSNP2" │ log u64 │ start u64 │ crc u32 │ 0 u32
 //! piece      length u32 │ crc of (log, start, index of the piece u64, items) u32 │ items         each; the last is empty
 //! item  1    next producer id u64
-//!       2    topic: id u32 │ first u64 │ next u64 │ name length u8 │ name
+//!       2    topic: id u32 │ first u64 │ next u64 │ retention as in record 7 │ name length u8 │ name
 //!       3    producer: id u64 │ instance u64 │ seen u64 │ low u64 │ name length u16 │ name
-//!              │ entries u32 │ each: request u64 │ base u64 │ time u64
+//!              │ entries u32 │ each: request u64 │ base u64 │ time u64 │ topic u32 │ checksum u32
 //!       4    position: as record 4
+//!       5    next topic u32
 //! ```
 //!
 //! A snapshot is written while the log goes on: each item is at least as new as frame `start`, and may be newer. Applying all
-//! frames from `start` on, in order, leads to the same catalog whatever the age of the items.
+//! frames from `start` on, in order, leads to the same catalog whatever the age of the items. A frame may name a topic that
+//! the snapshot does not have any more; a later one deletes it.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
-    Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
+    Ages, Append, Appended, Limits, Store, StoreError, StoreState, StoredBatch, Trim,
     catalog::{
         Catalog, Producer, ProducerRegistration, Topic, TopicId, first_producer, known, millis,
     },
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName, time,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
 };
 
 /// The limits of a [`MemoryStore`].
@@ -73,11 +73,13 @@ impl MemoryStore {
     /// Returns an empty store.
     #[must_use]
     pub fn new(config: MemoryConfig) -> Self {
+        let mut catalog = Catalog::new(config.limits, first_producer(time::unix_time()));
+        catalog.log = fastrand::u64(..);
         Self {
             held: Mutex::new(Held {
                 max_bytes: config.max_bytes,
                 bytes: 0,
-                catalog: Catalog::new(config.limits, first_producer(time::unix_time())),
+                catalog,
                 batches: HashMap::new(),
                 closed: false,
             }),
@@ -155,8 +157,11 @@ impl Held {
         let trim = trim.with_least_position(self.catalog.least_position(topic.id));
         let before = topic.bytes;
         if let Some(batches) = self.batches.get_mut(&topic.id) {
+            let mut ages = Ages::default();
             while let Some(oldest) = batches.front() {
-                if !trim.takes(topic.bytes, oldest.time, oldest.end()) {
+                let times = || batches.iter().map(|batch| (batch.time, batch.end()));
+                let time = ages.time_of(&trim, (oldest.time, oldest.end()), times);
+                if !trim.takes(topic.bytes, time, oldest.end()) {
                     break;
                 }
                 topic.first = oldest.end();
@@ -250,12 +255,46 @@ impl Store for MemoryStore {
         async move { Ok(self.open()?.catalog.infos(after.as_ref(), limit)) }.boxed()
     }
 
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         async move {
             let mut held = self.open()?;
-            if held.catalog.topic(topic).is_none() {
-                let new = held.catalog.new_topic(0)?;
-                held.catalog.set_topic(topic, new);
+            if held.catalog.topic(topic).is_some() {
+                return Ok(false);
+            }
+            let mut new = held.catalog.new_topic(0)?;
+            new.retention = retention;
+            held.catalog.set_topic(topic, new);
+            Ok(true)
+        }
+        .boxed()
+    }
+
+    fn set_retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            let mut changed = held.topic(topic)?;
+            changed.retention = retention;
+            held.catalog.set_topic(topic, changed);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            let bytes = held.topic(topic)?.bytes;
+            if let Some(id) = held.catalog.delete_topic(topic) {
+                held.batches.remove(&id);
+                held.bytes -= bytes;
             }
             Ok(())
         }
@@ -294,6 +333,34 @@ impl Store for MemoryStore {
             let topic = held.topic(topic)?;
             held.catalog.check_position(topic.id, name, 0)?;
             held.catalog.set_position(topic.id, name.to_owned(), next);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn positions<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Offset)>, StoreError>> {
+        async move {
+            let held = self.open()?;
+            let topic = held.topic(topic)?;
+            Ok(held.catalog.positions(topic.id, after, limit))
+        }
+        .boxed()
+    }
+
+    fn remove_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut held = self.open()?;
+            let topic = held.topic(topic)?;
+            held.catalog.remove_position(topic.id, name);
             Ok(())
         }
         .boxed()

@@ -21,6 +21,7 @@ mod log;
 pub mod log_format;
 mod memory;
 mod plan;
+mod trim;
 
 #[cfg(test)]
 mod tests;
@@ -32,13 +33,18 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
 };
 
-pub use dedup_window::{DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW};
+pub use dedup_window::{
+    DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW, RequestContent, StoredRequest,
+};
 pub use delegate::DelegateStore;
 pub use log::{Fsync, LogConfig, LogStore, OpenError, Report, check, repair};
 pub use memory::{MemoryConfig, MemoryStore};
+pub use trim::Trim;
+
+use trim::Ages;
 
 /// A batch to append.
 #[derive(Debug, Clone)]
@@ -54,7 +60,7 @@ pub struct Append {
     pub topic: TopicName,
     /// The number of messages in it, at least one.
     pub count: u32,
-    /// The encoded batch. Its checksum has been verified.
+    /// The encoded batch. Its checksum, the first four bytes, has been verified.
     pub batch: Bytes,
     /// The broker's time, which is stored with the batch.
     pub time: Timestamp,
@@ -89,45 +95,6 @@ impl StoredBatch {
     #[must_use]
     pub fn end(&self) -> Offset {
         Offset(self.base.0.saturating_add(u64::from(self.count)))
-    }
-}
-
-/// Limits of what a topic keeps. Whole batches are deleted, oldest first. Offsets are never used again, not even those of
-/// a topic that was trimmed empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Trim {
-    /// Batches stored before this time are deleted.
-    pub older_than: Option<Timestamp>,
-    /// The oldest batches are deleted until the topic has at most this number of bytes.
-    pub max_bytes: Option<u64>,
-    /// A batch is kept if it has a message at or after this offset.
-    pub keep_from: Option<Offset>,
-    /// A batch is kept if it has a message at or after the least committed position of the topic. The positions are looked
-    /// up in the same step, so that a position committed meanwhile is not overlooked.
-    pub keep_unread: bool,
-}
-
-impl Trim {
-    /// Returns the trim with `keep_unread` resolved: `least` is the least committed position of the topic.
-    #[must_use]
-    pub fn with_least_position(mut self, least: Option<Offset>) -> Self {
-        if self.keep_unread {
-            self.keep_from = match (self.keep_from, least) {
-                (Some(from), Some(least)) => Some(from.min(least)),
-                (from, least) => from.or(least),
-            };
-        }
-        self
-    }
-
-    /// Returns whether the oldest batch of a topic is to be deleted. `left` is the size of all batches of the topic, this one
-    /// included; `time` is when the batch was stored and `end` the offset that follows it.
-    #[must_use]
-    pub fn takes(&self, left: u64, time: Timestamp, end: Offset) -> bool {
-        let needed = self.keep_from.is_some_and(|keep| end > keep);
-        let old = self.older_than.is_some_and(|before| time < before);
-        let over = self.max_bytes.is_some_and(|most| left > most);
-        !needed && (old || over)
     }
 }
 
@@ -178,6 +145,9 @@ pub enum StoreError {
     /// A later producer with the same name has been registered, or the producer has been forgotten.
     #[error("a later producer of the same name has taken over")]
     Fenced,
+    /// The request has been stored already, with another batch or in another topic. Nothing of this one is stored.
+    #[error("the request was stored before with other content")]
+    RequestReused,
     /// The request is below the producer's low-water mark, or too far above it.
     #[error("the request lies outside the producer's window")]
     OutOfWindow,
@@ -264,8 +234,23 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<TopicInfo>, StoreError>>;
 
-    /// Creates a topic if it does not exist.
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Creates a topic, unless it exists. Returns whether it was created.
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Changes what is kept of a topic.
+    fn set_retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Deletes a topic, its batches, the positions in it, and the dedup entries of its batches. A topic of the same name that
+    /// is created later begins at offset 0 and has another [`TopicInfo::identity`].
+    fn delete_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Deletes batches of a topic and returns their size in bytes. Appends go on meanwhile.
     fn trim<'a>(
@@ -287,6 +272,21 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         topic: &'a TopicName,
         name: &'a str,
         next: Offset,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Lists the committed positions of a topic by name, those that follow `after`, at most `limit`.
+    fn positions<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Offset)>, StoreError>>;
+
+    /// Removes the position of a named consumer, if it exists.
+    fn remove_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Returns the least committed position of a topic.

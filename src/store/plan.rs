@@ -14,7 +14,7 @@ use std::{collections::HashMap, mem};
 use super::{
     Append, Appended, StoreError,
     catalog::{Catalog, Topic, TopicId},
-    dedup_window::{DedupCheck, DedupDelta, DedupTxn},
+    dedup_window::{DedupCheck, DedupDelta, DedupTxn, RequestContent, StoredRequest},
 };
 use crate::{Offset, ProducerId, Timestamp, TopicName};
 
@@ -190,10 +190,13 @@ impl<'a> PlanBuilder<'a> {
         index: usize,
         append: &Append,
     ) -> Result<Disposition, StoreError> {
+        let content = self.number_of(&append.topic);
+        let content = content.map(|topic| RequestContent::of(topic.0, &append.batch));
         let drafted = &mut self.windows[at];
         drafted.freed += drafted.window.advance(append.answered_below);
-        match drafted.window.check(append.request) {
+        match drafted.window.check(append.request, content) {
             DedupCheck::OutOfWindow => return Err(StoreError::OutOfWindow),
+            DedupCheck::Differs => return Err(StoreError::RequestReused),
             DedupCheck::Repeat(first) if drafted.window.has_drafted(append.request) => {
                 return Ok(Disposition::RepeatInGroup(first));
             }
@@ -214,6 +217,7 @@ impl<'a> PlanBuilder<'a> {
         let base = topic.next;
         topic.next = Offset(base.0 + u64::from(append.count));
         topic.bytes += u64::from(len);
+        let content = RequestContent::of(topic.id.0, &append.batch);
         let placed = Placed {
             index,
             topic: topic.id,
@@ -229,7 +233,8 @@ impl<'a> PlanBuilder<'a> {
         self.room -= u64::from(len);
         let drafted = &mut self.windows[at];
         self.entries_left = self.entries_left + mem::take(&mut drafted.freed) - 1;
-        drafted.window.insert(append.request, appended);
+        let stored = StoredRequest { appended, content };
+        drafted.window.insert(append.request, stored);
         drafted.stores = true;
         drafted.seen = drafted.seen.max(append.time);
         Ok(Disposition::Stored(appended))
@@ -259,6 +264,14 @@ impl<'a> PlanBuilder<'a> {
         });
         self.window_at.insert(id, at);
         Some(at)
+    }
+
+    /// Returns the number of a topic that exists, or is made for an earlier batch of the group.
+    fn number_of(&self, name: &TopicName) -> Option<TopicId> {
+        match self.topic_at.get(name) {
+            Some(at) => Some(self.topics[*at].1.id),
+            None => self.catalog.topic(name).map(|topic| topic.id),
+        }
     }
 
     fn topic_of(&mut self, name: &TopicName) -> Result<&mut Topic, StoreError> {

@@ -5,7 +5,7 @@ mod model;
 use bytes::Bytes;
 
 use super::*;
-use crate::ProducerId;
+use crate::{ProducerId, wire::RetentionLimit};
 
 /// Returns a batch as far as a store looks into it: a checksum and the bytes it covers.
 pub(super) fn encoded(content: &[u8]) -> Bytes {
@@ -17,6 +17,12 @@ pub(super) fn encoded(content: &[u8]) -> Bytes {
 pub(super) fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
+
+/// What is kept of a topic by default.
+pub(super) const KEPT: TopicRetention = TopicRetention {
+    max_age: RetentionLimit::Broker,
+    max_bytes: RetentionLimit::Broker,
+};
 
 /// Returns the identity of a producer that comes for the first time.
 pub(super) fn identity(name: &str, instance: u64) -> ProducerIdentity {
@@ -127,6 +133,10 @@ kept_by_both! {
     a_topic_that_does_not_exist_is_said_to_be_unknown
     topics_are_listed_by_name_a_page_at_a_time
     making_a_topic_again_changes_nothing
+    a_deleted_topic_is_gone_and_one_that_is_made_again_is_another
+    what_is_kept_of_a_topic_is_changed_and_kept
+    a_request_that_comes_again_with_another_batch_or_topic_is_refused
+    a_trim_by_age_is_not_held_up_by_times_ahead
     a_batch_of_no_messages_is_not_stored
     a_closed_store_fails_every_call
 }
@@ -434,7 +444,7 @@ async fn a_trim_keeps_what_a_reader_still_needs(store: &dyn Store) {
         older_than: Some(Timestamp(u64::MAX)),
         max_bytes: Some(0),
         keep_from: Some(Offset(offset)),
-        keep_unread: false,
+        ..Trim::default()
     };
     assert_eq!(store.trim(&name, all_before(0)).await.unwrap(), 0);
     assert_eq!(store.trim(&name, all_before(1)).await.unwrap(), 0);
@@ -471,16 +481,20 @@ async fn offsets_go_on_behind_a_topic_that_was_trimmed_empty(store: &dyn Store) 
     let p = producer(store, "p").await;
     assert_eq!(base(store, batch(p, 100, "a", 1)).await, 12);
     assert_eq!(bases(store, "a", 0).await, [12]);
+    let fifth = Append {
+        batch: encoded(&[7; 96]),
+        ..batch(p, 5, "a", 2)
+    };
     assert!(
-        append(store, batch(p, 5, "a", 2)).await.unwrap().repeat,
+        append(store, fifth).await.unwrap().repeat,
         "what was trimmed was stored all the same"
     );
 }
 
 async fn positions_are_kept_by_topic_and_name(store: &dyn Store) {
     let (a, b) = (topic("a"), topic("b"));
-    store.create_topic(&a).await.unwrap();
-    store.create_topic(&b).await.unwrap();
+    store.create_topic(&a, KEPT).await.unwrap();
+    store.create_topic(&b, KEPT).await.unwrap();
     assert_eq!(store.position(&a, "x").await.unwrap(), None);
     assert_eq!(store.least_position(&a).await.unwrap(), None);
 
@@ -510,7 +524,7 @@ async fn a_topic_that_does_not_exist_is_said_to_be_unknown(store: &dyn Store) {
 
 async fn topics_are_listed_by_name_a_page_at_a_time(store: &dyn Store) {
     for name in ["d", "a", "c", "b"] {
-        store.create_topic(&topic(name)).await.unwrap();
+        store.create_topic(&topic(name), KEPT).await.unwrap();
     }
     let page = async |after: Option<&str>, limit| {
         let listed = store.topics(after.map(topic), limit).await.unwrap();
@@ -528,8 +542,136 @@ async fn making_a_topic_again_changes_nothing(store: &dyn Store) {
     let p = producer(store, "p").await;
     base(store, batch(p, 1, "a", 4)).await;
     let before = info(store, "a").await;
-    store.create_topic(&topic("a")).await.unwrap();
+    let made = store.create_topic(&topic("a"), KEPT).await.unwrap();
+    assert!(!made);
     assert_eq!(info(store, "a").await, before);
+}
+
+async fn a_deleted_topic_is_gone_and_one_that_is_made_again_is_another(store: &dyn Store) {
+    let p = producer(store, "p").await;
+    let (a, b) = (topic("a"), topic("b"));
+    base(store, batch(p, 1, "a", 4)).await;
+    base(store, batch(p, 2, "b", 1)).await;
+    store.set_position(&a, "x", Offset(3)).await.unwrap();
+    store.set_position(&b, "x", Offset(1)).await.unwrap();
+    let before = info(store, "a").await;
+    store.delete_topic(&a).await.unwrap();
+
+    assert_eq!(store.topic(&a).await.unwrap(), None);
+    assert!(matches!(
+        store.read(&a, Offset(0), 1).await,
+        Err(StoreError::UnknownTopic)
+    ));
+    assert!(matches!(
+        store.delete_topic(&a).await,
+        Err(StoreError::UnknownTopic)
+    ));
+    assert_eq!(store.position(&a, "x").await.unwrap(), None);
+    let names: Vec<_> = store.topics(None, 9).await.unwrap();
+    assert_eq!(names.len(), 1, "the other topic is as it was");
+    assert_eq!(store.position(&b, "x").await.unwrap(), Some(Offset(1)));
+
+    // A repeat of what it held is stored in the new topic: the offset of its answer is one of that topic.
+    let again = append(store, batch(p, 1, "a", 4)).await.unwrap();
+    assert_eq!((again.base, again.repeat), (Offset(0), false));
+    let after = info(store, "a").await;
+    assert_eq!((after.first, after.next), (Offset(0), Offset(4)));
+    assert_eq!(after.identity.log, before.identity.log);
+    assert!(after.identity.number > before.identity.number);
+    assert_eq!(store.position(&a, "x").await.unwrap(), None);
+    assert!(append(store, batch(p, 2, "b", 1)).await.unwrap().repeat);
+}
+
+async fn what_is_kept_of_a_topic_is_changed_and_kept(store: &dyn Store) {
+    let week = TopicRetention {
+        max_age: RetentionLimit::At(Duration::from_secs(7 * 86_400)),
+        max_bytes: RetentionLimit::Unlimited,
+    };
+    let a = topic("a");
+    assert!(store.create_topic(&a, week).await.unwrap());
+    assert_eq!(info(store, "a").await.retention, week);
+    let less = TopicRetention {
+        max_bytes: RetentionLimit::At(1000),
+        ..week
+    };
+    store.set_retention(&a, less).await.unwrap();
+    assert_eq!(info(store, "a").await.retention, less);
+    let unknown = store.set_retention(&topic("b"), less).await;
+    assert!(matches!(unknown, Err(StoreError::UnknownTopic)));
+
+    store.set_position(&a, "x", Offset(0)).await.unwrap();
+    store.set_position(&a, "y", Offset(0)).await.unwrap();
+    let listed = async |after, limit| {
+        let listed = store.positions(&topic("a"), after, limit).await.unwrap();
+        let names = listed.into_iter().map(|(name, _)| name);
+        names.collect::<String>()
+    };
+    assert_eq!(listed("", 9).await, "xy");
+    assert_eq!(listed("x", 9).await, "y");
+    assert_eq!(listed("", 1).await, "x");
+    store.remove_position(&a, "x").await.unwrap();
+    store.remove_position(&a, "x").await.unwrap();
+    assert_eq!(listed("", 9).await, "y");
+}
+
+async fn a_request_that_comes_again_with_another_batch_or_topic_is_refused(store: &dyn Store) {
+    let p = producer(store, "p").await;
+    base(store, batch(p, 1, "a", 4)).await;
+    base(store, batch(p, 2, "b", 4)).await;
+    let other_batch = Append {
+        batch: encoded(b"other"),
+        ..batch(p, 1, "a", 4)
+    };
+    let other_topic = Append {
+        topic: topic("b"),
+        ..batch(p, 1, "a", 4)
+    };
+    let new_topic = Append {
+        topic: topic("c"),
+        ..batch(p, 1, "a", 4)
+    };
+    for other in [other_batch, other_topic, new_topic] {
+        let answer = append(store, other).await;
+        assert!(matches!(answer, Err(StoreError::RequestReused)));
+    }
+    assert_eq!(store.topic(&topic("c")).await.unwrap(), None);
+    assert_eq!(info(store, "b").await.next, Offset(4));
+    assert!(append(store, batch(p, 1, "a", 4)).await.unwrap().repeat);
+}
+
+async fn a_trim_by_age_is_not_held_up_by_times_ahead(store: &dyn Store) {
+    let p = producer(store, "p").await;
+    for (request, time) in [1000, 9_000, 9_001, 1001, 1005].into_iter().enumerate() {
+        let at = Append {
+            time: Timestamp(time),
+            ..batch(p, request as u64, "a", 1)
+        };
+        base(store, at).await;
+    }
+    let trim = async |older_than, now| {
+        let trim = Trim {
+            older_than: Some(Timestamp(older_than)),
+            now,
+            ..Trim::default()
+        };
+        store.trim(&topic("a"), trim).await.unwrap();
+        info(store, "a").await.first.0
+    };
+    assert_eq!(trim(1002, None).await, 1, "the time ahead is believed");
+    let now = Some(Timestamp(2000));
+    assert_eq!(
+        trim(1001, now).await,
+        1,
+        "they are as old as the one after them"
+    );
+    assert_eq!(trim(1002, now).await, 4);
+    // With nothing to go by, a batch is kept.
+    let ahead = Append {
+        time: Timestamp(9_002),
+        ..batch(p, 9, "a", 1)
+    };
+    base(store, ahead).await;
+    assert_eq!(trim(1006, now).await, 5);
 }
 
 async fn a_batch_of_no_messages_is_not_stored(store: &dyn Store) {
@@ -554,11 +696,15 @@ async fn a_closed_store_fails_every_call(store: &dyn Store) {
     assert!(store.read(&a, Offset(0), 1).await.is_err());
     assert!(store.topic(&a).await.is_err());
     assert!(store.topics(None, 1).await.is_err());
-    assert!(store.create_topic(&topic("b")).await.is_err());
+    assert!(store.create_topic(&topic("b"), KEPT).await.is_err());
     assert!(store.trim(&a, Trim::default()).await.is_err());
     assert!(store.position(&a, "x").await.is_err());
     assert!(store.set_position(&a, "x", Offset(0)).await.is_err());
     assert!(store.least_position(&a).await.is_err());
+    assert!(store.delete_topic(&a).await.is_err());
+    assert!(store.set_retention(&a, KEPT).await.is_err());
+    assert!(store.positions(&a, "", 1).await.is_err());
+    assert!(store.remove_position(&a, "x").await.is_err());
     assert!(store.forget_producers(Duration::ZERO).await.is_err());
 }
 
@@ -572,12 +718,12 @@ async fn limits_refuse_what_goes_beyond(store: &dyn Store) {
     assert_ne!(p2, p, "who takes a name over takes its place");
 
     let (a, b) = (topic("a"), topic("b"));
-    store.create_topic(&a).await.unwrap();
+    store.create_topic(&a, KEPT).await.unwrap();
     let beyond = vec![batch(q, 1, "b", 1), batch(q, 2, "c", 1)];
     let answers = store.append(beyond).await;
     assert!(answers[0].is_ok());
     assert!(matches!(answers[1], Err(StoreError::Limit(_))));
-    let third = store.create_topic(&topic("c")).await;
+    let third = store.create_topic(&topic("c"), KEPT).await;
     assert!(matches!(third, Err(StoreError::Limit(_))));
 
     store.set_position(&a, "x", Offset(0)).await.unwrap();

@@ -4,7 +4,7 @@ use std::{iter::FusedIterator, ops::Range};
 
 use bytes::Bytes;
 
-use super::{DecodeError, Header, Record, varint};
+use super::{DecodeError, Header, Record, record::HEADER, varint};
 use crate::Timestamp;
 
 /// The format number of a batch.
@@ -41,6 +41,21 @@ impl Batch {
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let summary = Self::check(&bytes)?;
         Ok(Self { bytes, summary })
+    }
+
+    /// Returns the checksum that a batch begins with, or 0 for bytes that are too short for one.
+    #[must_use]
+    pub fn stated_checksum(bytes: &[u8]) -> u32 {
+        bytes
+            .first_chunk()
+            .map_or(0, |sum| u32::from_le_bytes(*sum))
+    }
+
+    /// Returns the number of messages that a batch states, before anything of it is checked.
+    #[must_use]
+    pub fn stated_count(bytes: &[u8]) -> u32 {
+        let count = bytes.get(6..).and_then(|rest| rest.first_chunk());
+        count.map_or(0, |count| u32::from_le_bytes(*count))
     }
 
     /// Checks that `bytes` are exactly one batch.
@@ -256,11 +271,20 @@ impl Layout {
         };
         let mut content_len = key.as_ref().map_or(0, ExactSizeIterator::len);
         let (header_count, headers_at) = varint_at(bytes, at, "headers")?;
+        let limit = Record::MAX_HEADERS;
+        let value = usize::try_from(header_count).unwrap_or(usize::MAX);
+        if value > limit {
+            return Err(DecodeError::TooLong {
+                what: "headers",
+                value,
+                limit,
+            });
+        }
         at = headers_at;
         for _ in 0..header_count {
             let (name, value) = header_at(bytes, at)?;
             text(bytes, &name)?;
-            content_len += name.len() + value.len();
+            content_len += name.len() + value.len() + HEADER;
             at = value.end;
         }
         let payload = sized_at(bytes, at, "payload")?;

@@ -3,12 +3,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    Connect, Connected, DecodeError, Delivery, EncodeError, Packet, Produce, ProducerIdentity,
-    Refused, RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
+    Connect, Connected, DecodeError, Delivery, EncodeError, Packet, PositionInfo, Produce,
+    ProducerIdentity, Refused, RegisteredProducer, ResumePoint, Start, Stored, StoredEarlier,
+    Subscribe, Subscribed, TopicChange, TopicInfo, TopicRetention,
     fields::{Fields, put_failure, put_name, put_topic},
     kind::Kind,
 };
-use crate::{Offset, ProducerId, RequestId, Timestamp};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicIdentity};
 
 /// Decodes a whole body.
 pub(super) fn take(kind: Kind, body: Bytes) -> Result<Packet, DecodeError> {
@@ -38,6 +39,7 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
             name: f.name("reader name")?,
             from: start(f)?,
             credit: f.u64("credit")?,
+            reader: f.u64("reader")?,
         }),
         Kind::Credit => Packet::Credit {
             bytes: f.u64("credit")?,
@@ -50,6 +52,14 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
         },
         Kind::QueryStored => Packet::QueryStored {
             from: RequestId(f.u64("from")?),
+        },
+        Kind::ChangeTopic => Packet::ChangeTopic {
+            topic: f.topic()?,
+            change: change(f)?,
+        },
+        Kind::ListPositions => Packet::ListPositions {
+            topic: f.topic()?,
+            after: f.name("reader name")?,
         },
 
         Kind::Connected => Packet::Connected(Connected {
@@ -70,10 +80,12 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
             time: Timestamp(f.u64("time")?),
             processing_us: f.u32("processing_us")?,
         }),
-        Kind::Subscribed => Packet::Subscribed {
+        Kind::Subscribed => Packet::Subscribed(Subscribed {
             next: Offset(f.u64("next")?),
             end: Offset(f.u64("end")?),
-        },
+            topic: identity(f)?,
+            reader: f.u64("reader")?,
+        }),
         Kind::Delivery => Packet::Delivery(Delivery {
             base: Offset(f.u64("base")?),
             time: Timestamp(f.u64("time")?),
@@ -84,6 +96,10 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
         },
         Kind::Topics => Packet::Topics(topics(f)?),
         Kind::StoredList => Packet::StoredList(stored_list(f)?),
+        Kind::TopicChanged => Packet::TopicChanged {
+            dropped: f.u64("dropped")?,
+        },
+        Kind::Positions => Packet::Positions(positions(f)?),
         Kind::Refused => Packet::Refused(Refused {
             request: RequestId(f.u64("request")?),
             failure: f.failure()?,
@@ -95,6 +111,13 @@ fn take_fields(kind: Kind, f: &mut Fields) -> Result<Packet, DecodeError> {
 
 fn connect(f: &mut Fields) -> Result<Connect, DecodeError> {
     let token_len = usize::from(f.u16("token")?);
+    if token_len > Connect::MAX_TOKEN {
+        return Err(DecodeError::TooLong {
+            what: "token",
+            value: token_len,
+            limit: Connect::MAX_TOKEN,
+        });
+    }
     let token = f.bytes(token_len, "token")?;
     let producer = match f.name("producer name")? {
         Some(name) => Some(ProducerIdentity {
@@ -132,8 +155,38 @@ fn start(f: &mut Fields) -> Result<Start, DecodeError> {
         0 => Ok(Start::Earliest),
         1 => Ok(Start::Latest),
         2 => Ok(Start::Offset(Offset(f.u64("start")?))),
-        3 => Ok(Start::Resume(Offset(f.u64("start")?))),
+        3 => Ok(Start::Resume(ResumePoint {
+            offset: Offset(f.u64("start")?),
+            topic: identity(f)?,
+            checksum: match f.u8("checksum")? {
+                0 => None,
+                1 => Some(f.u32("checksum")?),
+                other => return Err(unknown("checksum", other)),
+            },
+        })),
         other => Err(unknown("start", other)),
+    }
+}
+
+fn identity(f: &mut Fields) -> Result<TopicIdentity, DecodeError> {
+    Ok(TopicIdentity {
+        log: f.u64("log")?,
+        number: f.u32("topic number")?,
+    })
+}
+
+fn retention(f: &mut Fields) -> Result<TopicRetention, DecodeError> {
+    let numbers = (f.u64("max_age")?, f.u64("max_bytes")?);
+    Ok(TopicRetention::from_numbers(numbers))
+}
+
+fn change(f: &mut Fields) -> Result<TopicChange, DecodeError> {
+    match f.u8("change")? {
+        0 => Ok(TopicChange::Create(retention(f)?)),
+        1 => Ok(TopicChange::Retain(retention(f)?)),
+        2 => Ok(TopicChange::Purge),
+        3 => Ok(TopicChange::Delete),
+        other => Err(unknown("change", other)),
     }
 }
 
@@ -165,9 +218,23 @@ fn topics(f: &mut Fields) -> Result<Vec<TopicInfo>, DecodeError> {
             first: Offset(f.u64("first")?),
             next: Offset(f.u64("next")?),
             bytes: f.u64("bytes")?,
+            identity: identity(f)?,
+            retention: retention(f)?,
         })
     };
     (0..count).map(topic).collect()
+}
+
+fn positions(f: &mut Fields) -> Result<Vec<PositionInfo>, DecodeError> {
+    let count = count(f, "positions", Packet::MAX_POSITIONS)?;
+    let what = "reader name";
+    let position = |_| {
+        Ok(PositionInfo {
+            name: f.name(what)?.ok_or(DecodeError::Empty { what })?,
+            next: Offset(f.u64("next")?),
+        })
+    };
+    (0..count).map(position).collect()
 }
 
 /// Appends the body of a packet, without the batch at the end of a `Produce` or `Delivery`.
@@ -184,6 +251,7 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
             put_name(out, s.name.as_deref(), "reader name")?;
             put_start(out, s.from);
             out.put_u64_le(s.credit);
+            out.put_u64_le(s.reader);
         }
         Packet::Credit { bytes } => out.put_u64_le(*bytes),
         Packet::Acknowledge { next } | Packet::Acknowledged { next } => out.put_u64_le(next.0),
@@ -192,6 +260,14 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
             None => out.put_u8(0),
         },
         Packet::QueryStored { from } => out.put_u64_le(from.0),
+        Packet::ChangeTopic { topic, change } => {
+            put_topic(out, topic);
+            put_change(out, *change);
+        }
+        Packet::ListPositions { topic, after } => {
+            put_topic(out, topic);
+            put_name(out, after.as_deref(), "reader name")?;
+        }
 
         Packet::Connected(connected) => put_connected(out, connected),
         Packet::Stored(s) => {
@@ -200,13 +276,17 @@ pub(super) fn put(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError
             out.put_u64_le(s.time.0);
             out.put_u32_le(s.processing_us);
         }
-        Packet::Subscribed { next, end } => {
-            out.put_u64_le(next.0);
-            out.put_u64_le(end.0);
+        Packet::Subscribed(s) => {
+            out.put_u64_le(s.next.0);
+            out.put_u64_le(s.end.0);
+            put_identity(out, s.topic);
+            out.put_u64_le(s.reader);
         }
         Packet::Delivery(d) => put_delivery(out, d.base, d.time),
         Packet::Topics(topics) => put_topics(out, topics)?,
         Packet::StoredList(stored) => put_stored_list(out, stored)?,
+        Packet::TopicChanged { dropped } => out.put_u64_le(*dropped),
+        Packet::Positions(positions) => put_positions(out, positions)?,
         Packet::Refused(refused) => {
             out.put_u64_le(refused.request.0);
             put_failure(out, &refused.failure);
@@ -237,9 +317,9 @@ pub(super) fn put_delivery(out: &mut BytesMut, base: Offset, time: Timestamp) {
 
 fn put_connect(out: &mut BytesMut, connect: &Connect) -> Result<(), EncodeError> {
     let len = connect.token.len();
-    let limit = usize::from(u16::MAX);
-    let short = u16::try_from(len);
-    out.put_u16_le(short.map_err(|_| EncodeError::TooLong {
+    let limit = Connect::MAX_TOKEN;
+    let short = u16::try_from(len).ok().filter(|_| len <= limit);
+    out.put_u16_le(short.ok_or(EncodeError::TooLong {
         what: "token",
         value: len,
         limit,
@@ -284,10 +364,44 @@ fn put_start(out: &mut BytesMut, start: Start) {
             out.put_u8(2);
             out.put_u64_le(offset.0);
         }
-        Start::Resume(offset) => {
+        Start::Resume(point) => {
             out.put_u8(3);
-            out.put_u64_le(offset.0);
+            out.put_u64_le(point.offset.0);
+            put_identity(out, point.topic);
+            match point.checksum {
+                Some(checksum) => {
+                    out.put_u8(1);
+                    out.put_u32_le(checksum);
+                }
+                None => out.put_u8(0),
+            }
         }
+    }
+}
+
+fn put_identity(out: &mut BytesMut, topic: TopicIdentity) {
+    out.put_u64_le(topic.log);
+    out.put_u32_le(topic.number);
+}
+
+fn put_retention(out: &mut BytesMut, retention: TopicRetention) {
+    let (max_age, max_bytes) = retention.to_numbers();
+    out.put_u64_le(max_age);
+    out.put_u64_le(max_bytes);
+}
+
+fn put_change(out: &mut BytesMut, change: TopicChange) {
+    match change {
+        TopicChange::Create(retention) => {
+            out.put_u8(0);
+            put_retention(out, retention);
+        }
+        TopicChange::Retain(retention) => {
+            out.put_u8(1);
+            put_retention(out, retention);
+        }
+        TopicChange::Purge => out.put_u8(2),
+        TopicChange::Delete => out.put_u8(3),
     }
 }
 
@@ -323,6 +437,17 @@ fn put_topics(out: &mut BytesMut, topics: &[TopicInfo]) -> Result<(), EncodeErro
         out.put_u64_le(topic.first.0);
         out.put_u64_le(topic.next.0);
         out.put_u64_le(topic.bytes);
+        put_identity(out, topic.identity);
+        put_retention(out, topic.retention);
+    }
+    Ok(())
+}
+
+fn put_positions(out: &mut BytesMut, positions: &[PositionInfo]) -> Result<(), EncodeError> {
+    put_count(out, "positions", positions.len(), Packet::MAX_POSITIONS)?;
+    for position in positions {
+        put_name(out, Some(&position.name), "reader name")?;
+        out.put_u64_le(position.next.0);
     }
     Ok(())
 }

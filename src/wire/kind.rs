@@ -1,6 +1,6 @@
 //! Sans-I/O: the kind byte of a frame, and the longest body of each kind.
 
-use super::{DecodeError, Failure, Packet, fields::MAX_NAME};
+use super::{Connect, DecodeError, Failure, Packet, fields::MAX_NAME};
 use crate::TopicName;
 
 macro_rules! kinds {
@@ -53,31 +53,39 @@ macro_rules! kinds {
 
 const TOPIC: usize = 1 + TopicName::MAX_LEN;
 const NAME: usize = 1 + MAX_NAME;
+const IDENTITY: usize = 8 + 4;
+const RETENTION: usize = 8 + 8;
+/// The longest start: one that resumes with a checksum.
+const RESUME: usize = 1 + 8 + IDENTITY + 1 + 4;
 const FAILURE: usize = 2 + 2 + Failure::MAX_DETAIL;
 
 kinds! {
-    Connect = 0x01, Packet::Connect(_), Some(2 + u16::MAX as usize + NAME + 8 + 1 + 8);
+    Connect = 0x01, Packet::Connect(_), Some(2 + Connect::MAX_TOKEN + NAME + 8 + 1 + 8);
     Ping = 0x02, Packet::Ping { .. }, Some(8);
     Probe = 0x03, Packet::Probe { .. }, Some(8);
     Produce = 0x04, Packet::Produce(_), None;
-    Subscribe = 0x05, Packet::Subscribe(_), Some(TOPIC + NAME + 1 + 8 + 8);
+    Subscribe = 0x05, Packet::Subscribe(_), Some(TOPIC + NAME + RESUME + 8 + 8);
     Credit = 0x06, Packet::Credit { .. }, Some(8);
     Acknowledge = 0x07, Packet::Acknowledge { .. }, Some(8);
     ListTopics = 0x08, Packet::ListTopics { .. }, Some(TOPIC);
     QueryStored = 0x0c, Packet::QueryStored { .. }, Some(8);
+    ChangeTopic = 0x0d, Packet::ChangeTopic { .. }, Some(TOPIC + 1 + RETENTION);
+    ListPositions = 0x0e, Packet::ListPositions { .. }, Some(TOPIC + NAME);
 
     Connected = 0x81, Packet::Connected(_), Some(1 + 8 + 4 + 4 + 8);
     Pong = 0x82, Packet::Pong { .. }, Some(8);
     Probed = 0x83, Packet::Probed { .. }, Some(8);
     Stored = 0x84, Packet::Stored(_), Some(8 + 8 + 8 + 4);
-    Subscribed = 0x85, Packet::Subscribed { .. }, Some(8 + 8);
+    Subscribed = 0x85, Packet::Subscribed(_), Some(8 + 8 + IDENTITY + 8);
     Delivery = 0x86, Packet::Delivery(_), None;
     Acknowledged = 0x87, Packet::Acknowledged { .. }, Some(8);
-    Topics = 0x88, Packet::Topics(_), Some(2 + Packet::MAX_TOPICS * (TOPIC + 8 + 8 + 8));
+    Topics = 0x88, Packet::Topics(_), Some(2 + Packet::MAX_TOPICS * (TOPIC + 8 + 8 + 8 + IDENTITY + RETENTION));
     Refused = 0x89, Packet::Refused(_), Some(8 + FAILURE);
     GoAway = 0x8a, Packet::GoAway, Some(0);
     Failed = 0x8b, Packet::Failed(_), Some(FAILURE);
     StoredList = 0x8c, Packet::StoredList(_), Some(2 + Packet::MAX_STORED_LIST * (8 + 8 + 8));
+    TopicChanged = 0x8d, Packet::TopicChanged { .. }, Some(8);
+    Positions = 0x8e, Packet::Positions(_), Some(2 + Packet::MAX_POSITIONS * (NAME + 8));
 }
 
 impl Packet {
@@ -101,6 +109,6 @@ mod tests {
                 false
             }
         });
-        assert!(known.eq((0x01..=0x08).chain([0x0c]).chain(0x81..=0x8c)));
+        assert!(known.eq((0x01..=0x08).chain(0x0c..=0x0e).chain(0x81..=0x8e)));
     }
 }

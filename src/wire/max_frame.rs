@@ -11,7 +11,7 @@ use super::kind::Kind;
 pub struct MaxFrame(usize);
 
 impl MaxFrame {
-    /// What a broker reads on a session stream. The longest packet is a `Connect` with a token of 65,535 bytes and a
+    /// What a broker reads on a session stream. The longest packet is a `Connect` with a token of 1024 bytes and a
     /// producer name of 200. The client is not authenticated yet, so nothing longer is accepted.
     pub const SESSION: Self = Self::of(Kind::Connect);
 
@@ -22,8 +22,8 @@ impl MaxFrame {
     /// What a client reads after `QueryStored`: one page of stored requests.
     pub const STORED_LIST: Self = Self::of(Kind::StoredList);
 
-    /// What a client reads after `ListTopics`: one page of topics.
-    pub const TOPICS: Self = Self::of(Kind::Topics);
+    /// What a client reads after a question about topics: one page of topics is the longest answer.
+    pub const QUESTION: Self = Self::of(Kind::Topics);
 
     /// What a client reads on a subscription whose batches have at most `max_batch` bytes.
     #[must_use]
@@ -75,7 +75,8 @@ mod tests {
         ];
         assert!(fits(&answers, MaxFrame::ANSWER));
         assert!(fits(&[Kind::Failed], MaxFrame::STORED_LIST));
-        assert!(fits(&[Kind::Failed], MaxFrame::TOPICS));
+        let of_questions = [Kind::Failed, Kind::TopicChanged, Kind::Positions];
+        assert!(fits(&of_questions, MaxFrame::QUESTION));
         let on_a_subscription = [
             Kind::Subscribed,
             Kind::Acknowledged,

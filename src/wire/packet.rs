@@ -1,10 +1,10 @@
 //! Sans-I/O: the packets of the protocol. The [module page](super) says what each one is for.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicIdentity, TopicName};
 
 /// A packet: the content of one frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +48,7 @@ pub enum Packet {
     /// Client: makes the stream a subscription.
     Subscribe(Subscribe),
     /// Broker: the subscription begins.
-    Subscribed {
-        /// The offset that the subscription begins with. The first delivery may begin before it.
-        next: Offset,
-        /// The topic's end: the offset that its next message will get.
-        end: Offset,
-    },
+    Subscribed(Subscribed),
     /// Client, on a subscription: the broker may send more bytes of deliveries.
     Credit {
         /// The number of bytes, added to what is left of earlier credit.
@@ -87,6 +82,27 @@ pub enum Packet {
     },
     /// Broker: a page of topics, sorted by name, at most [`Packet::MAX_TOPICS`].
     Topics(Vec<TopicInfo>),
+    /// Client: creates, changes, empties or deletes a topic, or drops a position in it.
+    ChangeTopic {
+        /// The topic.
+        topic: TopicName,
+        /// What is done with it.
+        change: TopicChange,
+    },
+    /// Broker: the change is done. With a durable store, it is durable.
+    TopicChanged {
+        /// The number of messages that were dropped with it.
+        dropped: u64,
+    },
+    /// Client: asks for the positions that are stored in a topic.
+    ListPositions {
+        /// The topic.
+        topic: TopicName,
+        /// The name that all names of the answer come after; `None` for the first page.
+        after: Option<String>,
+    },
+    /// Broker: a page of positions, sorted by name, at most [`Packet::MAX_POSITIONS`].
+    Positions(Vec<PositionInfo>),
 
     /// Broker: the stream failed and ends.
     Failed(Failure),
@@ -95,6 +111,8 @@ pub enum Packet {
 impl Packet {
     /// The most topics in one [`Packet::Topics`].
     pub const MAX_TOPICS: usize = 1000;
+    /// The most positions in one [`Packet::Positions`].
+    pub const MAX_POSITIONS: usize = 1000;
     /// The most requests in one [`Packet::StoredList`].
     pub const MAX_STORED_LIST: usize = 2000;
 }
@@ -102,10 +120,15 @@ impl Packet {
 /// The credentials and the identity of a client.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Connect {
-    /// The token, at most 65,535 bytes. Empty: none. `Debug` does not show it.
+    /// The token, at most [`Connect::MAX_TOKEN`] bytes. Empty: none. `Debug` does not show it.
     pub token: Bytes,
     /// The producer's identity, if the client produces.
     pub producer: Option<ProducerIdentity>,
+}
+
+impl Connect {
+    /// The longest token, in bytes. The client is not authenticated when it sends one.
+    pub const MAX_TOKEN: usize = 1024;
 }
 
 impl fmt::Debug for Connect {
@@ -209,6 +232,34 @@ pub struct Subscribe {
     pub from: Start,
     /// The number of bytes of deliveries that the broker may send before it gets more credit.
     pub credit: u64,
+    /// The number that the broker gave this reader with an earlier subscription, or 0. Of two readers of one name, the one
+    /// with the greater number is the later, and shuts out the other.
+    pub reader: u64,
+}
+
+/// The broker's answer to a [`Subscribe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The offset that the subscription begins with. The first delivery may begin before it.
+    pub next: Offset,
+    /// The topic's end: the offset that its next message will get.
+    pub end: Offset,
+    /// Which topic it is.
+    pub topic: TopicIdentity,
+    /// The number of this reader, for its next [`Subscribe`]. 0 without a name.
+    pub reader: u64,
+}
+
+/// Where a reader goes on: an offset, and what shows that it is still an offset of the same messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The offset of the next message to read.
+    pub offset: Offset,
+    /// The topic that was read.
+    pub topic: TopicIdentity,
+    /// The checksum of the batch that holds the message before `offset`, if it was read. In a log that was restored from a
+    /// copy, another batch may be there.
+    pub checksum: Option<u32>,
 }
 
 /// Where a consumer begins.
@@ -221,8 +272,10 @@ pub enum Start {
     Latest,
     /// At this offset, or at the oldest stored message after it.
     Offset(Offset),
-    /// At this offset, even if the name has another stored position. Used after a reconnect of the same process.
-    Resume(Offset),
+    /// Where an earlier reader stopped, even if the name has another stored position. If the topic has been deleted and made
+    /// again, or the log has begun anew, the reader is refused. Used after a reconnect, and by applications that store where
+    /// they are themselves.
+    Resume(ResumePoint),
 }
 
 /// A stored batch, sent to a consumer.
@@ -247,6 +300,97 @@ pub struct TopicInfo {
     pub next: Offset,
     /// The bytes of all stored batches.
     pub bytes: u64,
+    /// Which topic it is: another one of the same name has another.
+    pub identity: TopicIdentity,
+    /// What is kept of it.
+    pub retention: TopicRetention,
+}
+
+/// A change of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicChange {
+    /// Creates it. It must not exist.
+    Create(TopicRetention),
+    /// Changes what is kept of it.
+    Retain(TopicRetention),
+    /// Drops all its messages. Its offsets go on.
+    Purge,
+    /// Deletes it, with the positions in it.
+    Delete,
+}
+
+/// The stored position of a named consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PositionInfo {
+    /// The name.
+    pub name: String,
+    /// The first offset that is not acknowledged.
+    pub next: Offset,
+}
+
+/// What is kept of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TopicRetention {
+    /// The age at which messages are dropped, in whole milliseconds.
+    pub max_age: RetentionLimit<Duration>,
+    /// The size in bytes above which the oldest messages are dropped.
+    pub max_bytes: RetentionLimit<u64>,
+}
+
+/// One limit of a [`TopicRetention`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RetentionLimit<T> {
+    /// That of the broker, as it is at the time.
+    #[default]
+    Broker,
+    /// None, whatever the broker's is.
+    Unlimited,
+    /// This one, whatever the broker's is. Zero counts as the least that can be: a millisecond, or a byte.
+    At(T),
+}
+
+impl<T> RetentionLimit<T> {
+    /// Returns the limit that holds, where `broker` is that of the broker.
+    pub fn or(self, broker: Option<T>) -> Option<T> {
+        match self {
+            Self::Broker => broker,
+            Self::Unlimited => None,
+            Self::At(limit) => Some(limit),
+        }
+    }
+}
+
+impl TopicRetention {
+    /// Returns both limits as numbers: 0 for that of the broker, the greatest number for none.
+    pub(crate) fn to_numbers(self) -> (u64, u64) {
+        fn number<T>(limit: RetentionLimit<T>, value: impl Fn(T) -> u64) -> u64 {
+            match limit {
+                RetentionLimit::Broker => 0,
+                RetentionLimit::Unlimited => u64::MAX,
+                RetentionLimit::At(limit) => value(limit).clamp(1, u64::MAX - 1),
+            }
+        }
+        let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        (
+            number(self.max_age, millis),
+            number(self.max_bytes, |bytes| bytes),
+        )
+    }
+
+    /// Returns the retention that these numbers stand for.
+    pub(crate) fn from_numbers((max_age, max_bytes): (u64, u64)) -> Self {
+        fn limit<T>(number: u64, value: impl Fn(u64) -> T) -> RetentionLimit<T> {
+            match number {
+                0 => RetentionLimit::Broker,
+                u64::MAX => RetentionLimit::Unlimited,
+                number => RetentionLimit::At(value(number)),
+            }
+        }
+        Self {
+            max_age: limit(max_age, Duration::from_millis),
+            max_bytes: limit(max_bytes, |bytes| bytes),
+        }
+    }
 }
 
 /// Why the broker refused: a code for programs and a sentence for people.
@@ -314,9 +458,9 @@ codes! {
     Unauthorised = 1,
     /// The client may not do this with this topic.
     Forbidden = 2,
-    /// A later producer of the same name has taken over.
+    /// A later producer or reader of the same name has taken over.
     Fenced = 3,
-    /// The topic does not exist, and the broker does not create it.
+    /// The topic does not exist. Only producing to a topic creates it, where the broker's options allow that.
     UnknownTopic = 4,
     /// The batch does not match its checksum or is malformed.
     Corrupt = 5,
@@ -339,4 +483,10 @@ codes! {
     /// An earlier batch of the same stream was refused. This one was not looked at, and may be sent again on another
     /// stream.
     AfterRejected = 14,
+    /// A request of this id was stored before, with another batch or in another topic. This one is not stored.
+    RequestReused = 15,
+    /// The topic was deleted, or the log has begun anew: what is at the offsets that were read is something else now.
+    TopicReplaced = 16,
+    /// The topic exists already.
+    TopicExists = 17,
 }

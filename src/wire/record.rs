@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::Timestamp;
 
+/// The bytes that each header takes beside its name and value, at least.
+pub(super) const HEADER: usize = 2;
+
 /// The content of a message, without its topic and offset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
@@ -18,11 +21,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns the bytes of key, headers and payload together, without framing.
+    /// The most headers of a message.
+    pub const MAX_HEADERS: usize = 1000;
+
+    /// Returns the bytes of key, headers and payload together. Each header counts two bytes more than its name and value,
+    /// which is the least that it takes beside them.
     #[inline]
     #[must_use]
     pub fn content_len(&self) -> usize {
-        let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());
+        let headers = self
+            .headers
+            .iter()
+            .map(|h| h.name.len() + h.value.len() + HEADER);
         self.payload.len() + self.key.as_ref().map_or(0, Bytes::len) + headers.sum::<usize>()
     }
 }

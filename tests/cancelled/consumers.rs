@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anabranch::{
     Offset, TopicName,
+    admin::TopicRetention,
     consumer::{Builder, Consumer},
     store::Store,
     wire::Start,
@@ -140,7 +141,7 @@ fn a_store_that_is_opened() {
                 }
             };
             store
-                .create_topic(&TopicName::new("t").unwrap())
+                .create_topic(&TopicName::new("t").unwrap(), TopicRetention::default())
                 .await
                 .unwrap();
             store.close().await.unwrap();

@@ -24,7 +24,7 @@ fn what_the_broker_refuses_for_good_is_told_and_holds_nothing_up() {
         world.topics = false;
         world
             .store
-            .create_topic(&TOPIC.parse().unwrap())
+            .create_topic(&TOPIC.parse().unwrap(), Default::default())
             .await
             .unwrap();
         world.crash().await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::super::{Broker, Builder};
@@ -19,7 +19,7 @@ use crate::{
     store::{MemoryConfig, MemoryStore, Store},
     wire::{
         BatchBuilder, Connect, Connected, Delivery, Packet, PacketCodec, Produce, ProducerIdentity,
-        Record, Start, Stored, Subscribe,
+        Record, Start, Stored, Subscribe, TopicRetention,
     },
 };
 
@@ -43,6 +43,15 @@ pub(crate) fn certificates() -> &'static DevCerts {
 
 pub(crate) fn memory() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new(MemoryConfig::default()))
+}
+
+/// Returns a store that has the topic `t`.
+pub(crate) fn with_topic() -> Arc<MemoryStore> {
+    let store = memory();
+    let name = topic("t");
+    let made = store.create_topic(&name, TopicRetention::default());
+    made.now_or_never().unwrap().unwrap();
+    store
 }
 
 /// Returns a builder of a broker on any free port.
@@ -88,6 +97,7 @@ pub(crate) fn subscribe(name: &str, from: Start, credit: u64) -> Packet {
         name: None,
         from,
         credit,
+        reader: 0,
     })
 }
 

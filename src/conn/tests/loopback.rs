@@ -267,7 +267,7 @@ async fn another_version_of_the_protocol_is_told() {
         let (client, server, address) = handshake_of(speaking(protocols), trust()).await;
         let error = client.unwrap_err();
         assert_eq!(error.kind(), Kind::Version);
-        assert_eq!(reason_in(&error, address), "it does not speak anabranch/1");
+        assert_eq!(reason_in(&error, address), "it does not speak anabranch/2");
         assert_eq!(
             server.unwrap_err(),
             CloseReason::Version { by: Side::Local }
@@ -275,7 +275,7 @@ async fn another_version_of_the_protocol_is_told() {
     }
 
     // A server that supports this version and a later one.
-    let both = speaking(&[b"anabranch/2", b"anabranch/1"]);
+    let both = speaking(&[b"anabranch/9", b"anabranch/2"]);
     handshake_of(both, trust()).await.0.unwrap();
 }
 

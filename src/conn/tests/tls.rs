@@ -40,8 +40,8 @@ fn both_ends_speak_tls_1_3_and_this_protocol_alone() {
     let certs = DevCerts::ensure(folder.path(), &[]).unwrap();
     let client = ClientTls::trusting(certs.trust()).to_rustls().unwrap();
     let server = certs.server_tls().to_rustls().unwrap();
-    assert_eq!(client.alpn_protocols, [b"anabranch/1"]);
-    assert_eq!(server.alpn_protocols, [b"anabranch/1"]);
+    assert_eq!(client.alpn_protocols, [b"anabranch/2"]);
+    assert_eq!(server.alpn_protocols, [b"anabranch/2"]);
     assert!(!client.enable_early_data);
     assert_eq!(server.max_early_data_size, 0);
 }
@@ -200,7 +200,7 @@ fn a_ready_configuration_that_cannot_work_is_told_at_once() {
     client.alpn_protocols = vec![b"h3".to_vec()];
     assert_eq!(
         client_error(&ClientTls::Ready(client.into())),
-        "the ready TLS configuration does not list the protocol `anabranch/1` (alpn_protocols)"
+        "the ready TLS configuration does not list the protocol `anabranch/2` (alpn_protocols)"
     );
     let mut server = (*certs.server_tls().to_rustls().unwrap()).clone();
     server.max_early_data_size = 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 /// The ALPN name of the protocol, with its version.
-pub const ALPN: &str = "anabranch/1";
+pub const ALPN: &str = "anabranch/2";
 
 /// Returns whether a configuration's ALPN names include [`ALPN`].
 pub(super) fn names_protocol(names: &[Vec<u8>]) -> bool {

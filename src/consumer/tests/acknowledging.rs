@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{Writer, cut, next, offsets, reader};
 use crate::{
     Offset,
-    broker::tests::rig::{memory, soon, start, topic},
+    broker::tests::rig::{soon, start, topic, with_topic},
     consumer::{AckError, Start},
     store::Store,
 };
@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_named_reader_continues_after_its_last_ack() {
-    let store = memory();
+    let store = with_topic();
     let broker = start(store.clone()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(5, 2).await;
@@ -44,7 +44,7 @@ async fn a_named_reader_continues_after_its_last_ack() {
 
 #[tokio::test]
 async fn a_reader_reads_on_after_a_cut_and_its_acks_get_through() {
-    let store = memory();
+    let store = with_topic();
     let broker = start(store.clone()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(10, 1).await;
@@ -70,7 +70,7 @@ async fn a_reader_reads_on_after_a_cut_and_its_acks_get_through() {
 
 #[tokio::test]
 async fn an_ack_is_confirmed_while_the_application_takes_nothing() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(100, 1).await;
     let builder = reader(broker.local_addr()).name("r").from(Start::Earliest);
@@ -85,7 +85,7 @@ async fn an_ack_is_confirmed_while_the_application_takes_nothing() {
 
 #[tokio::test]
 async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(1, 3).await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
@@ -119,7 +119,7 @@ async fn only_a_named_reader_acknowledges_and_only_what_it_was_given() {
 
 #[tokio::test]
 async fn a_close_without_a_broker_says_what_is_not_confirmed() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     Writer::new(broker.local_addr(), "p")
         .await
         .write(2, 1)

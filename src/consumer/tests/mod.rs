@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod reading;
+mod topics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -4,23 +4,24 @@ use futures_util::StreamExt;
 
 use super::{Writer, connection, cut, next, offsets, reader};
 use crate::{
-    Offset,
+    Admin, Offset,
+    admin::AdminError,
     broker::{
         Broker,
         tests::{
             faulty_store::{Appends, FaultyStore},
-            rig::{broker, memory, soon, start, topic},
+            rig::{broker, memory, soon, start, topic, with_topic},
         },
     },
     conn::{ClientTls, ConnectErrorKind, Trust},
-    consumer::{ConsumeErrorKind, Consumer, Start, list_topics},
+    consumer::{ConsumeErrorKind, Consumer, Start},
     store::{Store, Trim},
     wire::FailureCode,
 };
 
 #[tokio::test]
 async fn a_consumer_reads_what_is_there_and_then_what_comes() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(3, 2).await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
@@ -39,7 +40,7 @@ async fn a_consumer_reads_what_is_there_and_then_what_comes() {
 
 #[tokio::test]
 async fn an_offset_inside_a_batch_begins_with_that_message() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     Writer::new(broker.local_addr(), "p")
         .await
         .write(3, 5)
@@ -58,7 +59,7 @@ async fn an_offset_inside_a_batch_begins_with_that_message() {
 
 #[tokio::test]
 async fn a_consumer_resumes_after_the_connection_is_cut_without_a_gap_or_a_repeat() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     // Little credit, so that connections are lost while all, half or none of it is spent.
     let builder = reader(broker.local_addr()).credit_bytes(600);
@@ -76,7 +77,7 @@ async fn a_consumer_resumes_after_the_connection_is_cut_without_a_gap_or_a_repea
 
 #[tokio::test]
 async fn a_consumer_survives_the_broker_s_restart() {
-    let store = memory();
+    let store = with_topic();
     let first = start(store.clone()).await;
     let address = first.local_addr();
     let mut writer = Writer::new(address, "p").await;
@@ -104,7 +105,7 @@ async fn a_consumer_survives_the_broker_s_restart() {
 
 #[tokio::test]
 async fn messages_that_retention_dropped_are_counted() {
-    let store = memory();
+    let store = with_topic();
     let broker = start(store.clone()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(10, 1).await;
@@ -129,7 +130,7 @@ async fn messages_that_retention_dropped_are_counted() {
 
 #[tokio::test]
 async fn what_waits_for_the_application_is_bounded() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(50, 1).await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
@@ -147,7 +148,7 @@ async fn what_waits_for_the_application_is_bounded() {
 
 #[tokio::test]
 async fn a_batch_larger_than_the_whole_credit_gets_through() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     writer.write(3, 1000).await;
     let builder = reader(broker.local_addr()).from(Start::Earliest);
@@ -190,12 +191,12 @@ async fn a_damaged_batch_ends_the_consumer_behind_what_came_before_it() {
 
 #[tokio::test]
 async fn a_refusal_is_told_when_subscribing() {
-    let broker = broker(memory()).auto_create(false).bind().await.unwrap();
+    let broker = start(memory()).await;
     let error = reader(broker.local_addr()).subscribe().await.unwrap_err();
     let unknown = ConsumeErrorKind::Refused(FailureCode::UnknownTopic);
     assert_eq!(error.kind(), unknown);
 
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let beyond = reader(broker.local_addr()).from(Start::Offset(Offset(1)));
     let error = beyond.subscribe().await.unwrap_err();
     let out_of_range = ConsumeErrorKind::Refused(FailureCode::OffsetOutOfRange);
@@ -205,7 +206,7 @@ async fn a_refusal_is_told_when_subscribing() {
 
 #[tokio::test]
 async fn a_topic_that_lost_its_end_ends_the_consumer() {
-    let first = start(memory()).await;
+    let first = start(with_topic()).await;
     let address = first.local_addr();
     Writer::new(address, "p").await.write(3, 1).await;
     let mut consumer = reader(address)
@@ -217,7 +218,7 @@ async fn a_topic_that_lost_its_end_ends_the_consumer() {
     drop(first);
     let empty = async {
         loop {
-            match broker(memory()).listen(address).bind().await {
+            match broker(with_topic()).listen(address).bind().await {
                 Ok(broker) => return broker,
                 Err(_) => tokio::task::yield_now().await,
             }
@@ -225,8 +226,8 @@ async fn a_topic_that_lost_its_end_ends_the_consumer() {
     };
     let _empty = soon("the port", empty).await;
     let error = soon("the error", consumer.recv()).await.unwrap_err();
-    let out_of_range = ConsumeErrorKind::Refused(FailureCode::OffsetOutOfRange);
-    assert_eq!(error.kind(), out_of_range);
+    let replaced = ConsumeErrorKind::Refused(FailureCode::TopicReplaced);
+    assert_eq!(error.kind(), replaced);
 }
 
 #[tokio::test]
@@ -245,7 +246,7 @@ async fn wrong_options_are_all_told_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_recv_that_is_given_up_loses_nothing() {
-    let broker = start(memory()).await;
+    let broker = start(with_topic()).await;
     let mut writer = Writer::new(broker.local_addr(), "p").await;
     let mut consumer = reader(broker.local_addr()).subscribe().await.unwrap();
     let mut got = Vec::new();
@@ -274,21 +275,13 @@ async fn a_development_certificate_is_made_and_can_be_trusted() {
         .await
         .unwrap();
     let mut config = connection(broker.local_addr());
-    let error = list_topics(config.clone()).await.unwrap_err();
-    let untrusted = ConsumeErrorKind::Connection(ConnectErrorKind::Untrusted);
+    let error = Admin::connect(config.clone()).await.unwrap_err();
+    let AdminError::Connection(error) = error else {
+        panic!("{error}");
+    };
+    let untrusted = ConnectErrorKind::Untrusted;
     assert_eq!(error.kind(), untrusted, "that of another folder");
     config.tls = ClientTls::trusting(Trust::CaFile(folder.path().join("ca.pem")));
-    assert_eq!(list_topics(config).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn topics_are_listed() {
-    let store = memory();
-    for name in ["b", "a", "c"] {
-        store.create_topic(&topic(name)).await.unwrap();
-    }
-    let broker = start(store).await;
-    let topics = list_topics(connection(broker.local_addr())).await.unwrap();
-    let names: Vec<_> = topics.iter().map(|info| info.name.as_str()).collect();
-    assert_eq!(names, ["a", "b", "c"]);
+    let mut admin = Admin::connect(config).await.unwrap();
+    assert_eq!(admin.topics().await.unwrap(), []);
 }

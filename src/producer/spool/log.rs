@@ -234,8 +234,7 @@ impl Log {
         let trim = Trim {
             max_bytes: Some(0),
             keep_from: Some(Offset(self.done())),
-            older_than: None,
-            keep_unread: false,
+            ..Trim::default()
         };
         let trimmed = self.store.trim(&self.entries, trim).await;
         match trimmed {

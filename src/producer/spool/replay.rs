@@ -321,6 +321,9 @@ const fn is_final(code: FailureCode) -> bool {
         | FailureCode::TooLarge
         | FailureCode::Protocol
         | FailureCode::OutOfWindow
+        | FailureCode::RequestReused
+        | FailureCode::TopicReplaced
+        | FailureCode::TopicExists
         | FailureCode::OffsetOutOfRange
         | FailureCode::Unrecognised(_) => true,
         FailureCode::StoreRefuses

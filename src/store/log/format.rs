@@ -1,8 +1,8 @@
 //! Sans-I/O: encoding and decoding the bytes of the log. What they are is said in
 //! [`log_format`](super::super::log_format).
 
-use super::super::catalog::TopicId;
-use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
+use super::super::{RequestContent, catalog::TopicId};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName, wire::TopicRetention};
 
 pub(super) const SECTOR: usize = 512;
 pub(super) const SEGMENT_HEADER: usize = 64;
@@ -61,6 +61,10 @@ impl<'a> Fields<'a> {
     fn name(&mut self) -> Option<String> {
         let len = self.u16()?.into();
         Some(std::str::from_utf8(self.bytes(len)?).ok()?.to_owned())
+    }
+
+    fn retention(&mut self) -> Option<TopicRetention> {
+        Some(TopicRetention::from_numbers((self.u64()?, self.u64()?)))
     }
 
     pub(super) fn is_empty(self) -> bool {
@@ -370,6 +374,13 @@ pub(super) enum Record {
     Forget {
         id: ProducerId,
     },
+    Retention {
+        topic: TopicId,
+        retention: TopicRetention,
+    },
+    Delete {
+        topic: TopicId,
+    },
 }
 
 /// A batch that is part of the frame.
@@ -384,6 +395,8 @@ pub(super) struct BatchRecord {
     pub(super) request: RequestId,
     /// The low-water mark of the producer's window after this frame.
     pub(super) low: RequestId,
+    /// The first bytes of the batch, read from there and not part of the record.
+    pub(super) checksum: u32,
 }
 
 impl Record {
@@ -430,6 +443,15 @@ impl Record {
                 out.push(6);
                 put!(out, id.0);
             }
+            Self::Retention { topic, retention } => {
+                let (max_age, max_bytes) = retention.to_numbers();
+                out.push(7);
+                put!(out, topic.0, max_age, max_bytes);
+            }
+            Self::Delete { topic } => {
+                out.push(8);
+                put!(out, topic.0);
+            }
         }
     }
 
@@ -444,6 +466,7 @@ impl Record {
                 producer: ProducerId(fields.u64()?),
                 request: RequestId(fields.u64()?),
                 low: RequestId(fields.u64()?),
+                checksum: 0,
             }),
             2 => Self::Topic {
                 id: TopicId(fields.u32()?),
@@ -467,6 +490,13 @@ impl Record {
             },
             6 => Self::Forget {
                 id: ProducerId(fields.u64()?),
+            },
+            7 => Self::Retention {
+                topic: TopicId(fields.u32()?),
+                retention: fields.retention()?,
+            },
+            8 => Self::Delete {
+                topic: TopicId(fields.u32()?),
             },
             _ => return None,
         })
@@ -718,7 +748,8 @@ pub(super) fn look(bytes: &[u8], at: usize, salt: u64) -> Found {
     let trailer = &frame[header.len - TRAILER..];
     let ends = trailer[..4] == (!header.header_crc).to_le_bytes() && trailer[4..] == *TRAILER_MAGIC;
     match records {
-        Some(records) if ends && crc32fast::hash(body) == header.body_crc => {
+        Some(mut records) if ends && crc32fast::hash(body) == header.body_crc => {
+            read_checksums(&mut records, body);
             Found::Frame(Box::new(Frame {
                 header,
                 at,
@@ -727,6 +758,17 @@ pub(super) fn look(bytes: &[u8], at: usize, salt: u64) -> Found {
         }
         _ if zero_parts(frame, at as u64) > header.zeros => Found::Torn,
         _ => Found::Damaged { messages },
+    }
+}
+
+/// Sets the checksum of each batch to its first bytes.
+fn read_checksums(records: &mut [Record], mut body: &[u8]) {
+    for record in records {
+        if let Record::Batch(batch) = record {
+            let (bytes, rest) = body.split_at((batch.len as usize).min(body.len()));
+            batch.checksum = RequestContent::of(batch.topic.0, bytes).checksum;
+            body = rest;
+        }
     }
 }
 
@@ -955,10 +997,12 @@ pub(super) fn decode_rows(block: &[u8], segment: u32) -> Option<Vec<Entry>> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
     NextProducer(u64),
+    NextTopic(u32),
     Topic {
         id: TopicId,
         first: Offset,
         next: Offset,
+        retention: TopicRetention,
         name: TopicName,
     },
     Producer {
@@ -967,7 +1011,7 @@ pub(super) enum Item {
         seen: Timestamp,
         low: RequestId,
         name: String,
-        entries: Vec<(RequestId, Offset, Timestamp)>,
+        entries: Vec<(RequestId, Offset, Timestamp, RequestContent)>,
     },
     Position {
         topic: TopicId,
@@ -983,14 +1027,20 @@ impl Item {
                 out.push(1);
                 put!(out, next);
             }
+            Self::NextTopic(next) => {
+                out.push(5);
+                put!(out, next);
+            }
             Self::Topic {
                 id,
                 first,
                 next,
+                retention,
                 name,
             } => {
+                let (max_age, max_bytes) = retention.to_numbers();
                 out.push(2);
-                put!(out, id.0, first.0, next.0);
+                put!(out, id.0, first.0, next.0, max_age, max_bytes);
                 put_topic_name(out, name);
             }
             Self::Producer {
@@ -1005,8 +1055,9 @@ impl Item {
                 put!(out, id.0, instance, seen.0, low.0);
                 put_name(out, name);
                 put!(out, len32(entries));
-                for (request, base, time) in entries {
+                for (request, base, time, content) in entries {
                     put!(out, request.0, base.0, time.0);
+                    put!(out, content.topic, content.checksum);
                 }
             }
             Self::Position { topic, name, next } => {
@@ -1024,6 +1075,7 @@ impl Item {
                 id: TopicId(fields.u32()?),
                 first: Offset(fields.u64()?),
                 next: Offset(fields.u64()?),
+                retention: fields.retention()?,
                 name: fields.topic_name()?,
             },
             3 => {
@@ -1033,7 +1085,12 @@ impl Item {
                 let mut entries = Vec::new();
                 for _ in 0..fields.u32()? {
                     let request = RequestId(fields.u64()?);
-                    entries.push((request, Offset(fields.u64()?), Timestamp(fields.u64()?)));
+                    let (base, time) = (Offset(fields.u64()?), Timestamp(fields.u64()?));
+                    let content = RequestContent {
+                        topic: fields.u32()?,
+                        checksum: fields.u32()?,
+                    };
+                    entries.push((request, base, time, content));
                 }
                 Self::Producer {
                     id,
@@ -1049,6 +1106,7 @@ impl Item {
                 let name = fields.name()?;
                 Self::Position { topic, name, next }
             }
+            5 => Self::NextTopic(fields.u32()?),
             _ => return None,
         })
     }

@@ -232,6 +232,34 @@ impl Index {
         }
     }
 
+    /// Returns the time and the end of the first batch of a topic, or of the first run, that is after `end` and has no time
+    /// after `now`.
+    pub(super) fn believed_after(&self, topic: TopicId, end: u64, now: u64) -> Option<(u64, u64)> {
+        let topic = self.topics.get(&topic)?;
+        let runs = topic.runs.iter().map(|run| (run.newest, run.end));
+        let tail = topic.tail.iter().map(|entry| (entry.time, entry.end()));
+        runs.chain(tail)
+            .find(|(time, until)| *until > end && *time <= now)
+    }
+
+    /// Returns all topics that have batches.
+    pub(super) fn topic_ids(&self) -> impl Iterator<Item = TopicId> {
+        self.topics.keys().copied()
+    }
+
+    /// Drops all batches of a topic.
+    pub(super) fn drop_topic(&mut self, topic: TopicId) {
+        let Some(topic) = self.topics.remove(&topic) else {
+            return;
+        };
+        for run in topic.runs {
+            self.drop_live(run.segment, run.bytes, run.rows);
+        }
+        for entry in topic.tail {
+            self.drop_live(entry.segment, entry.len.into(), 1);
+        }
+    }
+
     /// Returns the topics that have batches in an indexed segment, with their runs.
     pub(super) fn runs_of(&self, number: u32) -> Vec<(TopicId, Run)> {
         let found = self.topics.iter().filter_map(|(id, topic)| {

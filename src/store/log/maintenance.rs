@@ -633,6 +633,7 @@ fn batch_record(topic: TopicId, entry: &Entry) -> Record {
         producer: ProducerId(0),
         request: RequestId(0),
         low: RequestId(0),
+        checksum: 0,
     })
 }
 
@@ -687,6 +688,7 @@ pub(super) fn encode_some(catalog: &Catalog, cursor: Cursor, out: &mut Vec<u8>) 
                     id: topic.id,
                     first: topic.first,
                     next: topic.next,
+                    retention: topic.retention,
                     name: name.clone(),
                 };
                 item.encode(out);
@@ -699,6 +701,7 @@ pub(super) fn encode_some(catalog: &Catalog, cursor: Cursor, out: &mut Vec<u8>) 
                 Some(last) if out.len() >= PIECE => Cursor::Topics(Some(last)),
                 _ => {
                     Item::NextProducer(catalog.producer_numbers().1).encode(out);
+                    Item::NextTopic(catalog.next_topic()).encode(out);
                     Cursor::Producers(catalog.producer_ids())
                 }
             }
@@ -756,7 +759,10 @@ fn producer_item(id: ProducerId, producer: &Producer) -> Item {
         low: window.low(),
         name: producer.identity.name.clone(),
         entries: entries
-            .map(|(request, at)| (request, at.base, at.time))
+            .map(|(request, stored)| {
+                let at = stored.appended;
+                (request, at.base, at.time, stored.content)
+            })
             .collect(),
     }
 }

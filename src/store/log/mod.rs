@@ -67,7 +67,7 @@ use self::{
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, catalog::millis};
 use crate::{
     Offset, ProducerId, RequestId, TopicName, time,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo},
+    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
 };
 
 /// A [`Store`] on disk. See the [module's front page](super).
@@ -225,9 +225,29 @@ impl Store for LogStore {
         .boxed()
     }
 
-    fn create_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let (topic, now) = (topic.clone(), time::now());
-        self.on_disk(move |shared| shared.create_topic(&topic, now))
+        self.on_disk(move |shared| shared.create_topic(&topic, retention, now))
+            .boxed()
+    }
+
+    fn set_retention<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        retention: TopicRetention,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (topic, now) = (topic.clone(), time::now());
+        self.on_disk(move |shared| shared.set_retention(&topic, retention, now))
+            .boxed()
+    }
+
+    fn delete_topic<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (topic, now) = (topic.clone(), time::now());
+        self.on_disk(move |shared| shared.delete_topic(&topic, now))
             .boxed()
     }
 
@@ -291,6 +311,31 @@ impl Store for LogStore {
             answer.await.unwrap_or_else(|_| Err(died()))
         }
         .boxed()
+    }
+
+    fn positions<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        after: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Offset)>, StoreError>> {
+        async move {
+            let state = self.shared.open_state()?;
+            let topic = state.catalog.topic(topic);
+            let topic = topic.ok_or(StoreError::UnknownTopic)?;
+            Ok(state.catalog.positions(topic.id, after, limit))
+        }
+        .boxed()
+    }
+
+    fn remove_position<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (topic, name, now) = (topic.clone(), name.to_owned(), time::now());
+        self.on_disk(move |shared| shared.remove_position(&topic, &name, now))
+            .boxed()
     }
 
     fn least_position<'a>(

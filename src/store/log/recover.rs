@@ -486,6 +486,7 @@ pub(super) fn recover(
             next.wrapping_sub(1)
         ));
     }
+    replay.check_topics().map_err(Problem::Damaged)?;
     Ok(Recovered {
         manifest,
         replay,

@@ -1,12 +1,12 @@
 //! Sans-I/O: rebuilding the catalog and the index from a snapshot and frames.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     super::{
         Appended, Limits,
         catalog::{Catalog, Producer, Topic, TopicId},
-        dedup_window::DedupWindow,
+        dedup_window::{DedupWindow, RequestContent, StoredRequest},
     },
     format::{BatchRecord, Frame, Item, Record},
     index::Index,
@@ -19,6 +19,9 @@ pub(super) struct Replay {
     pub(super) catalog: Catalog,
     pub(super) index: Index,
     names: HashMap<TopicId, TopicName>,
+    /// Topics that records name and that are not known: a later frame deletes them. A snapshot is newer than its first frame,
+    /// and has them no more.
+    unknown: BTreeSet<TopicId>,
     /// Missing frames are passed over, for a repair.
     lenient: bool,
 }
@@ -29,6 +32,7 @@ impl Replay {
             catalog: Catalog::new(limits, first_producer),
             index: Index::default(),
             names: HashMap::new(),
+            unknown: BTreeSet::new(),
             lenient: false,
         }
     }
@@ -40,9 +44,7 @@ impl Replay {
 
     /// Makes sure that a topic goes up to an offset, giving it a name where that is not known.
     pub(super) fn reach(&mut self, topic: TopicId, next: Offset) {
-        if let Ok(name) = self.name(topic)
-            && let Some(mut topic) = self.catalog.topic(&name)
-        {
+        if let Some((name, mut topic)) = self.topic(topic) {
             topic.next = topic.next.max(next);
             self.catalog.set_topic(&name, topic);
         }
@@ -58,14 +60,17 @@ impl Replay {
     pub(super) fn item(&mut self, item: Item) {
         match item {
             Item::NextProducer(next) => self.set_next_producer(next),
+            Item::NextTopic(next) => self.catalog.reserve_topics(next),
             Item::Topic {
                 id,
                 first,
                 next,
+                retention,
                 name,
             } => {
                 let mut topic = Topic::new(id);
                 (topic.first, topic.next) = (first, next);
+                topic.retention = retention;
                 self.catalog.set_topic(&name, topic);
                 self.names.insert(id, name);
             }
@@ -78,9 +83,10 @@ impl Replay {
                 entries,
             } => {
                 let mut window = DedupWindow::new(low);
-                for (request, base, time) in entries {
+                for (request, base, time, content) in entries {
                     let repeat = true;
-                    window.insert(request, Appended { base, time, repeat });
+                    let appended = Appended { base, time, repeat };
+                    window.insert(request, StoredRequest { appended, content });
                 }
                 self.register(id, instance, (seen, name), window);
             }
@@ -125,21 +131,40 @@ impl Replay {
         match record {
             Record::Batch(batch) => self.batch(batch)?,
             Record::Topic { id, name } => {
-                if self.catalog.topic(name).is_none() {
+                // A later topic of the name is from a snapshot that is newer than this frame.
+                if self.catalog.topic(name).is_none_or(|known| known.id < *id) {
                     self.catalog.set_topic(name, Topic::new(*id));
                 }
                 self.names.insert(*id, name.clone());
             }
             Record::Trim { topic, first } => {
-                let name = self.name(*topic)?;
-                if let Some(mut topic) = self.catalog.topic(&name) {
+                if let Some((name, mut topic)) = self.topic(*topic) {
                     topic.first = topic.first.max(*first);
                     topic.next = topic.next.max(*first);
                     self.catalog.set_topic(&name, topic);
                 }
             }
+            Record::Retention { topic, retention } => {
+                if let Some((name, mut topic)) = self.topic(*topic) {
+                    topic.retention = *retention;
+                    self.catalog.set_topic(&name, topic);
+                }
+            }
+            Record::Delete { topic } => {
+                if let Some((name, _)) = self.topic(*topic) {
+                    self.catalog.delete_topic(&name);
+                }
+                self.names.remove(topic);
+                self.unknown.remove(topic);
+                self.catalog.reserve_topics(topic.0.saturating_add(1));
+            }
+            Record::Position { topic, name, next } if next.0 == u64::MAX => {
+                self.catalog.remove_position(*topic, name);
+            }
             Record::Position { topic, name, next } => {
-                self.catalog.set_position(*topic, name.clone(), *next);
+                if self.topic(*topic).is_some() {
+                    self.catalog.set_position(*topic, name.clone(), *next);
+                }
             }
             Record::Producer {
                 id,
@@ -161,24 +186,35 @@ impl Replay {
         Ok(())
     }
 
-    fn name(&mut self, topic: TopicId) -> Result<TopicName, String> {
-        if let Some(name) = self.names.get(&topic) {
-            return Ok(name.clone());
-        }
-        let name = TopicName::new(&format!("recovered-{}", topic.0));
-        match name {
-            Ok(name) if self.lenient => {
-                self.catalog.set_topic(&name, Topic::new(topic));
-                self.names.insert(topic, name.clone());
-                Ok(name)
+    /// Returns a topic by its number. One that is not known gets a name in a repair, and must be deleted later otherwise.
+    fn topic(&mut self, id: TopicId) -> Option<(TopicName, Topic)> {
+        if let Some(name) = self.names.get(&id) {
+            let topic = self.catalog.topic(name).filter(|topic| topic.id == id);
+            if topic.is_none() {
+                self.unknown.insert(id);
             }
-            _ => Err(format!("topic {} is not known", topic.0)),
+            return Some((name.clone(), topic?));
+        }
+        if !self.lenient {
+            self.unknown.insert(id);
+            return None;
+        }
+        let name = TopicName::new(&format!("recovered-{}", id.0)).ok()?;
+        self.catalog.set_topic(&name, Topic::new(id));
+        self.names.insert(id, name.clone());
+        Some((name, Topic::new(id)))
+    }
+
+    /// Checks, after the last frame, that every topic that records name is known or was deleted.
+    pub(super) fn check_topics(&self) -> Result<(), String> {
+        match self.unknown.first() {
+            Some(topic) => Err(format!("topic {} is not known", topic.0)),
+            None => Ok(()),
         }
     }
 
     fn batch(&mut self, batch: &BatchRecord) -> Result<(), String> {
-        let name = self.name(batch.topic)?;
-        let Some(mut topic) = self.catalog.topic(&name) else {
+        let Some((name, mut topic)) = self.topic(batch.topic) else {
             return Ok(());
         };
         if batch.base > topic.next && !self.lenient {
@@ -191,10 +227,16 @@ impl Replay {
             .next
             .max(Offset(batch.base.0.saturating_add(batch.count.into())));
         self.catalog.set_topic(&name, topic);
-        let stored = Appended {
-            base: batch.base,
-            time: batch.time,
-            repeat: true,
+        let stored = StoredRequest {
+            appended: Appended {
+                base: batch.base,
+                time: batch.time,
+                repeat: true,
+            },
+            content: RequestContent {
+                topic: batch.topic.0,
+                checksum: batch.checksum,
+            },
         };
         self.catalog.window(batch.producer, |window| {
             window.advance(batch.low);

@@ -1,7 +1,7 @@
 //! What the calls on a log store share: its files, its state, and opening and closing it.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -195,6 +195,7 @@ impl Shared {
             disk.remove(&name)?;
         }
         let log = manifest.log;
+        replay.catalog.log = log;
         let start = manifest
             .snapshots
             .last()
@@ -434,6 +435,12 @@ pub(super) fn write_index(
 /// Drops from the index what was trimmed, and sets what the index says of each topic.
 fn settle(replay: &mut Replay, files: &OpenFiles) -> Result<(), Problem> {
     let topics: Vec<(TopicName, super::super::catalog::Topic)> = replay.topics();
+    // What is in old segments of topics that are deleted.
+    let known: HashSet<TopicId> = topics.iter().map(|(_, topic)| topic.id).collect();
+    let deleted = replay.index.topic_ids().filter(|id| !known.contains(id));
+    for topic in deleted.collect::<Vec<_>>() {
+        replay.index.drop_topic(topic);
+    }
     for (name, topic) in topics {
         while let Some(run) = replay.index.drop_before(topic.id, topic.first.0) {
             let Some(segment) = replay.index.segment(run.segment) else {

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 
 use super::{
     super::tests::{
-        append, base, bases, batch, encoded, identity, info, producer, register, topic, with_id,
+        KEPT, append, base, bases, batch, encoded, identity, info, producer, register, topic,
+        with_id,
     },
     *,
 };
@@ -324,7 +325,7 @@ async fn reads_beside_appends_and_trims_see_every_batch_once_and_in_order() {
     };
     let store = LogStore::open(folder.path(), config).await.unwrap();
     let name = topic("a");
-    store.create_topic(&name).await.unwrap();
+    store.create_topic(&name, KEPT).await.unwrap();
     let p = producer(&store, "p").await;
 
     let appends = async {
@@ -363,7 +364,7 @@ async fn positions_set_at_once_are_all_set() {
     let folder = folder();
     let store = open(folder.path()).await;
     let a = topic("a");
-    store.create_topic(&a).await.unwrap();
+    store.create_topic(&a, KEPT).await.unwrap();
     let names: Vec<_> = (0..50).map(|n| format!("reader {n}")).collect();
     let set = (0..50).map(|n| store.set_position(&a, &names[n], Offset(n as u64)));
     for answer in futures_util::future::join_all(set).await {

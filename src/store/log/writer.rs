@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        Append, Appended, StoreError, Trim,
+        Ages, Append, Appended, StoreError, Trim,
         catalog::{Catalog, Producer, ProducerRegistration, Topic, TopicId, known},
         dedup_window::DedupWindow,
         plan::{AppendPlan, plan},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{ProducerIdentity, RegisteredProducer},
+    wire::{ProducerIdentity, RegisteredProducer, TopicRetention},
 };
 
 /// The most batches that one round of a trim drops.
@@ -163,24 +163,95 @@ impl Shared {
         }
     }
 
-    pub(super) fn create_topic(&self, name: &TopicName, now: Instant) -> Result<(), StoreError> {
+    /// Creates a topic. Returns `false` if it exists already.
+    pub(super) fn create_topic(
+        &self,
+        name: &TopicName,
+        retention: TopicRetention,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
         let mut guard = self.guard_or_refuse(now)?;
-        let topic = {
+        let mut topic = {
             let catalog = &self.state().catalog;
             if catalog.topic(name).is_some() {
-                return Ok(());
+                return Ok(false);
             }
             catalog.new_topic(0)?
         };
-        let record = Record::Topic {
+        topic.retention = retention;
+        let made = Record::Topic {
             id: topic.id,
             name: name.clone(),
         };
+        let kept = Record::Retention {
+            topic: topic.id,
+            retention,
+        };
         guard
-            .commit(Room::Small, &[record], &[], |state| {
+            .commit(Room::Small, &[made, kept], &[], |state| {
                 state.catalog.set_topic(name, topic)
             })
+            .map_err(|e| StoreError::from(&e))?;
+        Ok(true)
+    }
+
+    pub(super) fn set_retention(
+        &self,
+        name: &TopicName,
+        retention: TopicRetention,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut guard = self.guard_or_refuse(now)?;
+        let topic = self.topic(name)?.id;
+        let record = Record::Retention { topic, retention };
+        guard
+            .commit(Room::Small, &[record], &[], |state| {
+                if let Some(mut topic) = state.catalog.topic(name) {
+                    topic.retention = retention;
+                    state.catalog.set_topic(name, topic);
+                }
+            })
             .map_err(|e| StoreError::from(&e))
+    }
+
+    /// Deletes a topic. The space of its batches is given back by the maintenance.
+    pub(super) fn delete_topic(&self, name: &TopicName, now: Instant) -> Result<(), StoreError> {
+        let mut guard = self.guard_or_refuse(now)?;
+        let topic = self.topic(name)?.id;
+        let record = Record::Delete { topic };
+        let written = guard.commit(Room::Small, &[record], &[], |state| {
+            state.catalog.delete_topic(name);
+            state.index.drop_topic(topic);
+        });
+        drop(guard);
+        self.work.wake();
+        written.map_err(|e| StoreError::from(&e))
+    }
+
+    pub(super) fn remove_position(
+        &self,
+        topic: &TopicName,
+        name: &str,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut guard = self.guard_or_refuse(now)?;
+        let topic = self.topic(topic)?.id;
+        // A position at the greatest offset stands for none.
+        let record = Record::Position {
+            topic,
+            name: name.to_owned(),
+            next: Offset(u64::MAX),
+        };
+        guard
+            .commit(Room::Small, &[record], &[], |state| {
+                state.catalog.remove_position(topic, name);
+            })
+            .map_err(|e| StoreError::from(&e))
+    }
+
+    fn topic(&self, name: &TopicName) -> Result<Topic, StoreError> {
+        let state = self.open_state()?;
+        state.catalog.topic(name).ok_or(StoreError::UnknownTopic)
     }
 
     /// Does one round of a trim, and returns how many bytes it dropped: 0 when the trim is done. The next
@@ -188,29 +259,39 @@ impl Shared {
     pub(super) fn trim(&self, name: &TopicName, trim: Trim) -> Result<u64, StoreError> {
         let mut writer = self.lock_writer();
         let mut attempts = 0;
-        let (topic, trim, oldest) = loop {
-            let (topic, trim, place) = {
+        let (topic, trim, oldest, after) = loop {
+            let (topic, trim, place, after) = {
                 let state = self.open_state()?;
                 let topic = state.catalog.topic(name).ok_or(StoreError::UnknownTopic)?;
                 let least = state.catalog.least_position(topic.id);
                 let place = state
                     .index
                     .find(topic.id, topic.first.0, TRIM_ROUND, usize::MAX);
-                (topic, trim.with_least_position(least), place)
+                // What follows the batches that this round looks at, for those that were stored while the clock was ahead.
+                let end = match &place {
+                    Place::Rows(run, _) => run.end,
+                    Place::Entries(entries) => entries.last().map_or(0, |(entry, _)| entry.end()),
+                    Place::None => 0,
+                };
+                let after = trim
+                    .now
+                    .and_then(|now| state.index.believed_after(topic.id, end, now.0));
+                let after = after.map(|(time, end)| (Timestamp(time), Offset(end)));
+                (topic, trim.with_least_position(least), place, after)
             };
             match place {
                 Place::None => return Ok(0),
                 Place::Entries(entries) => {
                     let oldest: Vec<Entry> = entries.into_iter().map(|(entry, _)| entry).collect();
-                    break (topic, trim, oldest);
+                    break (topic, trim, oldest, after);
                 }
-                Place::Rows(run, _) if takes_run(&trim, &topic, &run) => {
+                Place::Rows(run, _) if takes_run(&trim, &topic, &run, after) => {
                     let run_is = (run.rows, run.bytes, run.end);
                     self.drop_oldest(&mut writer.trims, name, topic, run_is);
                     return Ok(run.bytes);
                 }
                 Place::Rows(run, segment) => match self.first_rows(&run, segment) {
-                    Ok(rows) => break (topic, trim, rows),
+                    Ok(rows) => break (topic, trim, rows, after),
                     // It has been compacted meanwhile; the next look finds its new place.
                     Err(Missing::Moved(_)) if attempts < 16 => attempts += 1,
                     Err(why) => return Err(why.into_error(name, topic.first)),
@@ -219,8 +300,12 @@ impl Shared {
         };
         let mut left = topic.bytes;
         let (mut count, mut bytes, mut end) = (0, 0, topic.first.0);
-        for entry in &oldest {
-            if !trim.takes(left, Timestamp(entry.time), Offset(entry.end())) {
+        let mut ages = Ages::default();
+        let place = |entry: &Entry| (Timestamp(entry.time), Offset(entry.end()));
+        for (n, entry) in oldest.iter().enumerate() {
+            let rest = || oldest[n..].iter().map(place).chain(after);
+            let time = ages.time_of(&trim, place(entry), rest);
+            if !trim.takes(left, time, Offset(entry.end())) {
                 break;
             }
             let len = u64::from(entry.len);
@@ -259,10 +344,16 @@ impl Shared {
 }
 
 /// Whether a trim drops every batch of the oldest run of a topic.
-fn takes_run(trim: &Trim, topic: &Topic, run: &Run) -> bool {
+fn takes_run(trim: &Trim, topic: &Topic, run: &Run, after: Option<(Timestamp, Offset)>) -> bool {
     let left = topic.bytes.saturating_sub(run.bytes);
     let by_size = trim.max_bytes.is_some_and(|most| left >= most);
-    let by_age = trim.older_than.is_some_and(|before| run.newest < before.0);
+    let newest = match trim.is_ahead(Timestamp(run.newest)) {
+        true => after.map(|(time, _)| time),
+        false => Some(Timestamp(run.newest)),
+    };
+    let by_age = trim
+        .older_than
+        .is_some_and(|before| newest.is_some_and(|newest| newest < before));
     let needed = trim.keep_from.is_some_and(|keep| run.end > keep.0);
     (by_size || by_age) && !needed
 }
@@ -293,6 +384,7 @@ fn records(catalog: &Catalog, group: &[Append], plan: &AppendPlan) -> Vec<Record
             producer: append.producer,
             request: append.request,
             low: lows.get(&append.producer).copied().unwrap_or_default(),
+            checksum: 0,
         })
     });
     new.chain(batches).collect()

@@ -34,6 +34,7 @@ enum Step {
         name: usize,
         next: u64,
     },
+    Delete(usize),
     Reopen,
     Crash,
 }
@@ -79,6 +80,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         max_bytes,
         keep_from: keep_from.map(Offset),
         keep_unread,
+        ..Trim::default()
     });
     let step = prop_oneof![
         2 => (0..2usize, 0..3u64, any::<bool>())
@@ -89,6 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(topic, from, max_bytes)| Step::Read { topic, from, max_bytes }),
         1 => (0..3usize, 0..2usize, 0..9u64)
             .prop_map(|(topic, name, next)| Step::SetPosition { topic, name, next }),
+        1 => (0..3usize).prop_map(Step::Delete),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ];
@@ -112,7 +115,7 @@ struct Model {
     /// The last id given to each name and instance.
     given: HashMap<(usize, u64), ProducerId>,
     lows: HashMap<ProducerId, u64>,
-    stored: HashMap<(ProducerId, u64), Appended>,
+    stored: HashMap<(ProducerId, u64), (Appended, Sent)>,
     topics: HashMap<usize, Vec<StoredBatch>>,
     ends: HashMap<usize, (u64, u64)>,
     positions: HashMap<(usize, usize), Offset>,
@@ -155,8 +158,9 @@ impl Model {
         if sent.request < *low {
             return None;
         }
-        if let Some(first) = self.stored.get(&(producer, sent.request)) {
-            return Some(Appended {
+        if let Some((first, before)) = self.stored.get(&(producer, sent.request)) {
+            let same = (before.topic, before.len) == (sent.topic, sent.len);
+            return same.then_some(Appended {
                 repeat: true,
                 ..*first
             });
@@ -179,9 +183,10 @@ impl Model {
                 base: Offset(next),
                 count: sent.count,
                 time,
-                batch: content(sent, time),
+                batch: content(sent),
             });
-        self.stored.insert((producer, sent.request), appended);
+        self.stored
+            .insert((producer, sent.request), (appended, sent.clone()));
         Some(appended)
     }
 
@@ -221,8 +226,8 @@ impl Model {
     }
 }
 
-fn content(sent: &Sent, time: Timestamp) -> Bytes {
-    encoded(&vec![time.0.to_le_bytes()[0]; sent.len])
+fn content(sent: &Sent) -> Bytes {
+    encoded(&vec![sent.request.to_le_bytes()[0]; sent.len])
 }
 
 /// The store under test, with its folder if it has one.
@@ -303,7 +308,7 @@ async fn step(world: World, model: &mut Model, step: Step) -> World {
                     answered_below: RequestId(sent.answered_below),
                     topic: topic(NAMES[sent.topic]),
                     count: sent.count,
-                    batch: content(sent, time),
+                    batch: content(sent),
                     time,
                 });
             }
@@ -347,6 +352,13 @@ async fn step(world: World, model: &mut Model, step: Step) -> World {
             if model.ends.contains_key(&at) {
                 model.positions.insert((at, name), Offset(next));
             }
+        }
+        Step::Delete(at) => {
+            let deleted = store.delete_topic(&topic(NAMES[at])).await;
+            assert_eq!(deleted.is_ok(), model.ends.remove(&at).is_some());
+            model.topics.remove(&at);
+            model.positions.retain(|(of, _), _| *of != at);
+            model.stored.retain(|_, (_, sent)| sent.topic != at);
         }
         Step::Reopen => return world.reopen(false).await,
         Step::Crash => return world.reopen(true).await,

@@ -160,7 +160,11 @@ fn each_length_is_checked_before_it_is_believed() {
         if matches!(error, DecodeError::Short { .. }) {
             let huge = error_of(&forged(1, 0, 1, &[record, HUGE].concat()));
             let next = if error == short("headers") {
-                short("header name")
+                DecodeError::TooLong {
+                    what: "headers",
+                    value: usize::MAX,
+                    limit: Record::MAX_HEADERS,
+                }
             } else {
                 error
             };
@@ -172,13 +176,13 @@ fn each_length_is_checked_before_it_is_believed() {
 #[test]
 fn a_message_over_the_limit_is_found_and_measured() {
     let batch = Batch::decode(specimen()).unwrap();
-    assert_eq!(batch.check_messages(6), Ok(()));
+    assert_eq!(batch.check_messages(8), Ok(()));
     let error = DecodeError::TooLong {
         what: "message",
-        value: 6,
-        limit: 5,
+        value: 8,
+        limit: 7,
     };
-    assert_eq!(batch.check_messages(5), Err(error));
+    assert_eq!(batch.check_messages(7), Err(error));
 }
 
 #[test]
@@ -270,4 +274,26 @@ proptest! {
         }
         prop_assert_eq!(builder.finish().len(), before);
     }
+}
+
+#[test]
+fn headers_are_bounded_in_number_and_count_even_if_they_are_empty() {
+    let empty = Header {
+        name: String::new(),
+        value: Bytes::new(),
+    };
+    let with = |count| Record {
+        headers: vec![empty.clone(); count],
+        ..Record::default()
+    };
+    let most = Record::MAX_HEADERS;
+    let batch = Batch::decode(encode(&[with(most)])).unwrap();
+    assert_eq!(batch.summary().largest_message, 2 * most);
+    assert_eq!(with(most).content_len(), 2 * most);
+    let error = DecodeError::TooLong {
+        what: "headers",
+        value: most + 1,
+        limit: most,
+    };
+    assert_eq!(error_of(&encode(&[with(most + 1)])), error);
 }

@@ -1,16 +1,19 @@
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tokio_util::codec::FramedRead;
 
 use super::{
     super::{
-        Connect, Connected, Delivery, Failure, FailureCode, Produce, ProducerIdentity, Refused,
-        RegisteredProducer, Start, Stored, StoredEarlier, Subscribe, TopicInfo,
+        Connect, Connected, Delivery, Failure, FailureCode, PositionInfo, Produce,
+        ProducerIdentity, Refused, RegisteredProducer, ResumePoint, RetentionLimit, Start, Stored,
+        StoredEarlier, Subscribe, Subscribed, TopicChange, TopicInfo, TopicRetention,
         tests::arbitrary::{arb_bytes, arb_packet, arb_topic},
     },
     *,
 };
-use crate::ProducerId;
+use crate::{ProducerId, TopicIdentity};
 
 const MAX_FRAME: usize = 300 * 1024;
 
@@ -75,6 +78,24 @@ fn refusal_of(codec: PacketCodec, packet: Packet) -> EncodeError {
     error
 }
 
+const IDENTITY: TopicIdentity = TopicIdentity { log: 9, number: 2 };
+
+fn resume(checksum: Option<u32>) -> Start {
+    Start::Resume(ResumePoint {
+        offset: Offset(9),
+        topic: IDENTITY,
+        checksum,
+    })
+}
+
+fn positions(count: usize, name: &str) -> Packet {
+    let one = PositionInfo {
+        name: name.to_owned(),
+        next: Offset(5),
+    };
+    Packet::Positions(vec![one; count])
+}
+
 fn topic(name: &str) -> TopicName {
     TopicName::new(name).unwrap()
 }
@@ -113,6 +134,11 @@ fn topics(count: usize, name: &str) -> Packet {
         first: Offset(1),
         next: Offset(2),
         bytes: 3,
+        identity: IDENTITY,
+        retention: TopicRetention {
+            max_age: RetentionLimit::At(Duration::from_millis(4)),
+            max_bytes: RetentionLimit::Unlimited,
+        },
     };
     Packet::Topics(vec![info; count])
 }
@@ -134,6 +160,7 @@ fn subscribe(topic_name: &str, name: Option<&str>, from: Start) -> Packet {
         name,
         from,
         credit: 0x1000,
+        reader: 1,
     })
 }
 
@@ -176,19 +203,23 @@ fn specimens() -> Vec<(Packet, &'static str)> {
         ),
         (
             subscribe("t", None, Start::Earliest),
-            "05 0174 00 00 0010000000000000",
+            "05 0174 00 00 0010000000000000 0100000000000000",
         ),
         (
             subscribe("t", Some("n"), Start::Latest),
-            "05 0174 016e 01 0010000000000000",
+            "05 0174 016e 01 0010000000000000 0100000000000000",
         ),
         (
             subscribe("t", None, Start::Offset(Offset(9))),
-            "05 0174 00 02 0900000000000000 0010000000000000",
+            "05 0174 00 02 0900000000000000 0010000000000000 0100000000000000",
         ),
         (
-            subscribe("t", None, Start::Resume(Offset(9))),
-            "05 0174 00 03 0900000000000000 0010000000000000",
+            subscribe("t", None, resume(None)),
+            "05 0174 00 03 0900000000000000 0900000000000000 02000000 00 0010000000000000 0100000000000000",
+        ),
+        (
+            subscribe("t", None, resume(Some(6))),
+            "05 0174 00 03 0900000000000000 0900000000000000 02000000 01 06000000 0010000000000000 0100000000000000",
         ),
         (Packet::Credit { bytes: 4 }, "06 0400000000000000"),
         (Packet::Acknowledge { next: base }, "07 0500000000000000"),
@@ -225,11 +256,13 @@ fn specimens() -> Vec<(Packet, &'static str)> {
             "84 0700000000000000 0500000000000000 0600000000000000 08000000",
         ),
         (
-            Packet::Subscribed {
+            Packet::Subscribed(Subscribed {
                 next: base,
                 end: Offset(6),
-            },
-            "85 0500000000000000 0600000000000000",
+                topic: IDENTITY,
+                reader: 7,
+            }),
+            "85 0500000000000000 0600000000000000 0900000000000000 02000000 0700000000000000",
         ),
         (
             Packet::Delivery(Delivery { base, time, batch }),
@@ -238,7 +271,7 @@ fn specimens() -> Vec<(Packet, &'static str)> {
         (Packet::Acknowledged { next: base }, "87 0500000000000000"),
         (
             topics(1, "t"),
-            "88 0100 0174 0100000000000000 0200000000000000 0300000000000000",
+            "88 0100 0174 0100000000000000 0200000000000000 0300000000000000 0900000000000000 02000000 0400000000000000 ffffffffffffffff",
         ),
         (
             Packet::Refused(Refused {
@@ -247,6 +280,29 @@ fn specimens() -> Vec<(Packet, &'static str)> {
             }),
             "89 0700000000000000 0d00 0200 6e6f",
         ),
+        (
+            Packet::ChangeTopic {
+                topic: topic("t"),
+                change: TopicChange::Create(TopicRetention::default()),
+            },
+            "0d 0174 00 0000000000000000 0000000000000000",
+        ),
+        (
+            Packet::ChangeTopic {
+                topic: topic("t"),
+                change: TopicChange::Purge,
+            },
+            "0d 0174 02",
+        ),
+        (Packet::TopicChanged { dropped: 3 }, "8d 0300000000000000"),
+        (
+            Packet::ListPositions {
+                topic: topic("t"),
+                after: None,
+            },
+            "0e 0174 00",
+        ),
+        (positions(1, "n"), "8e 0100 016e 0500000000000000"),
         (Packet::GoAway, "8a"),
         (Packet::Failed(failure), "8b 0d00 0200 6e6f"),
     ]
@@ -336,8 +392,17 @@ fn the_longest_packet_of_each_kind_is_as_long_as_its_limit() {
     };
     let mut longest: Vec<Packet> = specimens().into_iter().map(|(packet, _)| packet).collect();
     longest.extend([
-        connect(vec![0; 65535], &long, Some(ProducerId(1))),
-        subscribe(&long, Some(&long), Start::Resume(Offset(0))),
+        connect(vec![0; 1024], &long, Some(ProducerId(1))),
+        subscribe(&long, Some(&long), resume(Some(1))),
+        Packet::ChangeTopic {
+            topic: topic(&long),
+            change: TopicChange::Retain(TopicRetention::default()),
+        },
+        Packet::ListPositions {
+            topic: topic(&long),
+            after: Some(long.clone()),
+        },
+        positions(Packet::MAX_POSITIONS, &long),
         Packet::ListTopics {
             after: Some(topic(&long)),
         },
@@ -349,7 +414,7 @@ fn the_longest_packet_of_each_kind_is_as_long_as_its_limit() {
         }),
         Packet::Failed(failure),
     ]);
-    for byte in (0x01..=0x08).chain([0x0c]).chain(0x81..=0x8c) {
+    for byte in (0x01..=0x08).chain(0x0c..=0x0e).chain(0x81..=0x8e) {
         let kind = Kind::from_u8(byte).unwrap();
         let of_kind = longest.iter().filter(|packet| Kind::of(packet) == kind);
         let bodies = of_kind.map(|packet| {
@@ -480,8 +545,8 @@ fn a_packet_that_could_not_be_read_is_not_written() {
     let too_long = |what, value, limit| EncodeError::TooLong { what, value, limit };
     let empty = |what| EncodeError::Empty { what };
     assert_eq!(
-        refusal_of(codec, connect(vec![0; 65536], "p", None)),
-        too_long("token", 65536, 65535)
+        refusal_of(codec, connect(vec![0; 1025], "p", None)),
+        too_long("token", 1025, 1024)
     );
     assert_eq!(
         refusal_of(codec, connect(vec![], "", None)),

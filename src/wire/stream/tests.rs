@@ -107,6 +107,7 @@ async fn a_packet_that_cannot_be_encoded_leaves_the_buffer_as_it_was() {
         name: Some("n".repeat(300)),
         from: crate::wire::Start::Earliest,
         credit: 1,
+        reader: 0,
     });
     here.put(&subscribe).unwrap_err();
     here.finish().await.unwrap();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, string::string_regex};
 
 use super::super::*;
-use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicIdentity, TopicName};
 
 pub(crate) fn arb_bytes(max: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..=max).prop_map(Bytes::from)
@@ -28,12 +28,39 @@ fn arb_failure() -> impl Strategy<Value = Failure> {
     (code, "\\PC{0,40}").prop_map(|(code, detail)| Failure { code, detail })
 }
 
+fn arb_identity() -> impl Strategy<Value = TopicIdentity> {
+    (any::<u64>(), any::<u32>()).prop_map(|(log, number)| TopicIdentity { log, number })
+}
+
+fn arb_retention() -> impl Strategy<Value = TopicRetention> {
+    let number = || prop_oneof![Just(0), Just(u64::MAX), any::<u64>()];
+    (number(), number()).prop_map(TopicRetention::from_numbers)
+}
+
+fn arb_change() -> impl Strategy<Value = TopicChange> {
+    prop_oneof![
+        arb_retention().prop_map(TopicChange::Create),
+        arb_retention().prop_map(TopicChange::Retain),
+        Just(TopicChange::Purge),
+        Just(TopicChange::Delete),
+    ]
+}
+
 fn arb_start() -> impl Strategy<Value = Start> {
     prop_oneof![
         Just(Start::Earliest),
         Just(Start::Latest),
         any::<u64>().prop_map(|offset| Start::Offset(Offset(offset))),
-        any::<u64>().prop_map(|offset| Start::Resume(Offset(offset))),
+        (any::<u64>(), arb_identity(), option::of(any::<u32>())).prop_map(
+            |(offset, topic, checksum)| {
+                let offset = Offset(offset);
+                Start::Resume(ResumePoint {
+                    offset,
+                    topic,
+                    checksum,
+                })
+            }
+        ),
     ]
 }
 
@@ -103,26 +130,31 @@ fn arb_subscribe() -> impl Strategy<Value = Packet> {
         option::of(arb_name()),
         arb_start(),
         any::<u64>(),
+        any::<u64>(),
     )
-        .prop_map(|(topic, name, from, credit)| {
+        .prop_map(|(topic, name, from, credit, reader)| {
             Packet::Subscribe(Subscribe {
                 topic,
                 name,
                 from,
                 credit,
+                reader,
             })
         })
 }
 
 fn arb_topics() -> impl Strategy<Value = Packet> {
-    let topic = (arb_topic(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
-        |(name, first, next, bytes)| {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>());
+    let topic = (arb_topic(), numbers, arb_identity(), arb_retention()).prop_map(
+        |(name, (first, next, bytes), identity, retention)| {
             let (first, next) = (Offset(first), Offset(next));
             TopicInfo {
                 name,
                 first,
                 next,
                 bytes,
+                identity,
+                retention,
             }
         },
     );
@@ -159,9 +191,26 @@ pub(crate) fn arb_packet() -> impl Strategy<Value = Packet> {
             })
         }),
         arb_subscribe(),
-        (number(), number()).prop_map(|(next, end)| Packet::Subscribed {
-            next: Offset(next),
-            end: Offset(end)
+        (number(), number(), arb_identity(), number()).prop_map(|(next, end, topic, reader)| {
+            let (next, end) = (Offset(next), Offset(end));
+            Packet::Subscribed(Subscribed {
+                next,
+                end,
+                topic,
+                reader,
+            })
+        }),
+        (arb_topic(), arb_change())
+            .prop_map(|(topic, change)| Packet::ChangeTopic { topic, change }),
+        number().prop_map(|dropped| Packet::TopicChanged { dropped }),
+        (arb_topic(), option::of(arb_name()))
+            .prop_map(|(topic, after)| Packet::ListPositions { topic, after }),
+        vec((arb_name(), number()), 0..6).prop_map(|listed| {
+            let position = |(name, next)| PositionInfo {
+                name,
+                next: Offset(next),
+            };
+            Packet::Positions(listed.into_iter().map(position).collect())
         }),
         number().prop_map(|bytes| Packet::Credit { bytes }),
         (number(), number(), arb_bytes(60)).prop_map(|(base, time, batch)| {

@@ -6,7 +6,7 @@ use std::{process::ExitCode, str::FromStr, time::Duration};
 
 use anabranch::{
     Offset, TopicName,
-    consumer::{Config, Consumer, Received, Start},
+    consumer::{Config, ConsumeError, Consumer, FailureCode, Received, Start},
 };
 use clap::{ValueEnum, builder::BoolishValueParser};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,7 @@ impl Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = signals::watch(|| ())?;
-    let subscribing = Consumer::builder().config(args.config()).subscribe();
+    let subscribing = subscribe(args.config(), args.follow);
     let consumer = tokio::select! {
         consumer = subscribing => consumer?,
         () = stop.cancelled() => return Ok(ExitCode::FAILURE),
@@ -122,6 +122,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     copied.and(written)?;
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Subscribes. Without the topic, waits for it if `follow`.
+async fn subscribe(mut config: Config, follow: bool) -> Result<Consumer, ConsumeError> {
+    let topic = config.topic.clone();
+    let first = Consumer::builder().config(config.clone()).subscribe().await;
+    match first {
+        Err(ConsumeError::Refused(failure))
+            if follow && failure.code == FailureCode::UnknownTopic =>
+        {
+            progress::say(format_args!(
+                "topic {topic} does not exist yet: waiting for it"
+            ));
+            config.wait_for_topic = true;
+            Consumer::builder().config(config).subscribe().await
+        }
+        other => other,
+    }
 }
 
 /// Messages on the way to standard output.

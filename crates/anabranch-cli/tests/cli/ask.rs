@@ -1,6 +1,6 @@
 //! `topics` and `ping`.
 
-use crate::support::{Serve, TOPIC, anabranch, free_port, run, run_with};
+use crate::support::{Process, Serve, TOPIC, anabranch, free_port, run, run_with};
 
 #[test]
 fn topics_tells_messages_bytes_and_offsets() {
@@ -21,6 +21,67 @@ fn topics_tells_messages_bytes_and_offsets() {
     let table = String::from_utf8(table).unwrap();
     assert!(table.starts_with("TOPIC"), "{table}");
     assert!(table.contains(TOPIC), "{table}");
+}
+
+#[test]
+fn topics_are_created_described_changed_emptied_and_deleted() {
+    let broker = Serve::start();
+    let topics = |words: &[&str]| run(&mut broker.client_of(&["topics"], words));
+    let made = topics(&["create", "a", "--max-age", "7d", "--max-bytes", "none"]).expect_code(0);
+    assert_eq!(made.sentence(), "topic a created");
+    let again = topics(&["create", "a"]).expect_code(1);
+    assert!(
+        again.sentence().contains("exists already"),
+        "{}",
+        again.stderr
+    );
+
+    run_with(
+        &mut broker.client("produce", &["--topic", "a"]),
+        b"one\ntwo\n",
+    )
+    .expect_code(0);
+    run(&mut broker.client("consume", &["--topic", "a", "--name", "x", "--count", "1"]))
+        .expect_code(0);
+    let described = topics(&["describe", "a", "--output", "json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(described["max_age"], "604800");
+    assert_eq!(described["max_bytes"], "none");
+    assert_eq!(described["positions"][0]["name"], "x");
+    assert_eq!(described["positions"][0]["behind"], 1);
+    topics(&["set", "a", "--max-bytes", "1MiB"]).expect_code(0);
+    let described = topics(&["describe", "a", "--output", "json"])
+        .expect_code(0)
+        .json();
+    assert_eq!(
+        (&described["max_age"], &described["max_bytes"]),
+        (&"604800".into(), &"1048576".into())
+    );
+
+    let purged = topics(&["purge", "a"]).expect_code(0);
+    assert_eq!(purged.sentence(), "2 messages of topic a dropped");
+    topics(&["delete", "a"]).expect_code(0);
+    let gone = topics(&["describe", "a"]).expect_code(1);
+    assert!(gone.sentence().contains("no topic a"), "{}", gone.stderr);
+}
+
+#[test]
+fn reading_a_topic_that_does_not_exist_says_so_and_makes_none() {
+    let broker = Serve::start();
+    let ended = run(&mut broker.consume(&[])).expect_code(1);
+    assert!(
+        ended.sentence().contains("there is no such topic"),
+        "{}",
+        ended.stderr
+    );
+    let listed = run(&mut broker.client("topics", &["--output", "json"])).expect_code(0);
+    assert_eq!(listed.json(), serde_json::json!([]));
+
+    let waiting = Process::spawn(&mut broker.consume(&["--follow", "--count", "1"]));
+    run_with(&mut broker.produce(&[]), b"one\n").expect_code(0);
+    let ended = waiting.end().expect_code(0);
+    assert_eq!(ended.stdout, b"one\n");
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
     let server = format!("localhost:{port}");
     let flags = ["--server", &server, "--ca", certificate.to_str().unwrap()];
     let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
-    says(ended.sentence(), &["it does not speak anabranch/1"]);
+    says(ended.sentence(), &["it does not speak anabranch/2"]);
 
     let server = format!("127.0.0.1:{}", free_port());
     let flags = ["--topic", "t", "--insecure", "--connect-timeout", "300ms"];

@@ -69,6 +69,14 @@ impl Serve {
         client
     }
 
+    /// Returns the command `anabranch WORDS MORE`, with flags after it that reach this broker.
+    pub fn client_of(&self, words: &[&str], more: &[&str]) -> Command {
+        let mut client = anabranch(words.iter().chain(more));
+        client.args(["--server", self.announced("server")]);
+        client.args(["--ca", self.announced("ca")]);
+        client
+    }
+
     /// Returns the command `anabranch produce` to [`TOPIC`], with its summary as JSON.
     pub fn produce(&self, more: &[&str]) -> Command {
         let mut client = self.client("produce", &["--topic", TOPIC, "--output", "json"]);

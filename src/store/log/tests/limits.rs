@@ -143,6 +143,6 @@ async fn appends_leave_the_reserve_free_and_say_how_much_that_is() {
     assert!(matches!(error, StoreError::Refuses(_)), "{error:?}");
     assert!(error.to_string().contains(&u64::MAX.to_string()), "{error}");
     assert!(matches!(store.state(), StoreState::Refusing(_)));
-    store.create_topic(&topic("a")).await.unwrap();
+    store.create_topic(&topic("a"), KEPT).await.unwrap();
     store.trim(&topic("a"), Trim::default()).await.unwrap();
 }

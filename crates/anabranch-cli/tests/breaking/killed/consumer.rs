@@ -24,6 +24,7 @@ pub fn run(role: &Role) {
             let subscribed = Consumer::builder()
                 .connection(connection(*port, &folder.join("data")))
                 .topic(TOPIC)
+                .wait_for_topic(true)
                 .name("killed")
                 .from(Start::Earliest)
                 .subscribe()

@@ -31,6 +31,7 @@ pub async fn read(
         let builder = Consumer::builder()
             .connection(client.connection())
             .topic(TOPIC)
+            .wait_for_topic(true)
             .name(name.0.to_string())
             .from(Start::Earliest);
         let consumer = match builder.subscribe().await {

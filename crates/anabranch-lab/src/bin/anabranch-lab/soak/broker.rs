@@ -8,10 +8,10 @@ use std::{
 };
 
 use anabranch::{
-    Producer,
+    Admin, Producer,
     broker::{Broker, Retention, StartError},
     conn::{self, DevCerts},
-    consumer, producer,
+    producer,
     store::{LogConfig, LogStore, OpenError},
 };
 use anabranch_cli::harness;
@@ -109,7 +109,9 @@ impl SoakBroker {
 
     /// Returns the number of messages ever stored.
     pub(super) async fn stored(&self) -> anyhow::Result<u64> {
-        let topics = consumer::list_topics(self.connection.clone()).await?;
+        let mut admin = Admin::connect(self.connection.clone()).await?;
+        let topics = admin.topics().await?;
+        admin.close().await;
         let topic = topics.iter().find(|topic| topic.name.as_str() == TOPIC);
         Ok(topic.map_or(0, |topic| topic.next.0))
     }

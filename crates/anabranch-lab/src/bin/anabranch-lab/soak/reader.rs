@@ -67,6 +67,7 @@ async fn read(
         let subscribed = Consumer::builder()
             .connection(connection.clone())
             .topic(TOPIC)
+            .wait_for_topic(true)
             .name("soak")
             .from(Start::Earliest)
             .subscribe()
