@@ -24,8 +24,8 @@ use std::{
 use anabranch::{
     Broker, Consumer, Offset, Producer,
     conn::{ClientTls, DevCerts},
+    consumer::Start,
     store::{Fsync, LogConfig, LogStore},
-    wire::Start,
 };
 use pieces::{Appending, BATCH, GROUP};
 

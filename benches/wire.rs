@@ -5,7 +5,8 @@
 
 use anabranch::{
     RequestId, TopicName,
-    wire::{Batch, BatchBuilder, PacketCodec, Record, produce_head},
+    consumer::Record,
+    wire::internals::{Batch, BatchBuilder, PacketCodec, produce_head},
 };
 use bytes::{Bytes, BytesMut};
 use divan::{Bencher, counter::ItemsCount};

@@ -4,13 +4,27 @@ use std::{fmt, marker::PhantomData, net::SocketAddr, path::PathBuf, str::FromStr
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Unexpected, Visitor},
+    de::{DeserializeSeed, Error, Unexpected, Visitor},
 };
 
 use crate::units;
 
-/// The value of an option as it is written: durations and sizes with units, other types by [`FromStr`] or as they are.
-pub(crate) struct Written<T>(pub(crate) T);
+/// A value that options have: durations and sizes are written with units, other types as text or as they are.
+pub(crate) trait ReadOption: Sized {
+    /// Replaces the value by what is written. A table keeps those of its fields that are left out.
+    fn read<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error>;
+}
+
+/// The value of an option that is being read.
+pub(crate) struct Slot<'a, T>(pub(crate) &'a mut T);
+
+impl<'de, T: ReadOption> DeserializeSeed<'de> for Slot<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        self.0.read(from)
+    }
+}
 
 /// Reads text by a function.
 struct Text<T, E>(fn(&str) -> Result<T, E>);
@@ -82,9 +96,10 @@ impl Visitor<'_> for Ratio {
 
 macro_rules! written {
     ($($type:ty: $reader:expr, $method:ident;)+) => {$(
-        impl<'de> Deserialize<'de> for Written<$type> {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                from.$method($reader).map(Written)
+        impl ReadOption for $type {
+            fn read<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+                *self = from.$method($reader)?;
+                Ok(())
             }
         }
     )+};
@@ -102,9 +117,10 @@ written! {
 
 macro_rules! as_it_is {
     ($($type:ty),+ $(,)?) => {$(
-        impl<'de> Deserialize<'de> for Written<$type> {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                <$type>::deserialize(from).map(Written)
+        impl ReadOption for $type {
+            fn read<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+                *self = Self::deserialize(from)?;
+                Ok(())
             }
         }
     )+};
@@ -113,28 +129,35 @@ macro_rules! as_it_is {
 as_it_is!(bool, String, PathBuf, Vec<String>);
 
 /// `none` switches off what a duration switches on.
-impl<'de> Deserialize<'de> for Written<Option<Duration>> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+impl ReadOption for Option<Duration> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
         let read = |text: &str| match text {
             "none" => Ok(None),
             text => units::parse_duration(text).map(Some),
         };
-        from.deserialize_str(Text(read)).map(Written)
+        *self = from.deserialize_str(Text(read))?;
+        Ok(())
     }
 }
 
+/// Makes options that have no value unless they are written, from a type that has a default.
 macro_rules! where_given {
-    ($($type:ty),+ $(,)?) => {$(
-        impl<'de> Deserialize<'de> for Written<Option<$type>> {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let Written(value) = Written::<$type>::deserialize(from)?;
-                Ok(Written(Some(value)))
+    ($($type:ty = $default:expr),+ $(,)?) => {$(
+        impl $crate::de::ReadOption for Option<$type> {
+            fn read<'de, D: serde::Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+                self.get_or_insert_with(|| $default).read(from)
             }
         }
     )+};
 }
+pub(crate) use where_given;
 
-where_given!(SocketAddr, String, PathBuf, u64);
+where_given!(
+    SocketAddr = SocketAddr::from(([0; 4], 0)),
+    String = String::new(),
+    PathBuf = PathBuf::new(),
+    u64 = 0,
+);
 
 /// Reads text by a function.
 pub(crate) fn text<'de, D, T, E>(from: D, read: fn(&str) -> Result<T, E>) -> Result<T, D::Error>
@@ -145,12 +168,13 @@ where
     from.deserialize_str(Text(read))
 }
 
-/// Makes options of a type that is read from text deserialise.
+/// Makes an option of a type that is read from text.
 macro_rules! text_option {
     ($type:ty, $read:expr) => {
-        impl<'de> serde::Deserialize<'de> for $crate::de::Written<$type> {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::de::text(from, $read).map(Self)
+        impl $crate::de::ReadOption for $type {
+            fn read<'de, D: serde::Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
+                *self = $crate::de::text(from, $read)?;
+                Ok(())
             }
         }
     };
@@ -165,48 +189,45 @@ macro_rules! table_of_options {
         $($(#[$meta:meta])? $field:ident),+ $(,)?
         $(; except $($other:ident),+)?
     ) => {
-        impl<'de> serde::Deserialize<'de> for $config {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        impl $crate::de::ReadOption for $config {
+            fn read<'de, D: serde::Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
                 const FIELDS: &[&str] = &[$($(#[$meta])? stringify!($field)),+];
-                struct Table;
-                impl<'de> serde::de::Visitor<'de> for Table {
-                    type Value = $config;
+                struct Table<'a>(&'a mut $config);
+                impl<'de> serde::de::Visitor<'de> for Table<'_> {
+                    type Value = ();
 
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str("a table of options")
                     }
 
-                    fn visit_map<A>(self, mut map: A) -> Result<$config, A::Error>
+                    fn visit_map<A>(self, mut map: A) -> Result<(), A::Error>
                     where
                         A: serde::de::MapAccess<'de>,
                     {
-                        use $crate::de::Written;
-                        let mut config: $config = $default;
+                        use $crate::de::Slot;
+                        let $config {
+                            $($(#[$meta])? $field,)+ $($($other: _,)+)?
+                        } = self.0;
                         while let Some(name) = map.next_key::<String>()? {
                             match name.as_str() {
                                 $($(#[$meta])? stringify!($field) => {
-                                    config.$field = map.next_value::<Written<_>>()?.0;
+                                    map.next_value_seed(Slot(&mut *$field))?;
                                 })+
                                 name => return Err(serde::de::Error::unknown_field(name, FIELDS)),
                             }
                         }
-                        let $config { $($(#[$meta])? $field: _,)+ $($($other: _,)+)? } = &config;
-                        Ok(config)
+                        Ok(())
                     }
                 }
-                from.deserialize_struct(stringify!($config), FIELDS, Table)
+                from.deserialize_struct(stringify!($config), FIELDS, Table(self))
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $crate::de::Written<$config> {
+        impl<'de> serde::Deserialize<'de> for $config {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $config::deserialize(from).map(Self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $crate::de::Written<Option<$config>> {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $config::deserialize(from).map(|config| Self(Some(config)))
+                let mut config: $config = $default;
+                $crate::de::ReadOption::read(&mut config, from)?;
+                Ok(config)
             }
         }
     };

@@ -7,10 +7,9 @@ use anabranch::{
     Producer, TopicName,
     broker::{Broker, Config, Retention},
     conn::{ClientTls, Trust},
-    consumer::Consumer,
+    consumer::{Consumer, Start},
     metrics::{ALL, Kind, Metric},
     store::{MemoryStore, Store},
-    wire::Start,
 };
 use metrics_util::{MetricKind, debugging::DebuggingRecorder};
 

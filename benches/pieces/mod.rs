@@ -12,11 +12,12 @@ use anabranch::{
     Broker, Offset, Producer, RequestId, Timestamp, TopicName,
     broker::Retention,
     conn::{ClientTls, DevCerts},
+    consumer::Record,
     store::{
         Append, Appended, DedupCheck, DedupWindow, Fsync, LogConfig, LogStore, MemoryConfig,
-        MemoryStore, RequestContent, Store, StoredRequest, Trim,
+        MemoryStore, ProducerIdentity, RequestContent, Store, StoredRequest, Trim,
     },
-    wire::{Batch, BatchBuilder, ProducerIdentity, Record},
+    wire::internals::{Batch, BatchBuilder},
 };
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};

@@ -12,6 +12,27 @@ use crate::{
 };
 
 /// All options of a broker but TLS and the store.
+///
+/// With the feature `serde` it deserialises, all but `reset_key`. Every field may be left out; durations and sizes are text
+/// with [units](crate::units), or plain numbers of bytes. `tokens` has the text of a [token file](Tokens):
+///
+/// ```
+/// # #[cfg(feature = "serde")] {
+/// # use anabranch::broker::Config;
+/// let config: Config = serde_json::from_str(
+///     r#"{
+///         "listen": "0.0.0.0:4433",
+///         "tokens": "8f2b1c64 produce:orders.*",
+///         "limits": { "max_message": "1MiB" },
+///         "retention": { "max_age": "7d", "max_bytes": "10GiB" },
+///         "transport": { "idle_timeout": "1m" }
+///     }"#,
+/// )
+/// .unwrap();
+/// assert!(config.check().is_ok());
+/// assert_eq!(config.transport.max_streams, Config::default().transport.max_streams);
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -221,6 +242,28 @@ impl Retention {
             every in Duration::from_millis(10)..=Duration::from_secs(DAY) => "must be 10 ms to a day";
         );
     }
+}
+
+#[cfg(feature = "serde")]
+crate::de::text_option!(Tokens, |text| text.parse::<Tokens>());
+#[cfg(feature = "serde")]
+crate::de::where_given!(Tokens = Tokens::new());
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    listen, transport, admission, tokens, limits, retention, auto_create, stream_delay;
+    except reset_key
+}
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Limits = Limits::default();
+    max_frame, max_message, max_batch_messages, stream_buffer, connection_buffer, stream_batches, commit_queue_bytes,
+    commit_queue_batches, commit_group_bytes, commit_group_batches, subscriptions, read_chunk, topics
+}
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Retention = Retention::default();
+    max_age, max_bytes, keep_unread, producer_memory, every
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Sans-I/O: a consumer's options, and their rules.
 
+#[cfg(feature = "serde")]
+use std::str::FromStr;
+
 use crate::{
     TopicName,
     config::{ConfigError, Problems, rules},
@@ -8,6 +11,37 @@ use crate::{
 };
 
 /// All options of a consumer.
+///
+/// ```
+/// use anabranch::consumer::{Config, Start};
+///
+/// let mut config = Config::default();
+/// config.connection.servers.push("broker.example:4433".into());
+/// config.topic = "orders".into();
+/// config.from = Start::Earliest;
+/// config.check()?;
+/// # Ok::<_, anabranch::ConfigError>(())
+/// ```
+///
+/// With the feature `serde` it deserialises. Every field may be left out; durations and sizes are text with
+/// [units](crate::units), or plain numbers of bytes:
+///
+/// ```
+/// # #[cfg(feature = "serde")] {
+/// # use anabranch::consumer::Config;
+/// let config: Config = serde_json::from_str(
+///     r#"{
+///         "topic": "orders",
+///         "name": "billing",
+///         "from": "earliest",
+///         "credit_bytes": "1MiB",
+///         "connection": { "servers": ["broker.example:4433"], "tls": { "ca_file": "ca.pem" } }
+///     }"#,
+/// )
+/// .unwrap();
+/// assert_eq!(config.credit_bytes, 1 << 20);
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -67,6 +101,14 @@ impl Config {
         problems.into_result()?;
         Ok(topic.expect("a wrong topic is a problem"))
     }
+}
+
+#[cfg(feature = "serde")]
+crate::de::text_option!(Start, Start::from_str);
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Config = Config::default();
+    connection, topic, name, wait_for_topic, from, credit_bytes, max_batch
 }
 
 #[cfg(test)]

@@ -50,4 +50,6 @@ pub use consumer::Consumer;
 pub use error::{ConsumeError, ConsumeErrorKind};
 pub use received::Received;
 
-pub use crate::wire::{DecodeError, Failure, FailureCode, Header, Record, ResumePoint, Start};
+pub use crate::wire::{
+    DecodeError, Failure, FailureCode, Header, ParseStartError, Record, ResumePoint, Start,
+};

@@ -67,3 +67,5 @@ pub use scaling::Lanes;
 pub use send::{SendAsyncFuture, SendFuture};
 pub use start::{BuildError, StartError};
 pub use strategy::{PolicyFactory, Strategy, StrategyError};
+
+pub use crate::wire::FailureCode;

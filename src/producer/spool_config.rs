@@ -85,6 +85,8 @@ crate::de::table_of_options! {
     Config = Config::new("");
     folder, max_bytes, max_messages, receipts, max_pending_receipts, min_free_bytes
 }
+#[cfg(feature = "serde")]
+crate::de::where_given!(Config = Config::new(""));
 
 #[cfg(test)]
 mod tests {

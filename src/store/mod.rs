@@ -31,11 +31,9 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::{
-    Offset, ProducerId, RequestId, Timestamp, TopicName,
-    wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention},
-};
+use crate::{Offset, ProducerId, RequestId, Timestamp, TopicName};
 
+pub use crate::wire::{ProducerIdentity, RegisteredProducer, TopicInfo, TopicRetention};
 pub use dedup_window::{
     DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW, RequestContent, StoredRequest,
 };

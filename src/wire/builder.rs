@@ -178,7 +178,7 @@ impl BatchBuilder {
 /// It takes up to 9 bytes less if its time is close to the base time.
 #[inline]
 #[must_use]
-pub fn encoded_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
+pub(crate) fn encoded_len(key: Option<&[u8]>, headers: &[Header], payload: &[u8]) -> usize {
     let key = key.map_or(1, |key| {
         varint::len(wide(key.len()).saturating_add(1)) + key.len()
     });

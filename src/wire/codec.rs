@@ -179,7 +179,7 @@ pub fn produce_head(
 /// Returns how many bytes of the frame of a [`Packet::Produce`] are not its batch. The batch may have at most
 /// [`max_frame`](super::Connected::max_frame) less these.
 #[must_use]
-pub fn produce_overhead(topic: &TopicName) -> usize {
+pub(crate) fn produce_overhead(topic: &TopicName) -> usize {
     1 + 8 + 8 + 1 + topic.as_str().len()
 }
 
@@ -190,7 +190,7 @@ pub fn produce_overhead(topic: &TopicName) -> usize {
 /// # Panics
 /// If the frame would have 4 GiB or more, which a batch from a frame cannot cause.
 #[must_use]
-pub fn delivery_head(base: Offset, time: Timestamp, batch_len: usize) -> Bytes {
+pub(crate) fn delivery_head(base: Offset, time: Timestamp, batch_len: usize) -> Bytes {
     let mut head = BytesMut::with_capacity(LENGTH + DELIVERY_OVERHEAD);
     head.put_u32_le(length(DELIVERY_OVERHEAD, batch_len));
     head.put_u8(Kind::Delivery.to_u8());

@@ -8,26 +8,26 @@ use super::kind::Kind;
 /// it. The limits differ because a peer that may send only short packets should not be able to make us buffer
 /// long ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxFrame(usize);
+pub(crate) struct MaxFrame(usize);
 
 impl MaxFrame {
     /// What a broker reads on a session stream. The longest packet is a `Connect` with a token of 1024 bytes and a
     /// producer name of 200. The client is not authenticated yet, so nothing longer is accepted.
-    pub const SESSION: Self = Self::of(Kind::Connect);
+    pub(crate) const SESSION: Self = Self::of(Kind::Connect);
 
     /// What a client reads on its session stream and on produce streams: one answer at a time, the longest of which is
     /// a `Refused` with its explanation.
-    pub const ANSWER: Self = Self::of(Kind::Refused);
+    pub(crate) const ANSWER: Self = Self::of(Kind::Refused);
 
     /// What a client reads after `QueryStored`: one page of stored requests.
-    pub const STORED_LIST: Self = Self::of(Kind::StoredList);
+    pub(crate) const STORED_LIST: Self = Self::of(Kind::StoredList);
 
     /// What a client reads after a question about topics: one page of topics is the longest answer.
-    pub const QUESTION: Self = Self::of(Kind::Topics);
+    pub(crate) const QUESTION: Self = Self::of(Kind::Topics);
 
     /// What a client reads on a subscription whose batches have at most `max_batch` bytes.
     #[must_use]
-    pub const fn delivery(max_batch: usize) -> Self {
+    pub(crate) const fn delivery(max_batch: usize) -> Self {
         let delivery = max_batch.saturating_add(super::codec::DELIVERY_OVERHEAD);
         let answer = Self::ANSWER.0;
         Self(if delivery > answer { delivery } else { answer })
@@ -36,13 +36,13 @@ impl MaxFrame {
     /// What a broker reads on every stream but the session: its configured limit, which it announces in
     /// [`Connected::max_frame`](super::Connected::max_frame).
     #[must_use]
-    pub const fn configured(bytes: usize) -> Self {
+    pub(crate) const fn configured(bytes: usize) -> Self {
         Self(bytes)
     }
 
     /// The number of bytes.
     #[must_use]
-    pub const fn bytes(self) -> usize {
+    pub(crate) const fn bytes(self) -> usize {
         self.0
     }
 

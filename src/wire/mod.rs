@@ -1,6 +1,7 @@
 //! The wire format, version 2: what goes over a connection between client and broker.
 //!
-//! This page is complete: a client can be written from it. The types of this module are internal to the crate.
+//! This page is complete: a client can be written from it. The module has no other public items: applications meet
+//! the few types of the protocol that concern them in `admin`, `consumer`, `producer` and `store`.
 //!
 //! # Connections and streams
 //!
@@ -152,8 +153,14 @@
 //! the batch is stored. Everything else is fixed: a body that is too long, an unknown kind or a value without meaning is an
 //! error, so that a damaged stream is not mistaken for a newer version.
 
-// The module is public for its page, and for the program, the laboratory, tests and benches. Its items are hidden: they
-// may change in any version.
+#![cfg_attr(
+    not(all(feature = "producer", feature = "broker", feature = "spool")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "each end uses its part of the protocol"
+    )
+)]
 
 mod batch;
 mod body;
@@ -170,23 +177,35 @@ mod stream;
 mod tests;
 mod varint;
 
+pub(crate) use batch::{Batch, Records};
+pub(crate) use builder::{BatchBuilder, encoded_len};
+pub(crate) use codec::{PacketCodec, delivery_head, produce_head, produce_overhead};
+pub(crate) use error::{CodecError, EncodeError};
+pub(crate) use max_frame::MaxFrame;
+pub(crate) use packet::{
+    Connect, Connected, Delivery, Packet, Produce, Refused, Stored, StoredEarlier, Subscribe,
+    Subscribed,
+};
+pub(crate) use stream::{PacketReader, PacketStream, PacketWriter, ReadError};
+
+// Public where applications meet them: in `admin`, `consumer`, `producer` and `store`.
 #[doc(hidden)]
-pub use batch::{Batch, BatchSummary, Records};
-#[doc(hidden)]
-pub use builder::{BatchBuilder, encoded_len};
-#[doc(hidden)]
-pub use codec::{PacketCodec, delivery_head, produce_head, produce_overhead};
-#[doc(hidden)]
-pub use error::{CodecError, DecodeError, EncodeError};
-#[doc(hidden)]
-pub use max_frame::MaxFrame;
+pub use error::DecodeError;
 #[doc(hidden)]
 pub use packet::{
-    Connect, Connected, Delivery, Failure, FailureCode, Packet, PositionInfo, Produce,
-    ProducerIdentity, Refused, RegisteredProducer, ResumePoint, RetentionLimit, Start, Stored,
-    StoredEarlier, Subscribe, Subscribed, TopicChange, TopicInfo, TopicRetention,
+    Failure, FailureCode, ParseStartError, PositionInfo, ProducerIdentity, RegisteredProducer,
+    ResumePoint, RetentionLimit, Start, TopicChange, TopicInfo, TopicRetention,
 };
 #[doc(hidden)]
 pub use record::{Header, Record};
+
+/// What the program, the laboratory, the tests and the benches of this workspace use. No part of the public interface: it
+/// may change with any version.
 #[doc(hidden)]
-pub use stream::{PacketReader, PacketStream, PacketWriter, ReadError};
+pub mod internals {
+    pub use super::{
+        batch::{Batch, BatchSummary, Records},
+        builder::BatchBuilder,
+        codec::{PacketCodec, produce_head},
+    };
+}

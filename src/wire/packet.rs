@@ -1,6 +1,6 @@
 //! Sans-I/O: the packets of the protocol. The [module page](super) says what each one is for.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
@@ -276,6 +276,27 @@ pub enum Start {
     /// again, or the log has begun anew, the reader is refused. Used after a reconnect, and by applications that store where
     /// they are themselves.
     Resume(ResumePoint),
+}
+
+/// A text that is not a [`Start`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be earliest, latest or an offset")]
+pub struct ParseStartError(());
+
+/// Reads `earliest`, `latest`, or an offset such as `1000`.
+impl FromStr for Start {
+    type Err = ParseStartError;
+
+    fn from_str(text: &str) -> Result<Self, ParseStartError> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            offset => match offset.parse() {
+                Ok(offset) => Ok(Self::Offset(Offset(offset))),
+                Err(_) => Err(ParseStartError(())),
+            },
+        }
+    }
 }
 
 /// A stored batch, sent to a consumer.

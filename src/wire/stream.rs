@@ -19,7 +19,7 @@ const ABANDONED: VarInt = VarInt::from_u32(0);
 /// Why a [`PacketReader`] gives no more packets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The peer reset the stream, or the connection was lost.
     #[error("the stream was lost")]
     Lost(#[source] io::Error),
@@ -30,14 +30,14 @@ pub enum ReadError {
 
 /// The receiving half of a QUIC stream, as packets.
 #[derive(Debug)]
-pub struct PacketReader {
+pub(crate) struct PacketReader {
     frames: FramedRead<RecvStream, PacketCodec>,
 }
 
 impl PacketReader {
     /// Reads frames of at most `max_frame` from `recv`.
     #[must_use]
-    pub fn new(recv: RecvStream, max_frame: MaxFrame) -> Self {
+    pub(crate) fn new(recv: RecvStream, max_frame: MaxFrame) -> Self {
         Self {
             frames: FramedRead::new(recv, PacketCodec::new(max_frame.bytes())),
         }
@@ -50,7 +50,7 @@ impl PacketReader {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: bytes that were read stay in the buffer.
-    pub async fn next(&mut self) -> Result<Option<Packet>, ReadError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Packet>, ReadError> {
         match self.frames.next().await {
             None => Ok(None),
             Some(Ok(packet)) => Ok(Some(packet)),
@@ -61,7 +61,7 @@ impl PacketReader {
     }
 
     /// Asks the peer to send no more, for the reason `code`.
-    pub fn stop(&mut self, code: VarInt) {
+    pub(crate) fn stop(&mut self, code: VarInt) {
         // An error means that the peer has finished the stream already.
         let _ = self.frames.get_mut().stop(code);
     }
@@ -71,7 +71,7 @@ impl PacketReader {
 ///
 /// Reset when it is dropped before [`PacketWriter::finish`] or [`PacketWriter::close`].
 #[derive(Debug)]
-pub struct PacketWriter {
+pub(crate) struct PacketWriter {
     send: SendStream,
     /// Encoded packets that no write has taken yet.
     buffer: BytesMut,
@@ -83,7 +83,7 @@ pub struct PacketWriter {
 impl PacketWriter {
     /// Writes to `send`, with an empty buffer.
     #[must_use]
-    pub fn new(send: SendStream) -> Self {
+    pub(crate) fn new(send: SendStream) -> Self {
         Self {
             send,
             buffer: BytesMut::new(),
@@ -99,7 +99,7 @@ impl PacketWriter {
     ///
     /// # Errors
     /// [`EncodeError`] where a field is too long or empty. The buffer is as before then.
-    pub fn put(&mut self, packet: &Packet) -> Result<(), EncodeError> {
+    pub(crate) fn put(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         match PacketCodec::new(usize::MAX).encode(packet, &mut self.buffer) {
             Err(CodecError::Encode(error)) => Err(error),
             Err(_) => unreachable!("an encoder reads nothing"),
@@ -109,7 +109,7 @@ impl PacketWriter {
 
     /// Returns how many bytes wait in the buffer.
     #[must_use]
-    pub fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.buffer.len() + self.writing.len()
     }
 
@@ -120,7 +120,7 @@ impl PacketWriter {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the next call goes on where this one stopped.
-    pub async fn flush(&mut self) -> Result<(), WriteError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), WriteError> {
         loop {
             if self.writing.is_empty() {
                 if self.buffer.is_empty() {
@@ -140,7 +140,7 @@ impl PacketWriter {
     ///
     /// # Cancel safety
     /// Not cancel safe: a frame may be half written. Drop the writer then, which resets the stream.
-    pub async fn write_parts(&mut self, parts: &mut [Bytes]) -> Result<(), WriteError> {
+    pub(crate) async fn write_parts(&mut self, parts: &mut [Bytes]) -> Result<(), WriteError> {
         self.flush().await?;
         self.send.write_all_chunks(parts).await
     }
@@ -152,7 +152,7 @@ impl PacketWriter {
     ///
     /// # Cancel safety
     /// Dropping the future before its end resets the stream.
-    pub async fn finish(mut self) -> Result<(), WriteError> {
+    pub(crate) async fn finish(mut self) -> Result<(), WriteError> {
         self.flush().await?;
         self.set_finished();
         Ok(())
@@ -165,7 +165,7 @@ impl PacketWriter {
     ///
     /// # Cancel safety
     /// Dropping the future before everything is written resets the stream.
-    pub async fn close(mut self) -> Result<(), WriteError> {
+    pub(crate) async fn close(mut self) -> Result<(), WriteError> {
         self.flush().await?;
         self.set_finished();
         // An error means that the connection is lost, and with it the reason to wait.
@@ -191,7 +191,7 @@ impl Drop for PacketWriter {
 
 /// A bidirectional QUIC stream that carries packets both ways.
 #[derive(Debug)]
-pub struct PacketStream {
+pub(crate) struct PacketStream {
     reader: PacketReader,
     writer: PacketWriter,
 }
@@ -199,7 +199,7 @@ pub struct PacketStream {
 impl PacketStream {
     /// Makes packets of a stream. `max_frame` limits what is read.
     #[must_use]
-    pub fn new((send, recv): (SendStream, RecvStream), max_frame: MaxFrame) -> Self {
+    pub(crate) fn new((send, recv): (SendStream, RecvStream), max_frame: MaxFrame) -> Self {
         Self {
             reader: PacketReader::new(recv, max_frame),
             writer: PacketWriter::new(send),
@@ -210,7 +210,7 @@ impl PacketStream {
     ///
     /// # Errors
     /// As [`PacketReader::next`].
-    pub async fn next(&mut self) -> Result<Option<Packet>, ReadError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Packet>, ReadError> {
         self.reader.next().await
     }
 
@@ -218,7 +218,7 @@ impl PacketStream {
     ///
     /// # Errors
     /// As [`PacketWriter::put`].
-    pub fn put(&mut self, packet: &Packet) -> Result<(), EncodeError> {
+    pub(crate) fn put(&mut self, packet: &Packet) -> Result<(), EncodeError> {
         self.writer.put(packet)
     }
 
@@ -226,7 +226,7 @@ impl PacketStream {
     ///
     /// # Errors
     /// As [`PacketWriter::flush`].
-    pub async fn flush(&mut self) -> Result<(), WriteError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), WriteError> {
         self.writer.flush().await
     }
 
@@ -234,18 +234,18 @@ impl PacketStream {
     ///
     /// # Errors
     /// As [`PacketWriter::finish`].
-    pub async fn finish(self) -> Result<(), WriteError> {
+    pub(crate) async fn finish(self) -> Result<(), WriteError> {
         self.writer.finish().await
     }
 
     /// Borrows both halves, so that one can be read while the other is written.
-    pub const fn halves(&mut self) -> (&mut PacketReader, &mut PacketWriter) {
+    pub(crate) const fn halves(&mut self) -> (&mut PacketReader, &mut PacketWriter) {
         (&mut self.reader, &mut self.writer)
     }
 
     /// Takes the halves apart.
     #[must_use]
-    pub fn split(self) -> (PacketReader, PacketWriter) {
+    pub(crate) fn split(self) -> (PacketReader, PacketWriter) {
         (self.reader, self.writer)
     }
 }

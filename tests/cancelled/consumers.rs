@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use anabranch::{
     Offset, TopicName,
     admin::TopicRetention,
-    consumer::{Builder, Consumer},
+    consumer::{Builder, Consumer, Start},
     store::Store,
-    wire::Start,
 };
 
 use crate::{

@@ -6,9 +6,10 @@ use anabranch::{
     Offset, Producer, TopicName,
     broker::Broker,
     conn::{ClientTls, Trust},
+    consumer::Record,
     producer::Builder,
     store::{LogConfig, LogStore, MemoryStore, Store},
-    wire::{Batch, Record},
+    wire::internals::Batch,
 };
 use tempfile::TempDir;
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 use anabranch::{
     Message,
     conn::ConnectionState,
-    producer::{Fate, SendErrorKind, Strategy},
+    producer::{FailureCode, Fate, SendErrorKind, Strategy},
     sim::{self, LinkConfig, Rate},
-    wire::FailureCode,
 };
 
 use crate::world::{LONG, World};

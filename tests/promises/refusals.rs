@@ -13,7 +13,7 @@ use anabranch::{
     producer::{Fate, SendError, Strategy},
     sim::{self, LinkConfig, Rate},
     store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError},
-    wire::Batch,
+    wire::internals::Batch,
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 

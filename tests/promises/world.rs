@@ -13,10 +13,11 @@ use anabranch::{
         self, ClientTls, ServerTls, TransportConfig, Trust,
         tls::{CertifiedKey, Fingerprint, Pem},
     },
+    consumer::Record,
     producer::{self, Builder},
     sim::{Direction, Host, LinkConfig, Network},
     store::{MemoryStore, Store},
-    wire::{Batch, Record},
+    wire::internals::Batch,
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 

@@ -16,7 +16,7 @@ use anabranch::{
     conn::{ClientTls, Trust},
     producer::Fate,
     store::{LogConfig, LogStore, Store},
-    wire::Batch,
+    wire::internals::Batch,
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 

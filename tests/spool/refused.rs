@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anabranch::{
     Message,
-    producer::{Fate, SendErrorKind},
+    producer::{FailureCode, Fate, SendErrorKind},
     sim,
     store::{MemoryConfig, MemoryStore, Trim},
-    wire::FailureCode,
 };
 use futures_util::future::join_all;
 

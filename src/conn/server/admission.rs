@@ -118,6 +118,12 @@ impl Admission {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::de::table_of_options! {
+    Admission = Admission::default();
+    max_incoming, retry_above, max_handshakes, max_connections, handshake_timeout
+}
+
 /// Error of a client's handshake.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum HandshakeError {

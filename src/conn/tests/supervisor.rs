@@ -857,10 +857,10 @@ async fn options_that_cannot_work_never_begin() {
         id: None,
     };
     let wrong = Supervisor::start(world.config(&[A]), Some(nameless), &world.tasks).unwrap_err();
-    assert_eq!(
-        wrong.to_string(),
-        r#"the connection's options are invalid: name = "": must have 1 to 200 bytes"#
-    );
+    let StartError::Config(rule) = wrong else {
+        panic!("{wrong}");
+    };
+    assert_eq!(rule.to_string(), r#"name = "": must have 1 to 200 bytes"#);
     let mut config = world.config(&[A]);
     config.tls = ClientTls::trusting(Trust::CaPem(vec![]));
     let wrong = Supervisor::start(config, None, &world.tasks).unwrap_err();

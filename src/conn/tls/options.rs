@@ -8,7 +8,7 @@ use super::{
     certified_key::CertifiedKey,
     client::{ClientTls, Trust},
 };
-use crate::de::{Written, table_of_options};
+use crate::de::{ReadOption, table_of_options};
 
 /// The files of a client's TLS. At most one of `ca_file` and `fingerprint` is given, and both of `certificate` and `key` or
 /// neither.
@@ -25,8 +25,8 @@ table_of_options! {
     ca_file, fingerprint, certificate, key
 }
 
-impl<'de> Deserialize<'de> for Written<ClientTls> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+impl ReadOption for ClientTls {
+    fn read<'de, D: Deserializer<'de>>(&mut self, from: D) -> Result<(), D::Error> {
         let options = TlsOptions::deserialize(from)?;
         let trust = match (options.ca_file, options.fingerprint) {
             (None, None) => Trust::SystemRoots,
@@ -38,15 +38,16 @@ impl<'de> Deserialize<'de> for Written<ClientTls> {
                 ));
             }
         };
-        let tls = ClientTls::trusting(trust);
-        match (options.certificate, options.key) {
-            (None, None) => Ok(Self(tls)),
-            (Some(chain), Some(key)) => {
-                Ok(Self(tls.with_certificate(CertifiedKey::files(chain, key))))
+        let certificate = match (options.certificate, options.key) {
+            (None, None) => None,
+            (Some(chain), Some(key)) => Some(CertifiedKey::files(chain, key)),
+            _ => {
+                return Err(D::Error::custom(
+                    "certificate and key can only be set together",
+                ));
             }
-            _ => Err(D::Error::custom(
-                "certificate and key can only be set together",
-            )),
-        }
+        };
+        *self = Self::Parts { trust, certificate };
+        Ok(())
     }
 }

@@ -11,8 +11,7 @@ use std::{
 
 use anabranch::{
     Ack, Receipt, SendError,
-    producer::{self, Fate, SendErrorKind},
-    wire::FailureCode,
+    producer::{self, FailureCode, Fate, SendErrorKind},
 };
 use futures_util::FutureExt;
 

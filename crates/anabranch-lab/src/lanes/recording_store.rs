@@ -14,7 +14,7 @@ use anabranch::{
     TopicName,
     sim::{Network, Rate},
     store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, Trim},
-    wire::Batch,
+    wire::internals::Batch,
 };
 
 /// Limit of stored bytes. No consumer reads them.

@@ -15,8 +15,10 @@ use std::{
 
 use anabranch::{
     Offset, ProducerId, RequestId, TopicName,
-    store::{Append, Appended, DelegateStore, MemoryStore, Store, StoreError, StoreState},
-    wire::{ProducerIdentity, RegisteredProducer},
+    store::{
+        Append, Appended, DelegateStore, MemoryStore, ProducerIdentity, RegisteredProducer, Store,
+        StoreError, StoreState,
+    },
 };
 use fastrand::Rng;
 use futures_util::{FutureExt, future::BoxFuture};

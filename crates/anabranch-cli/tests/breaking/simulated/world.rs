@@ -14,7 +14,7 @@ use anabranch::{
         tls::{CertifiedKey, Fingerprint, Pem},
     },
     sim::{Direction, LinkConfig, Network},
-    wire::Batch,
+    wire::internals::Batch,
 };
 use fastrand::Rng;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
