@@ -10,9 +10,9 @@ use std::{
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
+use super::{Tokens, endpoint::server_config, shared::Shared};
 use crate::{
-    conn::CloseCode,
+    conn::{CloseCode, ServerTls, TlsError},
     store::{StoreError, StoreState},
     tasks::Tasks,
     time,
@@ -94,6 +94,16 @@ impl Broker {
             () = self.running.closed.cancelled() => Ok(()),
             () = self.running.failed.cancelled() => Err(ServeError),
         }
+    }
+
+    /// Replaces the certificate, the authorities that sign client certificates, and the tokens, for connections that
+    /// begin from now on: files are read again. `tokens`: `None` means that no token is needed. Open connections keep
+    /// what they were given when they began.
+    ///
+    /// # Errors
+    /// [`TlsError`]: a file or a part of `tls` cannot be used. Nothing has changed then.
+    pub fn reload(&self, tls: &ServerTls, tokens: Option<Tokens>) -> Result<(), TlsError> {
+        self.running.reload(tls, tokens)
     }
 
     /// Shuts the broker down without losing anything it has accepted. It refuses new connections, tells every client,
@@ -202,6 +212,17 @@ impl Running {
         let stopped = self.background.stopped().clone();
         self.background
             .spawn(stopped.run_until_cancelled_owned(task));
+    }
+
+    fn reload(&self, tls: &ServerTls, tokens: Option<Tokens>) -> Result<(), TlsError> {
+        let config = server_config(&self.shared.config, tls)?;
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &*endpoint {
+            endpoint.set_server_config(Some(config));
+        }
+        drop(endpoint);
+        self.shared.replace_tokens(tokens);
+        Ok(())
     }
 
     fn cut_off(&self) {

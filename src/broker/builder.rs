@@ -1,6 +1,11 @@
 //! The options of a broker, and how it starts.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -9,8 +14,9 @@ use super::{
     Config, Limits, Retention, Tokens, accept,
     broker::{Broker, Running},
     commit::Committer,
+    endpoint::server_config,
     reader_registry::ReaderRegistry,
-    retention, session,
+    retention,
     shared::Shared,
     topics::Topics,
 };
@@ -207,12 +213,9 @@ impl Builder {
             Certificate::Given(tls) => tls,
             Certificate::Development(folder) => DevCerts::ensure(folder, &[])?.server_tls(),
         };
-        let config = self.config;
-        // For connections that are not authenticated yet. `session` raises the limits afterwards.
-        let mut narrow = config.transport.clone();
-        narrow.receive_window = narrow.receive_window.min(session::UNAUTHENTICATED_WINDOW);
-        narrow.max_streams = narrow.max_streams.min(session::UNAUTHENTICATED_STREAMS);
-        let server = conn::server_config(tls.to_rustls()?, &narrow, &config.admission)?;
+        let mut config = self.config;
+        let tokens = config.tokens.take().map(Arc::new);
+        let server = server_config(&config, &tls)?;
 
         let topics = Topics::load(Arc::clone(&store), config.auto_create, config.limits.topics);
         let topics = topics.await?;
@@ -236,6 +239,7 @@ impl Builder {
             committer: Committer::start(Arc::clone(&store), &config.limits, &background),
             store,
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
+            tokens: RwLock::new(tokens),
             config,
             drain: CancellationToken::new(),
             connections: Tasks::new(),

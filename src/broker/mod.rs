@@ -43,6 +43,7 @@ mod commit;
 mod config;
 mod connection_counter;
 mod dispatch;
+mod endpoint;
 mod failure;
 mod packets;
 mod produce_stream;

@@ -55,11 +55,15 @@ pub(super) async fn serve(
     let opened = stopped.run_until_cancelled(opening).await;
     drop(handshake);
     let Some(Some(session)) = opened else { return };
-    tracing::info!(peer = %address, producer = ?session.peer.producer, "session begins");
+    match session.peer.producer {
+        Some(producer) => tracing::info!(peer = %address, %producer, "a producer has connected"),
+        None => tracing::info!(peer = %address, "a client has connected"),
+    }
     let connection = session.peer.connection.clone();
     let _gauge = metrics::connection();
     session.run().await;
-    tracing::info!(peer = %address, reason = ?connection.close_reason(), "session ended");
+    let reason = connection.close_reason().map(end_reason);
+    tracing::info!(peer = %address, reason, "a client has gone");
 }
 
 /// Performs the handshake and opens the session, both together in bounded time.
@@ -73,7 +77,7 @@ async fn open(
     let connection = match handshake(connecting, limit).await {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::debug!(peer = %address, error = %chain(&error), "no connection");
+            tracing::info!(peer = %address, reason = %chain(&error), "a client was refused");
             return None;
         }
     };
@@ -90,6 +94,18 @@ async fn open(
     None
 }
 
+/// Returns why a connection has ended, in words. What the client gave as its reason is not repeated.
+fn end_reason(error: quinn::ConnectionError) -> &'static str {
+    match error {
+        quinn::ConnectionError::ApplicationClosed(_)
+        | quinn::ConnectionError::ConnectionClosed(_) => "it closed the connection",
+        quinn::ConnectionError::LocallyClosed => "this broker closed the connection",
+        quinn::ConnectionError::TimedOut => "nothing came from it for too long",
+        quinn::ConnectionError::Reset => "it has forgotten the connection",
+        _ => "it broke the protocol",
+    }
+}
+
 /// Why the broker closes a connection.
 #[derive(Debug)]
 struct Refusal(CloseCode, String);
@@ -97,7 +113,12 @@ struct Refusal(CloseCode, String);
 impl Refusal {
     fn close(self, connection: &quinn::Connection) {
         let peer = connection.remote_address();
-        tracing::info!(%peer, code = ?self.0, reason = %self.1, "connection closed");
+        match self.0 {
+            CloseCode::Done | CloseCode::GoingAway => {
+                tracing::debug!(%peer, code = ?self.0, reason = %self.1, "connection closed");
+            }
+            code => tracing::info!(%peer, ?code, reason = %self.1, "a client was refused"),
+        }
         connection.close(self.0.into(), self.1.as_bytes());
     }
 
@@ -194,7 +215,7 @@ fn authenticate(
         let failure = failure(FailureCode::Unauthorised, why);
         Err(Refusal(CloseCode::Unauthorised, failure.detail))
     };
-    let Some(tokens) = &shared.config.tokens else {
+    let Some(tokens) = shared.tokens() else {
         return Ok(Permissions::all());
     };
     match tokens.permissions(&connect.token) {

@@ -1,12 +1,15 @@
 //! What the tasks of a broker share, and what the tasks of one connection share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, Permissions, commit::Committer, producer_registry::ProducerRegistry,
+    Config, Permissions, Tokens, commit::Committer, producer_registry::ProducerRegistry,
     reader_registry::ReaderRegistry, topics::Topics,
 };
 use crate::{ProducerId, store::Store, tasks::Tasks};
@@ -15,6 +18,8 @@ use crate::{ProducerId, store::Store, tasks::Tasks};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// The accepted tokens. A reload replaces them.
+    pub(super) tokens: RwLock<Option<Arc<Tokens>>>,
     pub(super) store: Arc<dyn Store>,
     pub(super) topics: Topics,
     pub(super) committer: Committer,
@@ -28,6 +33,20 @@ pub(super) struct Shared {
     pub(super) drain: CancellationToken,
     /// The tasks of connections. When told to stop, they end at once.
     pub(super) connections: Tasks,
+}
+
+impl Shared {
+    /// Returns the tokens that are accepted at present.
+    pub(super) fn tokens(&self) -> Option<Arc<Tokens>> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.clone()
+    }
+
+    /// Accepts these tokens from now on.
+    pub(super) fn replace_tokens(&self, tokens: Option<Tokens>) {
+        let mut current = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        *current = tokens.map(Arc::new);
+    }
 }
 
 /// What the streams of one connection share.

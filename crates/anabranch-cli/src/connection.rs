@@ -8,7 +8,7 @@ use anabranch::conn::{
 };
 use clap::builder::BoolishValueParser;
 
-use crate::args;
+use crate::{args, progress};
 
 /// Address of the broker, trusted certificates, and credentials.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,6 @@ pub(crate) struct ConnectionArgs {
     /// Address of the broker. Several addresses are tried in turn.
     #[arg(
         long,
-        env = "ANABRANCH_SERVER",
         value_name = "HOST:PORT",
         value_delimiter = ',',
         default_value = "127.0.0.1:4433"
@@ -25,57 +24,36 @@ pub(crate) struct ConnectionArgs {
     server: Vec<ServerAddress>,
 
     /// PEM file of trusted certificate authorities, instead of those of the operating system.
-    #[arg(long, env = "ANABRANCH_CA", value_name = "FILE", conflicts_with_all = ["pin", "insecure"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pin", "insecure"])]
     ca: Option<PathBuf>,
 
     /// SHA-256 fingerprint of the only certificate to trust.
-    #[arg(
-        long,
-        env = "ANABRANCH_PIN",
-        value_name = "HEX",
-        conflicts_with = "insecure"
-    )]
+    #[arg(long, value_name = "HEX", conflicts_with = "insecure")]
     pin: Option<Fingerprint>,
 
     /// Accept any certificate. Anyone on the path can then read and change everything.
-    #[arg(long, env = "ANABRANCH_INSECURE", value_parser = BoolishValueParser::new())]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     insecure: bool,
 
     /// Name that the broker's certificate must be valid for, if it differs from the host of --server.
-    #[arg(long, env = "ANABRANCH_SERVER_NAME", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
 
     /// PEM file of the client certificate, for a broker that requires one.
-    #[arg(
-        long,
-        env = "ANABRANCH_CLIENT_CERT",
-        value_name = "FILE",
-        requires = "client_key"
-    )]
+    #[arg(long, value_name = "FILE", requires = "client_key")]
     client_cert: Option<PathBuf>,
 
     /// PEM file of the client certificate's private key.
-    #[arg(
-        long,
-        env = "ANABRANCH_CLIENT_KEY",
-        value_name = "FILE",
-        requires = "client_cert"
-    )]
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
 
     /// Access token for the broker. Other users of this machine can see it, unless it is set in the environment.
-    #[arg(
-        long,
-        env = "ANABRANCH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
 
     /// How long to wait for the first connection. With --spool, `produce` does not wait for one.
     #[arg(
         long,
-        env = "ANABRANCH_CONNECT_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
         value_parser = args::positive_duration
@@ -87,6 +65,9 @@ impl ConnectionArgs {
     /// Converts the flags to the library's options.
     pub(crate) fn config(&self) -> Config {
         let trust = if self.insecure {
+            progress::warn(
+                "--insecure: any server is accepted, so anyone on the path can read and change everything",
+            );
             Trust::DangerouslyAcceptAny
         } else if let Some(pin) = self.pin {
             Trust::Pinned(pin)

@@ -9,12 +9,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<StdoutClosed>() {
         return ExitCode::SUCCESS;
     }
-    progress::say(format_args!("error: {}", sentence(error)));
+    progress::error(sentence(error));
     ExitCode::FAILURE
 }
 
 /// Returns an error and its causes in one line, without causes whose text is already in the line.
-fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain() {
         let words = cause.to_string().replace('\n', " ");

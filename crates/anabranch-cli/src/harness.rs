@@ -13,8 +13,8 @@ use crate::signals;
 
 /// Runs `work` with an empty temporary folder, and removes the folder afterwards.
 ///
-/// The first signal (Ctrl-C or SIGTERM) cancels the token that `work` receives. The second one removes the folder and
-/// ends the process.
+/// Ctrl-C, SIGTERM and SIGHUP cancel the token that `work` receives. A second Ctrl-C removes the folder and ends the
+/// process.
 ///
 /// # Errors
 /// Those of `work`, and a folder that cannot be made or removed.
@@ -31,7 +31,7 @@ pub async fn with_temporary_folder<T>(
         // The process exits without running destructors.
         move || drop(std::fs::remove_dir_all(folder))
     })?;
-    let result = Box::pin(work(folder.path(), stop)).await?;
+    let result = Box::pin(work(folder.path(), CancellationToken::clone(&stop))).await?;
     folder
         .close()
         .context("cannot remove the temporary folder")?;

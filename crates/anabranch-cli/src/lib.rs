@@ -8,17 +8,19 @@
 //! bench                    measures throughput and latency, next to raw QUIC and the disk
 //! log                      checks or repairs a log on disk
 //! lab                      runs the program anabranch-lab: the value of more lanes on a given link
+//! completions  man         what shells and `man` know of the program
 //!
+//! cli.rs  logging.rs       the command line and its environment variables; what is told on standard error
 //! connection.rs            flags of every command that connects
 //! args.rs                  values of flags
 //! waiting.rs               why there is no connection yet
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
-//! failure.rs  output.rs  progress.rs  signals.rs  stats.rs
+//! failure.rs  output.rs  progress.rs  signals.rs  stats.rs  terminal.rs
 //! ```
 //!
 //! Data, and results with `--output json`, go to standard output; everything else goes to standard error. Each flag has an
-//! environment variable: `--server-name` is `ANABRANCH_SERVER_NAME`. The exit code is 0 for success, 1 for a failure,
-//! 2 for a wrong command line, and 128 plus the signal's number when a second signal ended the process.
+//! environment variable: `--server` is `ANABRANCH_SERVER`, and `produce --topic` is `ANABRANCH_PRODUCE_TOPIC`. The exit code is 0 for success, 1 for a failure,
+//! 2 for a wrong command line, and 130 when a second Ctrl-C ended the process.
 //!
 //! Public here is only what the program `anabranch-lab` shares.
 #![allow(
@@ -28,6 +30,7 @@
 
 pub mod args;
 mod bench;
+mod cli;
 mod connection;
 mod consume;
 mod demo;
@@ -35,6 +38,7 @@ mod failure;
 pub mod harness;
 mod lab;
 mod log_folder;
+mod logging;
 pub mod output;
 mod ping;
 mod produce;
@@ -42,56 +46,22 @@ pub mod progress;
 mod serve;
 mod signals;
 pub mod stats;
+mod terminal;
 mod topics;
 mod waiting;
 
 use std::{future::Future, process::ExitCode};
 
-use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
-
-/// Messages over QUIC: a durable broker, and clients that open another stream only when one would help.
-#[derive(Debug, Parser)]
-#[command(name = "anabranch", version, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Serve(serve::Args),
-    Produce(produce::Args),
-    Consume(consume::Args),
-    Ping(ping::Args),
-    Topics(topics::Args),
-    Demo(demo::Args),
-    Bench(bench::Args),
-    Lab(lab::Args),
-    Log(log_folder::Args),
-}
-
-impl Command {
-    async fn run(self) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Serve(args) => serve::run(args).await,
-            Self::Produce(args) => produce::run(args).await,
-            Self::Consume(args) => consume::run(args).await,
-            Self::Ping(args) => ping::run(args).await,
-            Self::Topics(args) => topics::run(args).await,
-            Self::Demo(args) => demo::run(args).await,
-            Self::Bench(args) => bench::run(args).await,
-            Self::Lab(args) => lab::run(args),
-            Self::Log(args) => log_folder::run(args).await,
-        }
-    }
-}
+use self::{
+    cli::Cli,
+    logging::{LogArgs, Role},
+};
 
 /// Runs the program with the arguments of this process, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    log();
+    let cli = Cli::from_process();
+    cli.logging.start(cli.command.role());
     run(cli.command.run())
 }
 
@@ -108,51 +78,7 @@ pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode 
     outcome.unwrap_or_else(|error| failure::report(&error))
 }
 
-/// The log filter without `RUST_LOG`: warnings, except those of failed connection attempts, which the commands report
-/// themselves.
-const DEFAULT_FILTER: &str = "warn,anabranch::conn::client::supervisor=error";
-
-/// Writes the log to standard error, above the live lines. `RUST_LOG` sets its filter.
+/// Starts the log with the default options.
 pub fn log() {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(wanted) if !wanted.is_empty() => EnvFilter::builder()
-            .with_default_directive(LevelFilter::WARN.into())
-            .parse_lossy(wanted),
-        _ => EnvFilter::new(DEFAULT_FILTER),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(progress::stderr)
-        .with_ansi(progress::is_terminal())
-        .init();
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_flag_has_an_environment_variable_of_its_name() {
-        for command in Cli::command().get_subcommands() {
-            for flag in command.get_arguments() {
-                let Some(long) = flag.get_long().filter(|long| *long != "help") else {
-                    continue;
-                };
-                let name = format!("ANABRANCH_{}", long.replace('-', "_").to_uppercase());
-                assert_eq!(
-                    flag.get_env().and_then(|env| env.to_str()),
-                    Some(name.as_str()),
-                    "{} --{long}",
-                    command.get_name()
-                );
-            }
-        }
-    }
+    LogArgs::default().start(Role::Client);
 }

@@ -29,7 +29,7 @@ struct Folder {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Output format.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 

@@ -26,7 +26,6 @@ pub(crate) struct Args {
     /// Number of pings.
     #[arg(
         long,
-        env = "ANABRANCH_COUNT",
         value_name = "COUNT",
         default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(1..)
@@ -36,7 +35,6 @@ pub(crate) struct Args {
     /// Time from one ping to the next.
     #[arg(
         long,
-        env = "ANABRANCH_INTERVAL",
         value_name = "TIME",
         default_value = "1s",
         value_parser = args::positive_duration
@@ -46,7 +44,6 @@ pub(crate) struct Args {
     /// Time limit for each answer.
     #[arg(
         long,
-        env = "ANABRANCH_PING_TIMEOUT",
         value_name = "TIME",
         default_value = "5s",
         value_parser = args::positive_duration
@@ -54,7 +51,7 @@ pub(crate) struct Args {
     ping_timeout: Duration,
 
     /// Output format.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 
     #[command(flatten)]

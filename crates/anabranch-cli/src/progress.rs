@@ -5,12 +5,14 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
-    sync::LazyLock,
+    sync::{LazyLock, OnceLock},
     time::Duration,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
+
+use crate::terminal;
 
 /// Time from one update of a live line to the next.
 const TICK: Duration = Duration::from_millis(100);
@@ -19,14 +21,68 @@ const TICK: Duration = Duration::from_millis(100);
 static LINES: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
 
+/// How messages are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Style {
+    /// Only errors are told.
+    pub(crate) quiet: bool,
+    /// Each message is a JSON object of the log.
+    pub(crate) json: bool,
+}
+
+static STYLE: OnceLock<Style> = OnceLock::new();
+
+/// Sets how messages are told. The first call counts.
+pub(crate) fn set_style(style: Style) {
+    STYLE.get_or_init(|| style);
+}
+
+fn style() -> Style {
+    STYLE.get().copied().unwrap_or_default()
+}
+
 /// Returns whether standard error is a terminal.
 pub fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Writes a line to standard error, above the live lines. A closed standard error is ignored.
+/// Returns whether the log has colours: on a terminal, unless `NO_COLOR` is set.
+pub(crate) fn has_colours() -> bool {
+    is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Tells something that is no error. With `--quiet` it is not told.
 pub fn say(line: impl fmt::Display) {
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
+    match style() {
+        Style { json: true, .. } => tracing::info!(target: "anabranch_cli", "{line}"),
+        Style { quiet: true, .. } => {}
+        Style { .. } => write_line(line),
+    }
+}
+
+/// Tells of something that works and should be different. With `--quiet` it is not told.
+pub(crate) fn warn(line: impl fmt::Display) {
+    match style() {
+        Style { json: true, .. } => tracing::warn!(target: "anabranch_cli", "{line}"),
+        Style { quiet: true, .. } => {}
+        Style { .. } => write_line(format_args!("warning: {line}")),
+    }
+}
+
+/// Tells of something that failed.
+pub(crate) fn error(line: impl fmt::Display) {
+    match style() {
+        Style { json: true, .. } => tracing::error!(target: "anabranch_cli", "{line}"),
+        Style { .. } => write_line(format_args!("error: {line}")),
+    }
+}
+
+/// Writes a line to standard error, above the live lines, with control characters escaped: a broker may have said them. A
+/// closed standard error is ignored.
+fn write_line(line: impl fmt::Display) {
+    let mut escaped = Vec::new();
+    terminal::escape(format!("{line}\n").as_bytes(), &mut escaped);
+    let _ = stderr().write_all(&escaped);
 }
 
 /// Returns a writer to standard error, above the live lines.
@@ -58,9 +114,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Adds a line that shows what `now` returns. Without a terminal there is no line, and `now` is never called.
+    /// Adds a line that shows what `now` returns. Without a terminal, with `--quiet` and with a log in JSON there is no
+    /// line, and `now` is never called.
     pub(crate) fn begin(now: impl Fn() -> String + Send + 'static) -> Self {
-        if !is_terminal() {
+        let Style { quiet, json } = style();
+        if quiet || json || !is_terminal() {
             return Self {
                 bar: ProgressBar::hidden(),
                 ticker: None,

@@ -61,17 +61,16 @@ const PINGS: u64 = 20_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Start a broker in this process even with --server. The default without --server.
-    #[arg(long, env = "ANABRANCH_EMBEDDED", value_parser = BoolishValueParser::new())]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     embedded: bool,
 
     /// Where the broker in this process stores messages.
-    #[arg(long, env = "ANABRANCH_STORE", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     store: StoreKind,
 
     /// Payload of a message, in bytes.
     #[arg(
         long,
-        env = "ANABRANCH_SIZE",
         value_name = "BYTES",
         default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(1..=8 << 20)
@@ -82,7 +81,6 @@ pub(crate) struct Args {
     /// 20 000 in mode ping].
     #[arg(
         long,
-        env = "ANABRANCH_MESSAGES",
         value_name = "COUNT",
         value_parser = clap::value_parser!(u64).range(1..=10_000_000_000)
     )]
@@ -91,7 +89,6 @@ pub(crate) struct Args {
     /// Number of runs after the warm-up.
     #[arg(
         long,
-        env = "ANABRANCH_RUNS",
         value_name = "COUNT",
         default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..=1000)
@@ -99,26 +96,20 @@ pub(crate) struct Args {
     runs: u32,
 
     /// Number of lanes in the modes async and ping: adaptive, a number from 1 to 64, or per-message.
-    #[arg(
-        long,
-        env = "ANABRANCH_STRATEGY",
-        value_name = "STRATEGY",
-        default_value = "adaptive"
-    )]
+    #[arg(long, value_name = "STRATEGY", default_value = "adaptive")]
     strategy: Strategy,
 
     /// How messages are sent.
-    #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     mode: Mode,
 
     /// Congestion controller of the producers, the broker in this process, and the baseline.
-    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     congestion: Controller,
 
     /// Number of producers, each with its own connection.
     #[arg(
         long,
-        env = "ANABRANCH_PRODUCERS",
         value_name = "COUNT",
         default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=10_000)
@@ -128,7 +119,6 @@ pub(crate) struct Args {
     /// Number of tasks that send on each producer.
     #[arg(
         long,
-        env = "ANABRANCH_TASKS",
         value_name = "COUNT",
         default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=10_000)
@@ -138,7 +128,6 @@ pub(crate) struct Args {
     /// Limit of messages per second, over all tasks, to measure latency below the peak. Without it, there is no limit.
     #[arg(
         long,
-        env = "ANABRANCH_RATE",
         value_name = "PER_SECOND",
         value_parser = clap::value_parser!(u32).range(1..)
     )]
@@ -146,14 +135,13 @@ pub(crate) struct Args {
 
     /// Measure quinn alone after each run: the same bytes on one stream over loopback, with the same options and without
     /// messages; in mode ping, the same bytes to the server and back.
-    #[arg(long, env = "ANABRANCH_BASELINE", value_parser = BoolishValueParser::new())]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     baseline: bool,
 
     /// With --store log, the disk is measured after each run: writes of this size, each with fdatasync [default: the broker's
     /// average write].
     #[arg(
         long,
-        env = "ANABRANCH_DISK_GROUP",
         value_name = "SIZE",
         value_parser = units::parse_size
     )]
@@ -162,7 +150,6 @@ pub(crate) struct Args {
     /// Number of topics that messages are spread over: the name of the topic, followed by a number.
     #[arg(
         long,
-        env = "ANABRANCH_TOPICS",
         value_name = "COUNT",
         default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=10_000)
@@ -170,20 +157,15 @@ pub(crate) struct Args {
     topics: u32,
 
     /// Topic to send to.
-    #[arg(
-        long,
-        env = "ANABRANCH_TOPIC",
-        value_name = "TOPIC",
-        default_value = "bench"
-    )]
+    #[arg(long, value_name = "TOPIC", default_value = "bench")]
     topic: String,
 
     /// Process of the broker on this machine, to measure its CPU time.
-    #[arg(long, env = "ANABRANCH_BROKER_PID", value_name = "PID")]
+    #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
 
     /// Output format of the report.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 
     #[command(flatten)]

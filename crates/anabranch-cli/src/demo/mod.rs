@@ -32,13 +32,12 @@ const LANES_CLOSED: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Text file whose lines are sent, repeatedly. Without it, source code of this program.
-    #[arg(long, env = "ANABRANCH_INPUT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
 
     /// Number of messages, over all bursts.
     #[arg(
         long,
-        env = "ANABRANCH_MESSAGES",
         value_name = "COUNT",
         default_value_t = 200_000,
         value_parser = clap::value_parser!(u32).range(1..=10_000_000)
@@ -46,7 +45,7 @@ pub(crate) struct Args {
     messages: u32,
 
     /// Output format of the summary.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 

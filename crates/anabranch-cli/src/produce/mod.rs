@@ -49,8 +49,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Send each line of files or of standard input as one message.
 ///
-/// The newline is not part of the message. A line may hold any bytes. The first Ctrl-C stops reading and delivers what was
-/// read; the second one ends the command at once. The exit code is 1 when a message was not delivered.
+/// The newline is not part of the message. A line may hold any bytes. Ctrl-C, SIGTERM or SIGHUP stops reading and delivers
+/// what was read; a second Ctrl-C ends the command at once. The exit code is 1 when a message was not delivered.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Files to send. Without files, or for -, standard input.
@@ -58,45 +58,38 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 
     /// Topic to send to.
-    #[arg(long, env = "ANABRANCH_TOPIC", value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC")]
     topic: TopicName,
 
     /// Ordering guarantee.
-    #[arg(long, env = "ANABRANCH_MODE", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     mode: Mode,
 
     /// Text between the key and the payload of a line; a line without it has no key. Messages with the same key stay in
     /// order. \t is a tab.
     #[arg(
         long,
-        env = "ANABRANCH_KEY_DELIMITER",
         value_name = "TEXT",
         value_parser = delimiter
     )]
     key_delimiter: Option<String>,
 
     /// Name of the producer. A later producer with the same name fences off an earlier one.
-    #[arg(long, env = "ANABRANCH_NAME", value_name = "NAME", value_parser = args::name)]
+    #[arg(long, value_name = "NAME", value_parser = args::name)]
     name: Option<String>,
 
     /// Number of lanes (QUIC streams that carry messages) in mode async: adaptive (one, and more while they help), a number
     /// from 1 to 64, or per-message (one stream per message, for comparison).
-    #[arg(
-        long,
-        env = "ANABRANCH_STRATEGY",
-        value_name = "STRATEGY",
-        default_value = "adaptive"
-    )]
+    #[arg(long, value_name = "STRATEGY", default_value = "adaptive")]
     strategy: Strategy,
 
     /// Congestion controller.
-    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     congestion: Controller,
 
     /// Time limit from the sending of a message to its outcome. After it, the message has failed.
     #[arg(
         long,
-        env = "ANABRANCH_DELIVERY_TIMEOUT",
         value_name = "TIME",
         default_value = "120s",
         value_parser = args::positive_duration
@@ -105,13 +98,12 @@ pub(crate) struct Args {
 
     /// Folder of a spool, which stores messages that do not fit into memory (4 MiB) while no broker is reachable. Spooled
     /// messages are sent first, in this run or a later one.
-    #[arg(long, env = "ANABRANCH_SPOOL", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
 
     /// Size limit of the spool.
     #[arg(
         long,
-        env = "ANABRANCH_SPOOL_BYTES",
         value_name = "SIZE",
         default_value = "1GiB",
         value_parser = units::parse_size,
@@ -119,10 +111,9 @@ pub(crate) struct Args {
     )]
     spool_bytes: u64,
 
-    /// Time limit for delivery after the first Ctrl-C.
+    /// Time limit for delivery after the first Ctrl-C, SIGTERM or SIGHUP.
     #[arg(
         long,
-        env = "ANABRANCH_DRAIN_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
         value_parser = units::parse_duration
@@ -130,7 +121,7 @@ pub(crate) struct Args {
     drain_timeout: Duration,
 
     /// Output format of the summary.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 
     #[command(flatten)]
@@ -222,7 +213,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         stop.cancelled().await;
         let left = tally.undelivered();
         progress::say(format_args!(
-            "stopping: {left} messages are still to be delivered; a second signal ends at once"
+            "stopping: {left} messages are still to be delivered; a second Ctrl-C ends at once"
         ));
         tokio::time::sleep(args.drain_timeout).await;
     };

@@ -123,9 +123,7 @@ impl<'a> Sender<'a> {
                 self.tally.on_failed(&self.origin, why);
             }
             Item::Failed(file, error) => {
-                progress::say(format_args!(
-                    "error: cannot read the rest of {file}: {error}"
-                ));
+                progress::error(format_args!("cannot read the rest of {file}: {error}"));
                 self.read_error = true;
             }
         }

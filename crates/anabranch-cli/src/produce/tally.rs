@@ -77,9 +77,9 @@ impl Tally {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
         if before < PRINTED {
             let Origin { file, line } = origin;
-            progress::say(format_args!("error: line {line} of {file}: {why}"));
+            progress::error(format_args!("line {line} of {file}: {why}"));
         } else if before == PRINTED {
-            progress::say("error: more messages failed; they are only counted");
+            progress::error("more messages failed; they are only counted");
         }
     }
 }

@@ -184,7 +184,7 @@ impl Window {
         self.tally.on_failed(origin, error);
         self.failed = is_final(error.kind());
         if self.failed {
-            progress::say("error: every further message would fail too; nothing more is sent");
+            progress::error("every further message would fail too; nothing more is sent");
         }
     }
 }

@@ -53,17 +53,29 @@ impl Identity {
                 }
             }
         };
-        let clients = match &args.client_ca {
-            Some(ca) => ClientCertificates::Required {
-                ca: ca.clone().into(),
-            },
-            None => ClientCertificates::NotAsked,
-        };
         let tls = ServerTls::Parts {
             certificate,
-            clients,
+            clients: clients(args),
         };
         Ok(Self { tls, trust })
+    }
+
+    /// Finds the certificate again, as [`Identity::find`]. One that was made in memory stays.
+    pub(super) fn again(&self, args: &Args, listen: IpAddr) -> anyhow::Result<ServerTls> {
+        match args.cert.is_none() && args.data().is_none() {
+            true => Ok(self.tls.clone()),
+            false => Ok(Self::find(args, listen)?.tls),
+        }
+    }
+}
+
+/// Returns whether clients must show a certificate.
+fn clients(args: &Args) -> ClientCertificates {
+    match &args.client_ca {
+        Some(ca) => ClientCertificates::Required {
+            ca: ca.clone().into(),
+        },
+        None => ClientCertificates::NotAsked,
     }
 }
 

@@ -8,7 +8,7 @@ mod identity;
 mod listen;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -25,11 +25,12 @@ use anabranch::{
 use anyhow::Context;
 use clap::{ValueEnum, builder::BoolishValueParser};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use tracing::info;
+use tracing::{error, info};
 
 use self::{announce::Announcement, identity::Identity, listen::Listen};
 use crate::{
     args::{self, Controller},
+    failure,
     output::Output,
     progress, signals,
 };
@@ -44,72 +45,67 @@ const RESET_KEY: &str = "reset.key";
 
 /// Run a broker until Ctrl-C or SIGTERM.
 ///
-/// Without --cert, the broker makes a certificate for development. The first signal shuts it down gracefully: all accepted
-/// messages are stored and acknowledged. The second signal ends it at once; acknowledged messages are stored all the same.
+/// Without --cert, the broker makes a certificate for development. Ctrl-C or SIGTERM shuts it down gracefully: all accepted
+/// messages are stored and acknowledged. A second Ctrl-C ends it at once; acknowledged messages are stored all the same.
+/// SIGHUP reads certificates, client authorities and tokens again, for connections that begin afterwards.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// UDP address to listen at. Port 0 is any free port.
-    #[arg(
-        long,
-        env = "ANABRANCH_LISTEN",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:4433"
-    )]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:4433")]
     listen: Listen,
 
     /// Folder of messages, certificates and keys, made if missing [default: anabranch-data; none with --store memory].
-    #[arg(long, env = "ANABRANCH_DATA", value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 
     /// Where messages are stored.
-    #[arg(long, env = "ANABRANCH_STORE", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     store: StoreKind,
 
     /// Size limit of --store memory [default: 256MiB]. Messages beyond it are refused, unless retention makes room.
-    #[arg(long, env = "ANABRANCH_MEMORY", value_name = "SIZE", value_parser = units::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     memory: Option<u64>,
 
     /// PEM file of the broker's certificate chain.
-    #[arg(long, env = "ANABRANCH_CERT", value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
 
     /// PEM file of the certificate's private key.
-    #[arg(long, env = "ANABRANCH_KEY", value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 
     /// PEM file of certificate authorities. Clients must show a certificate that one of them has signed.
-    #[arg(long, env = "ANABRANCH_CLIENT_CA", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
 
     /// File of access tokens, one per line, each followed by its permissions, such as produce:orders.* or consume:*. A
     /// token without permissions may do everything. Clients must show a token.
-    #[arg(long, env = "ANABRANCH_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
     /// Serve metrics for Prometheus at http://ADDR/metrics.
-    #[arg(long, env = "ANABRANCH_METRICS", value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 
     /// Age limit of messages. Older ones are deleted. Without it, there is no limit.
-    #[arg(long, env = "ANABRANCH_MAX_AGE", value_name = "TIME", value_parser = args::positive_duration)]
+    #[arg(long, value_name = "TIME", value_parser = args::positive_duration)]
     max_age: Option<Duration>,
 
     /// Size limit of each topic. The oldest messages beyond it are deleted. Without it, there is no limit.
-    #[arg(long, env = "ANABRANCH_MAX_BYTES", value_name = "SIZE", value_parser = units::parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     max_bytes: Option<u64>,
 
     /// Do not create topics on first use: sending to an unknown topic fails.
-    #[arg(long, env = "ANABRANCH_NO_CREATE", value_parser = BoolishValueParser::new())]
+    #[arg(long, value_parser = BoolishValueParser::new())]
     no_create: bool,
 
     /// Congestion controller of connections to clients.
-    #[arg(long, env = "ANABRANCH_CONGESTION", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     congestion: Controller,
 
-    /// Time limit for clients to finish after the first signal.
+    /// Time limit for clients to finish after Ctrl-C or SIGTERM.
     #[arg(
         long,
-        env = "ANABRANCH_DRAIN_TIMEOUT",
         value_name = "TIME",
         default_value = "10s",
         value_parser = units::parse_duration
@@ -117,7 +113,7 @@ pub(crate) struct Args {
     drain_timeout: Duration,
 
     /// Output format of the announcement.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
@@ -153,7 +149,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             "--memory needs --store memory; for a store on disk, --max-bytes limits each topic"
         );
     }
-    let stop = signals::watch(|| progress::say("ended at once; acknowledged messages are stored"))?;
+    let before_exit = || progress::say("ended at once; acknowledged messages are stored");
+    let (stop, reload) = signals::watch_with_reload(before_exit)?;
     if let Some(address) = args.metrics {
         serve_metrics(address)?;
     }
@@ -191,17 +188,33 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let broker = builder.bind().await?;
     Announcement::new(&args, &identity, broker.local_addr()).print(args.output)?;
 
+    let reloading = async {
+        loop {
+            reload.notified().await;
+            match reload_files(&args, &identity, listen.ip(), &broker) {
+                Ok(()) => info!("certificates and tokens were read again, for new connections"),
+                Err(error) => error!(
+                    "certificates and tokens stay as they were: {}",
+                    failure::sentence(&error)
+                ),
+            }
+        }
+    };
     let failed = tokio::select! {
         () = stop.cancelled() => None,
         ended = broker.serve() => ended.err(),
+        () = reloading => None,
     };
-    info!("the broker shuts down");
+    match &failed {
+        None => info!("shutting down: {}", stop.signal()),
+        Some(error) => error!("shutting down: {error}"),
+    }
     let drained = broker.shutdown(args.drain_timeout).await;
     match (failed, drained) {
         (Some(error), _) => Err(error.into()),
         // Producers resend what was cut off; no acknowledged message is lost.
         (None, Err(error @ ShutdownError::CutOff { .. })) => {
-            progress::say(error);
+            progress::warn(error);
             Ok(ExitCode::SUCCESS)
         }
         (None, drained) => {
@@ -209,6 +222,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Reads certificates and tokens again, and gives them to the broker. After an error, nothing has changed.
+fn reload_files(
+    args: &Args,
+    identity: &Identity,
+    listen: IpAddr,
+    broker: &Broker,
+) -> anyhow::Result<()> {
+    let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
+    let tls = identity.again(args, listen)?;
+    broker.reload(&tls, tokens)?;
+    Ok(())
 }
 
 /// Serves the metrics of the broker in the format of Prometheus.

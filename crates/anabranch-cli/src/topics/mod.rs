@@ -20,7 +20,7 @@ pub(crate) struct Args {
     change: Option<Command>,
 
     /// Output format.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 
     #[command(flatten)]
@@ -56,7 +56,7 @@ struct Described {
     one: One,
 
     /// Output format.
-    #[arg(long, env = "ANABRANCH_OUTPUT", value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 

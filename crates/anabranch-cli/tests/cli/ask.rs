@@ -106,6 +106,7 @@ fn ping_fails_where_nobody_answers() {
     let server = format!("127.0.0.1:{}", free_port());
     let flags = [
         "--insecure",
+        "-q",
         "--connect-timeout",
         "300ms",
         "--server",

@@ -48,6 +48,14 @@ fn a_wrong_option_is_named_with_its_value_and_its_rule() {
             ["--from", "first", "earliest, latest or an offset"],
         ),
         (
+            &["consume", "--topic", "t", "--format", "%q"],
+            ["--format", "%q", "is no verb"],
+        ),
+        (
+            &["consume", "--topic", "t", "--since", "yesterday"],
+            ["--since", "yesterday", "2026-01-31T09:00:00Z"],
+        ),
+        (
             &["ping", "--server", "nowhere"],
             ["--server", "nowhere", "must be HOST:PORT"],
         ),
@@ -178,7 +186,14 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
     says(ended.sentence(), &["it does not speak anabranch/2"]);
 
     let server = format!("127.0.0.1:{}", free_port());
-    let flags = ["--topic", "t", "--insecure", "--connect-timeout", "300ms"];
+    let flags = [
+        "--topic",
+        "t",
+        "--insecure",
+        "-q",
+        "--connect-timeout",
+        "300ms",
+    ];
     let mut produce = anabranch(["produce", "--server", &server]);
     let ended = run_with(produce.args(flags), b"line\n").expect_code(1);
     let (trying, error) = ended.stderr.trim_end().split_once('\n').unwrap();

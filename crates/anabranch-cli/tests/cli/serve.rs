@@ -152,8 +152,8 @@ fn every_flag_can_be_an_environment_variable() {
         produce.env(name, broker.announced[field].as_str().unwrap());
     }
     produce
-        .env("ANABRANCH_TOPIC", crate::support::TOPIC)
-        .env("ANABRANCH_MODE", "ordered");
+        .env("ANABRANCH_PRODUCE_TOPIC", crate::support::TOPIC)
+        .env("ANABRANCH_PRODUCE_MODE", "ordered");
     let sent = run_with(&mut produce, b"by the environment\n").expect_code(0);
     let said = sent.sentence();
     assert!(said.starts_with("1 of 1 messages delivered in "), "{said}");

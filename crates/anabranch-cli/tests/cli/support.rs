@@ -116,10 +116,30 @@ impl Serve {
         while !self.process.is_frozen() {}
     }
 
-    /// Ends the process by SIGTERM. It must exit with code 0.
+    /// Lets the process go on after [`Serve::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&mut self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Returns the lines of standard error as they come. Can be called once.
+    pub fn log(&mut self) -> impl Iterator<Item = String> + use<> {
+        BufReader::new(self.process.take_stderr())
+            .lines()
+            .map(Result::unwrap)
+    }
+
+    /// Ends the process by SIGTERM. It must exit with code 0 and must not have warned of anything.
     pub fn stop(self) -> Stopped {
         let (ended, stopped) = self.end_by("TERM");
-        assert_eq!(ended.expect_code(0).stderr, "");
+        let log = ended.expect_code(0).stderr;
+        for level in ["WARN", "ERROR", "warning:", "error:"] {
+            assert!(!log.contains(level), "{log}");
+        }
         stopped
     }
 
