@@ -314,6 +314,7 @@ fn files_that_are_missing_are_named() {
             &[
                 "ping",
                 "--insecure",
+                "-q",
                 "--client-cert",
                 "no-cert",
                 "--client-key",
