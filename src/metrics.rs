@@ -142,6 +142,8 @@ metrics! {
         "Number of batches in one group commit of the broker. High: many producers share each write.";
     STORE_READ_ONLY = "anabranch_broker_store_read_only", Gauge, Count, [],
         "1 while the broker's store takes no writes (disk full, read-only or failed), else 0.";
+    CERTIFICATE_EXPIRES = "anabranch_broker_certificate_expires_seconds", Gauge, Seconds, [],
+        "When the broker's certificate expires, in seconds since 1970. Low beside time(): clients will refuse the broker soon.";
     DELIVERED_MESSAGES = "anabranch_broker_messages_delivered_total", Counter, Count, [],
         "Messages that the broker has sent to subscribers.";
     SUBSCRIPTIONS = "anabranch_broker_subscriptions", Gauge, Count, [],
@@ -353,6 +355,10 @@ pub(crate) mod broker {
 
     pub(crate) fn store_read_only(read_only: bool) {
         gauge!(STORE_READ_ONLY).set(if read_only { 1.0 } else { 0.0 });
+    }
+
+    pub(crate) fn certificate_expires(at: Duration) {
+        gauge!(CERTIFICATE_EXPIRES).set(at.as_secs_f64());
     }
 
     pub(crate) fn stored(messages: u64, bytes: u64) {

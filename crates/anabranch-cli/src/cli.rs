@@ -78,7 +78,7 @@ impl Action {
 /// For bash: anabranch completions bash > ~/.local/share/bash-completion/completions/anabranch
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
-    /// The shell.
+    /// Which shell.
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

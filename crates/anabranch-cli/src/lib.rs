@@ -15,7 +15,7 @@
 //! args.rs                  values of flags
 //! waiting.rs               why there is no connection yet
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
-//! failure.rs  output.rs  progress.rs  signals.rs  stats.rs  terminal.rs
+//! failure.rs  metrics_server.rs  output.rs  progress.rs  signals.rs  stats.rs  terminal.rs
 //! ```
 //!
 //! Data, and results with `--output json`, go to standard output; everything else goes to standard error. Each flag has an
@@ -39,6 +39,7 @@ pub mod harness;
 mod lab;
 mod log_folder;
 mod logging;
+mod metrics_server;
 pub mod output;
 mod ping;
 mod produce;

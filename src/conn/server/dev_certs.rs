@@ -75,8 +75,8 @@ pub enum DevCertsError {
 }
 
 impl DevCerts {
-    /// Returns the certificate in `folder`. Creates a new one if there is none, if it expires within two weeks, or if it is not
-    /// valid for all of `names`: DNS names or IP addresses, in addition to `localhost`, `127.0.0.1` and `::1`.
+    /// Returns the certificate in `folder`. Creates a new one if there is none, if it is not valid yet or expires within two
+    /// weeks, or if it is not valid for all of `names`: DNS names or IP addresses, in addition to `localhost`, `127.0.0.1` and `::1`.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl DevCerts {
         for name in &names {
             ServerName::try_from(*name).map_err(|_| DevCertsError::Name((*name).into()))?;
         }
-        match Self::usable(folder, &names, now + RENEWAL_MARGIN) {
+        match Self::usable(folder, &names, [now, now + RENEWAL_MARGIN]) {
             Some(certs) => Ok(certs),
             None => Self::create(folder, &names, now),
         }
@@ -117,20 +117,23 @@ impl DevCerts {
         }
     }
 
-    /// Returns the certificate in `folder` if a client that trusts its authority would accept it for each of `names` at the
-    /// time `until`.
-    fn usable(folder: &Path, names: &[&str], until: Duration) -> Option<Self> {
+    /// Returns the certificate in `folder` if a client that trusts its authority would accept it for each of `names` at these
+    /// times.
+    fn usable(folder: &Path, names: &[&str], times: [Duration; 2]) -> Option<Self> {
         let ca = CertificateDer::from_pem_file(folder.join("ca.pem")).ok()?;
         let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).ok()?;
         let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).ok()?;
         rustls::sign::CertifiedKey::from_der(vec![certificate.clone()], key, &tls::provider())
             .ok()?;
-        let until = UnixTime::since_unix_epoch(until);
+        let times = times.map(UnixTime::since_unix_epoch);
         names
             .iter()
             .all(|name| {
-                ServerName::try_from(*name)
-                    .is_ok_and(|name| would_be_trusted(&ca, &certificate, &name, until))
+                ServerName::try_from(*name).is_ok_and(|name| {
+                    times
+                        .iter()
+                        .all(|at| would_be_trusted(&ca, &certificate, &name, *at))
+                })
             })
             .then(|| Self::at(folder, &certificate))
     }
@@ -245,6 +248,16 @@ mod tests {
         assert_ne!(first.fingerprint, second.fingerprint);
         let at = age(352 + 300);
         assert_eq!(DevCerts::ensure_at(folder.path(), &[], at).unwrap(), second);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_valid_yet_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        // Made by a clock that was two days ahead: it is valid from tomorrow on.
+        let ahead = DevCerts::ensure_at(folder.path(), &[], age(2)).unwrap();
+        let now = DevCerts::ensure(folder.path(), &[]).unwrap();
+        assert_ne!(ahead.fingerprint, now.fingerprint);
+        assert_eq!(DevCerts::ensure(folder.path(), &[]).unwrap(), now);
     }
 
     #[test]

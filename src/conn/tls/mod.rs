@@ -21,6 +21,7 @@ mod options;
 mod pem;
 mod protocol;
 mod server;
+mod validity;
 mod verify;
 
 #[cfg(test)]

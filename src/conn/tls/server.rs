@@ -1,6 +1,6 @@
 //! TLS of a server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{quic, server::WebPkiClientVerifier};
 
@@ -9,6 +9,7 @@ use super::{
     error::TlsError,
     pem::{Pem, authorities},
     protocol::{ALPN, names_protocol, provider},
+    validity,
 };
 
 /// Whether a server asks clients for a certificate.
@@ -50,6 +51,19 @@ impl ServerTls {
         Self::Parts {
             certificate,
             clients: ClientCertificates::NotAsked,
+        }
+    }
+
+    /// Returns when the server's certificate expires. `None` if that is never or not known, as for a custom
+    /// configuration. Reads the file.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        match self {
+            Self::Parts { certificate, .. } => {
+                let (chain, _) = certificate.read().ok()?;
+                validity::expires_at(chain.first()?)
+            }
+            Self::Ready(_) => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! `anabranch produce`: sends each line as a message.
+//! `anabranch produce`: sends each line, or other part, of its input as a message.
 //!
 //! ```text
 //! files, stdin ─ reader.rs (a thread) ─▶ lines.rs ─▶ sender.rs ─▶ Producer
@@ -12,7 +12,13 @@ mod summary;
 mod tally;
 mod window;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anabranch::{
     Producer, TopicName,
@@ -20,13 +26,15 @@ use anabranch::{
     producer::{self, Strategy, spool},
     units,
 };
+use anyhow::bail;
 use bytes::Bytes;
-use clap::ValueEnum;
-use indicatif::{HumanBytes, HumanCount};
+use clap::{ValueEnum, builder::BoolishValueParser};
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use self::{
+    lines::Framing,
     reader::Input,
-    sender::{Conversion, Sender},
+    sender::{Conversion, Key, Sender},
     summary::Summary,
     tally::Tally,
     window::Window,
@@ -34,10 +42,11 @@ use self::{
 use crate::{
     args::{self, Controller},
     connection::ConnectionArgs,
+    metrics_server,
     output::{self, Output},
     progress::{self, Live},
     signals,
-    stats::{per_second, whole},
+    stats::{as_f64, per_second, whole},
     waiting::Reporter,
 };
 
@@ -47,7 +56,7 @@ const SPOOL_BUFFER: u64 = 4 << 20;
 /// How long the close may take to reach the broker.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Send each line of files or of standard input as one message.
+/// Send each line of files or of standard input as one message, in their order.
 ///
 /// The newline is not part of the message. A line may hold any bytes. Ctrl-C, SIGTERM or SIGHUP stops reading and delivers
 /// what was read; a second Ctrl-C ends the command at once. The exit code is 1 when a message was not delivered.
@@ -61,9 +70,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TOPIC")]
     topic: TopicName,
 
-    /// Ordering guarantee.
+    /// Order of the messages. With --mode async and no key, a lost packet delays fewer of them.
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
+
+    /// Each message ends at a byte of 0 instead of a newline.
+    #[arg(long, short = '0', conflicts_with_all = ["crlf", "whole"], value_parser = BoolishValueParser::new())]
+    null: bool,
+
+    /// A carriage return before the newline is no part of the message either.
+    #[arg(long, conflicts_with = "whole", value_parser = BoolishValueParser::new())]
+    crlf: bool,
+
+    /// Send each file, or all of standard input, as one message.
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    whole: bool,
+
+    /// Key of every message.
+    #[arg(long, value_name = "KEY", conflicts_with = "key_delimiter")]
+    key: Option<String>,
+
+    /// Header of every message. May be given again.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
 
     /// Text between the key and the payload of a line; a line without it has no key. Messages with the same key stay in
     /// order. \t is a tab.
@@ -79,9 +108,25 @@ pub(crate) struct Args {
     name: Option<String>,
 
     /// Number of lanes (QUIC streams that carry messages) in mode async: adaptive (one, and more while they help), a number
-    /// from 1 to 64, or per-message (one stream per message, for comparison).
-    #[arg(long, value_name = "STRATEGY", default_value = "adaptive")]
-    strategy: Strategy,
+    /// from 1 to 64, or per-message (one stream per message, for comparison) [default: adaptive].
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
+
+    /// Size limit of a message, with its key and headers. The broker has a limit of its own.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::parse_size)]
+    max_message_bytes: u64,
+
+    /// Memory for messages that are read and not delivered yet [default: 64MiB, with --spool 4MiB].
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    buffer: Option<u64>,
+
+    /// Time to wait for more messages before a batch is sent.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::parse_duration)]
+    linger: Duration,
+
+    /// Serve metrics for Prometheus at http://ADDR/metrics.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
 
     /// Congestion controller.
     #[arg(long, value_enum, default_value_t)]
@@ -131,11 +176,11 @@ pub(crate) struct Args {
 /// The ordering guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Mode {
-    /// Messages with the same key stay in order. Any lane sends a message without a key.
-    #[default]
-    Async,
     /// All messages stay in order, on one stream.
+    #[default]
     Ordered,
+    /// Messages with the same key stay in order. Any lane sends a message without a key.
+    Async,
 }
 
 fn delimiter(text: &str) -> Result<String, &'static str> {
@@ -145,11 +190,20 @@ fn delimiter(text: &str) -> Result<String, &'static str> {
     }
 }
 
+fn header(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("must be NAME=VALUE"),
+    }
+}
+
 impl Args {
     fn config(&self) -> producer::Config {
         let mut config = producer::Config::default();
         config.name = self.name.clone();
         config.delivery_timeout = self.delivery_timeout;
+        config.max_message_bytes = self.max_message_bytes;
+        config.linger = self.linger;
         if let Some(folder) = &self.spool {
             let mut spool = spool::Config::new(folder);
             spool.max_bytes = self.spool_bytes;
@@ -157,16 +211,35 @@ impl Args {
             config.spool = Some(spool);
             config.buffer_bytes = SPOOL_BUFFER;
         }
+        config.buffer_bytes = self.buffer.unwrap_or(config.buffer_bytes);
         config.connection = self.connection.config();
         config.connection.transport.congestion = self.congestion.into();
         config
     }
 
+    const fn framing(&self) -> Framing {
+        match (self.null, self.crlf, self.whole) {
+            (true, ..) => Framing::Null,
+            (_, true, _) => Framing::CrLf,
+            (.., true) => Framing::Whole,
+            _ => Framing::Line,
+        }
+    }
+
     fn conversion(&self) -> Conversion {
-        let delimiter = self.key_delimiter.clone();
+        let key = match (&self.key, &self.key_delimiter) {
+            (Some(key), _) => Key::Of(Bytes::from(key.clone())),
+            (None, Some(delimiter)) => Key::Before(Bytes::from(delimiter.clone())),
+            (None, None) => Key::None,
+        };
+        let headers = self.headers.iter().cloned();
         Conversion {
             mode: self.mode,
-            key_delimiter: delimiter.map(Bytes::from),
+            framing: self.framing(),
+            key,
+            headers: headers
+                .map(|(name, value)| (name, Bytes::from(value)))
+                .collect(),
             spool: self.spool.is_some(),
         }
     }
@@ -183,11 +256,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             ));
         }
     })?;
+    if args.mode == Mode::Ordered && args.strategy.is_some() {
+        bail!("--strategy needs --mode async: in order, one stream carries all messages");
+    }
     let input = Input::open(&args.files)?;
+    if let Some(address) = args.metrics {
+        metrics_server::start(address)?;
+    }
     let config = args.config();
     let producer = Producer::builder()
         .config(config.clone())
-        .strategy(args.strategy.clone())
+        .strategy(args.strategy.clone().unwrap_or_default())
         .topic(args.topic.as_str())
         .build()?;
     let _reporter = Reporter::begin(producer.watch_connection_state(), args.spool.is_some());
@@ -203,9 +282,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 
     let began = Instant::now();
-    let live = live(&producer, &tally, began);
-    let max_line = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    let lines = input.read(max_line, Arc::clone(&tally))?;
+    let live = live(&producer, &tally, began, input.size());
+    let max_message = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+    let lines = input.read(args.framing(), max_message, Arc::clone(&tally))?;
     let window = Window::new(&config, Arc::clone(&tally));
     let conversion = args.conversion();
     let mut sender = Sender::new(&producer, conversion, lines, Arc::clone(&tally), window);
@@ -265,7 +344,7 @@ async fn wait_for_replay(producer: &Producer) {
 }
 
 /// Shows the progress in a live line.
-fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
+fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant, size: Option<u64>) -> Live {
     let (producer, tally) = (producer.clone(), Arc::clone(tally));
     let link = producer.watch_connection_state();
     Live::begin(move || {
@@ -275,12 +354,45 @@ fn live(producer: &Producer, tally: &Arc<Tally>, began: Instant) -> Live {
             _ => "  not connected, retrying",
         };
         let delivered = tally.delivered();
+        let done = size.map_or_else(String::new, |size| {
+            progress_of(tally.delivered_bytes(), size, began.elapsed())
+        });
         format!(
-            "{} delivered  {} read  {}/s  backlog {}  lanes {lanes}{connected}",
+            "{done}{} delivered  {} read  {}/s  backlog {}  lanes {lanes}{connected}",
             HumanCount(delivered),
             HumanBytes(tally.read_bytes()),
             HumanCount(whole(per_second(delivered, began.elapsed()))),
             HumanCount((held.queued_messages + held.in_flight_messages) as u64),
         )
     })
+}
+
+/// Returns the part of the input that is delivered, and the time that the rest takes at the same rate.
+fn progress_of(delivered: u64, size: u64, elapsed: Duration) -> String {
+    let part = if size == 0 {
+        1.0
+    } else {
+        (as_f64(delivered) / as_f64(size)).min(1.0)
+    };
+    let left = if part > 0.0 {
+        let left = elapsed.mul_f64((1.0 - part) / part.max(1e-6));
+        format!(", {:#} left", HumanDuration(left))
+    } else {
+        String::new()
+    };
+    format!("{:.0} %{left}  ", part * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_follows_from_the_part_that_is_delivered() {
+        let after = Duration::from_secs(10);
+        assert_eq!(progress_of(25, 100, after), "25 %, 30s left  ");
+        assert_eq!(progress_of(0, 100, after), "0 %  ");
+        assert_eq!(progress_of(200, 100, after), "100 %, 0s left  ");
+        assert_eq!(progress_of(0, 0, after), "100 %, 0s left  ");
+    }
 }

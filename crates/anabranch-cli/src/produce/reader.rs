@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
 use super::{
-    lines::{Piece, Splitter},
+    lines::{Framing, Piece, Splitter},
     tally::Tally,
 };
 
@@ -31,7 +31,7 @@ const QUEUE: usize = 4;
 pub(super) enum Item {
     /// The start of a file.
     File(Arc<str>),
-    /// Lines of the file.
+    /// Messages of the file.
     Piece(Piece),
     /// The rest of the file cannot be read.
     Failed(Arc<str>, io::Error),
@@ -40,6 +40,8 @@ pub(super) enum Item {
 /// Open files.
 pub(super) struct Input {
     open: Vec<(Arc<str>, Box<dyn Read + Send>)>,
+    /// Bytes of all files together. `None` if one of them is a pipe or a terminal.
+    size: Option<u64>,
 }
 
 impl Input {
@@ -48,46 +50,77 @@ impl Input {
     /// # Errors
     /// The first path that cannot be opened.
     pub(super) fn open(paths: &[PathBuf]) -> anyhow::Result<Self> {
-        let open = match paths {
-            [] => vec![stdin()],
-            paths => paths
-                .iter()
-                .map(|path| open(path))
-                .collect::<Result<_, _>>()?,
+        let stdin = [PathBuf::from("-")];
+        let paths = if paths.is_empty() { &stdin } else { paths };
+        let mut input = Self {
+            open: Vec::new(),
+            size: Some(0),
         };
-        Ok(Self { open })
+        for path in paths {
+            let (name, file, size) = open(path)?;
+            input.open.push((name, file));
+            input.size = input.size.zip(size).map(|(all, one)| all + one);
+        }
+        Ok(input)
     }
 
-    /// Starts the thread that reads. Lines with more than `max_line` bytes are dropped.
-    pub(super) fn read(self, max_line: usize, tally: Arc<Tally>) -> io::Result<ReaderHandle> {
+    /// Returns the number of bytes of all files together, if it is known.
+    pub(super) const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Starts the thread that reads. Messages with more than `max_message` bytes are dropped.
+    pub(super) fn read(
+        self,
+        framing: Framing,
+        max_message: usize,
+        tally: Arc<Tally>,
+    ) -> io::Result<ReaderHandle> {
         let (sender, items) = mpsc::channel(QUEUE);
         let stop = Arc::new(StopState::default());
         let reader = Reader {
+            framing,
+            max_message,
             sender,
             tally,
             stop: Arc::clone(&stop),
         };
         thread::Builder::new()
             .name("reader".into())
-            .spawn(move || reader.run(self, max_line))?;
+            .spawn(move || reader.run(self))?;
         Ok(ReaderHandle { items, stop })
     }
 }
 
-fn stdin() -> (Arc<str>, Box<dyn Read + Send>) {
-    ("standard input".into(), Box::new(io::stdin()))
-}
+/// The name of a file, its bytes, and its size if it is a regular one.
+type Opened = (Arc<str>, Box<dyn Read + Send>, Option<u64>);
 
-fn open(path: &Path) -> anyhow::Result<(Arc<str>, Box<dyn Read + Send>)> {
+fn open(path: &Path) -> anyhow::Result<Opened> {
     if path == Path::new("-") {
-        return Ok(stdin());
+        return Ok(("standard input".into(), Box::new(io::stdin()), stdin_size()));
     }
     let cannot = || format!("cannot read {}", path.display());
     let file = File::open(path).with_context(cannot)?;
-    if file.metadata().with_context(cannot)?.is_dir() {
+    let metadata = file.metadata().with_context(cannot)?;
+    if metadata.is_dir() {
         bail!("{}: is a folder", cannot());
     }
-    Ok((path.display().to_string().into(), Box::new(file)))
+    let size = metadata.is_file().then_some(metadata.len());
+    Ok((path.display().to_string().into(), Box::new(file), size))
+}
+
+/// Returns the size of standard input, if a shell has made it a regular file.
+#[cfg(unix)]
+fn stdin_size() -> Option<u64> {
+    use std::os::fd::AsFd;
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    let metadata = file.metadata().ok()?;
+    metadata.is_file().then_some(metadata.len())
+}
+
+#[cfg(not(unix))]
+fn stdin_size() -> Option<u64> {
+    None
 }
 
 /// How the sender stops the reader.
@@ -138,29 +171,26 @@ impl ReaderHandle {
 struct Stopped;
 
 struct Reader {
+    framing: Framing,
+    max_message: usize,
     sender: mpsc::Sender<Item>,
     tally: Arc<Tally>,
     stop: Arc<StopState>,
 }
 
 impl Reader {
-    fn run(&self, input: Input, max_line: usize) {
+    fn run(&self, input: Input) {
         for (name, file) in input.open {
-            if self.read(&name, file, max_line).is_err() {
+            if self.read(&name, file).is_err() {
                 return;
             }
         }
     }
 
-    fn read(
-        &self,
-        name: &Arc<str>,
-        file: Box<dyn Read + Send>,
-        max_line: usize,
-    ) -> Result<(), Stopped> {
+    fn read(&self, name: &Arc<str>, file: Box<dyn Read + Send>) -> Result<(), Stopped> {
         self.send(Item::File(Arc::clone(name)))?;
         let mut file = BufReader::with_capacity(BLOCK, file);
-        let mut splitter = Splitter::new(max_line);
+        let mut splitter = Splitter::new(self.framing, self.max_message);
         loop {
             self.stop.holding.store(false, SeqCst);
             if self.stop.stopped.load(SeqCst) {
@@ -193,7 +223,8 @@ impl Reader {
 
     /// Counts a piece as read, and sends it.
     fn send_piece(&self, piece: Piece) -> Result<(), Stopped> {
-        self.tally.on_read(piece.lines(), piece.bytes());
+        self.tally
+            .on_read(piece.messages(self.framing), piece.bytes());
         self.send(Item::Piece(piece))
     }
 

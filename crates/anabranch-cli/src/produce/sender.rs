@@ -1,4 +1,4 @@
-//! Sends the lines that were read.
+//! Sends the messages that were read.
 
 use std::sync::Arc;
 
@@ -8,34 +8,46 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Mode,
-    lines::{self, Lines, Piece},
+    lines::{self, Framing, Messages, Piece},
     reader::{Item, ReaderHandle},
     tally::{Origin, Tally},
     window::{Outcome, Window},
 };
 use crate::progress;
 
-/// How lines become messages.
+/// How what is read becomes messages.
 #[derive(Debug, Clone)]
 pub(super) struct Conversion {
     pub(super) mode: Mode,
-    /// Text that ends the key of a line.
-    pub(super) key_delimiter: Option<Bytes>,
+    pub(super) framing: Framing,
+    pub(super) key: Key,
+    /// Headers of every message.
+    pub(super) headers: Vec<(String, Bytes)>,
     /// Whether the producer has a spool. A message may have to wait for the disk then.
     pub(super) spool: bool,
 }
 
-/// Sends lines and awaits their outcomes. Its state survives when [`Sender::run`] is dropped.
+/// Which key a message has.
+#[derive(Debug, Clone)]
+pub(super) enum Key {
+    None,
+    /// Every message has this key.
+    Of(Bytes),
+    /// The part of the line before this text.
+    Before(Bytes),
+}
+
+/// Sends messages and awaits their outcomes. Its state survives when [`Sender::run`] is dropped.
 pub(super) struct Sender<'a> {
     producer: &'a Producer,
     conversion: Conversion,
     reader: ReaderHandle,
     tally: Arc<Tally>,
     window: Window,
-    /// File and number of the last line.
+    /// File and number of the last message.
     origin: Origin,
     /// The rest of the current block.
-    lines: Lines,
+    messages: Messages,
     /// Whether an input could not be read to its end.
     read_error: bool,
 }
@@ -50,15 +62,16 @@ impl<'a> Sender<'a> {
     ) -> Self {
         Self {
             producer,
+            origin: Origin {
+                file: Arc::from(""),
+                unit: conversion.framing.unit(),
+                number: 0,
+            },
             conversion,
             reader,
             tally,
             window,
-            origin: Origin {
-                file: Arc::from(""),
-                line: 0,
-            },
-            lines: Lines::default(),
+            messages: Messages::default(),
             read_error: false,
         }
     }
@@ -73,7 +86,7 @@ impl<'a> Sender<'a> {
     pub(super) async fn run(&mut self, stop: &CancellationToken) {
         let mut stopping = false;
         while !self.window.has_failed() {
-            self.send_lines().await;
+            self.send_messages().await;
             self.window.record_ready();
             tokio::select! {
                 biased;
@@ -98,7 +111,7 @@ impl<'a> Sender<'a> {
         self.window.record_ready();
         self.reader.close();
         loop {
-            while self.next_line().is_some() {
+            while self.next_message().is_some() {
                 if !self.window.has_failed() {
                     let why = "not sent before the time limit; it is not stored";
                     self.tally.on_failed(&self.origin, why);
@@ -113,12 +126,17 @@ impl<'a> Sender<'a> {
 
     fn take(&mut self, item: Item) {
         match item {
-            Item::File(file) => self.origin = Origin { file, line: 0 },
-            Item::Piece(Piece::Lines(block)) => self.lines = Lines::of(block),
+            Item::File(file) => {
+                self.origin.file = file;
+                self.origin.number = 0;
+            }
+            Item::Piece(Piece::Messages(block)) => {
+                self.messages = Messages::of(block, self.conversion.framing);
+            }
             Item::Piece(Piece::TooLong { bytes }) => {
-                self.origin.line += 1;
+                self.origin.number += 1;
                 let why = format!(
-                    "the message has {bytes} bytes, more than max_message_bytes; it is not stored"
+                    "the message has {bytes} bytes, more than --max-message-bytes; it is not stored"
                 );
                 self.tally.on_failed(&self.origin, why);
             }
@@ -129,27 +147,27 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn next_line(&mut self) -> Option<Bytes> {
-        let line = self.lines.next()?;
-        self.origin.line += 1;
-        Some(line)
+    fn next_message(&mut self) -> Option<Bytes> {
+        let bytes = self.messages.next()?;
+        self.origin.number += 1;
+        Some(bytes)
     }
 
     /// Sends the rest of the current block.
-    async fn send_lines(&mut self) {
+    async fn send_messages(&mut self) {
         while !self.window.has_failed() {
             while self.window.is_full() {
                 self.window.record_some().await;
             }
-            let Some(line) = self.next_line() else {
+            let Some(bytes) = self.next_message() else {
                 return;
             };
-            self.send(line);
+            self.send(bytes);
         }
     }
 
-    fn send(&mut self, line: Bytes) {
-        let message = message(line, self.conversion.key_delimiter.as_deref());
+    fn send(&mut self, bytes: Bytes) {
+        let message = self.conversion.message(bytes);
         let content = message.content_len();
         let outcome = match self.conversion.mode {
             Mode::Ordered => Outcome::Ordered(self.producer.send(message)),
@@ -165,15 +183,20 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Converts a line to a message.
-fn message(line: Bytes, key_delimiter: Option<&[u8]>) -> Message {
-    let Some(delimiter) = key_delimiter else {
-        return Message::new(line);
-    };
-    let (key, payload) = lines::keyed(line, delimiter);
-    let message = Message::new(payload);
-    match key {
-        Some(key) => message.with_key(key),
-        None => message,
+impl Conversion {
+    fn message(&self, bytes: Bytes) -> Message {
+        let (key, payload) = match &self.key {
+            Key::None => (None, bytes),
+            Key::Of(key) => (Some(key.clone()), bytes),
+            Key::Before(delimiter) => lines::keyed(bytes, delimiter),
+        };
+        let mut message = Message::new(payload);
+        if let Some(key) = key {
+            message = message.with_key(key);
+        }
+        for (name, value) in &self.headers {
+            message = message.with_header(name.as_str(), value.clone());
+        }
+        message
     }
 }

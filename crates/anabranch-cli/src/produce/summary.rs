@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::stats::{counted, per_second, rounded};
+use crate::stats::{counted, per_second, rounded, whole};
 
 /// What happened to the messages.
 #[derive(Debug, Serialize)]
@@ -61,11 +61,11 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {} messages delivered in {:.2} s, {:.0} per second",
+            "{} of {} messages delivered in {:.2} s, {} per second",
             HumanCount(self.delivered),
             HumanCount(self.sent),
             self.seconds,
-            self.messages_per_second
+            HumanCount(whole(self.messages_per_second))
         )?;
         if self.spooled > 0 || self.in_spool > 0 {
             let (spooled, left) = (HumanCount(self.spooled), HumanCount(self.in_spool));

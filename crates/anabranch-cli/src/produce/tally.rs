@@ -13,11 +13,13 @@ use crate::progress;
 /// Number of failures printed one by one.
 const PRINTED: u64 = 5;
 
-/// File and line number of a message.
+/// File and number of a message.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
     pub(super) file: Arc<str>,
-    pub(super) line: u64,
+    /// What the number counts: lines or messages.
+    pub(super) unit: &'static str,
+    pub(super) number: u64,
 }
 
 /// The counts of a run.
@@ -38,7 +40,7 @@ impl Tally {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of bytes read, including newlines.
+    /// Returns the number of bytes read, including newlines and other ends.
     pub(super) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
@@ -46,6 +48,14 @@ impl Tally {
     /// Returns the number of messages stored by the broker.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Returns about how many bytes of the input are stored by the broker or in the spool: the messages are taken to be of
+    /// one size.
+    pub(super) fn delivered_bytes(&self) -> u64 {
+        let (read, done) = (self.read().max(1), self.delivered() + self.spooled());
+        let bytes = u128::from(self.read_bytes()) * u128::from(done) / u128::from(read);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
     /// Returns the number of messages written to the spool.
@@ -76,8 +86,8 @@ impl Tally {
     pub(super) fn on_failed(&self, origin: &Origin, why: impl fmt::Display) {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
         if before < PRINTED {
-            let Origin { file, line } = origin;
-            progress::error(format_args!("line {line} of {file}: {why}"));
+            let Origin { file, unit, number } = origin;
+            progress::error(format_args!("{unit} {number} of {file}: {why}"));
         } else if before == PRINTED {
             progress::error("more messages failed; they are only counted");
         }

@@ -29,6 +29,9 @@ pub(super) struct Announcement {
     /// Fingerprint of the certificate that clients must trust, if there is no file of its authority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pin: Option<String>,
+    /// Last day of the certificate, in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_expires: Option<String>,
     /// Address of the metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<String>,
@@ -60,6 +63,14 @@ impl Announcement {
             }
         }
         let mut notes = Vec::new();
+        let expiry = identity.expiry();
+        if let Some(expiry) = &expiry {
+            let kind = match args.cert {
+                Some(_) => "the certificate",
+                None => "the certificate, one for development,",
+            };
+            notes.push(format!("{kind} is valid {expiry}"));
+        }
         if let Some(file) = &args.token_file {
             notes.push(format!(
                 "clients need a token from {}, in --token or ANABRANCH_TOKEN",
@@ -82,6 +93,7 @@ impl Announcement {
             },
             ca,
             pin,
+            certificate_expires: expiry.map(|expiry| expiry.date()),
             metrics: args.metrics.map(|at| format!("http://{at}/metrics")),
             produce: format!("{program} produce {flags} --topic events"),
             consume: format!("{program} consume {flags} --topic events --from earliest --follow"),

@@ -1,9 +1,10 @@
 //! The broker's certificate, and how clients verify it.
 
 use std::{
-    fs,
+    fmt, fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anabranch::conn::{
@@ -12,6 +13,7 @@ use anabranch::conn::{
 };
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use time::OffsetDateTime;
 
 use super::Args;
 
@@ -41,7 +43,7 @@ impl Identity {
                 (CertifiedKey::files(chain, key), pin)
             }
             _ => {
-                let names = names(args.listen.name(), listen);
+                let names = names(args, listen);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 match args.data() {
                     Some(folder) => {
@@ -60,11 +62,63 @@ impl Identity {
         Ok(Self { tls, trust })
     }
 
+    /// Returns when the certificate expires, if that is known.
+    pub(super) fn expiry(&self) -> Option<Expiry> {
+        self.tls.expires_at().map(|at| Expiry {
+            at,
+            now: SystemTime::now(),
+        })
+    }
+
     /// Finds the certificate again, as [`Identity::find`]. One that was made in memory stays.
     pub(super) fn again(&self, args: &Args, listen: IpAddr) -> anyhow::Result<ServerTls> {
         match args.cert.is_none() && args.data().is_none() {
             true => Ok(self.tls.clone()),
             false => Ok(Self::find(args, listen)?.tls),
+        }
+    }
+}
+
+/// When a certificate expires.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expiry {
+    at: SystemTime,
+    now: SystemTime,
+}
+
+impl Expiry {
+    /// Returns the days until then. `None` if the certificate has expired.
+    fn days(&self) -> Option<u64> {
+        let left = self.at.duration_since(self.now).ok()?;
+        Some(left.as_secs() / (24 * 60 * 60))
+    }
+
+    /// Returns the date, in UTC.
+    pub(super) fn date(&self) -> String {
+        OffsetDateTime::from(self.at).date().to_string()
+    }
+
+    /// Returns a warning if the certificate has expired or will soon.
+    pub(super) fn warning(&self) -> Option<String> {
+        let date = self.date();
+        match self.days() {
+            None => Some(format!(
+                "the certificate has expired on {date}: clients refuse it"
+            )),
+            Some(days) if days < 14 => Some(format!(
+                "the certificate expires on {date}, in {days} days: clients will refuse it"
+            )),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "until {}", self.date())?;
+        match self.days() {
+            Some(days) => write!(f, ", {days} days from now"),
+            None => Ok(()),
         }
     }
 }
@@ -98,8 +152,9 @@ fn in_memory(names: &[&str]) -> anyhow::Result<(CertifiedKey, Trust)> {
 }
 
 /// Returns the names the certificate must be valid for, besides those of loopback.
-fn names(given: Option<&str>, listen: IpAddr) -> Vec<String> {
-    let mut names: Vec<String> = given.map(Into::into).into_iter().collect();
+fn names(args: &Args, listen: IpAddr) -> Vec<String> {
+    let mut names = args.dns_names.clone();
+    names.extend(args.listen.name().map(Into::into));
     if listen.is_unspecified() {
         names.extend(host_name());
     } else if !listen.is_loopback() {
@@ -116,4 +171,25 @@ fn host_name() -> Option<String> {
     let name = name.trim();
     rustls::pki_types::DnsName::try_from(name).ok()?;
     Some(name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_told_with_its_date_and_warned_of_when_it_is_near() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let expiry = |now| Expiry { at, now };
+        let far = expiry(at - 100 * day);
+        assert_eq!(far.to_string(), "until 2023-11-14, 100 days from now");
+        assert_eq!(far.warning(), None);
+        let near = expiry(at - 3 * day).warning().unwrap();
+        assert!(near.contains("expires on 2023-11-14, in 3 days"), "{near}");
+        let over = expiry(at + day).warning().unwrap();
+        assert!(over.contains("has expired on 2023-11-14"), "{over}");
+    }
 }

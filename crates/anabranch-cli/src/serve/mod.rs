@@ -18,19 +18,17 @@ use std::{
 use anabranch::{
     broker::{Broker, Retention, ShutdownError, Tokens},
     conn::{StatelessResetKey, TransportConfig},
-    metrics,
     store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
     units,
 };
 use anyhow::Context;
 use clap::{ValueEnum, builder::BoolishValueParser};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing::{error, info};
 
 use self::{announce::Announcement, identity::Identity, listen::Listen};
 use crate::{
     args::{self, Controller},
-    failure,
+    failure, metrics_server,
     output::Output,
     progress, signals,
 };
@@ -73,6 +71,11 @@ pub(crate) struct Args {
     /// PEM file of the certificate's private key.
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+
+    /// Name or IP address that the certificate for development must be valid for, besides those of this machine. May be
+    /// given again.
+    #[arg(long = "dns-name", value_name = "NAME", conflicts_with = "cert")]
+    dns_names: Vec<String>,
 
     /// PEM file of certificate authorities. Clients must show a certificate that one of them has signed.
     #[arg(long, value_name = "FILE")]
@@ -152,7 +155,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let before_exit = || progress::say("ended at once; acknowledged messages are stored");
     let (stop, reload) = signals::watch_with_reload(before_exit)?;
     if let Some(address) = args.metrics {
-        serve_metrics(address)?;
+        metrics_server::start(address)?;
     }
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
@@ -166,6 +169,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let identity = Identity::find(&args, listen.ip())?;
+    if let Some(warning) = identity.expiry().and_then(|expiry| expiry.warning()) {
+        progress::warn(warning);
+    }
 
     let mut retention = Retention::default();
     retention.max_age = args.max_age;
@@ -234,17 +240,6 @@ fn reload_files(
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let tls = identity.again(args, listen)?;
     broker.reload(&tls, tokens)?;
-    Ok(())
-}
-
-/// Serves the metrics of the broker in the format of Prometheus.
-fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), metrics::BUCKETS)
-        .map(|builder| builder.with_http_listener(address))
-        .and_then(PrometheusBuilder::install)
-        .with_context(|| format!("cannot serve metrics at {address}"))?;
-    metrics::describe();
     Ok(())
 }
 

@@ -48,6 +48,10 @@ fn a_wrong_option_is_named_with_its_value_and_its_rule() {
             ["--from", "first", "earliest, latest or an offset"],
         ),
         (
+            &["produce", "--topic", "t", "--header", "=x"],
+            ["--header", "=x", "must be NAME=VALUE"],
+        ),
+        (
             &["consume", "--topic", "t", "--format", "%q"],
             ["--format", "%q", "is no verb"],
         ),
@@ -248,7 +252,7 @@ fn a_message_over_the_limit_fails_and_the_others_do_not() {
     assert_eq!(sent.json()["failed"], 1);
     let parts = [
         "line 2 of standard input",
-        "max_message_bytes",
+        "--max-message-bytes",
         "not stored",
     ];
     says(sent.sentence(), &parts);

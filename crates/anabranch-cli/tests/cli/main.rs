@@ -18,6 +18,7 @@ mod messages;
 mod order;
 mod outage;
 mod process;
+mod produce;
 mod serve;
 mod signals;
 mod spool;

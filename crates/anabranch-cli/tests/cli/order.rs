@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn a_file_sent_in_order_comes_back_byte_for_byte() {
+fn a_file_comes_back_in_its_order_byte_for_byte() {
     let broker = Serve::start();
     let mut bytes = text::log(30_000).into_bytes();
     // A line may hold anything but a newline.
@@ -21,8 +21,7 @@ fn a_file_sent_in_order_comes_back_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder, "access.log", &bytes);
 
-    let mut produce = broker.produce(&["--mode", "ordered"]);
-    let sent = run(produce.arg(path)).expect_code(0);
+    let sent = run(broker.produce(&[]).arg(path)).expect_code(0);
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!(sent.json()["sent"], lines);
     assert_eq!(sent.json()["delivered"], lines);
@@ -37,7 +36,8 @@ fn a_file_sent_in_order_comes_back_byte_for_byte() {
 fn lines_sent_by_any_lane_all_come_back_each_once() {
     let broker = Serve::start();
     let text = text::log(30_000);
-    let sent = run_with(&mut broker.produce(&[]), text.as_bytes()).expect_code(0);
+    let mut produce = broker.produce(&["--mode", "async"]);
+    let sent = run_with(&mut produce, text.as_bytes()).expect_code(0);
     assert_eq!(sent.json()["delivered"], 30_000);
     assert!(sent.json()["lanes_max"].as_u64().unwrap() >= 1);
 
@@ -57,7 +57,8 @@ fn lines_of_each_key_keep_their_order_whatever_lane_carries_them() {
         lines.push_str(&format!("{key}|{payload}\n"));
         expected.entry(key).or_default().push(payload);
     }
-    let mut produce = broker.produce(&["--key-delimiter", "|", "--strategy", "8"]);
+    let mut produce = broker.produce(&["--mode", "async"]);
+    produce.args(["--key-delimiter", "|", "--strategy", "8"]);
     let sent = run_with(&mut produce, lines.as_bytes()).expect_code(0);
     assert_eq!(sent.json()["delivered"], 20_000);
     assert_eq!(sent.json()["lanes_max"], 8);

@@ -118,6 +118,7 @@ fn metrics_tell_what_is_stored_under_their_names() {
         "# HELP anabranch_broker_commit_seconds",
         "anabranch_broker_commit_seconds_bucket{le=\"0.001\"}",
         "anabranch_broker_connections",
+        "anabranch_broker_certificate_expires_seconds",
     ] {
         assert!(page.contains(known), "{known}: {page}");
     }
@@ -166,4 +167,22 @@ fn what_keeps_to_the_limits_of_retention_stays() {
     let sent = run_with(&mut broker.produce(&[]), b"one\n").expect_code(0);
     assert_eq!(sent.json()["delivered"], 1);
     assert_eq!(broker.read_all(), b"one\n");
+}
+
+#[test]
+fn a_certificate_for_development_is_valid_for_the_names_that_are_given_and_tells_its_end() {
+    let broker = Serve::with(&["--dns-name", "broker.example", "--dns-name", "192.0.2.7"]);
+    for name in ["broker.example", "192.0.2.7", "localhost"] {
+        let mut ping = broker.client("ping", &["--count", "1", "--server-name", name]);
+        run(&mut ping).expect_code(0);
+    }
+    let end = broker.announced["certificate_expires"].as_str().unwrap();
+    assert_eq!(end.len(), "2027-01-31".len(), "{end}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = crate::certificates::make(&folder, Some(std::time::Duration::ZERO));
+    let (certificate, key) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    let mut expired = Serve::with(&["--cert", certificate, "--key", key]);
+    let warning = expired.log().next().unwrap();
+    assert!(warning.contains("has expired on 1970-01-01"), "{warning}");
 }
