@@ -65,7 +65,7 @@ fn a_small_buffer_and_a_wait_for_more_change_nothing_of_the_order() {
     let broker = Serve::start();
     let text = crate::text::log(2_000);
     for mode in ["ordered", "async"] {
-        let mut produce = broker.produce(&["--buffer", "16KiB", "--linger", "1ms"]);
+        let mut produce = broker.produce(&["--buffer", "64KiB", "--linger", "1ms"]);
         produce.args(["--mode", mode, "--key", "k"]);
         let sent = run_with(&mut produce, text.as_bytes()).expect_code(0);
         assert_eq!(sent.json()["delivered"], 2_000, "{mode}");
