@@ -104,9 +104,10 @@ fn ping_tells_the_least_the_middle_and_the_most() {
 #[test]
 fn ping_fails_where_nobody_answers() {
     let server = format!("127.0.0.1:{}", free_port());
+    let pin = "0".repeat(64);
     let flags = [
-        "--insecure",
-        "-q",
+        "--pin",
+        &pin,
         "--connect-timeout",
         "300ms",
         "--server",
@@ -127,7 +128,15 @@ fn within_a_second_of_silence_it_is_said_and_tried_on() {
     // A port that takes datagrams and does not answer.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = silent.local_addr().unwrap().to_string();
-    let flags = ["--insecure", "--server", &server, "--connect-timeout", "1s"];
+    let pin = "0".repeat(64);
+    let flags = [
+        "--pin",
+        &pin,
+        "--server",
+        &server,
+        "--connect-timeout",
+        "1s",
+    ];
     let ended = run(anabranch(["ping"]).args(flags)).expect_code(1);
     let causes = "it is not running, listens at another port, or UDP is blocked on the way";
     assert_eq!(

@@ -190,14 +190,8 @@ fn a_server_of_another_version_is_told_from_one_that_is_not_there() {
     says(ended.sentence(), &["it does not speak anabranch/2"]);
 
     let server = format!("127.0.0.1:{}", free_port());
-    let flags = [
-        "--topic",
-        "t",
-        "--insecure",
-        "-q",
-        "--connect-timeout",
-        "300ms",
-    ];
+    let pin = "0".repeat(64);
+    let flags = ["--topic", "t", "--pin", &pin, "--connect-timeout", "300ms"];
     let mut produce = anabranch(["produce", "--server", &server]);
     let ended = run_with(produce.args(flags), b"line\n").expect_code(1);
     let (trying, error) = ended.stderr.trim_end().split_once('\n').unwrap();
