@@ -107,9 +107,11 @@ fn escaped(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
         Some('0') => Ok(0),
         Some('\\') => Ok(b'\\'),
         Some('x') => {
-            let digits: String = chars.by_ref().take(2).collect();
-            u8::from_str_radix(&digits, 16)
-                .map_err(|_| "\\x needs two hexadecimal digits".to_owned())
+            let mut digit = || chars.next()?.to_digit(16);
+            digit()
+                .zip(digit())
+                .and_then(|(high, low)| u8::try_from(high * 16 + low).ok())
+                .ok_or_else(|| "\\x needs two hexadecimal digits".to_owned())
         }
         _ => Err("the escapes are \\n \\t \\r \\0 \\\\ and \\xHH".into()),
     }

@@ -25,7 +25,7 @@ fn a_wrong_option_is_named_with_its_value_and_its_rule() {
     for (args, parts) in [
         (
             &["produce", "--topic", "t", "--strategy", "99"][..],
-            ["--strategy", "99", "a number from 1 to 64"],
+            ["--strategy", "99", "from 1 to 64"],
         ),
         (
             &["produce", "--topic", "a b"],
