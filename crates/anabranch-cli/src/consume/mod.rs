@@ -117,7 +117,8 @@ impl Args {
 
 /// Subscribes. Without the topic, waits for it with `--follow`.
 async fn subscribe(args: &Args) -> Result<Consumer, ConsumeError> {
-    match subscribe_now(args).await {
+    let mut config = args.config();
+    match subscribe_now(args, config.clone()).await {
         Err(ConsumeError::Refused(failure))
             if args.follow && failure.code == FailureCode::UnknownTopic =>
         {
@@ -125,7 +126,6 @@ async fn subscribe(args: &Args) -> Result<Consumer, ConsumeError> {
                 "topic {} does not exist yet: waiting for it",
                 args.topic
             ));
-            let mut config = args.config();
             config.wait_for_topic = true;
             if args.since.is_some() || args.last.is_some() {
                 config.from = Start::Earliest;
@@ -136,8 +136,7 @@ async fn subscribe(args: &Args) -> Result<Consumer, ConsumeError> {
     }
 }
 
-async fn subscribe_now(args: &Args) -> Result<Consumer, ConsumeError> {
-    let mut config = args.config();
+async fn subscribe_now(args: &Args, mut config: Config) -> Result<Consumer, ConsumeError> {
     config.from = match (args.since, args.last) {
         (Some(since), _) => start::since(&config, since).await?,
         (None, Some(count)) => start::last(&config, count).await?,
