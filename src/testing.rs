@@ -18,14 +18,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
-
 use crate::{
     Broker, Consumer, Message, Offset, Producer, TopicName,
-    conn::{
-        ClientTls, ServerTls, Trust,
-        tls::{CertifiedKey, Fingerprint, Pem},
-    },
+    conn::{ClientTls, TestCertificate},
     consumer, producer,
     store::{MemoryStore, Store},
     wire::{Batch, Start},
@@ -45,18 +40,11 @@ const READ: usize = 1 << 20;
 /// # Cancel safety
 /// Dropped before it is ready, it leaves nothing behind.
 pub async fn broker() -> TestBroker {
-    let key = KeyPair::generate_for(&PKCS_ED25519).expect("ring makes keys");
-    let params = CertificateParams::new(["localhost".to_owned()]).expect("it is a DNS name");
-    let certificate = params.self_signed(&key).expect("the key can sign");
-    let fingerprint = Fingerprint::of(certificate.der());
-    let tls = ServerTls::presenting(CertifiedKey {
-        chain: Pem::Text(certificate.pem().into_bytes()),
-        key: Pem::Text(key.serialize_pem().into_bytes()),
-    });
+    let certificate = TestCertificate::new();
     let store = Arc::new(MemoryStore::default());
     let broker = Broker::builder()
         .listen(SocketAddr::from(([127, 0, 0, 1], 0)))
-        .tls(tls)
+        .tls(certificate.server_tls())
         .store(Arc::clone(&store) as Arc<dyn Store>)
         .bind()
         .await
@@ -64,7 +52,7 @@ pub async fn broker() -> TestBroker {
     TestBroker {
         broker,
         store,
-        fingerprint,
+        certificate,
     }
 }
 
@@ -73,7 +61,7 @@ pub async fn broker() -> TestBroker {
 pub struct TestBroker {
     broker: Broker,
     store: Arc<MemoryStore>,
-    fingerprint: Fingerprint,
+    certificate: TestCertificate,
 }
 
 impl TestBroker {
@@ -86,7 +74,7 @@ impl TestBroker {
     /// Returns the TLS of a client that trusts this broker and no other.
     #[must_use]
     pub fn client_tls(&self) -> ClientTls {
-        ClientTls::trusting(Trust::Pinned(self.fingerprint))
+        self.certificate.client_tls()
     }
 
     /// Returns the builder of a producer that sends to this broker.

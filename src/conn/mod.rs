@@ -53,6 +53,8 @@ pub use client::{
     BackoffConfig, Config, ConnectError, ConnectErrorKind, ConnectionState, PingStats,
     ServerAddress, ServerAddressError, Session, StartError, Token,
 };
+#[cfg(all(feature = "dev-certs", any(feature = "testing", feature = "sim")))]
+pub use server::TestCertificate;
 #[cfg(any(feature = "broker", test))]
 pub use server::{Admission, StatelessResetKey};
 #[cfg(any(feature = "dev-certs", test))]

@@ -17,7 +17,7 @@ mod consumers;
 mod producers;
 #[cfg(feature = "spool")]
 mod spools;
-#[path = "../promises/world.rs"]
+#[path = "../common/world.rs"]
 mod world;
 
 use std::{pin::pin, time::Duration};
@@ -28,7 +28,7 @@ use anabranch::{
     sim::{self, LinkConfig, Network},
 };
 use futures_util::poll;
-use world::{LONG, TOPIC, World, text};
+use world::{LONG, TOPIC, World};
 
 /// Between two polls: less than any trip over the link.
 const STEP: Duration = Duration::from_millis(2);
@@ -100,8 +100,7 @@ pub async fn payloads(world: &World) -> Vec<String> {
     if world.store.topic(&topic).await.unwrap().is_none() {
         return Vec::new();
     }
-    let stored = world.stored().await;
-    stored.iter().map(|(_, r)| text(&r.payload)).collect()
+    world.payloads().await
 }
 
 /// Takes all room, so that the next call waits for an answer.

@@ -1,4 +1,9 @@
 //! What several test programs use.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `world.rs` | a producer, a link that misbehaves and a broker, in virtual time |
+//! | `stored.rs` | what a store holds |
 
 use futures_util::{FutureExt, future::BoxFuture};
 

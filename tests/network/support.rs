@@ -3,19 +3,20 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
-    Offset, Producer, TopicName,
+    Offset, Producer,
     broker::Broker,
-    conn::{ClientTls, Trust},
     consumer::Record,
     producer::Builder,
     store::{LogConfig, LogStore, MemoryStore, Store},
-    wire::internals::Batch,
 };
 use tempfile::TempDir;
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/stored.rs"]
+mod in_store;
 pub use common::begun;
+pub use in_store::text;
 
 pub const TOPIC: &str = "events";
 pub const LONG: Duration = Duration::from_secs(30);
@@ -79,34 +80,17 @@ impl Far {
         let ca = self.folder.path().join("certificates").join("ca.pem");
         Producer::builder()
             .server(self.address.to_string())
-            .tls(ClientTls::trusting(Trust::CaFile(ca)))
+            .ca_file(ca)
             .topic(TOPIC)
     }
 
     /// Everything in a topic, with offsets.
     pub async fn stored(&self, topic: &str) -> Vec<(Offset, Record)> {
-        let topic = TopicName::new(topic).unwrap();
-        let mut all = Vec::new();
-        let mut next = Offset(0);
-        loop {
-            let batches = self.store.read(&topic, next, 1 << 20).await.unwrap();
-            if batches.is_empty() {
-                return all;
-            }
-            for stored in batches {
-                let batch = Batch::decode(stored.batch).unwrap();
-                assert_eq!(batch.count(), stored.count);
-                for (i, record) in (0..).zip(batch.records()) {
-                    all.push((Offset(stored.base.0 + i), record));
-                }
-                next = Offset(stored.base.0 + u64::from(stored.count));
-            }
-        }
+        in_store::stored(&*self.store, topic).await
     }
 
     pub async fn payloads(&self) -> Vec<String> {
-        let stored = self.stored(TOPIC).await;
-        stored.into_iter().map(|(_, r)| text(&r.payload)).collect()
+        in_store::payloads(&*self.store, TOPIC).await
     }
 }
 
@@ -116,8 +100,4 @@ pub async fn open_log(folder: &Path) -> Arc<dyn Store> {
             .await
             .unwrap(),
     )
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
 }

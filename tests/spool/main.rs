@@ -15,7 +15,7 @@ mod killed;
 mod limits;
 mod refused;
 mod restart;
-#[path = "../promises/world.rs"]
+#[path = "../common/world.rs"]
 mod world;
 
 use std::{path::Path, time::Duration};
@@ -25,7 +25,7 @@ use anabranch::{
     producer::{Builder, spool},
     sim::LinkConfig,
 };
-use world::{World, text};
+use world::World;
 
 /// A spool in `folder` behind a buffer of 64 messages.
 pub fn spooling(world: &World, folder: &Path) -> Builder {
@@ -84,8 +84,7 @@ pub async fn on_disk(producer: &Producer, messages: u64) {
 }
 
 pub async fn payloads(world: &World) -> Vec<String> {
-    let stored = world.stored().await;
-    stored.iter().map(|(_, r)| text(&r.payload)).collect()
+    world.payloads().await
 }
 
 pub fn numbers(range: std::ops::Range<u64>) -> Vec<String> {

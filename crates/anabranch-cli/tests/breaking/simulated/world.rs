@@ -9,15 +9,11 @@ use std::{
 use anabranch::{
     Offset, TopicName,
     broker::{Broker, StartError},
-    conn::{
-        self, ClientTls, ServerTls, Trust,
-        tls::{CertifiedKey, Fingerprint, Pem},
-    },
+    conn::{self, TestCertificate},
     sim::{Direction, LinkConfig, Network},
     wire::internals::Batch,
 };
 use fastrand::Rng;
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 
 use super::{disk::Disk, host::Host, log::id_of, relay::Relay};
 use crate::history::MessageId;
@@ -29,22 +25,10 @@ pub const LONG: Duration = Duration::from_secs(900);
 const BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 4433);
 const RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 4433);
 
-/// Returns the certificate of the broker, and the options of clients that trust it. Keys and serial numbers have a fixed
-/// length, so that packets are the same from run to run.
-fn identity() -> &'static (ServerTls, ClientTls) {
-    static IDENTITY: OnceLock<(ServerTls, ClientTls)> = OnceLock::new();
-    IDENTITY.get_or_init(|| {
-        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let mut params = CertificateParams::new(["broker".to_owned()]).unwrap();
-        params.serial_number = Some(SerialNumber::from(vec![1; 8]));
-        let certificate = params.self_signed(&key).unwrap();
-        let shown = ServerTls::presenting(CertifiedKey {
-            chain: Pem::Text(certificate.pem().into_bytes()),
-            key: Pem::Text(key.serialize_pem().into_bytes()),
-        });
-        let pinned = Fingerprint::of(certificate.der());
-        (shown, ClientTls::trusting(Trust::Pinned(pinned)))
-    })
+/// Returns the certificate of the broker. Its length is fixed, so that packets are the same from run to run.
+fn certificate() -> &'static TestCertificate {
+    static CERTIFICATE: OnceLock<TestCertificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(TestCertificate::new)
 }
 
 /// The host of a client, and its link.
@@ -60,7 +44,7 @@ impl Client {
     pub fn connection(&self) -> conn::Config {
         let mut config = conn::Config::default();
         config.servers = vec![self.server.to_string()];
-        config.tls = identity().1.clone();
+        config.tls = certificate().client_tls();
         config.network = Arc::clone(&self.host) as _;
         config.connect_timeout = LONG;
         config.reconnect_backoff.max = Duration::from_secs(2);
@@ -105,8 +89,8 @@ impl World {
             let wire = LinkConfig::default().delay(Duration::from_millis(1));
             network.connect(RELAY.ip(), BROKER.ip(), wire).unwrap();
             let host = Host::new(&network, RELAY.ip());
-            let (shown, trusted) = identity();
-            Relay::start(&host, RELAY, BROKER, shown, trusted)
+            let (shown, trusted) = (certificate().server_tls(), certificate().client_tls());
+            Relay::start(&host, RELAY, BROKER, &shown, &trusted)
         });
         let world = Self {
             network,
@@ -123,7 +107,7 @@ impl World {
         let host = Host::new(&self.network, BROKER.ip());
         let broker = Broker::builder()
             .listen(BROKER)
-            .tls(identity().0.clone())
+            .tls(certificate().server_tls())
             .store(self.disk.mount())
             .network(Arc::clone(&host) as _)
             .bind()

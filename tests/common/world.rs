@@ -7,23 +7,21 @@ use std::{
 };
 
 use anabranch::{
-    Offset, Producer, TopicName,
+    Offset, Producer,
     broker::{Broker, StartError},
-    conn::{
-        self, ClientTls, ServerTls, TransportConfig, Trust,
-        tls::{CertifiedKey, Fingerprint, Pem},
-    },
+    conn::{self, TestCertificate, TransportConfig},
     consumer::Record,
     producer::{self, Builder},
     sim::{Direction, Host, LinkConfig, Network},
     store::{MemoryStore, Store},
-    wire::internals::Batch,
 };
-use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 
-#[path = "../common/mod.rs"]
+#[path = "mod.rs"]
 mod common;
+#[path = "stored.rs"]
+mod in_store;
 pub use common::begun;
+pub use in_store::text;
 
 pub const TOPIC: &str = "events";
 /// Longer than any test's faults.
@@ -32,20 +30,9 @@ pub const LONG: Duration = Duration::from_secs(600);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const BROKER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 4433);
 
-/// Always as many bytes, so that packets are the same from run to run.
-fn identity() -> &'static (ServerTls, Fingerprint) {
-    static IDENTITY: OnceLock<(ServerTls, Fingerprint)> = OnceLock::new();
-    IDENTITY.get_or_init(|| {
-        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let mut params = CertificateParams::new(["broker".to_owned()]).unwrap();
-        params.serial_number = Some(SerialNumber::from(vec![1; 8]));
-        let certificate = params.self_signed(&key).unwrap();
-        let tls = ServerTls::presenting(CertifiedKey {
-            chain: Pem::Text(certificate.pem().into_bytes()),
-            key: Pem::Text(key.serialize_pem().into_bytes()),
-        });
-        (tls, Fingerprint::of(certificate.der()))
-    })
+fn certificate() -> &'static TestCertificate {
+    static CERTIFICATE: OnceLock<TestCertificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(TestCertificate::new)
 }
 
 pub struct World {
@@ -86,7 +73,7 @@ impl World {
         transport.max_streams = self.streams;
         Broker::builder()
             .listen(BROKER)
-            .tls(identity().0.clone())
+            .tls(certificate().server_tls())
             .store(Arc::clone(&self.store))
             .transport(transport)
             .auto_create(self.topics)
@@ -111,7 +98,7 @@ impl World {
     /// How a client reaches the broker.
     pub fn client(&self) -> conn::Config {
         let mut config = conn::Config::to(BROKER.to_string());
-        config.tls = ClientTls::trusting(Trust::Pinned(identity().1));
+        config.tls = certificate().client_tls();
         config.network = Arc::new(Host::new(&self.network, CLIENT));
         config.connect_timeout = LONG;
         config
@@ -130,25 +117,11 @@ impl World {
 
     /// Everything stored, with offsets.
     pub async fn stored(&self) -> Vec<(Offset, Record)> {
-        let topic = TopicName::new(TOPIC).unwrap();
-        let mut all = Vec::new();
-        let mut next = Offset(0);
-        loop {
-            let batches = self.store.read(&topic, next, 1 << 20).await.unwrap();
-            if batches.is_empty() {
-                return all;
-            }
-            for stored in batches {
-                let batch = Batch::decode(stored.batch).unwrap();
-                for (i, record) in (0..).zip(batch.records()) {
-                    all.push((Offset(stored.base.0 + i), record));
-                }
-                next = Offset(stored.base.0 + u64::from(stored.count));
-            }
-        }
+        in_store::stored(&*self.store, TOPIC).await
     }
-}
 
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+    /// The payloads of everything stored.
+    pub async fn payloads(&self) -> Vec<String> {
+        in_store::payloads(&*self.store, TOPIC).await
+    }
 }
