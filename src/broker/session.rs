@@ -50,9 +50,9 @@ pub(super) async fn serve(
         handshake,
         connection: _counted,
     } = counted;
-    let stopped = shared.connections.stopped();
+    // A shutdown does not wait for handshakes: what is not connected has sent nothing.
     let opening = open(connecting, address, &shared);
-    let opened = stopped.run_until_cancelled(opening).await;
+    let opened = shared.drain.run_until_cancelled(opening).await;
     drop(handshake);
     let Some(Some(session)) = opened else { return };
     match session.peer.producer {

@@ -15,6 +15,7 @@
 //! args.rs                  values of flags
 //! waiting.rs               why there is no connection yet
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
+//! relay.rs                 a link that delays and loses packets, for demo and an example of the laboratory
 //! failure.rs  metrics_server.rs  output.rs  progress.rs  signals.rs  stats.rs  terminal.rs
 //! ```
 //!
@@ -44,6 +45,7 @@ pub mod output;
 mod ping;
 mod produce;
 pub mod progress;
+pub mod relay;
 mod serve;
 mod signals;
 pub mod stats;
@@ -52,6 +54,8 @@ mod topics;
 mod waiting;
 
 use std::{future::Future, process::ExitCode};
+
+use anyhow::Context;
 
 use self::{
     cli::Cli,
@@ -69,14 +73,35 @@ pub fn main() -> ExitCode {
 /// Runs a command on a new runtime, reports its error if it fails, and returns the exit code.
 #[must_use]
 pub fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
-    let runtime = match tokio::runtime::Runtime::new() {
+    let started = has_room_for_files().and_then(|()| {
+        tokio::runtime::Runtime::new().context("cannot start the threads of the program")
+    });
+    let runtime = match started {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()),
+        Err(error) => return failure::report(&error),
     };
     let outcome = runtime.block_on(Box::pin(command));
     // Does not wait for blocking calls that may never return, such as a read of a terminal.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| failure::report(&error))
+}
+
+/// The files and sockets that every command needs besides those of its work.
+const FILES: usize = 16;
+
+/// Checks that this process may open a few files. The runtime panics where it may not.
+fn has_room_for_files() -> anyhow::Result<()> {
+    let Ok(program) = std::env::current_exe() else {
+        return Ok(());
+    };
+    let files: std::io::Result<Vec<_>> =
+        (0..FILES).map(|_| std::fs::File::open(&program)).collect();
+    match files {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(
+            "this process may not open enough files: raise the limit, for example with `ulimit -n 1024`",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Starts the log with the default options.

@@ -18,7 +18,7 @@ use crate::{
 /// Number of bursts.
 const BURSTS: u64 = 5;
 /// Pause between bursts.
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(700);
 /// Length of a full backlog bar, in characters.
 const BAR: usize = 30;
 

@@ -9,6 +9,7 @@
 
 mod bursts;
 mod check;
+mod compare;
 mod logging_policy;
 mod setup;
 mod summary;
@@ -18,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use self::{check::Check, setup::Setup, summary::Summary, text::Text};
 use crate::{
-    harness,
+    args, harness,
     output::{self, Output},
     progress,
 };
@@ -26,7 +27,8 @@ use crate::{
 /// Time limit for idle lanes to close.
 const LANES_CLOSED: Duration = Duration::from_secs(20);
 
-/// Start a broker, send it text in bursts, print how lanes open and close, read everything back and compare.
+/// Start a broker, send it text in bursts, print how lanes open and close, read everything back and compare. Then send over
+/// a link that loses packets, with one lane and with as many as help, and print how long messages took.
 ///
 /// The exit code is 1 when a message was lost, came twice or came back changed.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,15 @@ pub(crate) struct Args {
     )]
     messages: u32,
 
+    /// How long the link with and without lanes is compared.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "6s",
+        value_parser = args::positive_duration
+    )]
+    compare: Duration,
+
     /// Output format of the summary.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -54,7 +65,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = harness::with_temporary_folder("demo", async |folder, stop| {
         let demo = async {
             let setup = Setup::start(folder).await?;
-            let summary = send_and_read_back(&setup, &text, args.messages.into()).await?;
+            let summary =
+                send_and_read_back(&setup, &text, args.messages.into(), args.compare).await?;
             setup.stop().await?;
             anyhow::Ok(summary)
         };
@@ -68,8 +80,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Sends everything, reads it back, and waits until the idle lanes are closed.
-async fn send_and_read_back(setup: &Setup, text: &Text, messages: u64) -> anyhow::Result<Summary> {
+/// Sends everything, reads it back, waits until the idle lanes are closed, and compares.
+async fn send_and_read_back(
+    setup: &Setup,
+    text: &Text,
+    messages: u64,
+    time: Duration,
+) -> anyhow::Result<Summary> {
     let mut check = Check::new(messages);
     let live = bursts::live(&setup.producer, messages);
     let sent = bursts::send(setup, text, messages, &mut check).await?;
@@ -84,5 +101,7 @@ async fn send_and_read_back(setup: &Setup, text: &Text, messages: u64) -> anyhow
     };
     let ((), ()) = tokio::try_join!(reading, lanes)?;
     drop(live);
-    Ok(Summary::new(&check, &sent, &setup.producer.lanes()))
+    let lanes = setup.producer.lanes();
+    let comparison = compare::compare(setup, text, time).await?;
+    Ok(Summary::new(&check, &sent, &lanes, comparison))
 }

@@ -1,13 +1,13 @@
 //! The broker, producer and consumer of the demo.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anabranch::{
     Producer,
     broker::Broker,
-    conn::{self, DevCerts},
+    conn::{self, Congestion, DevCerts},
     consumer::{Consumer, Received, Start},
-    producer,
+    producer::{self, Strategy},
     scaler::Adaptive,
     store::{LogConfig, LogStore},
 };
@@ -16,6 +16,8 @@ use super::{check::Check, logging_policy::LoggingPolicy};
 use crate::harness;
 
 const TOPIC: &str = "demo";
+/// The topic of the comparison.
+const LINK_TOPIC: &str = "demo-link";
 /// Header with the number of a message.
 pub(super) const NUMBER: &str = "number";
 /// Short enough to watch lanes close.
@@ -58,6 +60,34 @@ impl Setup {
             min_lanes,
             connection,
         })
+    }
+
+    /// Returns the address of the broker.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.broker.local_addr()
+    }
+
+    /// Connects another producer, to a topic of its own, through `address`. Its congestion controller is the one for links
+    /// that lose packets.
+    pub(super) async fn producer_through(
+        &self,
+        address: SocketAddr,
+        strategy: Strategy,
+    ) -> anyhow::Result<Producer> {
+        let mut connection = self.connection.clone();
+        connection.servers = vec![address.to_string()];
+        connection.transport.congestion = Congestion::Thalweg;
+        let producer = Producer::builder()
+            .connection(connection)
+            .strategy(strategy)
+            .topic(LINK_TOPIC)
+            .connect();
+        Ok(producer.await?)
+    }
+
+    /// Closes a producer that has its receipts.
+    pub(super) async fn close(&self, producer: Producer) -> anyhow::Result<()> {
+        Ok(producer.close(SHUTDOWN_TIMEOUT).await?)
     }
 
     /// Reads the whole topic.

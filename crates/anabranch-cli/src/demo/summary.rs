@@ -6,8 +6,8 @@ use anabranch::producer::Lanes;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{bursts::Sent, check::Check};
-use crate::stats::rounded;
+use super::{bursts::Sent, check::Check, compare::Comparison};
+use crate::stats::{counted, rounded};
 
 /// What happened to the messages, and how many lanes carried them.
 #[derive(Debug, Serialize)]
@@ -28,10 +28,12 @@ pub(super) struct Summary {
     lanes_final: usize,
     /// Time from the first message to the last acknowledgement, including pauses.
     seconds: f64,
+    /// How long messages took over a link that loses packets.
+    over_a_lossy_link: Comparison,
 }
 
 impl Summary {
-    pub(super) fn new(check: &Check, sent: &Sent, lanes: &Lanes) -> Self {
+    pub(super) fn new(check: &Check, sent: &Sent, lanes: &Lanes, comparison: Comparison) -> Self {
         Self {
             sent: sent.acknowledged,
             stored: check.received(),
@@ -41,6 +43,7 @@ impl Summary {
             lanes_max: lanes.peak,
             lanes_final: lanes.open,
             seconds: rounded(sent.took.as_secs_f64()),
+            over_a_lossy_link: comparison,
         }
     }
 
@@ -61,10 +64,18 @@ impl fmt::Display for Summary {
             HumanCount(self.duplicated),
             if self.identical { "agree" } else { "differ" }
         )?;
-        write!(
+        writeln!(
             f,
             "lanes: {} at most, {} at the end; {:.1} s",
             self.lanes_max, self.lanes_final, self.seconds
+        )?;
+        let Comparison { one_lane, lanes } = self.over_a_lossy_link;
+        write!(
+            f,
+            "over the lossy link, 99 of 100 messages were stored within {:.0} ms with up to {}, and {:.0} ms with one lane",
+            lanes.p99_ms,
+            counted(lanes.lanes_max, "lane"),
+            one_lane.p99_ms
         )
     }
 }

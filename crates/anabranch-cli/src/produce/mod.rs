@@ -5,6 +5,7 @@
 //!                                          tally.rs ◀─ window.rs ◀─ receipts
 //! ```
 
+mod limit;
 mod lines;
 mod reader;
 mod sender;
@@ -305,6 +306,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let took = began.elapsed();
     let (held, lanes) = (producer.stats(), producer.lanes());
+    let path = match producer.connection_state() {
+        ConnectionState::Connected(session) => Some(session.path_stats()),
+        _ => None,
+    };
     // The receipts report the undelivered messages too.
     let closed = producer.clone().close(close_timeout).await;
     let in_spool = closed.map_or_else(|error| error.spooled, |()| 0);
@@ -313,6 +318,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.peak);
     output::summary(args.output, &summary)?;
+    if let Some(advice) = path.and_then(|path| {
+        limit::advice(
+            args.congestion,
+            path.min_rtt,
+            path.lost_bytes,
+            path.acked_bytes,
+        )
+    }) {
+        progress::say(advice);
+    }
     Ok(match summary.is_success() && !sender.has_read_error() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

@@ -77,6 +77,9 @@ impl fmt::Display for Summary {
         if self.batches_retried > 0 {
             write!(f, ", {} batches resent", HumanCount(self.batches_retried))?;
         }
-        write!(f, ", at most {}", counted(self.lanes_max, "lane"))
+        if self.lanes_max > 1 {
+            write!(f, ", at most {}", counted(self.lanes_max, "lane"))?;
+        }
+        Ok(())
     }
 }

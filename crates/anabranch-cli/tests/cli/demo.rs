@@ -21,6 +21,14 @@ fn the_demo_loses_nothing_opens_lanes_and_gives_them_back() {
     assert_eq!(json["identical"], true);
     assert!(json["lanes_max"].as_u64().unwrap() > 1, "{json}");
     assert!(json["seconds"].as_f64().unwrap() > 0.0);
+    let link = &json["over_a_lossy_link"];
+    assert_eq!(link["one_lane"]["lanes_max"], 1, "{link}");
+    assert!(link["lanes"]["lanes_max"].as_u64().unwrap() > 1, "{link}");
+    for case in ["one_lane", "lanes"] {
+        // Half of the round trip of 50 ms is spent on each way.
+        assert!(link[case]["p50_ms"].as_f64().unwrap() >= 50.0, "{link}");
+        assert!(link[case]["p99_ms"].as_f64() >= link[case]["p50_ms"].as_f64());
+    }
     assert!(shown.stderr.contains("lanes 1 -> "), "{}", shown.stderr);
 }
 
@@ -29,8 +37,9 @@ fn the_demo_sends_a_text_of_one_s_own_and_leaves_no_folder_behind() {
     let folder = tempfile::tempdir().unwrap();
     let input = file(&folder, "text", text::log(100).as_bytes());
     let temporary = tempfile::tempdir().unwrap();
-    let mut demo = anabranch(["demo", "--messages", "1000", "--output", "json", "--input"]);
-    demo.arg(input).env("TMPDIR", temporary.path());
+    let mut demo = anabranch(["demo", "--messages", "1000", "--output", "json"]);
+    demo.args(["--compare", "100ms", "--input"]).arg(input);
+    demo.env("TMPDIR", temporary.path());
     let json = run(&mut demo).expect_code(0).json();
     assert_eq!(json["stored"], 1000);
     assert_eq!(json["identical"], true);

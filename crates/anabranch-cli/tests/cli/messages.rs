@@ -121,3 +121,16 @@ fn completions_and_man_pages_come_from_the_program() {
         assert!(page.contains(part), "{part} in {page}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_limit_of_files_that_is_too_low_is_told_in_a_sentence() {
+    for command in ["ping", "serve"] {
+        let program = anabranch([command]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "ulimit -n 6; exec \"$@\"", "sh"]);
+        shell.arg(program.get_program()).args(program.get_args());
+        let ended = run(&mut shell).expect_code(1);
+        assert!(ended.sentence().contains("ulimit -n"), "{}", ended.stderr);
+    }
+}

@@ -198,3 +198,25 @@ fn the_broker_tells_who_comes_and_goes_and_is_refused_and_why_it_ends() {
     }
     assert!(!log.iter().any(|line| line.contains("wrong")), "{log:#?}");
 }
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_client_that_never_finishes_its_handshake() {
+    let mut broker = Serve::start();
+    let server = broker.announced["server"].as_str().unwrap().to_owned();
+    // It does not trust the broker, and goes without a word.
+    run(&mut anabranch([
+        "ping", "--count", "1", "--server", &server,
+    ]))
+    .expect_code(1);
+    let log = broker.log();
+    broker.signal("TERM");
+    let log: Vec<String> = log.collect();
+    assert!(
+        log.iter().any(|line| line.contains("broker closed")),
+        "{log:#?}"
+    );
+    assert!(
+        !log.iter().any(|line| line.contains("took longer")),
+        "{log:#?}"
+    );
+}

@@ -11,16 +11,14 @@
 
 #[path = "../../../../examples/common/mod.rs"]
 mod common;
-mod relay;
 
 use std::{num::NonZeroUsize, time::Duration};
 
 use anabranch::{conn::Congestion, producer::Strategy};
+use anabranch_cli::relay::Relay;
 use anabranch_lab::{Quantiles, Scenario};
 use anyhow::Context as _;
 use tokio::time::{Instant, interval};
-
-use self::relay::Relay;
 
 const RTT: Duration = Duration::from_millis(50);
 const LOSS: f64 = 0.01;
@@ -58,7 +56,7 @@ async fn measured(name: &str) -> anyhow::Result<[f64; 3]> {
         Err(_) => Strategy::Adaptive,
     };
     let producer = far
-        .producer_through(relay.addr(), "relayed")
+        .producer_through(relay.address(), "relayed")
         .congestion(Congestion::Thalweg);
     let producer = producer.strategy(strategy).connect().await?;
 

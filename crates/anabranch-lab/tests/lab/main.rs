@@ -9,6 +9,7 @@
 mod controllers;
 mod figures;
 mod grid;
+mod limit;
 mod page;
 #[path = "../../../anabranch-cli/tests/cli/process.rs"]
 #[allow(

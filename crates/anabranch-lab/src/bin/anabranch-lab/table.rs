@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use anabranch_lab::{Comparison, Outcome, Quantiles};
+use anabranch::scaler::Reason;
+use anabranch_lab::{Comparison, Controller, Outcome, Quantiles};
 
 /// Returns a comparison: a line per strategy, and remarks.
 pub(crate) fn of_one(comparison: &Comparison) -> String {
@@ -96,6 +97,15 @@ fn percent(part: f64) -> String {
     }
 }
 
+/// Returns whether the congestion window was full at most decisions, on a link that loses packets of itself.
+fn controller_is_the_limit(comparison: &Comparison, adaptive: &Outcome) -> bool {
+    let scenario = &comparison.scenario;
+    let full = adaptive.decisions.get(Reason::CongestionLimited.as_str());
+    let all: u64 = adaptive.decisions.values().sum();
+    let takes_losses_for_congestion = scenario.congestion != Controller::Thalweg;
+    takes_losses_for_congestion && scenario.loss > 0.0 && 2 * full.copied().unwrap_or(0) > all
+}
+
 fn remarks(text: &mut String, comparison: &Comparison) {
     if let Some(best) = comparison.best_static {
         let name = &comparison.outcomes[best].name;
@@ -111,6 +121,14 @@ fn remarks(text: &mut String, comparison: &Comparison) {
             .map(|(reason, count)| format!("{reason} {count}"))
             .collect();
         let _ = writeln!(text, "Decisions of adaptive: {}.", decisions.join(", "));
+        if controller_is_the_limit(comparison, adaptive) {
+            let _ = writeln!(
+                text,
+                "The congestion controller is the limit, not the number of lanes: {} takes each lost packet for congestion. \
+                 Try --congestion thalweg.",
+                comparison.scenario.congestion
+            );
+        }
     }
     for outcome in &comparison.outcomes {
         if outcome.lost > 0 {

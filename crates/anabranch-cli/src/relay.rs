@@ -16,15 +16,18 @@ const BUFFER: usize = 4 << 20;
 
 /// A relay between one client and one server. It ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Relay {
-    addr: SocketAddr,
+pub struct Relay {
+    address: SocketAddr,
     _directions: JoinSet<()>,
 }
 
 impl Relay {
     /// Relays to `server`. Each datagram is delayed by `delay`, and a share of `loss` of them is dropped, the same ones for
     /// the same `seed`.
-    pub(crate) async fn start(
+    ///
+    /// # Errors
+    /// When a socket cannot be opened.
+    pub async fn start(
         server: SocketAddr,
         delay: Duration,
         loss: f64,
@@ -33,7 +36,7 @@ impl Relay {
         let front = Arc::new(socket()?);
         let back = Arc::new(socket()?);
         back.connect(server).await?;
-        let addr = front.local_addr()?;
+        let address = front.local_addr()?;
         // The client is the last sender, because its address may change.
         let (client, seen) = tokio::sync::watch::channel(None);
 
@@ -57,14 +60,15 @@ impl Relay {
             back_again.run(&back, |_| {}, send).await
         });
         Ok(Self {
-            addr,
+            address,
             _directions: directions,
         })
     }
 
     /// Returns the address for the client.
-    pub(crate) const fn addr(&self) -> SocketAddr {
-        self.addr
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
