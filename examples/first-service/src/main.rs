@@ -97,7 +97,7 @@ async fn serve(
     }
 }
 
-/// Answers when the event is stored by the broker, or on this machine's disk.
+/// Responds once the event is stored by the broker, or on this machine's disk.
 async fn events(State(producer): State<Producer>, event: Bytes) -> (StatusCode, String) {
     let outcome = match producer.send_async(Message::new(event)).await {
         Ok(receipt) => receipt.await,

@@ -147,7 +147,7 @@ fn a_format_prints_what_it_says_and_nothing_else() {
 #[test]
 fn waiting_ends_after_the_time_that_is_given() {
     let broker = broker_with(b"a\nb\n");
-    let follow = ["--follow", "--timeout", "100ms"];
+    let follow = ["--follow", "--timeout", "3s"];
     assert_eq!(read(&broker, &follow), "a\nb\n");
     let mut three = broker.consume(&follow);
     let ended = run(three.args(["--count", "3"])).expect_code(1);
