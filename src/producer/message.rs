@@ -41,6 +41,27 @@ pub struct Message {
     topic: Option<TopicName>,
 }
 
+/// What a message has beside its payload.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) key: Option<Bytes>,
+    pub(crate) headers: Vec<Header>,
+    timestamp: Option<Timestamp>,
+    pub(crate) topic: Option<TopicName>,
+}
+
+impl Rest {
+    /// Returns the bytes of key and headers.
+    pub(crate) fn content_len(&self) -> usize {
+        content_len(self.key.as_deref(), &self.headers)
+    }
+}
+
+fn content_len(key: Option<&[u8]>, headers: &[Header]) -> usize {
+    let headers = headers.iter().map(|h| h.name.len() + h.value.len());
+    key.map_or(0, <[u8]>::len) + headers.sum::<usize>()
+}
+
 impl Message {
     /// Makes a message with this payload and nothing else.
     pub fn new(payload: impl Into<Bytes>) -> Self {
@@ -138,9 +159,49 @@ impl Message {
     /// Returns the bytes of key, headers and payload together: what `max_message_bytes` limits.
     #[must_use]
     pub fn content_len(&self) -> usize {
-        let key = self.key.as_ref().map_or(0, Bytes::len);
-        let headers = self.headers.iter().map(|h| h.name.len() + h.value.len());
-        key + headers.sum::<usize>() + self.payload.len()
+        content_len(self.key.as_deref(), &self.headers) + self.payload.len()
+    }
+
+    /// Returns the payload, and what else there is; `None` for nothing.
+    pub(crate) fn into_parts(self) -> (Bytes, Option<Box<Rest>>) {
+        let Self {
+            payload,
+            key,
+            headers,
+            timestamp,
+            topic,
+        } = self;
+        let is_plain =
+            key.is_none() && headers.is_empty() && timestamp.is_none() && topic.is_none();
+        let rest = (!is_plain).then(|| {
+            Box::new(Rest {
+                key,
+                headers,
+                timestamp,
+                topic,
+            })
+        });
+        (payload, rest)
+    }
+
+    /// Makes a message of what [`into_parts`](Self::into_parts) returned.
+    pub(crate) fn from_parts(payload: Bytes, rest: Option<Box<Rest>>) -> Self {
+        let Some(rest) = rest else {
+            return Self::new(payload);
+        };
+        let Rest {
+            key,
+            headers,
+            timestamp,
+            topic,
+        } = *rest;
+        Self {
+            payload,
+            key,
+            headers,
+            timestamp,
+            topic,
+        }
     }
 
     /// Returns the most bytes it takes in a batch.
@@ -235,6 +296,9 @@ mod tests {
         assert_eq!(message.timestamp(), Some(Timestamp(5)));
         assert_eq!(message.topic(), Some(&topic));
         assert_eq!(message.content_len(), "payloadknamevalue".len());
+        let (payload, rest) = message.clone().into_parts();
+        assert_eq!(Message::from_parts(payload, rest), message);
+        assert!(Message::new("plain").into_parts().1.is_none());
         assert_eq!(Message::new("").timestamp(), None);
     }
 }

@@ -13,7 +13,8 @@
 //! 3. `accumulator/accept.rs`: determines its size, reserves room, and appends it to a queue.
 //! 4. `accumulator/budget.rs`: counts its messages and bytes until the outcome.
 //! 5. `accumulator/queue.rs`: holds it until a lane pulls it; a keyed message waits in an ordered sub-queue.
-//! 6. `accumulator/chunk.rs`: encodes it, beside others that will have the same outcome.
+//! 6. `accumulator/chunk.rs`: encodes it, beside others that will have the same outcome; what has an order is encoded in
+//!    `sender/batcher.rs`.
 //! 7. `sender/lane.rs`: one task with one stream takes a run of chunks and writes it.
 //! 8. `sender/batcher.rs`: makes a batch of the chunks, and a request of the batch.
 //! 9. `sender/requests.rs`: gives the request its id, and completes it by the broker's response.
@@ -53,7 +54,10 @@ pub mod spool;
 mod spool_config;
 mod start;
 mod strategy;
+mod waiters;
 
+#[cfg(all(test, feature = "testing"))]
+mod stopped_threads;
 #[cfg(test)]
 mod tests;
 

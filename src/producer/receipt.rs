@@ -1,17 +1,21 @@
 //! Receipts: how an outcome reaches the caller who waits for it.
 //!
 //! All messages of a chunk share one promise, and a receipt is the promise and a number. So a message costs no allocation of
-//! its own, and an outcome is written once for all of them.
+//! its own, and an outcome is written once for all of them. A message that keeps its place among others has a promise of
+//! its own.
 
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll, Waker},
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
 };
 
-use super::{Message, SendError};
+use super::{
+    Message, SendError,
+    waiters::{Place, Waiters},
+};
 use crate::{Offset, Timestamp, TopicName};
 
 /// What became of a message that was sent: it is stored, or it is in the producer's spool on disk and will be.
@@ -45,11 +49,11 @@ enum AckInner {
     Spooled(TopicName),
 }
 
-/// What the messages of one promise have in common once they are stored.
+/// What the messages of one batch have in common once they are stored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) topic: TopicName,
-    /// The offset of the promise's first message. The offsets of the others follow without a gap.
+    /// The offset of the batch's first message. The offsets of the others follow without a gap.
     pub(crate) base: Offset,
     pub(crate) time: Timestamp,
 }
@@ -111,27 +115,49 @@ impl fmt::Debug for Ack {
 }
 
 /// The outcome that some messages share with their receipts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Promise {
     /// Written once, when the messages have their outcome; empty before.
     outcome: OnceLock<Outcome>,
-    /// The wakers of the receipts that were polled, one for each. Stays empty once there is an outcome.
-    waiting: Mutex<Vec<Waker>>,
+    /// The receipts that were polled before.
+    waiting: Waiters,
 }
 
 #[derive(Debug)]
 enum Outcome {
-    Stored(Arc<Accepted>),
+    Stored {
+        batch: Arc<Accepted>,
+        /// The place of the promise's first message in the batch.
+        first: u32,
+    },
     #[cfg(feature = "spool")]
     Spooled(TopicName),
     /// Why, and the messages in their order to be handed back.
     Failed(SendError, Vec<Message>),
 }
 
+/// The promise of any number of messages.
+impl Default for Promise {
+    fn default() -> Self {
+        Self {
+            outcome: OnceLock::new(),
+            waiting: Waiters::many(),
+        }
+    }
+}
+
 impl Promise {
-    /// Resolves the receipts: the messages are stored.
-    pub(crate) fn stored(&self, accepted: Accepted) {
-        self.resolve(Outcome::Stored(Arc::new(accepted)));
+    /// Makes the promise of one message, which has one receipt.
+    pub(crate) fn of_one() -> Self {
+        Self {
+            outcome: OnceLock::new(),
+            waiting: Waiters::one(),
+        }
+    }
+
+    /// Resolves the receipts: the messages are stored, the first of them as the `first`th of its batch.
+    pub(crate) fn stored(&self, batch: Arc<Accepted>, first: u32) {
+        self.resolve(Outcome::Stored { batch, first });
     }
 
     /// Resolves the receipts: the messages of this topic are in the spool on disk.
@@ -148,15 +174,14 @@ impl Promise {
     fn resolve(&self, outcome: Outcome) {
         // A request leaves the table of requests in flight with its outcome, so this is the only call.
         let _ = self.outcome.set(outcome);
-        let waiting = std::mem::take(&mut *self.waiting());
-        waiting.into_iter().for_each(Waker::wake);
+        self.waiting.wake_all();
     }
 
     fn of(&self, index: u32) -> Option<Result<Ack, SendError>> {
         Some(match self.outcome.get()? {
-            Outcome::Stored(accepted) => Ok(Ack(AckInner::Stored {
-                batch: Arc::clone(accepted),
-                index,
+            Outcome::Stored { batch, first } => Ok(Ack(AckInner::Stored {
+                batch: Arc::clone(batch),
+                index: first + index,
             })),
             #[cfg(feature = "spool")]
             Outcome::Spooled(topic) => Ok(Ack(AckInner::Spooled(topic.clone()))),
@@ -169,10 +194,6 @@ impl Promise {
                 })
             }
         })
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,8 +218,8 @@ pub struct Receipt {
     promise: Arc<Promise>,
     /// The message's place among those of the promise.
     index: u32,
-    /// The place of its waker in the promise's list; `None` before it is polled.
-    waits_at: Option<u32>,
+    /// Where its waker is.
+    place: Place,
 }
 
 impl Receipt {
@@ -207,7 +228,7 @@ impl Receipt {
         Self {
             promise,
             index,
-            waits_at: None,
+            place: None,
         }
     }
 
@@ -226,20 +247,9 @@ impl Future for Receipt {
         if let Some(outcome) = this.try_outcome() {
             return Poll::Ready(outcome);
         }
-        let mut waiting = this.promise.waiting();
-        // Under the lock: an outcome that is not there yet will find the waker.
-        if let Some(outcome) = this.promise.of(this.index) {
-            return Poll::Ready(outcome);
-        }
-        let place = this.waits_at.and_then(|at| usize::try_from(at).ok());
-        match place.and_then(|place| waiting.get_mut(place)) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => {
-                this.waits_at = u32::try_from(waiting.len()).ok();
-                waiting.push(cx.waker().clone());
-            }
-        }
-        Poll::Pending
+        this.promise.waiting.register(&mut this.place, cx.waker());
+        // Once more: an outcome that is not there yet will find the waker.
+        this.try_outcome().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -258,12 +268,12 @@ mod tests {
     use super::*;
     use crate::producer::{Fate, SendErrorKind};
 
-    fn accepted() -> Accepted {
-        Accepted {
+    fn accepted() -> Arc<Accepted> {
+        Arc::new(Accepted {
             topic: TopicName::new("t").unwrap(),
             base: Offset(100),
             time: Timestamp(5),
-        }
+        })
     }
 
     fn receipts(promise: &Arc<Promise>, count: u32) -> Vec<Receipt> {
@@ -276,7 +286,7 @@ mod tests {
     fn each_receipt_of_a_promise_gets_its_own_outcome() {
         let (stored, failed) = (Arc::new(Promise::default()), Arc::new(Promise::default()));
         let (of_stored, of_failed) = (receipts(&stored, 3), receipts(&failed, 3));
-        stored.stored(accepted());
+        stored.stored(accepted(), 0);
         let messages = ["a", "b", "c"].map(Message::from).to_vec();
         let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
         failed.failed(error, messages.clone());
@@ -311,18 +321,31 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_only_receipt_of_a_message_is_woken_wherever_it_was_polled_last() {
+        let promise = Arc::new(Promise::of_one());
+        let mut receipt = Receipt::new(Arc::clone(&promise), 0);
+        assert!(futures_util::poll!(&mut receipt).is_pending());
+        let waiting = crate::tasks::Tasks::new().spawn(receipt);
+        tokio::task::yield_now().await;
+        promise.stored(accepted(), 7);
+        assert_eq!(waiting.await.unwrap().unwrap().offset(), Some(Offset(107)));
+    }
+
     #[test]
     fn a_receipt_that_is_polled_often_waits_once() {
         let promise = Arc::new(Promise::default());
-        let waker = noop_waker();
         let mut receipts = receipts(&promise, 2);
         for _ in 0..5 {
             for receipt in &mut receipts {
-                let polled = Pin::new(receipt).poll(&mut Context::from_waker(&waker));
+                let polled = Pin::new(receipt).poll(&mut Context::from_waker(&noop_waker()));
                 assert!(polled.is_pending());
             }
         }
-        assert_eq!(promise.waiting().len(), 2);
+        let Waiters::Many(waiting) = &promise.waiting else {
+            panic!("it is a promise of many");
+        };
+        assert_eq!(waiting.len(), 2);
     }
 
     #[test]
@@ -330,10 +353,10 @@ mod tests {
         let promise = Arc::new(Promise::default());
         let receipt = Receipt::new(Arc::clone(&promise), 1);
         assert!(receipt.try_outcome().is_none());
-        promise.stored(accepted());
+        promise.stored(accepted(), 3);
         assert_eq!(
             receipt.try_outcome().unwrap().unwrap().offset(),
-            Some(Offset(101))
+            Some(Offset(104))
         );
         assert!(receipt.now_or_never().unwrap().is_ok());
     }

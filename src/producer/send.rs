@@ -88,12 +88,12 @@ impl Waiting {
         accumulator: &Accumulator,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Receipt, SendError>> {
-        match accumulator.poll_admitted(self.waiter, cx) {
+        match accumulator.poll_admitted(&self.waiter, cx) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {
                 ready!(self.until.as_mut().poll(cx));
-                if let Some(message) = accumulator.withdraw(self.waiter) {
+                if let Some(message) = accumulator.withdraw(&self.waiter) {
                     return Poll::Ready(Err(accumulator.rejected(self.late).message(message)));
                 }
             }
@@ -105,7 +105,7 @@ impl Waiting {
 
     /// Withdraws the message, unless it was accepted in the meantime.
     pub(crate) fn leave(&self, accumulator: &Accumulator) {
-        accumulator.withdraw(self.waiter);
+        accumulator.withdraw(&self.waiter);
     }
 }
 

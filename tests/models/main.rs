@@ -16,20 +16,41 @@
 
 #[path = "../../src/producer/accumulator/budget.rs"]
 mod budget;
+#[path = "../../src/producer/accumulator/flush_epochs.rs"]
+mod flush_epochs;
+#[path = "../../src/producer/accumulator/hand_over.rs"]
+mod hand_over;
+#[path = "../../src/producer/accumulator/key_shards.rs"]
+mod key_shards;
 #[path = "../../src/producer/accumulator/lane_waker.rs"]
 mod lane_waker;
+#[path = "../../src/producer/accumulator/sleeper.rs"]
+mod sleeper;
 mod sync;
+#[path = "../../src/producer/waiters.rs"]
+mod waiters;
 
-use std::{future::poll_fn, sync::Arc};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+};
 
 use budget::{Budget, Cost, Reservation};
+use flush_epochs::FlushEpochs;
+use hand_over::HandOver;
+use key_shards::{KeyShards, OwnedShards, Wake};
 use lane_waker::LaneWaker;
 use loom::{
     future::block_on,
     model::Builder,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
+use waiters::Waiters;
 
 fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
@@ -39,103 +60,232 @@ fn check(name: &str, model: impl Fn() + Sync + Send + 'static) {
     println!("model {name} ... ok");
 }
 
-/// A lane as `LaneSource::wait` and `LaneSource::pull` have it: takes what there is, parks, looks once more, waits. Ends when
-/// `total` have been taken by all lanes together.
-fn lane(lane: usize, waker: &LaneWaker, work: &AtomicUsize, taken: &AtomicUsize, total: usize) {
-    block_on(async {
-        let mut searching = false;
-        loop {
-            let got = work.swap(0, Ordering::AcqRel);
-            let all = taken.fetch_add(got, Ordering::AcqRel) + got;
-            if std::mem::take(&mut searching) {
-                waker.searched(|| work.load(Ordering::Relaxed) > 0);
-            }
-            if all == total {
-                return;
-            }
-            waker.park(lane);
-            // As in the queue: a look without a lock.
-            if work.load(Ordering::Relaxed) == 0 {
-                waker.wait(lane).await;
-            }
-            searching |= waker.unpark(lane);
-        }
-    });
+/// The queue of messages without a key, with places for one thread.
+struct Plain {
+    queue: HandOver<Vec<u32>, Vec<u32>>,
+    waker: LaneWaker,
+    taken: Mutex<Vec<u32>>,
 }
 
-fn push(waker: &LaneWaker, work: &AtomicUsize) {
-    work.fetch_add(1, Ordering::Relaxed);
-    waker.wake_one();
-}
-
-/// No push is slept over, whichever way it meets the lane that goes to sleep.
-fn one_lane_and_two_pushers() {
-    let waker = Arc::new(LaneWaker::new());
-    let work = Arc::new(AtomicUsize::new(0));
-    let taken = Arc::new(AtomicUsize::new(0));
-    let pushers: Vec<_> = (0..2)
-        .map(|_| {
-            let (waker, work) = (Arc::clone(&waker), Arc::clone(&work));
-            thread::spawn(move || push(&waker, &work))
+impl Plain {
+    fn new(lanes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            queue: HandOver::new(1),
+            waker: LaneWaker::with(lanes),
+            taken: Mutex::new(Vec::new()),
         })
-        .collect();
-    lane(0, &waker, &work, &taken, 2);
-    for pusher in pushers {
-        pusher.join().unwrap();
+    }
+
+    /// As `Queue::push_plain`, where a chunk holds two messages.
+    fn push(&self, message: u32) {
+        let mut begun = self.queue.take_out(0).unwrap_or_default();
+        if begun.len() == 2 {
+            self.queue.push_full(begun);
+            self.waker.wake_one();
+            begun = Vec::new();
+        }
+        begun.push(message);
+        if let Err(begun) = self.queue.put_back(0, begun) {
+            self.queue.push_full(begun);
+        }
+        self.waker.wake_one();
+    }
+
+    /// As `Queue::pop_plain` and `QueueReader`: takes what there is and sleeps, until all lanes together have `total`.
+    fn lane(&self, lane: usize, total: usize) {
+        block_on(async {
+            loop {
+                let begun = || self.queue.pop_begun().map(|(_, begun)| begun);
+                let got = self.queue.pop_full().or_else(begun);
+                let all = {
+                    let mut taken = self.taken.lock().unwrap();
+                    taken.extend(got.iter().flatten());
+                    taken.len()
+                };
+                if all == total {
+                    // The others are to end too.
+                    return self.waker.tell_all();
+                }
+                if got.is_none() {
+                    self.waker.sleep(lane, || self.queue.has_any()).await;
+                } else if self.queue.has_any() {
+                    self.waker.wake_one();
+                }
+            }
+        });
     }
 }
 
-/// The message that a lane's own sub-queue gets wakes that lane.
-fn a_lane_and_what_is_its_own() {
-    let waker = Arc::new(LaneWaker::new());
-    let own = Arc::new(AtomicUsize::new(0));
-    let pusher = {
-        let (waker, own) = (Arc::clone(&waker), Arc::clone(&own));
-        thread::spawn(move || {
-            own.fetch_add(1, Ordering::Relaxed);
-            waker.wake_parked(5);
+/// Nothing is lost and no push is slept over, whichever way it meets the lane and another push to its place.
+fn one_lane_and_two_senders_at_one_place() {
+    let plain = Plain::new(1);
+    let senders: Vec<_> = [1, 2]
+        .map(|message| {
+            let plain = Arc::clone(&plain);
+            thread::spawn(move || plain.push(message))
         })
-    };
-    block_on(async {
-        while own.load(Ordering::Relaxed) == 0 {
-            waker.park(5);
-            if own.load(Ordering::Relaxed) == 0 {
-                waker.wait(5).await;
-            }
-            if waker.unpark(5) {
-                waker.searched(|| false);
-            }
-        }
-    });
-    pusher.join().unwrap();
+        .into_iter()
+        .collect();
+    plain.lane(0, 2);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let mut taken = plain.taken.lock().unwrap().clone();
+    taken.sort_unstable();
+    assert_eq!(taken, [1, 2]);
 }
 
-/// So does one that comes to a lane which looks at nothing else, while other lanes are woken for what all share.
-fn a_lane_that_waits_for_its_own_alone() {
-    let waker = Arc::new(LaneWaker::new());
-    let own = Arc::new(AtomicUsize::new(0));
-    let pushers = [true, false].map(|is_own| {
-        let (waker, own) = (Arc::clone(&waker), Arc::clone(&own));
-        thread::spawn(move || {
-            if is_own {
-                own.fetch_add(1, Ordering::Relaxed);
-                waker.wake_parked(5);
-            } else {
-                waker.wake_one();
-            }
+/// A lane that takes a part wakes another one for the rest.
+fn two_lanes_and_a_sender() {
+    let plain = Plain::new(2);
+    let lane = {
+        let plain = Arc::clone(&plain);
+        thread::spawn(move || plain.lane(1, 3))
+    };
+    let sender = {
+        let plain = Arc::clone(&plain);
+        thread::spawn(move || [1, 2, 3].into_iter().for_each(|message| plain.push(message)))
+    };
+    plain.lane(0, 3);
+    lane.join().unwrap();
+    sender.join().unwrap();
+}
+
+/// A sub-queue, and what was taken from it.
+struct Keyed {
+    keys: KeyShards<u32>,
+    waker: LaneWaker,
+    taken: Mutex<Vec<u32>>,
+    /// Whether a lane is between taking a message and its answer.
+    busy: AtomicBool,
+}
+
+impl Keyed {
+    fn new(lanes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            keys: KeyShards::with(1),
+            waker: LaneWaker::with(lanes),
+            taken: Mutex::new(Vec::new()),
+            busy: AtomicBool::new(false),
         })
-    });
-    block_on(async {
-        while own.load(Ordering::Relaxed) == 0 {
-            waker.park_for_own(5);
-            if own.load(Ordering::Relaxed) == 0 {
-                waker.wait(5).await;
-            }
-            waker.unpark_for_own(5);
+    }
+
+    fn wake(&self, wake: Wake) {
+        match wake {
+            Wake::Any => self.waker.wake_one(),
+            Wake::Owner(lane) => self.waker.wake_owner(lane),
         }
+    }
+
+    fn push(&self, message: u32) {
+        self.keys.push(0, message);
+        self.keys.announce(0, |wake| self.wake(wake));
+    }
+
+    /// Takes what there is, answers it and sleeps, until all lanes together have `total`.
+    fn lane(&self, lane: usize, total: usize) {
+        let mut owned = OwnedShards::default();
+        block_on(async {
+            loop {
+                owned.release_idle(&self.keys, |wake| self.wake(wake));
+                owned.own_next(&self.keys, lane);
+                if let Some((_, message)) = owned.pop(&self.keys) {
+                    assert!(!self.busy.swap(true, Ordering::AcqRel), "two owners");
+                    self.taken.lock().unwrap().push(message);
+                    self.busy.store(false, Ordering::Release);
+                    self.keys.answered(0, 1);
+                }
+                if self.taken.lock().unwrap().len() == total {
+                    return self.waker.tell_all();
+                }
+                let has_work = || self.keys.has_scheduled() || owned.has_work(&self.keys);
+                if !has_work() {
+                    self.waker.sleep(lane, has_work).await;
+                }
+            }
+        });
+    }
+}
+
+/// Two messages of one key from two threads reach the lane, whoever schedules the sub-queue.
+fn one_lane_and_two_senders_of_one_key() {
+    let keyed = Keyed::new(1);
+    let senders = [1, 2].map(|message| {
+        let keyed = Arc::clone(&keyed);
+        thread::spawn(move || keyed.push(message))
     });
-    for pusher in pushers {
-        pusher.join().unwrap();
+    keyed.lane(0, 2);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+}
+
+/// The messages of a key stay in their order while the sub-queue goes from one lane to another.
+fn two_lanes_and_a_sender_of_one_key() {
+    let keyed = Keyed::new(2);
+    let lane = {
+        let keyed = Arc::clone(&keyed);
+        thread::spawn(move || keyed.lane(1, 2))
+    };
+    let sender = {
+        let keyed = Arc::clone(&keyed);
+        thread::spawn(move || [1, 2].into_iter().for_each(|message| keyed.push(message)))
+    };
+    keyed.lane(0, 2);
+    lane.join().unwrap();
+    sender.join().unwrap();
+    assert_eq!(*keyed.taken.lock().unwrap(), [1, 2]);
+}
+
+/// A flush waits for a message whose call returned before it began, and ends.
+fn a_flush_and_a_call() {
+    let epochs = Arc::new(FlushEpochs::new());
+    let (accepted, resolved) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let caller = {
+        let (epochs, accepted) = (Arc::clone(&epochs), Arc::clone(&accepted));
+        let resolved = Arc::clone(&resolved);
+        thread::spawn(move || {
+            let epoch = epochs.begin();
+            accepted.store(true, Ordering::Release);
+            resolved.store(true, Ordering::Release);
+            epochs.resolved(epoch, 1);
+        })
+    };
+    let before = accepted.load(Ordering::Acquire);
+    block_on(epochs.flush());
+    if before {
+        assert!(resolved.load(Ordering::Acquire));
+    }
+    block_on(epochs.flush());
+    caller.join().unwrap();
+}
+
+/// An outcome and receipts that begin to wait for it.
+fn an_outcome_and_who_waits(make: impl Fn() -> Waiters, receipts: usize) {
+    let waiters = Arc::new(make());
+    let outcome = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..receipts)
+        .map(|_| {
+            let (waiters, outcome) = (Arc::clone(&waiters), Arc::clone(&outcome));
+            thread::spawn(move || {
+                let mut place = None;
+                block_on(poll_fn(|cx| {
+                    waiters.register(&mut place, cx.waker());
+                    match outcome.load(Ordering::Relaxed) {
+                        true => Poll::Ready(()),
+                        false => Poll::Pending,
+                    }
+                }));
+            })
+        })
+        .collect();
+    outcome.store(true, Ordering::Relaxed);
+    waiters.wake_all();
+    for thread in threads {
+        thread.join().unwrap();
     }
 }
 
@@ -163,6 +313,13 @@ fn admit(budget: &Budget<u32>, mut pass_on: impl FnMut(u32)) {
     }
 }
 
+/// What a call does that has just joined the line.
+fn joined(budget: &Budget<u32>) {
+    if budget.may_admit() {
+        admit(budget, |_| ());
+    }
+}
+
 /// Reserves room, waits for it if it must, and gives it back.
 fn visit(budget: &Budget<u32>, item: u32) {
     let waiter = match budget.reserve(ONE, item) {
@@ -171,7 +328,8 @@ fn visit(budget: &Budget<u32>, item: u32) {
         Reservation::Closed(_) => unreachable!("nobody closes it"),
     };
     if let Some(waiter) = waiter {
-        block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx))).unwrap();
+        joined(budget);
+        block_on(poll_fn(|cx| budget.poll_admitted(&waiter, cx))).unwrap();
     }
     release(budget, ONE, |_| ());
 }
@@ -203,7 +361,7 @@ fn a_release_and_one_who_leaves() {
     };
     match budget.reserve(ONE, 7) {
         Reservation::Granted(_) => release(&budget, ONE, |_| ()),
-        Reservation::Waiting(waiter) => match budget.withdraw(waiter) {
+        Reservation::Waiting(waiter) => match budget.withdraw(&waiter) {
             Some(item) => {
                 assert_eq!(item, 7);
                 admit(&budget, |_| ());
@@ -224,7 +382,7 @@ fn a_release_and_two_calls_in_their_order() {
         bytes: 10,
     }));
     assert!(budget.try_take(ONE) && budget.try_take(ONE));
-    let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+    let order = Arc::new(Mutex::new(Vec::new()));
     let releaser = {
         let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
         thread::spawn(move || {
@@ -236,8 +394,10 @@ fn a_release_and_two_calls_in_their_order() {
         })
     };
     for item in [1, 2] {
-        if let Reservation::Granted(item) = budget.reserve(ONE, item) {
-            order.lock().unwrap().push(item);
+        match budget.reserve(ONE, item) {
+            Reservation::Granted(item) => order.lock().unwrap().push(item),
+            _ if budget.may_admit() => admit(&budget, |item| order.lock().unwrap().push(item)),
+            _ => {}
         }
     }
     releaser.join().unwrap();
@@ -254,7 +414,8 @@ fn a_close_and_one_who_waits() {
     };
     match budget.reserve(ONE, 7) {
         Reservation::Waiting(waiter) => {
-            let back = block_on(poll_fn(|cx| budget.poll_admitted(waiter, cx)));
+            joined(&budget);
+            let back = block_on(poll_fn(|cx| budget.poll_admitted(&waiter, cx)));
             assert_eq!(back, Err(7));
         }
         Reservation::Closed(item) => assert_eq!(item, 7),
@@ -265,12 +426,26 @@ fn a_close_and_one_who_waits() {
 }
 
 fn main() {
-    check("one lane and two pushers", one_lane_and_two_pushers);
-    check("a lane and what is its own", a_lane_and_what_is_its_own);
     check(
-        "a lane that waits for its own alone",
-        a_lane_that_waits_for_its_own_alone,
+        "one lane and two senders at one place",
+        one_lane_and_two_senders_at_one_place,
     );
+    check("two lanes and a sender", two_lanes_and_a_sender);
+    check(
+        "one lane and two senders of one key",
+        one_lane_and_two_senders_of_one_key,
+    );
+    check(
+        "two lanes and a sender of one key",
+        two_lanes_and_a_sender_of_one_key,
+    );
+    check("a flush and a call", a_flush_and_a_call);
+    check("an outcome and its one receipt", || {
+        an_outcome_and_who_waits(Waiters::one, 1);
+    });
+    check("an outcome and two receipts", || {
+        an_outcome_and_who_waits(Waiters::many, 2);
+    });
     check("a release and two who wait", a_release_and_two_who_wait);
     check("a release and one who leaves", a_release_and_one_who_leaves);
     check(

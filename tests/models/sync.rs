@@ -1,46 +1,87 @@
 //! What the library's `sync` is, made of loom's types.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    collections::VecDeque,
+    task::Waker,
+};
+
+pub use std::sync::TryLockError;
 
 pub use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
-/// As tokio's, for one who waits at a time: a permit that is kept.
+/// As crossbeam's: each call happens at one moment.
 #[derive(Debug)]
-pub struct Notify(Mutex<State>);
+pub struct SegQueue<T>(Mutex<VecDeque<T>>);
 
-#[derive(Debug, Default)]
-struct State {
-    permit: bool,
-    waiting: Option<Waker>,
+impl<T> SegQueue<T> {
+    pub fn new() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+
+    pub fn push(&self, item: T) {
+        self.0.lock().unwrap().push_back(item);
+    }
+
+    pub fn pop(&self) -> Option<T> {
+        self.0.lock().unwrap().pop_front()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
 }
 
-impl Notify {
-    pub fn new() -> Self {
-        Self(Mutex::new(State::default()))
-    }
+/// As crossbeam's: each call happens at one moment.
+#[derive(Debug)]
+pub struct ArrayQueue<T> {
+    items: Mutex<VecDeque<T>>,
+    capacity: usize,
+}
 
-    pub fn notify_one(&self) {
-        let waiting = {
-            let mut state = self.0.lock().unwrap();
-            state.permit = true;
-            state.waiting.take()
-        };
-        waiting.into_iter().for_each(Waker::wake);
-    }
-
-    pub async fn notified(&self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
-    }
-
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock().unwrap();
-        if std::mem::take(&mut state.permit) {
-            return Poll::Ready(());
+impl<T> ArrayQueue<T> {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            items: Mutex::new(VecDeque::new()),
+            capacity,
         }
-        state.waiting = Some(cx.waker().clone());
-        Poll::Pending
+    }
+
+    pub fn push(&self, item: T) -> Result<(), T> {
+        let mut items = self.items.lock().unwrap();
+        if items.len() == self.capacity {
+            return Err(item);
+        }
+        items.push_back(item);
+        Ok(())
+    }
+
+    pub fn pop(&self) -> Option<T> {
+        self.items.lock().unwrap().pop_front()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.lock().unwrap().is_empty()
+    }
+}
+
+/// As that of futures-util: each call happens at one moment.
+#[derive(Debug)]
+pub struct AtomicWaker(Mutex<Option<Waker>>);
+
+impl AtomicWaker {
+    pub fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    pub fn register(&self, waker: &Waker) {
+        *self.0.lock().unwrap() = Some(waker.clone());
+    }
+
+    pub fn wake(&self) {
+        let waker = self.0.lock().unwrap().take();
+        waker.into_iter().for_each(Waker::wake);
     }
 }

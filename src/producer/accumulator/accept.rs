@@ -1,8 +1,8 @@
 //! The accumulator: accepts messages, holds them until a lane takes them, and frees what they held.
 //!
-//! A call reserves room in the [budget](super::budget), or waits in line for it. A message with room is encoded into
-//! a chunk of the [queue](super::queue), which a lane pulls. Its outcome releases its share of the budget, which
-//! admits the calls that wait.
+//! A call reserves room in the [budget](super::budget), or waits in line for it. A message with room goes into a
+//! [queue](super::queue), which a lane pulls. Its outcome releases its share of the budget, which admits the calls that
+//! wait.
 
 use std::{
     sync::{
@@ -13,17 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+#[cfg(test)]
+use super::pause::{self, Point};
 use super::{
     backlog_alarm::BacklogAlarm,
-    budget::{Budget, Cost, Reservation, WaiterId},
-    chunk::{Chunk, ChunkLimits, ChunkStart, Entry},
+    budget::{self, Budget, Cost, Reservation},
+    chunk::{ChunkLimits, ChunkStart, Entry},
     flush_epochs::FlushEpochs,
-    key_shards::ShardId,
+    key_shards::{KeyShards, ShardId},
     lane_waker::ORDERED,
     ordered::OrderedQueue,
-    queue::Queue,
+    queue::{Queue, Taken},
+    queued::{Queued, message_cost},
 };
 use crate::{
     TopicName,
@@ -35,8 +38,6 @@ use crate::{
     time,
 };
 
-/// What a message costs of the budget beside its content: the memory of its place in a chunk and of its receipt.
-const MESSAGE_OVERHEAD: u64 = 256;
 /// What framing may add to a message of the largest size. Only a message with very many headers needs more.
 pub(crate) const FRAMING: u64 = 64 << 10;
 /// The calls of one chunk lie within a second, and within this part of the delivery timeout.
@@ -72,6 +73,9 @@ pub(crate) struct PendingMessage {
     pub(crate) receipt: oneshot::Sender<Receipt>,
 }
 
+/// A place in a line of calls that wait for room.
+pub(crate) type WaiterId = budget::WaiterId<PendingMessage>;
+
 /// What became of a submitted message.
 pub(crate) enum Submitted {
     Accepted(Receipt),
@@ -104,12 +108,12 @@ pub(crate) trait Overflow: std::fmt::Debug + Send + Sync {
     fn poll_admitted(
         &self,
         memory: &Accumulator,
-        waiter: WaiterId,
+        waiter: &WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PendingMessage>>;
 
     /// Takes a waiting message out of its line.
-    fn withdraw(&self, memory: &Accumulator, waiter: WaiterId) -> Option<PendingMessage>;
+    fn withdraw(&self, memory: &Accumulator, waiter: &WaiterId) -> Option<PendingMessage>;
 
     /// Learns that nothing in memory is without an outcome.
     fn on_memory_empty(&self);
@@ -134,8 +138,6 @@ pub(crate) struct Accumulator {
     ordered: Arc<OrderedQueue>,
     epochs: FlushEpochs,
     backlog: BacklogAlarm,
-    /// Notified when a full batch waits, so that lanes need not linger any longer.
-    full_batch: Notify,
     /// The lesser of the configured limit and the broker's. Written when a connection is established.
     max_message: AtomicU64,
     /// The size at which a chunk is closed. Written by lanes, from the size of their runs.
@@ -166,7 +168,6 @@ impl Accumulator {
             ordered: Arc::new(OrderedQueue::new()),
             epochs: FlushEpochs::new(),
             backlog: BacklogAlarm::new(),
-            full_batch: Notify::new(),
             max_message: AtomicU64::new(config.max_message_bytes),
             chunk_bytes: AtomicUsize::new(usize::MAX),
             chunk_messages: AtomicUsize::new(config.batch_messages),
@@ -257,7 +258,12 @@ impl Accumulator {
             Reservation::Granted(PendingMessage { message, .. }) => self
                 .accept_reserved(message, route, size)
                 .map(Submitted::Accepted),
-            Reservation::Waiting(waiter) => Ok(Submitted::Waiting(waiter, receipt)),
+            Reservation::Waiting(waiter) => {
+                if self.budget.may_admit() {
+                    self.accept_admitted();
+                }
+                Ok(Submitted::Waiting(waiter, receipt))
+            }
             Reservation::Closed(pending) => {
                 Err(self.reject(SendErrorKind::Closed, pending.message))
             }
@@ -287,13 +293,13 @@ impl Accumulator {
 
     /// Returns the size of a message; `None` for one that is too large.
     fn size(&self, message: &Message) -> Option<Size> {
-        let len = message.content_len() as u64;
+        let len = message.content_len();
         let encoded = message.encoded_len();
         let most = self.max_message.load(Ordering::Relaxed);
-        let fits = len <= most && encoded as u64 <= most + FRAMING;
+        let fits = len as u64 <= most && encoded as u64 <= most + FRAMING;
         fits.then(|| Size {
             encoded,
-            cost: Cost::one(len + MESSAGE_OVERHEAD),
+            cost: message_cost(len),
         })
     }
 
@@ -308,15 +314,51 @@ impl Accumulator {
             self.release(size.cost, [0; 2]);
             return Err(self.reject(SendErrorKind::Closed, message));
         }
-        Ok(self.append(&message, route, size, self.nanos(time::now()), None))
+        Ok(self.append(message, route, size, self.nanos(time::now()), None))
     }
 
     /// Appends a message to its queue. One that has a receipt and an epoch already keeps both.
     #[inline]
     pub(crate) fn append(
         &self,
-        message: &Message,
+        message: Message,
         route: Route,
+        size: Size,
+        at: u64,
+        kept: Option<(Arc<Promise>, u64)>,
+    ) -> Receipt {
+        #[cfg(test)]
+        pause::at(Point::NotCounted);
+        let shard = message.key().map(|key| KeyShards::<Queued>::shard(key));
+        let receipt = match (route, shard) {
+            (Route::Unordered, None) => self.append_plain(&message, size, at, kept),
+            (Route::Unordered, Some(shard)) => {
+                let (queued, receipt) = self.queued(message, at, kept);
+                self.queue.push_keyed(shard, queued);
+                receipt
+            }
+            (Route::Ordered, _) => {
+                let (queued, receipt) = self.queued(message, at, kept);
+                self.ordered.push(queued);
+                receipt
+            }
+        };
+        if route == Route::Unordered {
+            self.backlog.on_push(|| self.queue.len());
+            if !self.config.linger.is_zero() && self.has_full_batch() {
+                self.queue.filled();
+            }
+        }
+        // If the producer ended in between, it drained the queue before this message was in it.
+        if self.has_ended() {
+            drop(self.abandon_queued());
+        }
+        receipt
+    }
+
+    fn append_plain(
+        &self,
+        message: &Message,
         size: Size,
         at: u64,
         kept: Option<(Arc<Promise>, u64)>,
@@ -336,37 +378,29 @@ impl Accumulator {
             max_age_spread: self.max_age_spread,
             epoch: self.epochs.current(),
         };
-        let start = || {
-            let now = time::now();
-            ChunkStart {
-                now,
-                nanos: self.nanos(now),
-                wall: time::timestamp(),
-                epoch: epoch.unwrap_or_else(|| self.epochs.begin()),
-            }
-        };
-        let receipt = match route {
-            Route::Unordered => {
-                let receipt = self.queue.push(&entry, &limits, start);
-                self.backlog.on_push(|| self.queue.len());
-                if !self.config.linger.is_zero() && self.has_full_batch() {
-                    self.full_batch.notify_waiters();
-                }
-                receipt
-            }
-            Route::Ordered => self.ordered.push(&entry, &limits, start),
-        };
-        // If the producer ended in between, it drained the queue before this message was in it.
-        if self.has_ended() {
-            drop(self.abandon_queued());
-        }
-        receipt
+        self.queue.push_plain(&entry, &limits, || ChunkStart {
+            epoch: epoch.unwrap_or_else(|| self.epochs.begin()),
+            ..self.clock()
+        })
+    }
+
+    /// Returns a message that keeps its place among others, counted in its flush epoch, and its receipt.
+    fn queued(
+        &self,
+        message: Message,
+        at: u64,
+        kept: Option<(Arc<Promise>, u64)>,
+    ) -> (Queued, Receipt) {
+        let (promise, epoch) =
+            kept.unwrap_or_else(|| (Arc::new(Promise::of_one()), self.epochs.begin()));
+        let receipt = Receipt::new(Arc::clone(&promise), 0);
+        (Queued::new(message, promise, at, epoch), receipt)
     }
 
     /// Ready with `Ok` once a waiting message was admitted; with an error that holds it once nothing more is.
     pub(crate) fn poll_admitted(
         &self,
-        waiter: WaiterId,
+        waiter: &WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         #[cfg(feature = "spool")]
@@ -380,7 +414,7 @@ impl Accumulator {
     }
 
     /// Takes a waiting message out of the line; `None` where it was admitted before.
-    pub(crate) fn withdraw(&self, waiter: WaiterId) -> Option<Message> {
+    pub(crate) fn withdraw(&self, waiter: &WaiterId) -> Option<Message> {
         #[cfg(feature = "spool")]
         let withdrawn = match &self.overflow {
             Some(overflow) => overflow.withdraw(self, waiter),
@@ -392,7 +426,7 @@ impl Accumulator {
     }
 
     /// As [`withdraw`](Self::withdraw), from the line for room in memory.
-    pub(crate) fn withdraw_from_memory(&self, waiter: WaiterId) -> Option<PendingMessage> {
+    pub(crate) fn withdraw_from_memory(&self, waiter: &WaiterId) -> Option<PendingMessage> {
         let withdrawn = self.budget.withdraw(waiter);
         // A smaller message behind it may fit.
         self.accept_admitted();
@@ -442,7 +476,7 @@ impl Accumulator {
                     receipt,
                 } = pending;
                 // A caller that waits no longer has given up the receipt, not the message.
-                let _ = receipt.send(self.append(&message, route, size, at, None));
+                let _ = receipt.send(self.append(message, route, size, at, None));
             }
         }
     }
@@ -466,34 +500,33 @@ impl Accumulator {
         &self.ordered
     }
 
-    /// Wakes a lane, asleep or about to be.
-    pub(crate) fn wake_lane(&self, lane: usize) {
+    /// Tells a lane to look again, asleep or about to be.
+    pub(crate) fn tell_lane(&self, lane: usize) {
         match lane {
-            ORDERED => self.ordered.wake(),
-            lane => self.queue.wake_lane(lane),
+            ORDERED => self.ordered.tell(),
+            lane => self.queue.tell_lane(lane),
         }
     }
 
-    /// Wakes every lane.
-    pub(crate) fn wake_all_lanes(&self) {
-        self.queue.wake_all_lanes();
-        self.ordered.wake();
+    /// Tells every lane to look again.
+    pub(crate) fn tell_all_lanes(&self) {
+        self.queue.tell_all_lanes();
+        self.ordered.tell();
     }
 
-    /// Waits for more messages, for `linger` or until there is a full batch.
-    pub(crate) async fn linger(&self) {
-        let full = self.full_batch.notified();
-        tokio::pin!(full);
-        full.as_mut().enable();
-        if !self.has_full_batch() {
-            tokio::select! { biased;
-                () = full => {}
-                () = time::sleep(self.config.linger) => {}
-            }
+    /// Reads the clocks, for the times of calls. The epoch is not meaningful.
+    pub(crate) fn clock(&self) -> ChunkStart {
+        let now = time::now();
+        ChunkStart {
+            now,
+            nanos: self.nanos(now),
+            wall: time::timestamp(),
+            epoch: 0,
         }
     }
 
-    fn has_full_batch(&self) -> bool {
+    /// Returns whether as many messages wait as a batch holds.
+    pub(crate) fn has_full_batch(&self) -> bool {
         self.queue.len() >= self.config.batch_messages
             || self.queue.bytes() >= self.config.batch_bytes
     }
@@ -530,6 +563,11 @@ impl Accumulator {
     /// Returns the options.
     pub(crate) const fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// Returns how far apart the calls may be of messages that one deadline holds for.
+    pub(crate) const fn age_spread(&self) -> Duration {
+        Duration::from_nanos(self.max_age_spread)
     }
 
     /// Returns when a message that was called at `at` must have its outcome.
@@ -609,26 +647,37 @@ impl Accumulator {
     /// Gives every message that no lane has taken its last outcome, and returns these messages.
     pub(crate) fn abandon_queued(&self) -> Vec<Message> {
         let error = self.end_error().with_fate(Fate::NotStored);
-        let chunks = self.queue.drain().into_iter().chain(self.ordered.drain());
-        chunks
-            .flat_map(|chunk| self.fail_chunk(chunk, None, &error))
+        let ordered = self.ordered.drain().map(Taken::Queued);
+        let taken = self.queue.drain().into_iter().chain(ordered);
+        taken
+            .flat_map(|taken| self.fail(taken, None, &error))
             .collect()
     }
 
-    /// Gives the messages of a chunk that no lane has sent their last outcome, and returns them.
-    pub(crate) fn fail_chunk(
+    /// Gives messages that no lane has sent their last outcome, and returns them.
+    pub(crate) fn fail(
         &self,
-        chunk: Chunk,
+        taken: Taken,
         shard: Option<ShardId>,
         error: &SendError,
     ) -> Vec<Message> {
-        let count = chunk.messages();
-        metrics::failed(count as u64, error.kind().as_str());
-        let (cost, epochs, promise) = (chunk.cost, chunk.epochs(), Arc::clone(&chunk.promise));
-        let messages = chunk.into_messages(&self.topic);
+        let (messages, promise, cost, epochs) = match taken {
+            Taken::Chunk(chunk) => {
+                let (cost, epochs) = (chunk.cost, chunk.epochs());
+                let promise = Arc::clone(&chunk.promise);
+                (chunk.into_messages(&self.topic), promise, cost, epochs)
+            }
+            Taken::Queued(queued) => {
+                let (cost, epochs) = (queued.cost(), queued.epochs());
+                let (message, promise) = queued.into_message(&self.clock());
+                let topic = message.topic().unwrap_or(&self.topic).clone();
+                (vec![message.with_topic(topic)], promise, cost, epochs)
+            }
+        };
+        metrics::failed(messages.len() as u64, error.kind().as_str());
         promise.failed(error.clone(), messages.clone());
         if let Some(shard) = shard {
-            self.queue.answered(shard, count);
+            self.queue.answered(shard, messages.len());
         }
         self.release(cost, epochs);
         messages
@@ -673,7 +722,7 @@ impl Accumulator {
     /// As [`poll_admitted`](Self::poll_admitted), in the line for room in memory.
     pub(crate) fn poll_admitted_to_memory(
         &self,
-        waiter: WaiterId,
+        waiter: &WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PendingMessage>> {
         self.budget.poll_admitted(waiter, cx)

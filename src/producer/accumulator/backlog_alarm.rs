@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use super::sleeper::Sleeper;
 
 /// Wakes the scaler when the backlog reaches a threshold, or when a message comes after a quiet time.
 #[derive(Debug)]
 pub(crate) struct BacklogAlarm {
-    notify: Notify,
+    scaler: Sleeper,
     /// The number of queued messages that wakes the scaler; `usize::MAX` for none. Set by the scaler, cleared by the
     /// push that reaches it.
     threshold: AtomicUsize,
@@ -16,9 +16,9 @@ pub(crate) struct BacklogAlarm {
 }
 
 impl BacklogAlarm {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            notify: Notify::const_new(),
+            scaler: Sleeper::new(),
             threshold: AtomicUsize::new(usize::MAX),
             quiet: AtomicBool::new(false),
         }
@@ -38,12 +38,12 @@ impl BacklogAlarm {
             && self.threshold.swap(usize::MAX, Ordering::Relaxed) == threshold;
         let woken = self.quiet.load(Ordering::Relaxed) && self.quiet.swap(false, Ordering::SeqCst);
         if reached || woken {
-            self.notify.notify_one();
+            self.scaler.tell();
         }
     }
 
     /// Waits until the alarm goes off; returns at once where it did since the last call.
     pub(crate) async fn notified(&self) {
-        self.notify.notified().await;
+        self.scaler.told().await;
     }
 }

@@ -1,22 +1,29 @@
 //! The budget: how many messages and bytes a producer may hold, queued and unanswered together.
 //!
 //! It is exact and fair. While no call waits, a reservation is one compare-and-swap on a word that holds both counts.
-//! A call that finds no room leaves its item in the wait queue. A release admits items from the front of that queue,
-//! so items are admitted in the order of the calls, however late a waiting task is polled. One releaser at a time
-//! passes admitted items on; until it is done, later calls wait behind them.
+//! A call that finds no room leaves its item in the line. A release admits items from the front of it, so items are
+//! admitted in the order of the calls, however late a waiting task is polled. One thread at a time admits items and passes
+//! them on; until it is done, later calls wait behind them.
+//!
+//! No thread waits for another one here. A call joins the line through a lock-free queue, learns of its admission from
+//! its own entry, and leaves by taking its item back. The line itself has a lock, which is only ever tried: who finds it
+//! held leaves a note, and the holder looks again. So a thread that is stopped while it admits others delays the calls
+//! that wait for room, and neither lanes nor a call that need not wait.
 //!
 //! Waiters are admitted in groups, once 1/16 of the budget is free. Waking a task for each answered batch would cost
 //! more CPU time than sending its message.
-//!
-//! A call can give up at any time: it takes its item back, or learns that the item was admitted.
 
 use std::{
     collections::VecDeque,
-    sync::PoisonError,
-    task::{Context, Poll, Waker},
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
 };
 
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use crate::sync::{
+    ArrayQueue, AtomicBool, AtomicU64, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering,
+    SegQueue, TryLockError, fence,
+};
 
 /// What one message, or several together, take of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +56,9 @@ const WAKE_BATCH_DIVISOR: u32 = 16;
 /// Set in the count of waiters once the budget is closed.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
+/// Entries of the line whose items were taken back are removed once there are this many more than others.
+const MAX_LEFT: usize = 32;
+
 const fn pack(cost: Cost) -> u64 {
     ((cost.messages as u64) << BYTES) | cost.bytes
 }
@@ -68,27 +78,31 @@ pub(crate) struct Budget<T> {
     low: Cost,
     /// What is taken now, packed by [`pack`].
     used: AtomicU64,
-    /// How many items wait or are being passed on, and [`CLOSED`]. The fast path reads it instead of taking the lock.
-    /// Written under the lock.
+    /// How many items wait or are being passed on, and [`CLOSED`]. While it is not zero, nobody passes by the line.
     waiting: AtomicUsize,
-    wait_queue: Mutex<WaitQueue<T>>,
+    /// Calls that have joined the line and are not in `line` yet, in their order.
+    arrivals: SegQueue<Arc<Waiter<T>>>,
+    /// The calls that wait, in their order. Its lock is only tried.
+    line: Mutex<VecDeque<Arc<Waiter<T>>>>,
+    /// Somebody wants the line looked at. Set before a try of its lock, cleared by who holds it.
+    asked: AtomicBool,
 }
 
-#[derive(Debug)]
-struct WaitQueue<T> {
-    entries: VecDeque<Entry<T>>,
-    next_waiter: u64,
-    closed: bool,
-    /// A releaser passes admitted items on. It looks again when it is done, so that others need not.
-    passing: bool,
-}
-
-#[derive(Debug)]
-struct Entry<T> {
-    waiter: u64,
+/// A call that waits for room.
+struct Waiter<T> {
     cost: Cost,
-    item: T,
-    waker: Option<Waker>,
+    /// The item; empty once it was admitted or taken back. Whoever takes it decides which.
+    item: ArrayQueue<T>,
+    waker: AtomicWaker,
+}
+
+impl<T> fmt::Debug for Waiter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter")
+            .field("cost", &self.cost)
+            .field("waits", &!self.item.is_empty())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The result of [`Budget::reserve`].
@@ -96,15 +110,21 @@ struct Entry<T> {
 pub(crate) enum Reservation<T> {
     /// There was room; here is the item to pass on.
     Granted(T),
-    /// The item waits under this id.
-    Waiting(WaiterId),
+    /// The item waits in this place. The caller calls [`Budget::admit`] if [`Budget::may_admit`].
+    Waiting(WaiterId<T>),
     /// The budget is closed; here is the item to give back.
     Closed(T),
 }
 
-/// A place in the wait queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WaiterId(u64);
+/// A place in the line.
+#[derive(Debug)]
+pub(crate) struct WaiterId<T>(Arc<Waiter<T>>);
+
+impl<T> Clone for WaiterId<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl<T> Budget<T> {
     pub(crate) fn new(limit: Cost) -> Self {
@@ -116,23 +136,20 @@ impl<T> Budget<T> {
             },
             used: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
-            wait_queue: Mutex::new(WaitQueue {
-                entries: VecDeque::new(),
-                next_waiter: 0,
-                closed: false,
-                passing: false,
-            }),
+            arrivals: SegQueue::new(),
+            line: Mutex::new(VecDeque::new()),
+            asked: AtomicBool::new(false),
         }
     }
 
     /// Returns what is taken now.
     pub(crate) fn used(&self) -> Cost {
-        unpack(self.used.load(Ordering::Relaxed))
+        unpack(self.used.load(Ordering::SeqCst))
     }
 
-    /// Returns how many items wait for queue.
+    /// Returns how many items wait for room.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed) & !CLOSED
+        self.waiting.load(Ordering::SeqCst) & !CLOSED
     }
 
     /// Returns whether nothing is admitted any more.
@@ -141,10 +158,12 @@ impl<T> Budget<T> {
     }
 
     /// Takes `cost` if there is room, no item waits, and the budget is not closed.
+    #[inline]
     pub(crate) fn try_take(&self, cost: Cost) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0 && self.take(cost)
     }
 
+    #[inline]
     fn take(&self, cost: Cost) -> bool {
         self.used
             .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |word| {
@@ -157,30 +176,28 @@ impl<T> Budget<T> {
             .is_ok()
     }
 
-    /// Takes `cost` for `item`, or leaves the item in the wait queue.
+    /// Takes `cost` for `item`, or leaves the item in the line.
     pub(crate) fn reserve(&self, cost: Cost, item: T) -> Reservation<T> {
         if self.try_take(cost) {
             return Reservation::Granted(item);
         }
-        let mut queue = self.lock();
-        if queue.closed {
+        // From here on, later calls wait behind this one.
+        let joined = self
+            .waiting
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| {
+                (waiting & CLOSED == 0).then(|| waiting + 1)
+            });
+        let Ok(before) = joined else {
             return Reservation::Closed(item);
-        }
-        // A release after this line looks into the queue; one before it has left its room for the take below.
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        };
+        // A release after this line looks into the line; one before it has left its room for the take below.
         fence(Ordering::SeqCst);
-        if queue.entries.is_empty() && !queue.passing && self.take(cost) {
+        if before == 0 && self.take(cost) {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             return Reservation::Granted(item);
         }
-        let waiter = queue.next_waiter;
-        queue.next_waiter += 1;
-        queue.entries.push_back(Entry {
-            waiter,
-            cost,
-            item,
-            waker: None,
-        });
+        let waiter = Arc::new(Waiter::new(cost, item));
+        self.arrivals.push(Arc::clone(&waiter));
         Reservation::Waiting(WaiterId(waiter))
     }
 
@@ -188,117 +205,139 @@ impl<T> Budget<T> {
     /// returns `None`.
     #[must_use]
     pub(crate) fn release(&self, cost: Cost) -> bool {
-        let left = unpack(self.used.fetch_sub(pack(cost), Ordering::SeqCst) - pack(cost));
-        if left.messages > self.low.messages || left.bytes > self.low.bytes {
-            return false;
-        }
+        self.used.fetch_sub(pack(cost), Ordering::SeqCst);
         // Either this sees the waiter, or the waiter sees the room: both have a fence between their write and their
         // read.
         fence(Ordering::SeqCst);
-        self.waiting.load(Ordering::SeqCst) > 0
+        self.is_low() && self.waiting() > 0
     }
 
+    fn is_low(&self) -> bool {
+        let used = self.used();
+        used.messages <= self.low.messages && used.bytes <= self.low.bytes
+    }
+
+    /// Returns whether an item that has just joined the line may be admitted: no release may come after it.
+    pub(crate) fn may_admit(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_low() || self.waiting() == 1
+    }
+
+    /// Moves all who wait to the line of another budget. Nobody may join either meanwhile. Waits for a thread that admits
+    /// items here.
     #[cfg(feature = "spool")]
     pub(crate) fn transfer_waiters(&self, to: &Self) {
-        let (entries, next_waiter) = {
-            let mut queue = self.lock();
-            let entries = std::mem::take(&mut queue.entries);
-            self.waiting.fetch_sub(entries.len(), Ordering::SeqCst);
-            (entries, queue.next_waiter)
+        let mut line = match self.line.lock() {
+            Ok(line) => line,
+            Err(poisoned) => poisoned.into_inner(),
         };
-        let mut queue = to.lock();
-        queue.next_waiter = queue.next_waiter.max(next_waiter);
-        to.waiting.fetch_add(entries.len(), Ordering::SeqCst);
-        queue.entries.extend(entries);
+        self.gather(&mut line);
+        line.retain(|waiter| waiter.waits());
+        self.waiting.fetch_sub(line.len(), Ordering::SeqCst);
+        to.waiting.fetch_add(line.len(), Ordering::SeqCst);
+        line.drain(..).for_each(|waiter| to.arrivals.push(waiter));
     }
 
-    /// Takes the waiting items that there is room for now out of the queue, in their order. The caller passes them on
-    /// and asks again, until there are none. Returns `None` while another caller passes items on: that one asks again.
+    /// Takes the waiting items that there is room for now out of the line, in their order. The caller passes them on and
+    /// asks again, until there are none. Returns `None` while another thread admits items: that one asks again.
     pub(crate) fn admit(&self) -> Option<Admitted<'_, T>> {
-        let mut queue = self.lock();
-        if queue.passing {
-            return None;
-        }
-        let mut entries = Vec::new();
-        while let Some(entry) = queue.entries.front() {
-            if queue.closed || !self.take(entry.cost) {
-                break;
+        loop {
+            self.asked.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            let mut line = self.try_lock()?;
+            self.asked.store(false, Ordering::SeqCst);
+            self.gather(&mut line);
+            if self.is_closed() {
+                line.drain(..).for_each(|waiter| waiter.waker.wake());
             }
-            entries.extend(queue.entries.pop_front());
+            let mut admitted = Admitted {
+                budget: self,
+                items: Vec::new(),
+                count: 0,
+                waiters: Vec::new(),
+                line,
+            };
+            if admitted.fill() {
+                return Some(admitted);
+            }
+            drop(admitted);
+            fence(Ordering::SeqCst);
+            if !self.asked.load(Ordering::SeqCst) {
+                return None;
+            }
         }
-        if entries.is_empty() {
-            return None;
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, VecDeque<Arc<Waiter<T>>>>> {
+        match self.line.try_lock() {
+            Ok(line) => Some(line),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
-        queue.passing = true;
-        let count = entries.len();
-        let (items, wakers) = entries
-            .into_iter()
-            .map(|entry| (entry.item, entry.waker))
-            .unzip();
-        Some(Admitted {
-            budget: self,
-            items,
-            wakers,
-            count,
-        })
+    }
+
+    /// Moves those who have joined into the line, and removes those who have left, if they are many.
+    fn gather(&self, line: &mut VecDeque<Arc<Waiter<T>>>) {
+        line.extend(std::iter::from_fn(|| self.arrivals.pop()));
+        if line.len() > 2 * self.waiting() + MAX_LEFT {
+            line.retain(|waiter| waiter.waits());
+        }
     }
 
     /// Ready with `Ok` once the item was admitted, with the item once the budget is closed.
     pub(crate) fn poll_admitted(
         &self,
-        waiter: WaiterId,
-        cx: &mut Context<'_>,
+        waiter: &WaiterId<T>,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), T>> {
-        let mut queue = self.lock();
-        let Some(place) = queue.find(waiter) else {
-            return Poll::Ready(Ok(()));
-        };
-        if queue.closed {
-            return match queue.entries.remove(place) {
-                Some(entry) => {
-                    self.waiting.fetch_sub(1, Ordering::SeqCst);
-                    Poll::Ready(Err(entry.item))
-                }
-                None => Poll::Ready(Ok(())),
-            };
+        waiter.0.waker.register(cx.waker());
+        if self.is_closed() {
+            return Poll::Ready(match self.take_back(&waiter.0) {
+                Some(item) => Err(item),
+                None => Ok(()),
+            });
         }
-        if let Some(entry) = queue.entries.get_mut(place) {
-            match &mut entry.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+        match waiter.0.waits() {
+            true => Poll::Pending,
+            false => Poll::Ready(Ok(())),
         }
-        Poll::Pending
     }
 
-    /// Takes a waiting item out of the queue; `None` where it was admitted before. A smaller item behind it may fit
-    /// now: the caller calls [`Budget::admit`].
-    pub(crate) fn withdraw(&self, waiter: WaiterId) -> Option<T> {
-        let mut queue = self.lock();
-        let place = queue.find(waiter)?;
-        let entry = queue.entries.remove(place)?;
+    /// Takes a waiting item out of the line; `None` where it was admitted before. A smaller item behind it may fit now: the
+    /// caller calls [`Budget::admit`].
+    pub(crate) fn withdraw(&self, waiter: &WaiterId<T>) -> Option<T> {
+        self.take_back(&waiter.0)
+    }
+
+    fn take_back(&self, waiter: &Waiter<T>) -> Option<T> {
+        let item = waiter.item.pop()?;
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        Some(entry.item)
+        Some(item)
     }
 
     /// Admits nothing more, and wakes all waiters: they get their items back.
     pub(crate) fn close(&self) {
-        let mut queue = self.lock();
-        queue.closed = true;
         self.waiting.fetch_or(CLOSED, Ordering::SeqCst);
-        let wakers: Vec<_> = queue
-            .entries
-            .iter_mut()
-            .filter_map(|e| e.waker.take())
-            .collect();
-        drop(queue);
-        wakers.into_iter().for_each(Waker::wake);
+        // A closed budget admits nothing: this wakes them.
+        drop(self.admit());
+    }
+}
+
+impl<T> Waiter<T> {
+    fn new(cost: Cost, item: T) -> Self {
+        let place = ArrayQueue::new(1);
+        // It is empty, so this succeeds.
+        let _ = place.push(item);
+        Self {
+            cost,
+            item: place,
+            waker: AtomicWaker::new(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, WaitQueue<T>> {
-        self.wait_queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Returns whether the item is neither admitted nor taken back.
+    fn waits(&self) -> bool {
+        !self.item.is_empty()
     }
 }
 
@@ -307,33 +346,42 @@ impl<T> Budget<T> {
 pub(crate) struct Admitted<'a, T> {
     budget: &'a Budget<T>,
     items: Vec<T>,
-    wakers: Vec<Option<Waker>>,
+    /// The number of items at first.
     count: usize,
+    waiters: Vec<Arc<Waiter<T>>>,
+    line: MutexGuard<'a, VecDeque<Arc<Waiter<T>>>>,
 }
 
 impl<T> Admitted<'_, T> {
     /// Takes the items, in their order.
     pub(crate) fn take(&mut self) -> Vec<T> {
-        std::mem::take(&mut self.items)
+        mem::take(&mut self.items)
+    }
+
+    /// Takes items that there is room for out of the line. Returns whether there are any.
+    fn fill(&mut self) -> bool {
+        while let Some(front) = self.line.front() {
+            if front.waits() {
+                if self.budget.is_closed() || !self.budget.take(front.cost) {
+                    break;
+                }
+                match front.item.pop() {
+                    Some(item) => self.items.push(item),
+                    // It was taken back just now.
+                    None => _ = self.budget.used.fetch_sub(pack(front.cost), Ordering::SeqCst),
+                }
+            }
+            self.waiters.extend(self.line.pop_front());
+        }
+        self.count = self.items.len();
+        self.count > 0
     }
 }
 
 impl<T> Drop for Admitted<'_, T> {
     fn drop(&mut self) {
-        let mut queue = self.budget.lock();
-        queue.passing = false;
         self.budget.waiting.fetch_sub(self.count, Ordering::SeqCst);
-        drop(queue);
-        self.wakers.drain(..).flatten().for_each(Waker::wake);
-    }
-}
-
-impl<T> WaitQueue<T> {
-    /// Finds an entry. Ids are given in rising order, and entries never change places.
-    fn find(&self, waiter: WaiterId) -> Option<usize> {
-        self.entries
-            .binary_search_by_key(&waiter.0, |e| e.waiter)
-            .ok()
+        self.waiters.iter().for_each(|waiter| waiter.waker.wake());
     }
 }
 
@@ -364,7 +412,7 @@ mod tests {
         admitted
     }
 
-    fn waiting(reservation: Reservation<u32>) -> WaiterId {
+    fn waiting(reservation: Reservation<u32>) -> WaiterId<u32> {
         match reservation {
             Reservation::Waiting(waiter) => waiter,
             other => panic!("expected to wait: {other:?}"),
@@ -380,9 +428,9 @@ mod tests {
         assert!(!b.try_take(Cost::one(1)));
         assert_eq!(release(&b, Cost::one(60)), [1, 2]);
         let waker = noop_waker();
-        let mut cx = Context::from_waker(&waker);
-        assert_eq!(b.poll_admitted(large, &mut cx), Poll::Ready(Ok(())));
-        assert_eq!(b.poll_admitted(small, &mut cx), Poll::Ready(Ok(())));
+        let cx = Context::from_waker(&waker);
+        assert_eq!(b.poll_admitted(&large, &cx), Poll::Ready(Ok(())));
+        assert_eq!(b.poll_admitted(&small, &cx), Poll::Ready(Ok(())));
         assert_eq!(b.used().bytes, 81);
     }
 
@@ -413,7 +461,7 @@ mod tests {
         assert!(b.try_take(Cost::one(60)));
         let large = waiting(b.reserve(Cost::one(80), 1));
         waiting(b.reserve(Cost::one(10), 2));
-        assert_eq!(b.withdraw(large), Some(1));
+        assert_eq!(b.withdraw(&large), Some(1));
         assert_eq!(admit(&b), [2]);
         assert_eq!(
             b.used(),
@@ -431,8 +479,8 @@ mod tests {
         let waiter = waiting(b.reserve(Cost::one(1), 7));
         b.close();
         let waker = noop_waker();
-        let mut cx = Context::from_waker(&waker);
-        assert_eq!(b.poll_admitted(waiter, &mut cx), Poll::Ready(Err(7)));
+        let cx = Context::from_waker(&waker);
+        assert_eq!(b.poll_admitted(&waiter, &cx), Poll::Ready(Err(7)));
         assert_eq!(b.waiting(), 0);
         assert!(matches!(b.reserve(Cost::one(1), 8), Reservation::Closed(8)));
     }
@@ -447,6 +495,37 @@ mod tests {
         assert!(matches!(b.reserve(Cost::one(1), 8), Reservation::Closed(8)));
         release(&b, Cost::one(1));
         assert_eq!((b.used(), b.waiting()), (Cost::default(), 0));
+    }
+
+    #[test]
+    fn a_thread_that_admits_others_holds_up_neither_a_release_nor_who_joins_or_leaves() {
+        let b = budget(2, 100);
+        assert!(b.try_take(Cost::one(1)) && b.try_take(Cost::one(1)));
+        waiting(b.reserve(Cost::one(1), 1));
+        assert!(b.release(Cost::one(1)));
+        let admitting = b.admit().unwrap();
+        // Everything below happens while the line is held.
+        assert!(b.release(Cost::one(1)));
+        assert!(b.admit().is_none());
+        let leaves = waiting(b.reserve(Cost::one(1), 2));
+        assert_eq!(b.withdraw(&leaves), Some(2));
+        waiting(b.reserve(Cost::one(1), 3));
+        drop(admitting);
+        assert_eq!(admit(&b), [3]);
+    }
+
+    #[test]
+    fn places_that_were_left_do_not_pile_up() {
+        let b = budget(1, 100);
+        assert!(b.try_take(Cost::one(1)));
+        waiting(b.reserve(Cost::one(1), 0));
+        for item in 1..1000 {
+            let waiter = waiting(b.reserve(Cost::one(1), item));
+            b.withdraw(&waiter).unwrap();
+            assert!(admit(&b).is_empty());
+        }
+        assert_eq!(b.waiting(), 1);
+        assert!(b.line.try_lock().unwrap().len() < 100);
     }
 
     #[test]
@@ -473,7 +552,7 @@ mod tests {
             ], 1..200)) {
             let b = budget(5, 100);
             let mut held: Vec<(u32, u64)> = Vec::new();
-            let mut queue: VecDeque<(u32, u64, WaiterId)> = VecDeque::new();
+            let mut queue: VecDeque<(u32, u64, WaiterId<u32>)> = VecDeque::new();
             let mut costs = Vec::new();
             for op in ops {
                 let mut admitted = Vec::new();
@@ -486,7 +565,12 @@ mod tests {
                                 prop_assert!(queue.is_empty());
                                 held.push((id, bytes));
                             }
-                            Reservation::Waiting(t) => queue.push_back((id, bytes, t)),
+                            Reservation::Waiting(t) => {
+                                queue.push_back((id, bytes, t));
+                                if b.may_admit() {
+                                    admitted = admit(&b);
+                                }
+                            }
                             Reservation::Closed(_) => unreachable!(),
                         }
                     }
@@ -496,7 +580,7 @@ mod tests {
                     }
                     Op::Leave(i) if !queue.is_empty() => {
                         let (id, _, waiter) = queue.remove(i % queue.len()).unwrap();
-                        prop_assert_eq!(b.withdraw(waiter), Some(id));
+                        prop_assert_eq!(b.withdraw(&waiter), Some(id));
                         admitted = admit(&b);
                     }
                     _ => {}

@@ -1,25 +1,22 @@
-//! Sans-I/O: messages are encoded when they are accepted, into the open chunk of the queue they go to.
+//! Sans-I/O: messages without a key are encoded when they are accepted, into a chunk of the thread that sends.
 //!
-//! ```text
-//! call ─ encode ─▶ queue:  [chunk][chunk][chunk, open]  ─ the whole front chunk ─▶ lane
-//! ```
-//!
-//! A chunk holds encoded records of one topic, and what their outcome will free. Chunks are what moves from the call to
-//! the stream; single messages do not. A chunk is open while it waits: it takes messages until a lane takes it, until it
-//! is as large as a lane's run, or until its oldest message is too old for one deadline to hold for all of them.
+//! A chunk holds encoded records of one topic, and what their outcome will free. It is open while it waits: it takes
+//! messages until a lane takes it, until it is as large as a lane's run, or until its oldest message is too old for one
+//! deadline to hold for all of them. A thread has one open chunk a topic, and all of them travel together.
 //!
 //! The times in a chunk are relative to a multiple of [`BASE_TIME_STEP`], so that chunks made at about the same time can
 //! be joined to one batch without decoding their records.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
+    iter, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
-use super::{budget::Cost, key_shards::Fifo};
+use super::budget::Cost;
 use crate::{
     Timestamp, TopicName,
     producer::{
@@ -32,7 +29,7 @@ use crate::{
 /// Base times of chunks are multiples of this many milliseconds. A time less than this after its base takes one byte.
 const BASE_TIME_STEP: u64 = 64;
 
-/// A message on its way into a queue; its room in the budget is reserved.
+/// A message without a key on its way into a chunk; its room in the budget is reserved.
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     /// The message. One without a timestamp gets that of the call.
@@ -44,7 +41,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) cost: Cost,
     /// The time of the call, in nanoseconds since the producer began.
     pub(crate) at: u64,
-    /// The promise of its receipt, where it has one already. Such a message begins a chunk of its own.
+    /// The promise of its receipt, where it has one already. Such a message is a chunk of its own.
     pub(crate) promise: Option<Arc<Promise>>,
 }
 
@@ -56,7 +53,7 @@ pub(crate) struct ChunkStart {
     pub(crate) nanos: u64,
     /// `now` by the wall clock.
     pub(crate) wall: Timestamp,
-    /// The flush epoch that the chunk belongs to.
+    /// The flush epoch that the chunk belongs to, and is counted in.
     pub(crate) epoch: u64,
 }
 
@@ -92,10 +89,9 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Begins a chunk with one message, and reserves memory for `capacity` bytes.
     pub(crate) fn open(entry: &Entry<'_>, start: ChunkStart, capacity: usize) -> (Self, Receipt) {
-        let base = Timestamp(start.wall.0 / BASE_TIME_STEP * BASE_TIME_STEP);
         let mut chunk = Self {
             topic: entry.topic.cloned(),
-            records: BatchBuilder::with_base_time(capacity, base),
+            records: BatchBuilder::with_base_time(capacity, base_time(start.wall)),
             promise: entry.promise.clone().unwrap_or_default(),
             cost: Cost::default(),
             weight: 0,
@@ -107,11 +103,21 @@ impl Chunk {
         (chunk, receipt)
     }
 
+    /// As [`open`](Self::open), with memory for a chunk of about `usual` bytes.
+    pub(crate) fn usual(
+        entry: &Entry<'_>,
+        limits: &ChunkLimits,
+        start: ChunkStart,
+        usual: usize,
+    ) -> (Self, Receipt) {
+        // Where the last message of a chunk passes its bound, it does so by a message.
+        let usual = (usual + usual / 8).min(limits.bytes.saturating_add(entry.len));
+        Self::open(entry, start, usual.max(Batch::HEADER_LEN + entry.len))
+    }
+
     /// Returns the time of the earliest call.
     pub(crate) fn called(&self) -> Instant {
-        let before = Duration::from_nanos(self.start.nanos.saturating_sub(self.at));
-        let now = self.start.now;
-        now.checked_sub(before).unwrap_or(now)
+        self.start.moment(self.at)
     }
 
     /// Counts itself for its flush epoch: one chunk of an even or of an odd one.
@@ -161,10 +167,21 @@ impl Chunk {
     }
 }
 
+/// Returns the base time of a batch that begins at `wall`.
+pub(crate) const fn base_time(wall: Timestamp) -> Timestamp {
+    Timestamp(wall.0 / BASE_TIME_STEP * BASE_TIME_STEP)
+}
+
 impl ChunkStart {
+    /// Returns the moment `at`; this moment for a later one.
+    pub(crate) fn moment(&self, at: u64) -> Instant {
+        let before = Duration::from_nanos(self.nanos.saturating_sub(at));
+        self.now.checked_sub(before).unwrap_or(self.now)
+    }
+
     /// Returns the wall clock at `at`, by how far that is from this moment.
     #[inline]
-    fn wall_at(&self, at: u64) -> Timestamp {
+    pub(crate) fn wall_at(&self, at: u64) -> Timestamp {
         const NANOS: u64 = 1_000_000;
         let Self { nanos, wall, .. } = *self;
         Timestamp(match at.checked_sub(nanos) {
@@ -185,82 +202,52 @@ pub(crate) fn messages_of(batch: Bytes, topic: &TopicName) -> Vec<Message> {
         .collect()
 }
 
-/// Chunks in their order. Messages of one topic leave it in the order in which they came.
-#[derive(Debug, Default)]
-pub(crate) struct ChunkQueue {
-    chunks: VecDeque<Chunk>,
-    /// The number of chunks that have left.
-    left: u64,
-    /// The newest chunk of each topic that is still here, by the number of chunks that ever came before it.
-    newest: HashMap<Option<TopicName>, u64>,
-    /// The length of the last chunk that left, as a guess for the next one.
-    usual_len: usize,
+/// The open chunks of a thread: one a topic.
+#[derive(Debug)]
+pub(crate) struct OpenChunks {
+    /// Nearly always there is one topic, and looking it up would cost more than encoding the message.
+    first: Chunk,
+    others: HashMap<Option<TopicName>, Chunk>,
 }
 
-impl ChunkQueue {
-    /// Encodes a message into the newest chunk of its topic, or into a new one that begins at `open()`.
+impl OpenChunks {
+    pub(crate) fn new(first: Chunk) -> Self {
+        Self {
+            first,
+            others: HashMap::new(),
+        }
+    }
+
+    /// Encodes a message into the chunk of its topic, or into a new one that begins at `open()` and has room for as many
+    /// bytes as the one before it has. Returns that one, if it takes no more.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         entry: &Entry<'_>,
         limits: &ChunkLimits,
         open: impl FnOnce() -> ChunkStart,
-    ) -> Receipt {
-        if let Some(chunk) = self.newest(entry.topic)
-            && chunk.takes(entry, limits)
-        {
-            return chunk.push(entry);
+    ) -> (Receipt, Option<Chunk>) {
+        let chunk = match self.first.topic.as_ref() == entry.topic {
+            true => Some(&mut self.first),
+            false => self.others.get_mut(&entry.topic.cloned()),
+        };
+        match chunk {
+            Some(chunk) if chunk.takes(entry, limits) => (chunk.push(entry), None),
+            chunk => {
+                let usual = chunk.as_ref().map_or(0, |chunk| chunk.len());
+                let (new, receipt) = Chunk::usual(entry, limits, open(), usual);
+                let full = match chunk {
+                    Some(chunk) => Some(mem::replace(chunk, new)),
+                    None => self.others.insert(new.topic.clone(), new),
+                };
+                (receipt, full)
+            }
         }
-        let usual = self.chunks.back().map_or(self.usual_len, Chunk::len);
-        // Where the last message of a chunk passes its bound, it does so by a message.
-        let usual = (usual + usual / 8).min(limits.bytes + entry.len);
-        let capacity = usual.max(Batch::HEADER_LEN + entry.len);
-        let (chunk, receipt) = Chunk::open(entry, open(), capacity);
-        self.add(chunk);
-        receipt
     }
 
-    /// Appends a chunk.
-    pub(crate) fn add(&mut self, chunk: Chunk) {
-        let place = self.left + self.chunks.len() as u64;
-        match self.newest.get_mut(&chunk.topic) {
-            Some(newest) => *newest = place,
-            None => drop(self.newest.insert(chunk.topic.clone(), place)),
-        }
-        self.chunks.push_back(chunk);
-    }
-
-    #[inline]
-    fn newest(&mut self, topic: Option<&TopicName>) -> Option<&mut Chunk> {
-        // Nearly always there is one topic, and looking it up would cost more than encoding the message.
-        let is_last = self.chunks.back()?.topic.as_ref() == topic;
-        if is_last {
-            return self.chunks.back_mut();
-        }
-        let place = self.newest.get(&topic.cloned())?;
-        self.chunks
-            .get_mut(usize::try_from(place - self.left).ok()?)
-    }
-}
-
-impl Fifo for ChunkQueue {
-    type Item = Chunk;
-
-    fn pop(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
-        if self.newest.get(&chunk.topic) == Some(&self.left) {
-            self.newest.remove(&chunk.topic);
-        }
-        self.left += 1;
-        self.usual_len = chunk.len();
-        Some(chunk)
-    }
-
-    fn front(&self) -> Option<&Chunk> {
-        self.chunks.front()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+    /// Returns all chunks. Each has one message at least.
+    pub(crate) fn into_chunks(self) -> impl Iterator<Item = Chunk> {
+        iter::once(self.first).chain(self.others.into_values())
     }
 }
 
@@ -275,16 +262,18 @@ mod tests {
         epoch: 0,
     };
 
-    /// A queue that was made at 1000 ms by the wall clock.
+    /// The open chunks of a thread, begun at 1000 ms by the wall clock, and the full ones.
     struct Rig {
-        line: ChunkQueue,
+        open: Option<OpenChunks>,
+        full: Vec<Chunk>,
         began: Instant,
     }
 
     impl Rig {
         fn new() -> Self {
             Self {
-                line: ChunkQueue::default(),
+                open: None,
+                full: Vec::new(),
                 began: crate::time::now(),
             }
         }
@@ -306,12 +295,22 @@ mod tests {
                 wall: Timestamp(1000 + millis),
                 epoch: limits.epoch,
             };
-            let _receipt = self.line.push(&entry, limits, || start);
+            match &mut self.open {
+                Some(open) => self.full.extend(open.push(&entry, limits, || start).1),
+                None => self.open = Some(OpenChunks::new(Chunk::open(&entry, start, 0).0)),
+            }
         }
 
-        /// Returns what is in the queue, chunk by chunk.
-        fn drain(&mut self) -> Vec<String> {
-            std::iter::from_fn(|| self.line.pop())
+        /// Returns all chunks, the full ones first.
+        fn chunks(self) -> Vec<Chunk> {
+            let open = self.open.into_iter().flat_map(OpenChunks::into_chunks);
+            self.full.into_iter().chain(open).collect()
+        }
+
+        /// Returns what is in each chunk.
+        fn texts(self) -> Vec<String> {
+            self.chunks()
+                .into_iter()
                 .map(|mut chunk| {
                     let batch = Batch::decode(chunk.records.finish()).unwrap();
                     let texts = batch
@@ -339,13 +338,12 @@ mod tests {
         rig.push(None, "epoch", 1001, &epoch);
         rig.push(None, &"x".repeat(300), 1001, &epoch);
         rig.push(None, "y", 1001, &epoch);
-        let chunks = rig.drain();
         let long = format!("epoch {}", "x".repeat(300));
-        assert_eq!(chunks, ["a b", "late second", "third", &long, "y"]);
+        assert_eq!(rig.texts(), ["a b", "late second", "third", &long, "y"]);
     }
 
     #[test]
-    fn messages_of_one_topic_leave_in_the_order_in_which_they_came() {
+    fn each_topic_has_an_open_chunk() {
         let mut rig = Rig::new();
         let few = ChunkLimits {
             messages: 2,
@@ -362,12 +360,7 @@ mod tests {
         ] {
             rig.push(topic, text, 0, &few);
         }
-        assert_eq!(rig.line.pop().unwrap().messages(), 2);
-        rig.push(None, "5", 0, &few);
-        assert_eq!(rig.drain(), ["t1 t2", "3 4", "t3", "5"]);
-        rig.push(Some("t"), "t4", 0, &few);
-        assert_eq!(rig.drain(), ["t4"]);
-        assert!(rig.line.newest.is_empty());
+        assert_eq!(rig.texts(), ["1 2", "t1 t2", "3 4", "t3"]);
     }
 
     #[test]
@@ -376,7 +369,7 @@ mod tests {
         for millis in [0, 1, 70, 999] {
             rig.push(None, "a", millis, &LIMITS);
         }
-        let batch = rig.line.pop().unwrap().records.finish();
+        let batch = rig.chunks().remove(0).records.finish();
         let times: Vec<_> = Batch::decode(batch)
             .unwrap()
             .records()
@@ -390,7 +383,8 @@ mod tests {
         let mut rig = Rig::new();
         rig.push(None, "a", 5, &LIMITS);
         rig.push(None, "b", 3, &LIMITS);
-        let called = rig.line.pop().unwrap().called();
-        assert_eq!(called, rig.began + Duration::from_millis(3));
+        let began = rig.began;
+        let called = rig.chunks().remove(0).called();
+        assert_eq!(called, began + Duration::from_millis(3));
     }
 }

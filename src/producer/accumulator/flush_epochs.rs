@@ -3,20 +3,25 @@
 //! Chunks are counted by the epoch in which they were begun, and a chunk takes messages of its epoch only. A flush begins
 //! a new epoch and waits until no chunk of the earlier ones is open. What is accepted meanwhile belongs to the new epoch
 //! and does not delay it. Two counters are enough: an epoch begins only when the one before the last is over.
+//!
+//! A message counts from the moment at which its call counts it, before it is in a queue. So a flush also waits for what a
+//! stopped thread has in hand. A call that a flush overtakes before that moment came after the flush.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{future::poll_fn, task::Poll};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
+
+use crate::sync::{AtomicU64, AtomicWaker, Ordering};
 
 /// The flush epochs of one producer.
 #[derive(Debug)]
 pub(crate) struct FlushEpochs {
     current: AtomicU64,
-    /// The number of open chunks of even and of odd epochs.
+    /// The number of open chunks of even and of odd epochs. A message of an ordered queue counts as a chunk.
     open: [AtomicU64; 2],
-    /// Wakes the flush when one of the counts has become zero.
-    changed: Notify,
-    /// Lets one flush at a time run.
+    /// Wakes the flush that runs when one of the counts has become zero.
+    changed: AtomicWaker,
+    /// Lets one flush at a time run. Nobody else waits for it.
     running: Semaphore,
 }
 
@@ -29,7 +34,7 @@ impl FlushEpochs {
         Self {
             current: AtomicU64::new(0),
             open: [AtomicU64::new(0), AtomicU64::new(0)],
-            changed: Notify::new(),
+            changed: AtomicWaker::new(),
             running: Semaphore::new(1),
         }
     }
@@ -49,7 +54,7 @@ impl FlushEpochs {
     /// Counts chunks of an epoch that have their outcome.
     pub(crate) fn resolved(&self, epoch: u64, chunks: u64) {
         if self.open[parity(epoch)].fetch_sub(chunks, Ordering::SeqCst) == chunks {
-            self.changed.notify_waiters();
+            self.changed.wake();
         }
     }
 
@@ -79,15 +84,14 @@ impl FlushEpochs {
 
     /// Waits until no chunk of an epoch of this parity is open.
     async fn over(&self, epoch: u64) {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.open[parity(epoch)].load(Ordering::SeqCst) == 0 {
-                return;
+        poll_fn(|cx| {
+            self.changed.register(cx.waker());
+            match self.open[parity(epoch)].load(Ordering::SeqCst) {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
             }
-            changed.await;
-        }
+        })
+        .await;
     }
 }
 

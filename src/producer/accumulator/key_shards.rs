@@ -1,101 +1,125 @@
 //! Order by key: all keys share some hundreds of ordered sub-queues.
 //!
-//! A key always maps to the same sub-queue. What travels through the shared queue is the sub-queue, not the message. The
-//! lane that takes it owns it until everything taken from it is answered, and takes what arrives meanwhile. So messages of
-//! one key are on one stream at a time, in their order, whatever the number of lanes and whatever happens to them.
+//! A key always maps to the same sub-queue. A sub-queue that has messages and no lane is *scheduled*: its number goes into
+//! a queue that all lanes share. The lane that takes the number owns the sub-queue until everything taken from it is
+//! answered, and takes what arrives meanwhile. So messages of one key are on one stream at a time, in their order,
+//! whatever the number of lanes and whatever happens to them.
 //!
-//! `pending` counts the messages of a sub-queue that are queued or unanswered. The push that raises it from zero hands the
-//! sub-queue over; the owner that lowers it to zero gives it up. Only the owner lowers it: answers are left in `answered`
-//! for it.
+//! ```text
+//!            a message comes              a lane takes the number
+//!   idle ─────────────────────▶ scheduled ───────────────────────▶ owned by a lane
+//!     ▲                                                                  │
+//!     └────────────── nothing is queued or unanswered ───────────────────┘
+//! ```
+//!
+//! No thread waits for another one. Who pushes puts the message into the sub-queue, then looks at the state. Who gives a
+//! sub-queue up changes the state, then looks for a message. So at least one of the two schedules it. Both may: a number
+//! that is taken twice is owned once. The state says *scheduled* only after the number is there and a lane was woken for
+//! it: if the thread is stopped before, others do the same. The state has a number that changes with each owner, so that a
+//! thread which comes late changes nothing.
 
-use std::{
-    hash::{DefaultHasher, Hasher},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-    },
-};
+use std::hash::{DefaultHasher, Hasher};
+
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, SegQueue};
 
 /// The number of sub-queues of a producer. More keys than this share an order.
-pub(crate) const SHARDS: usize = 512;
-
-const NO_OWNER: usize = usize::MAX;
+pub(crate) const SHARDS: usize = 256;
 
 /// The number of a sub-queue.
 pub(crate) type ShardId = u16;
 
-/// Messages in their order, one by one or in chunks.
-pub(crate) trait Fifo: Default {
-    type Item;
-
-    /// Takes the first item.
-    fn pop(&mut self) -> Option<Self::Item>;
-
-    /// Returns the first item without taking it.
-    fn front(&self) -> Option<&Self::Item>;
-
-    fn is_empty(&self) -> bool;
-}
-
-/// All sub-queues of one producer, each with its messages in an `L`.
+/// All sub-queues of one producer.
 #[derive(Debug)]
-pub(crate) struct KeyShards<L> {
-    shards: Box<[Shard<L>]>,
+pub(crate) struct KeyShards<T> {
+    shards: Box<[Shard<T>]>,
+    /// Sub-queues that wait for a lane. One may be here more than once.
+    scheduled: SegQueue<ShardId>,
 }
 
 #[derive(Debug)]
-struct Shard<L> {
-    messages: Mutex<L>,
-    /// Whether it is empty. Written under the lock, read without it.
-    empty: AtomicBool,
-    pending: AtomicUsize,
+struct Shard<T> {
+    messages: SegQueue<T>,
+    state: AtomicU64,
+    /// Messages that were answered and that the owner has not heard of yet.
     answered: AtomicUsize,
-    owner: AtomicUsize,
 }
 
-/// What the caller of a push has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// Put the sub-queue into the shared queue.
-    Schedule,
-    /// Wake this lane, which owns the sub-queue.
-    Wake(usize),
-    /// Nothing: the sub-queue is in the shared queue.
-    Queued,
+/// The state of a sub-queue; in the word, the lower bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Scheduled,
+    Owned(usize),
 }
 
-impl<L: Fifo> Shard<L> {
-    fn lock(&self) -> MutexGuard<'_, L> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A state and the number of changes of the owner before it.
+#[derive(Debug, Clone, Copy)]
+struct Word(u64);
 
-    fn is_empty(&self) -> bool {
-        self.empty.load(Ordering::SeqCst)
-    }
+impl Word {
+    const STATE_BITS: u32 = 8;
+    const FIRST_LANE: u64 = 2;
 
-    fn pop(&self) -> Option<L::Item> {
-        if self.is_empty() {
-            return None;
+    fn state(self) -> State {
+        match self.0 & ((1 << Self::STATE_BITS) - 1) {
+            0 => State::Idle,
+            1 => State::Scheduled,
+            lane => State::Owned(usize::try_from(lane - Self::FIRST_LANE).unwrap_or(usize::MAX)),
         }
-        let mut messages = self.lock();
-        let popped = messages.pop();
-        self.empty.store(messages.is_empty(), Ordering::SeqCst);
-        popped
+    }
+
+    /// Returns the word of the same owner, or of none, in another state.
+    const fn with(self, state: State) -> Self {
+        let state = match state {
+            State::Idle => 0,
+            State::Scheduled => 1,
+            State::Owned(lane) => lane as u64 + Self::FIRST_LANE,
+        };
+        Self(self.0 >> Self::STATE_BITS << Self::STATE_BITS | state)
+    }
+
+    /// Returns the word after a change of the owner.
+    const fn next(self, state: State) -> Self {
+        Self(self.0.wrapping_add(1 << Self::STATE_BITS)).with(state)
     }
 }
 
-impl<L: Fifo> KeyShards<L> {
+/// Who is to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Any lane: a sub-queue waits for one.
+    Any,
+    /// The lane that owns the sub-queue.
+    Owner(usize),
+}
+
+impl<T> Shard<T> {
+    fn word(&self) -> Word {
+        Word(self.state.load(Ordering::SeqCst))
+    }
+
+    fn change(&self, from: Word, to: Word) -> bool {
+        self.state
+            .compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+impl<T> KeyShards<T> {
     pub(crate) fn new() -> Self {
+        Self::with(SHARDS)
+    }
+
+    pub(crate) fn with(shards: usize) -> Self {
         Self {
-            shards: (0..SHARDS)
+            shards: (0..shards)
                 .map(|_| Shard {
-                    messages: Mutex::default(),
-                    empty: AtomicBool::new(true),
-                    pending: AtomicUsize::new(0),
+                    messages: SegQueue::new(),
+                    state: AtomicU64::new(0),
                     answered: AtomicUsize::new(0),
-                    owner: AtomicUsize::new(NO_OWNER),
                 })
                 .collect(),
+            scheduled: SegQueue::new(),
         }
     }
 
@@ -110,107 +134,141 @@ impl<L: Fifo> KeyShards<L> {
         (hasher.finish() % SHARDS as u64) as ShardId
     }
 
+    fn get(&self, id: ShardId) -> &Shard<T> {
+        &self.shards[usize::from(id)]
+    }
+
     /// Appends a message to a sub-queue.
-    pub(crate) fn push<R>(&self, id: ShardId, push: impl FnOnce(&mut L) -> R) -> (Pushed, R) {
-        let shard = &self.shards[usize::from(id)];
-        // Counted first: the owner must never answer what is not counted.
-        let before = shard.pending.fetch_add(1, Ordering::SeqCst);
-        let pushed = {
-            let mut messages = shard.lock();
-            let pushed = push(&mut messages);
-            shard.empty.store(false, Ordering::SeqCst);
-            pushed
-        };
-        if before == 0 {
-            return (Pushed::Schedule, pushed);
+    pub(crate) fn push(&self, id: ShardId, message: T) {
+        self.get(id).messages.push(message);
+    }
+
+    /// Sees to it that a lane looks at a sub-queue to which a message was just appended. Calls `wake` for who is to be
+    /// woken.
+    pub(crate) fn announce(&self, id: ShardId, wake: impl FnOnce(Wake)) {
+        let word = self.get(id).word();
+        match word.state() {
+            State::Idle => self.schedule(id, word, wake),
+            State::Scheduled => {}
+            State::Owned(lane) => wake(Wake::Owner(lane)),
         }
-        fence(Ordering::SeqCst);
-        match shard.owner.load(Ordering::SeqCst) {
-            NO_OWNER => (Pushed::Queued, pushed),
-            lane => (Pushed::Wake(lane), pushed),
-        }
+    }
+
+    fn schedule(&self, id: ShardId, idle: Word, wake: impl FnOnce(Wake)) {
+        self.scheduled.push(id);
+        wake(Wake::Any);
+        self.get(id).change(idle, idle.with(State::Scheduled));
+    }
+
+    /// Returns whether a sub-queue waits for a lane.
+    pub(crate) fn has_scheduled(&self) -> bool {
+        !self.scheduled.is_empty()
     }
 
     /// Counts messages that its owner took from this sub-queue and that have their outcome now.
     pub(crate) fn answered(&self, id: ShardId, messages: usize) {
-        self.shards[usize::from(id)]
-            .answered
-            .fetch_add(messages, Ordering::SeqCst);
+        self.get(id).answered.fetch_add(messages, Ordering::SeqCst);
     }
 
     /// Removes everything, owned or not. Only for a producer that has ended.
-    pub(crate) fn drain(&self) -> impl Iterator<Item = L::Item> {
+    pub(crate) fn drain(&self) -> impl Iterator<Item = T> {
         self.shards
             .iter()
-            .flat_map(|shard| std::iter::from_fn(|| shard.pop()))
+            .flat_map(|shard| std::iter::from_fn(|| shard.messages.pop()))
+    }
+
+    /// Takes the number of a sub-queue that waits for a lane, and makes `lane` its owner.
+    fn own_next(&self, lane: usize) -> Option<ShardId> {
+        while let Some(id) = self.scheduled.pop() {
+            let shard = self.get(id);
+            loop {
+                let word = shard.word();
+                if matches!(word.state(), State::Owned(_)) {
+                    // It was scheduled twice.
+                    break;
+                }
+                if shard.change(word, word.next(State::Owned(lane))) {
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a sub-queue up, and schedules it where a message has come meanwhile.
+    fn give_up(&self, id: ShardId, wake: impl FnOnce(Wake)) {
+        let shard = self.get(id);
+        // Only the owner changes the state of what is owned.
+        let idle = shard.word().next(State::Idle);
+        shard.state.store(idle.0, Ordering::SeqCst);
+        if !shard.messages.is_empty() {
+            self.schedule(id, idle, wake);
+        }
     }
 }
 
 /// The sub-queues that one lane owns.
 #[derive(Debug, Default)]
 pub(crate) struct OwnedShards {
-    shards: Vec<ShardId>,
-    /// The sub-queue to look at first, so that none starves the others.
+    shards: Vec<Owned>,
+    /// The sub-queue to look at first.
     first: usize,
 }
 
+#[derive(Debug)]
+struct Owned {
+    id: ShardId,
+    /// Messages that were taken and are not answered, as far as the owner has heard.
+    taken: usize,
+}
+
 impl OwnedShards {
-    /// Takes ownership of a sub-queue from the shared queue, for a lane.
-    pub(crate) fn take<L: Fifo>(&mut self, keys: &KeyShards<L>, id: ShardId, lane: usize) {
-        keys.shards[usize::from(id)]
-            .owner
-            .store(lane, Ordering::SeqCst);
-        self.shards.push(id);
+    /// Makes the lane the owner of the next sub-queue that waits for one. Returns which, or `None` if none waits.
+    pub(crate) fn own_next<T>(&mut self, keys: &KeyShards<T>, lane: usize) -> Option<ShardId> {
+        let id = keys.own_next(lane)?;
+        self.shards.push(Owned { id, taken: 0 });
+        Some(id)
     }
 
-    /// Gives up the sub-queues of which nothing is queued or unanswered.
-    pub(crate) fn release_idle<L: Fifo>(&mut self, keys: &KeyShards<L>) {
-        self.shards.retain(|&id| {
-            let shard = &keys.shards[usize::from(id)];
-            let answered = shard.answered.swap(0, Ordering::SeqCst);
-            if answered == 0 {
-                return true;
+    /// Gives up the sub-queues of which nothing is queued or unanswered. Calls `wake` for each that is scheduled again.
+    pub(crate) fn release_idle<T>(&mut self, keys: &KeyShards<T>, wake: impl Fn(Wake)) {
+        self.shards.retain_mut(|owned| {
+            let shard = keys.get(owned.id);
+            if owned.taken > 0 {
+                owned.taken -= shard.answered.swap(0, Ordering::SeqCst);
             }
-            // Before the count is lowered: the push that raises it from zero may get a new owner at once.
-            let owner = shard.owner.swap(NO_OWNER, Ordering::SeqCst);
-            let left = shard.pending.fetch_sub(answered, Ordering::SeqCst) - answered;
-            if left > 0 {
-                shard.owner.store(owner, Ordering::SeqCst);
+            let keeps = owned.taken > 0 || !shard.messages.is_empty();
+            if !keeps {
+                keys.give_up(owned.id, &wake);
             }
-            left > 0
+            keeps
         });
     }
 
-    /// Takes the next item of any owned sub-queue.
-    pub(crate) fn pop<L: Fifo>(&mut self, keys: &KeyShards<L>) -> Option<(ShardId, L::Item)> {
+    /// Takes the next message of any owned sub-queue. It stays with one sub-queue until that is empty, or until
+    /// [`OwnedShards::pass_on`].
+    pub(crate) fn pop<T>(&mut self, keys: &KeyShards<T>) -> Option<(ShardId, T)> {
         for step in 0..self.shards.len() {
             let place = (self.first + step) % self.shards.len();
-            let id = self.shards[place];
-            if let Some(popped) = keys.shards[usize::from(id)].pop() {
+            let owned = &mut self.shards[place];
+            if let Some(message) = keys.get(owned.id).messages.pop() {
+                owned.taken += 1;
                 self.first = place;
-                return Some((id, popped));
+                return Some((owned.id, message));
             }
         }
-        self.first = self.first.wrapping_add(1);
         None
     }
 
-    /// Calls `look` with the first item of the first owned sub-queue that has one.
-    pub(crate) fn front<L: Fifo, R>(
-        &self,
-        keys: &KeyShards<L>,
-        look: impl FnOnce(&L::Item) -> R,
-    ) -> Option<R> {
-        let shards = self.shards.iter().map(|&id| &keys.shards[usize::from(id)]);
-        let shard = shards.into_iter().find(|shard| !shard.is_empty())?;
-        shard.lock().front().map(look)
+    /// Begins with the next sub-queue, so that none keeps the others waiting.
+    pub(crate) fn pass_on(&mut self) {
+        self.first = self.first.wrapping_add(1);
     }
 
     /// Returns whether any owned sub-queue has a message.
-    pub(crate) fn has_work<L: Fifo>(&self, keys: &KeyShards<L>) -> bool {
-        self.shards
-            .iter()
-            .any(|&id| !keys.shards[usize::from(id)].is_empty())
+    pub(crate) fn has_work<T>(&self, keys: &KeyShards<T>) -> bool {
+        let mut owned = self.shards.iter();
+        owned.any(|owned| !keys.get(owned.id).messages.is_empty())
     }
 
     /// Returns whether the lane owns no sub-queue.
@@ -221,42 +279,37 @@ impl OwnedShards {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
+    use std::{cell::RefCell, collections::VecDeque};
 
     use proptest::prelude::*;
 
     use super::*;
 
-    impl<T> Fifo for VecDeque<T> {
-        type Item = T;
-
-        fn pop(&mut self) -> Option<T> {
-            self.pop_front()
-        }
-
-        fn front(&self) -> Option<&T> {
-            Self::front(self)
-        }
-
-        fn is_empty(&self) -> bool {
-            self.is_empty()
+    impl<T> KeyShards<T> {
+        /// Appends a message, and returns who is woken.
+        fn put(&self, id: ShardId, message: T) -> Option<Wake> {
+            let mut woken = None;
+            self.push(id, message);
+            self.announce(id, |wake| woken = Some(wake));
+            woken
         }
     }
 
-    impl<T> KeyShards<VecDeque<T>> {
-        fn put(&self, id: ShardId, message: T) -> Pushed {
-            self.push(id, |messages| messages.push_back(message)).0
-        }
+    fn release(owned: &mut OwnedShards, keys: &KeyShards<impl Sized>) -> Vec<Wake> {
+        let woken = RefCell::new(Vec::new());
+        owned.release_idle(keys, |wake| woken.borrow_mut().push(wake));
+        woken.into_inner()
     }
 
     #[test]
     fn a_sub_queue_is_scheduled_once_and_its_owner_is_told_of_more() {
         let keys = KeyShards::new();
-        assert_eq!(keys.put(3, 'a'), Pushed::Schedule);
-        assert_eq!(keys.put(3, 'b'), Pushed::Queued);
+        assert_eq!(keys.put(3, 'a'), Some(Wake::Any));
+        assert_eq!(keys.put(3, 'b'), None);
         let mut owned = OwnedShards::default();
-        owned.take(&keys, 3, 7);
-        assert_eq!(keys.put(3, 'c'), Pushed::Wake(7));
+        assert_eq!(owned.own_next(&keys, 7), Some(3));
+        assert_eq!(owned.own_next(&keys, 7), None);
+        assert_eq!(keys.put(3, 'c'), Some(Wake::Owner(7)));
         assert_eq!(owned.pop(&keys), Some((3, 'a')));
     }
 
@@ -266,21 +319,52 @@ mod tests {
         let mut owned = OwnedShards::default();
         keys.put(1, 'a');
         keys.put(1, 'b');
-        owned.take(&keys, 1, 0);
+        owned.own_next(&keys, 0);
         owned.pop(&keys);
         owned.pop(&keys);
         keys.answered(1, 1);
-        owned.release_idle(&keys);
+        release(&mut owned, &keys);
         assert!(!owned.is_empty());
-        assert_eq!(keys.put(1, 'c'), Pushed::Wake(0));
+        assert_eq!(keys.put(1, 'c'), Some(Wake::Owner(0)));
         keys.answered(1, 1);
-        owned.release_idle(&keys);
+        release(&mut owned, &keys);
         assert!(!owned.is_empty(), "c is queued");
         assert_eq!(owned.pop(&keys), Some((1, 'c')));
         keys.answered(1, 1);
-        owned.release_idle(&keys);
+        assert_eq!(release(&mut owned, &keys), []);
         assert!(owned.is_empty());
-        assert_eq!(keys.put(1, 'd'), Pushed::Schedule);
+        assert_eq!(keys.put(1, 'd'), Some(Wake::Any));
+    }
+
+    #[test]
+    fn a_thread_that_is_stopped_before_it_schedules_a_sub_queue_stops_nobody() {
+        let keys = KeyShards::new();
+        keys.push(5, 'a');
+        // Stopped here. Another message of the sub-queue comes.
+        assert_eq!(keys.put(5, 'b'), Some(Wake::Any));
+        let mut owned = OwnedShards::default();
+        owned.own_next(&keys, 0);
+        let taken = std::iter::from_fn(|| owned.pop(&keys)).map(|taken| taken.1);
+        assert_eq!(taken.collect::<Vec<_>>(), ['a', 'b']);
+    }
+
+    #[test]
+    fn a_sub_queue_that_is_scheduled_twice_has_one_owner() {
+        let keys = KeyShards::new();
+        keys.push(5, 'a');
+        let seen_idle = keys.get(5).word();
+        keys.put(5, 'b');
+        let (mut first, mut second) = (OwnedShards::default(), OwnedShards::default());
+        assert_eq!(first.own_next(&keys, 0), Some(5));
+        // The thread that has seen it idle goes on only now.
+        keys.schedule(5, seen_idle, |_| ());
+        assert_eq!(second.own_next(&keys, 1), None);
+        first.pop(&keys);
+        first.pop(&keys);
+        keys.answered(5, 2);
+        release(&mut first, &keys);
+        assert!(first.is_empty());
+        assert_eq!(keys.put(5, 'c'), Some(Wake::Any));
     }
 
     #[derive(Debug, Clone)]
@@ -301,21 +385,16 @@ mod tests {
                 3 => (0usize..3).prop_map(Op::Answer),
             ], 1..300)) {
             let keys = KeyShards::new();
-            let mut shared = VecDeque::new();
             let mut lanes: Vec<(OwnedShards, VecDeque<(u16, u32)>)> = (0..3).map(|_| Default::default()).collect();
             let mut pushed = [0u32; 4];
             let mut answered = [0u32; 4];
             for op in ops {
                 match op {
                     Op::Push(id) => {
-                        if keys.put(id, pushed[usize::from(id)]) == Pushed::Schedule {
-                            shared.push_back(id);
-                        }
+                        keys.put(id, pushed[usize::from(id)]);
                         pushed[usize::from(id)] += 1;
                     }
-                    Op::Take(lane) => if let Some(id) = shared.pop_front() {
-                        lanes[lane].0.take(&keys, id, lane);
-                    },
+                    Op::Take(lane) => _ = lanes[lane].0.own_next(&keys, lane),
                     Op::Pop(lane) => {
                         let (owned, unanswered) = &mut lanes[lane];
                         if let Some((id, n)) = owned.pop(&keys) {
@@ -332,16 +411,14 @@ mod tests {
                             answered[usize::from(id)] += 1;
                             keys.answered(id, 1);
                         }
-                        owned.release_idle(&keys);
+                        release(owned, &keys);
                     }
                 }
             }
             // Nothing is forgotten: everything pushed can still be taken.
             loop {
                 for (lane, (owned, unanswered)) in lanes.iter_mut().enumerate() {
-                    while let Some(id) = shared.pop_front() {
-                        owned.take(&keys, id, lane);
-                    }
+                    while owned.own_next(&keys, lane).is_some() {}
                     while let Some(m) = owned.pop(&keys) {
                         unanswered.push_back(m);
                     }
@@ -350,9 +427,9 @@ mod tests {
                         answered[usize::from(id)] += 1;
                         keys.answered(id, 1);
                     }
-                    owned.release_idle(&keys);
+                    release(owned, &keys);
                 }
-                if shared.is_empty() && lanes.iter().all(|l| l.0.is_empty()) {
+                if !keys.has_scheduled() && lanes.iter().all(|l| l.0.is_empty()) {
                     break;
                 }
             }

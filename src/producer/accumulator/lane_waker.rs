@@ -1,18 +1,15 @@
 //! Which lanes sleep, and which one is woken for new work.
 //!
-//! A lane with nothing to do sets its bit, looks at the queue once more, and waits. A push clears the bit of one lane and
-//! wakes it. Both sides have a fence between their write and their read, so at least one of them sees the other.
+//! A lane with nothing to do sets its bit, looks at the queue once more, and [sleeps](super::sleeper). Whoever brings a
+//! message puts it into the queue and then looks for a bit.
 //!
-//! At most one woken lane is on its way at a time (the *searcher*, as in tokio's scheduler). While it is, further pushes
-//! wake no lane. It takes what is there as one run, and then wakes the next lane if something is left. So there is one
-//! wake-up a run, not one a message, and a burst wakes lanes one after the other.
-//!
-//! The lane at the cursor is woken first. When its run has filled a packet, the cursor moves on. So a lost packet stalls
-//! the messages of one lane, not some messages of each.
+//! The lane at the cursor is woken first, and while it is on its way, no other one is. It takes what is there as one run,
+//! and then wakes the next lane if something is left. So there is one wake-up a run, not one a message, and a burst wakes
+//! lanes one after the other. When its run has filled a packet, the cursor moves on. So a lost packet stalls the messages
+//! of one lane, not some messages of each.
 
-use std::array;
-
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Notify, Ordering, fence};
+use super::sleeper::Sleeper;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// The most lanes of one producer: one bit each.
 pub(crate) const MAX_LANES: usize = 64;
@@ -22,122 +19,95 @@ pub(crate) const ORDERED: usize = MAX_LANES;
 /// The sleeping lanes of one producer.
 #[derive(Debug)]
 pub(crate) struct LaneWaker {
-    /// Bit `i` is set by lane `i` before it waits, and cleared by a waker or by the lane.
+    /// Bit `i` is set while lane `i` sleeps and would take anything. Written by the lane.
     parked: AtomicU64,
-    /// Bit `i` is set by lane `i` before it waits for messages of its own sub-queues alone.
-    parked_for_own: AtomicU64,
-    /// A woken lane has not yet looked at the queue.
-    searching: AtomicBool,
+    /// Bit `i` is set while lane `i` waits for a full batch. Written by the lane.
+    lingering: AtomicU64,
     /// The lane to wake first.
     cursor: AtomicUsize,
-    notifies: [Notify; MAX_LANES],
+    lanes: Box<[Sleeper]>,
 }
 
 impl LaneWaker {
     pub(crate) fn new() -> Self {
+        Self::with(MAX_LANES)
+    }
+
+    pub(crate) fn with(lanes: usize) -> Self {
         Self {
             parked: AtomicU64::new(0),
-            parked_for_own: AtomicU64::new(0),
-            searching: AtomicBool::new(false),
+            lingering: AtomicU64::new(0),
             cursor: AtomicUsize::new(0),
-            notifies: array::from_fn(|_| Notify::new()),
+            lanes: (0..lanes).map(|_| Sleeper::new()).collect(),
         }
     }
 
-    /// Wakes one lane for new work, unless one is on its way already or none sleeps.
+    /// Wakes one lane for new work, unless one is on its way already or none sleeps. Called after the work is in the queue.
+    #[inline]
     pub(crate) fn wake_one(&self) {
-        fence(Ordering::SeqCst);
-        loop {
-            if self.parked.load(Ordering::Relaxed) == 0
-                || self.searching.load(Ordering::Relaxed)
-                || self.searching.swap(true, Ordering::SeqCst)
-            {
-                return;
-            }
-            if let Some(lane) = self.take_parked() {
-                self.notifies[lane].notify_one();
-                return;
-            }
-            // No lane was left to wake. A push that saw the mark above has woken none either, so look again.
-            self.searching.store(false, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
+        let parked = self.parked.load(Ordering::SeqCst);
+        if parked != 0 {
+            self.wake_first(parked);
         }
     }
 
-    fn take_parked(&self) -> Option<usize> {
-        loop {
-            let mask = self.parked.load(Ordering::SeqCst);
-            let from = self.cursor.load(Ordering::Relaxed) % MAX_LANES;
-            let turned = mask.rotate_right(u32::try_from(from).ok()?);
-            if turned == 0 {
-                return None;
-            }
-            let lane = (from + usize::try_from(turned.trailing_zeros()).ok()?) % MAX_LANES;
-            if self.clear(lane) {
-                return Some(lane);
-            }
+    fn wake_first(&self, parked: u64) {
+        let from = self.cursor.load(Ordering::Relaxed) % MAX_LANES;
+        let turned = (0..MAX_LANES).map(|step| (from + step) % MAX_LANES);
+        let first = turned
+            .into_iter()
+            .find(|&lane| parked & bit(lane) != 0);
+        if let Some(lane) = first {
+            self.lanes[lane].wake();
         }
     }
 
-    fn clear(&self, lane: usize) -> bool {
-        let bit = 1 << lane;
-        self.parked.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+    /// Wakes this lane if it sleeps for want of work: there is some in a sub-queue of its own.
+    pub(crate) fn wake_owner(&self, lane: usize) {
+        self.lanes[lane].wake();
     }
 
-    /// Wakes this lane, asleep or about to be.
-    pub(crate) fn wake(&self, lane: usize) {
-        self.clear(lane);
-        self.notifies[lane].notify_one();
+    /// Tells this lane to look again, asleep or about to be.
+    pub(crate) fn tell(&self, lane: usize) {
+        self.lanes[lane].tell();
     }
 
-    /// Wakes this lane if it sleeps. A lane that does not will look by itself.
-    pub(crate) fn wake_parked(&self, lane: usize) {
-        fence(Ordering::SeqCst);
-        let bit = 1 << lane;
-        if self.parked.load(Ordering::Relaxed) & bit != 0 && self.clear(lane)
-            || self.parked_for_own.load(Ordering::Relaxed) & bit != 0
-                && self.parked_for_own.fetch_and(!bit, Ordering::SeqCst) & bit != 0
-        {
-            self.notifies[lane].notify_one();
+    /// Tells every lane to look again.
+    pub(crate) fn tell_all(&self) {
+        self.lanes.iter().for_each(Sleeper::tell);
+    }
+
+    /// Waits until this lane is told to look again; returns at once where it was since the last call.
+    pub(crate) async fn told(&self, lane: usize) {
+        self.lanes[lane].told().await;
+    }
+
+    /// Waits until this lane has work that no other lane may take, or is told to look again.
+    pub(crate) async fn sleep_for_own(&self, lane: usize, has_work: impl Fn() -> bool) {
+        self.lanes[lane].sleep(has_work).await;
+    }
+
+    /// Waits until there is any work that this lane may take, or it is told to look again. The lane looks at the queue
+    /// after it, and wakes another one if something is left.
+    pub(crate) async fn sleep(&self, lane: usize, has_work: impl Fn() -> bool) {
+        let _parked = Bit::set(&self.parked, lane);
+        self.lanes[lane].sleep(has_work).await;
+    }
+
+    /// Waits until `is_full` holds; [`LaneWaker::filled`] makes the lane look.
+    pub(crate) async fn linger(&self, lane: usize, is_full: impl Fn() -> bool) {
+        let _lingers = Bit::set(&self.lingering, lane);
+        while !is_full() {
+            self.told(lane).await;
         }
     }
 
-    /// Marks a lane that is about to wait. It must look for work once more after this call.
-    pub(crate) fn park(&self, lane: usize) {
-        self.parked.fetch_or(1 << lane, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Marks a lane that is about to wait for messages of its own sub-queues alone.
-    pub(crate) fn park_for_own(&self, lane: usize) {
-        self.parked_for_own.fetch_or(1 << lane, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    /// Clears the mark of [`park_for_own`](Self::park_for_own).
-    pub(crate) fn unpark_for_own(&self, lane: usize) {
-        self.parked_for_own
-            .fetch_and(!(1 << lane), Ordering::SeqCst);
-    }
-
-    /// Waits until this lane is woken; returns at once where it was since the last call.
-    pub(crate) async fn wait(&self, lane: usize) {
-        self.notifies[lane].notified().await;
-    }
-
-    /// Clears the mark of [`park`](Self::park). Returns whether the lane was chosen as the searcher, or may have
-    /// been: then it must call [`LaneWaker::searched`] after it looked at the queue.
-    pub(crate) fn unpark(&self, lane: usize) -> bool {
-        !self.clear(lane)
-    }
-
-    /// Ends the search of a lane that has looked at the queue. `more` returns whether something is left in it.
-    pub(crate) fn searched(&self, more: impl Fn() -> bool) {
-        self.searching.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if more() {
-            self.wake_one();
-        }
+    /// Tells the lanes that wait for a full batch that there is one.
+    pub(crate) fn filled(&self) {
+        let lingering = self.lingering.load(Ordering::SeqCst);
+        (0..MAX_LANES)
+            .filter(|&lane| lingering & bit(lane) != 0)
+            .for_each(|lane| self.tell(lane));
     }
 
     /// Makes the lane after this one the first to be woken.
@@ -146,43 +116,113 @@ impl LaneWaker {
     }
 }
 
+const fn bit(lane: usize) -> u64 {
+    1 << lane
+}
+
+/// A lane's bit, which is set while this lives.
+struct Bit<'a> {
+    word: &'a AtomicU64,
+    bit: u64,
+}
+
+impl<'a> Bit<'a> {
+    fn set(word: &'a AtomicU64, lane: usize) -> Self {
+        let bit = bit(lane);
+        word.fetch_or(bit, Ordering::SeqCst);
+        Self { word, bit }
+    }
+}
+
+impl Drop for Bit<'_> {
+    fn drop(&mut self) {
+        self.word.fetch_and(!self.bit, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use std::{
+        future::Future,
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Wake, Waker},
+    };
 
     use super::*;
 
-    fn woken(waker: &LaneWaker) -> Vec<usize> {
-        (0..MAX_LANES)
-            .filter(|&l| waker.wait(l).now_or_never().is_some())
-            .collect()
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A lane that sleeps, and how often it was woken.
+    struct Asleep<'a> {
+        sleep: Pin<Box<dyn Future<Output = ()> + 'a>>,
+        woken: Arc<Counter>,
+    }
+
+    impl<'a> Asleep<'a> {
+        fn new(lanes: &'a LaneWaker, lane: usize) -> Self {
+            let mut asleep = Self {
+                sleep: Box::pin(lanes.sleep(lane, || false)),
+                woken: Arc::default(),
+            };
+            assert!(asleep.poll().is_pending());
+            asleep
+        }
+
+        fn poll(&mut self) -> std::task::Poll<()> {
+            let waker = Waker::from(Arc::clone(&self.woken));
+            self.sleep.as_mut().poll(&mut Context::from_waker(&waker))
+        }
+
+        fn woken(&self) -> usize {
+            self.woken.0.load(Ordering::Relaxed)
+        }
     }
 
     #[test]
     fn many_pushes_wake_one_lane_until_it_has_looked() {
-        let p = LaneWaker::new();
-        p.park(0);
-        p.park(1);
-        p.wake_one();
-        p.wake_one();
-        assert_eq!(woken(&p), [0]);
-        assert!(p.unpark(0));
-        p.searched(|| true);
-        assert_eq!(woken(&p), [1]);
+        let lanes = LaneWaker::new();
+        let (first, second) = (Asleep::new(&lanes, 0), Asleep::new(&lanes, 1));
+        lanes.wake_one();
+        lanes.wake_one();
+        assert_eq!((first.woken(), second.woken()), (1, 0));
+        drop(first);
+        lanes.wake_one();
+        assert_eq!(second.woken(), 1, "the first one does not sleep any more");
     }
 
     #[test]
-    fn the_turn_passes_round_all_lanes() {
-        let p = LaneWaker::new();
+    fn a_lane_that_found_nothing_is_woken_again() {
+        let lanes = LaneWaker::new();
+        let mut lane = Asleep::new(&lanes, 3);
+        for woken in 1..4 {
+            lanes.wake_one();
+            assert_eq!(lane.woken(), woken);
+            assert!(lane.poll().is_pending());
+        }
+    }
+
+    #[test]
+    fn the_turn_passes_round_all_lanes_that_fill_a_packet() {
+        let lanes = LaneWaker::new();
         let mut order = Vec::new();
         for _ in 0..6 {
-            for lane in [0, 1, 5] {
-                p.park(lane);
-            }
-            p.wake_one();
-            let lane = woken(&p)[0];
-            p.pass_on(lane);
-            p.searched(|| false);
+            let asleep = [0, 1, 5].map(|lane| (lane, Asleep::new(&lanes, lane)));
+            lanes.wake_one();
+            let woken = asleep.iter().find(|(_, asleep)| asleep.woken() > 0);
+            let lane = woken.unwrap().0;
+            lanes.pass_on(lane);
             order.push(lane);
         }
         assert_eq!(order, [0, 1, 5, 0, 1, 5]);
@@ -190,29 +230,23 @@ mod tests {
 
     #[test]
     fn a_lane_that_has_not_filled_a_packet_keeps_the_turn() {
-        let p = LaneWaker::new();
+        let lanes = LaneWaker::new();
         for _ in 0..3 {
-            p.park(0);
-            p.park(1);
-            p.wake_one();
-            assert_eq!(woken(&p), [0]);
-            p.searched(|| false);
+            let asleep = [0, 1].map(|lane| Asleep::new(&lanes, lane));
+            lanes.wake_one();
+            assert_eq!(asleep.map(|asleep| asleep.woken()), [1, 0]);
         }
     }
 
     #[test]
-    fn a_lane_that_wakes_by_itself_is_not_woken_by_a_push() {
-        let p = LaneWaker::new();
-        p.park(3);
-        assert!(!p.unpark(3));
-        p.wake_one();
-        assert!(woken(&p).is_empty());
-        p.park(3);
-        p.wake_one();
-        assert_eq!(
-            woken(&p),
-            [3],
-            "the mark of a search that found nobody is gone"
-        );
+    fn who_lingers_is_told_of_a_full_batch() {
+        let lanes = LaneWaker::new();
+        let full = std::cell::Cell::new(false);
+        let mut linger = Box::pin(lanes.linger(2, || full.get()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(linger.as_mut().poll(&mut cx).is_pending());
+        full.set(true);
+        lanes.filled();
+        assert!(linger.as_mut().poll(&mut cx).is_ready());
     }
 }

@@ -1,95 +1,87 @@
-//! The queue of `send`: one lane takes from it, on one stream, and it is never scaled. Messages are stored in its order.
+//! The queue of `send`: one lane takes from it, on one stream, and it is never scaled. Messages are stored in its order,
+//! which is that of the calls.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use crossbeam_queue::SegQueue;
 
-use tokio::sync::Notify;
-
-use super::{
-    chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
-    key_shards::Fifo as _,
-    queue::Run,
-};
-use crate::producer::receipt::Receipt;
+#[cfg(test)]
+use super::pause::{self, Point};
+use super::{count::Count, queue::Run, queue_reader::Take, queued::Queued, sleeper::Sleeper};
 
 /// The messages of `send` that the ordered lane has not taken yet.
 #[derive(Debug)]
 pub(crate) struct OrderedQueue {
-    chunks: Mutex<ChunkQueue>,
-    /// The number of messages. Written under the lock.
-    len: AtomicUsize,
-    /// Wakes the ordered lane.
-    notify: Notify,
+    messages: SegQueue<Queued>,
+    waiting: Count,
+    /// The ordered lane.
+    lane: Sleeper,
 }
 
 impl OrderedQueue {
     pub(crate) fn new() -> Self {
         Self {
-            chunks: Mutex::default(),
-            len: AtomicUsize::new(0),
-            notify: Notify::new(),
+            messages: SegQueue::new(),
+            waiting: Count::new(),
+            lane: Sleeper::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ChunkQueue> {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// Returns the number of messages that wait.
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.waiting.get().0
     }
 
-    pub(crate) fn push(
-        &self,
-        entry: &Entry<'_>,
-        limits: &ChunkLimits,
-        open: impl FnOnce() -> ChunkStart,
-    ) -> Receipt {
-        let mut chunks = self.lock();
-        let receipt = chunks.push(entry, limits, open);
-        let before = self.len();
-        self.len.store(before + 1, Ordering::Relaxed);
-        drop(chunks);
-        // The lane waits only while the queue is empty.
-        if before == 0 {
-            self.notify.notify_one();
-        }
-        receipt
+    /// Returns whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
-    pub(crate) fn pull(&self, run: Run, mut taker: impl FnMut(Chunk)) -> u64 {
+    /// Appends a message, and wakes the lane if it sleeps.
+    pub(crate) fn push(&self, message: Queued) {
+        self.waiting.add(1, 0);
+        #[cfg(test)]
+        pause::at(Point::NotQueued);
+        self.messages.push(message);
+        #[cfg(test)]
+        pause::at(Point::NobodyWoken);
+        self.lane.wake();
+    }
+
+    /// Hands messages to `taker` until the run is full or nothing is left. Returns the bytes taken.
+    pub(crate) fn pull(&self, run: Run, mut taker: impl FnMut(Queued)) -> u64 {
         let mut bytes = 0;
         let mut messages = 0;
         while messages < run.messages && bytes < run.bytes {
-            let Some(chunk) = self.pop() else {
+            let Some(message) = self.pop() else {
                 break;
             };
-            messages += chunk.messages();
-            bytes += chunk.len() as u64;
-            taker(chunk);
+            messages += 1;
+            bytes += message.encoded_len() as u64;
+            taker(message);
         }
         bytes
     }
 
-    fn pop(&self) -> Option<Chunk> {
-        let mut chunks = self.lock();
-        let chunk = chunks.pop()?;
-        let left = self.len().saturating_sub(chunk.messages());
-        self.len.store(left, Ordering::Relaxed);
-        Some(chunk)
+    fn pop(&self) -> Option<Queued> {
+        let message = self.messages.pop()?;
+        self.waiting.sub(1, 0);
+        Some(message)
     }
 
-    pub(crate) fn wake(&self) {
-        self.notify.notify_one();
+    /// Tells the lane to look again.
+    pub(crate) fn tell(&self) {
+        self.lane.tell();
     }
 
-    pub(crate) async fn wait(&self) {
-        self.notify.notified().await;
+    /// Waits until the lane is told to look again or has messages that it may take.
+    pub(crate) async fn wait(&self, take: Take) {
+        match take {
+            Take::Nothing => self.lane.told().await,
+            Take::OwnShards | Take::Any => self.lane.sleep(|| !self.is_empty()).await,
+        }
     }
 
-    pub(crate) fn drain(&self) -> Vec<Chunk> {
-        std::iter::from_fn(|| self.pop()).collect()
+    /// Removes everything. Only for a producer that has ended.
+    pub(crate) fn drain(&self) -> impl Iterator<Item = Queued> {
+        std::iter::from_fn(|| self.pop())
     }
 }

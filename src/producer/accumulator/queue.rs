@@ -1,41 +1,40 @@
 //! The queue of `send_async`: every message passes through it on its way to a lane.
 //!
-//! Messages without a key go into one of a few queues of [chunks](super::chunk). Each sending thread uses its own, so
-//! threads seldom meet at a lock, which is held while one message is encoded. A keyed message goes into its sub-queue
-//! ([`super::key_shards`]); a sub-queue with none of its messages under way is handed to a lane through a lock-free
-//! queue. Lanes pull; nothing is pushed into a lane.
+//! A message without a key is encoded into an open [chunk](super::chunk) of the thread that sends it, which the thread takes
+//! out of its [place](super::hand_over) for that time. A keyed message goes into its sub-queue
+//! ([`super::key_shards`]). Lanes pull; nothing is pushed into a lane.
 
 use std::{
-    cell::Cell,
+    collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use crossbeam_queue::SegQueue;
-
+#[cfg(test)]
+use super::pause::{self, Point};
 use super::{
-    chunk::{Chunk, ChunkLimits, ChunkQueue, ChunkStart, Entry},
-    key_shards::{Fifo as _, KeyShards, OwnedShards, Pushed, ShardId},
+    chunk::{Chunk, ChunkLimits, ChunkStart, Entry, OpenChunks},
+    count::Count,
+    hand_over::HandOver,
+    key_shards::{KeyShards, OwnedShards, ShardId, Wake},
     lane_waker::{LaneWaker, MAX_LANES},
+    queued::Queued,
+    thread_number::{self, PLACES},
 };
 use crate::producer::receipt::Receipt;
 
-/// The most stripes for messages without a key, a power of two. More threads than that share them.
-const MAX_STRIPES: usize = 8;
-
-/// What is next in the queue.
+/// What a lane takes.
 #[derive(Debug)]
-pub(crate) enum QueueItem {
+pub(crate) enum Taken {
     Chunk(Chunk),
-    /// An ordered sub-queue, which the taker owns from now on.
-    Shard(ShardId),
+    /// A message that keeps its place among others.
+    Queued(Queued),
 }
 
-/// How much one pull takes: it ends with the chunk that reaches one of these.
+/// How much one pull takes: it ends with the chunk or message that reaches one of these.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) bytes: u64,
@@ -45,211 +44,164 @@ pub(crate) struct Run {
 /// The messages of `send_async` that no lane has taken yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    stripes: Box<[Stripe]>,
-    /// The stripe at which the next pull begins.
-    next_stripe: AtomicUsize,
-    /// Sub-queues that wait for a lane.
-    scheduled: SegQueue<ShardId>,
-    pub(super) keys: KeyShards<ChunkQueue>,
+    /// Messages without a key.
+    plain: HandOver<Box<OpenChunks>, Chunk>,
+    /// What waits in the open chunks of each place.
+    open: Box<[Open]>,
+    /// What waits in full chunks.
+    full: Count,
+    pub(super) keys: KeyShards<Queued>,
     /// What waits in sub-queues.
     keyed: Count,
     pub(super) waker: LaneWaker,
+    /// Messages that were taken from the sub-queues to be looked at. Used by the dispatcher that has no lanes alone.
+    looked_at: Mutex<BTreeMap<ShardId, Queued>>,
     base: Instant,
 }
 
-/// The chunks of some threads, on a cache line of their own.
+/// The open chunks of a place, also while a thread has them out. On a cache line of its own, as its thread writes it with
+/// each message.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Stripe {
-    chunks: Mutex<ChunkQueue>,
+#[repr(align(64))]
+struct Open {
     waiting: Count,
+    /// The length of the last chunk that a lane took, as a guess for the next one.
+    usual_len: AtomicUsize,
 }
 
-/// How much waits. That of a stripe is written under its lock, by plain stores; that of the sub-queues without one.
-#[derive(Debug)]
-struct Count {
-    messages: AtomicUsize,
-    bytes: AtomicU64,
-    /// The time of the oldest call, in nanoseconds since `base`; for the sub-queues, about.
-    head: AtomicU64,
-}
-
-impl Count {
+impl Open {
     const fn new() -> Self {
         Self {
-            messages: AtomicUsize::new(0),
-            bytes: AtomicU64::new(0),
-            head: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    /// Sets the time of the oldest call.
-    fn mark(&self, at: u64) {
-        self.head.store(at, Ordering::Relaxed);
-    }
-}
-
-impl Stripe {
-    fn new() -> Self {
-        Self {
-            chunks: Mutex::default(),
             waiting: Count::new(),
+            usual_len: AtomicUsize::new(0),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, ChunkQueue> {
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn len(&self) -> usize {
-        self.waiting.messages.load(Ordering::Relaxed)
-    }
-}
-
-thread_local! {
-    /// The number of this thread, which chooses its stripe.
-    static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-fn stripe_of_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    STRIPE.get().unwrap_or_else(|| {
-        let stripe = NEXT.fetch_add(1, Ordering::Relaxed);
-        STRIPE.set(Some(stripe));
-        stripe
-    })
 }
 
 impl Queue {
     pub(crate) fn new(now: Instant) -> Self {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
         Self {
-            stripes: (0..threads.next_power_of_two().min(MAX_STRIPES))
-                .map(|_| Stripe::new())
-                .collect(),
-            next_stripe: AtomicUsize::new(0),
-            scheduled: SegQueue::new(),
+            plain: HandOver::new(PLACES),
+            open: (0..PLACES).map(|_| Open::new()).collect(),
+            full: Count::new(),
             keys: KeyShards::new(),
             keyed: Count::new(),
             waker: LaneWaker::new(),
+            looked_at: Mutex::default(),
             base: now,
         }
     }
 
     fn counts(&self) -> impl Iterator<Item = &Count> {
-        let stripes = self.stripes.iter().map(|stripe| &stripe.waiting);
-        stripes.chain([&self.keyed])
+        let open = self.open[..self.plain.used()].iter().map(|open| &open.waiting);
+        open.chain([&self.full, &self.keyed])
     }
 
-    /// Returns the number of messages that wait.
+    /// Returns the number of messages that wait, about.
     pub(crate) fn len(&self) -> usize {
-        self.counts()
-            .map(|count| count.messages.load(Ordering::Relaxed))
-            .sum()
+        self.counts().map(|count| count.get().0).sum()
     }
 
     /// Returns about how many bytes they will take in batches.
     pub(crate) fn bytes(&self) -> u64 {
-        self.counts()
-            .map(|count| count.bytes.load(Ordering::Relaxed))
-            .sum()
+        self.counts().map(|count| count.get().1).sum()
     }
 
     /// Returns how long the oldest message has waited, or a little more.
     pub(crate) fn oldest_wait(&self, now: Instant) -> Duration {
-        let heads = self
-            .counts()
-            .filter(|count| count.messages.load(Ordering::Relaxed) > 0)
-            .map(|count| count.head.load(Ordering::Relaxed));
-        let head = heads.min().map(Duration::from_nanos);
-        head.and_then(|head| self.base.checked_add(head))
+        let oldest = self.counts().filter_map(Count::oldest).min();
+        let oldest = oldest.map(Duration::from_nanos);
+        oldest
+            .and_then(|oldest| self.base.checked_add(oldest))
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
     }
 
-    /// Appends a message, and wakes a lane where one should look.
-    pub(crate) fn push(
-        &self,
-        entry: &Entry<'_>,
-        limits: &ChunkLimits,
-        open: impl FnOnce() -> ChunkStart,
-    ) -> Receipt {
-        match entry
-            .message
-            .key()
-            .map(|key| &**key)
-            .map(KeyShards::<ChunkQueue>::shard)
-        {
-            None => self.push_plain(entry, limits, open),
-            Some(shard) => self.push_keyed(shard, entry, limits, open),
-        }
-    }
+    // ---- on the way in ----
 
-    fn push_plain(
+    /// Encodes a message without a key into an open chunk, and wakes a lane if one sleeps.
+    pub(crate) fn push_plain(
         &self,
         entry: &Entry<'_>,
         limits: &ChunkLimits,
         open: impl FnOnce() -> ChunkStart,
     ) -> Receipt {
-        let stripe = &self.stripes[stripe_of_thread() & (self.stripes.len() - 1)];
-        if entry.len > limits.bytes {
-            // It becomes a batch of its own. It is copied without the lock.
+        if entry.len > limits.bytes || entry.promise.is_some() {
+            // A chunk of its own.
             let (chunk, receipt) = Chunk::open(entry, open(), entry.len);
-            let mut chunks = stripe.lock();
-            chunks.add(chunk);
-            self.pushed(stripe, chunks, entry);
+            self.push_full(chunk);
             return receipt;
         }
-        let mut chunks = stripe.lock();
-        let receipt = chunks.push(entry, limits, open);
-        self.pushed(stripe, chunks, entry);
-        receipt
-    }
-
-    fn pushed(&self, stripe: &Stripe, chunks: MutexGuard<'_, ChunkQueue>, entry: &Entry<'_>) {
-        let was_empty = stripe.len() == 0;
-        let Count {
-            messages, bytes, ..
-        } = &stripe.waiting;
-        messages.store(stripe.len() + 1, Ordering::Relaxed);
-        bytes.store(
-            bytes.load(Ordering::Relaxed) + entry.len as u64,
-            Ordering::Relaxed,
-        );
-        if was_empty {
-            stripe.waiting.mark(entry.at);
-        }
-        drop(chunks);
-        // The push into an empty stripe wakes a lane, and that lane wakes the next one if it leaves something.
-        if was_empty {
-            self.waker.wake_one();
-        }
-    }
-
-    fn push_keyed(
-        &self,
-        shard: ShardId,
-        entry: &Entry<'_>,
-        limits: &ChunkLimits,
-        open: impl FnOnce() -> ChunkStart,
-    ) -> Receipt {
-        let bytes = entry.len as u64;
-        self.keyed.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.keyed.messages.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.keyed.mark(entry.at);
-        }
-        let (pushed, receipt) = self.keys.push(shard, |line| line.push(entry, limits, open));
-        match pushed {
-            Pushed::Schedule => {
-                self.scheduled.push(shard);
-                self.waker.wake_one();
+        let place = thread_number::get();
+        let Open { waiting, usual_len } = &self.open[place];
+        let (begun, receipt) = match self.plain.take_out(place) {
+            Some(mut begun) => {
+                let (receipt, full) = begun.push(entry, limits, open);
+                if let Some(full) = full {
+                    waiting.sub(full.messages(), full.weight);
+                    waiting.mark(entry.at);
+                    self.push_full(full);
+                }
+                (begun, receipt)
             }
-            Pushed::Wake(lane) => self.waker.wake_parked(lane),
-            Pushed::Queued => {}
+            None => {
+                let usual = usual_len.load(Ordering::Relaxed);
+                let (chunk, receipt) = Chunk::usual(entry, limits, open(), usual);
+                waiting.mark(entry.at);
+                (Box::new(OpenChunks::new(chunk)), receipt)
+            }
+        };
+        #[cfg(test)]
+        pause::at(Point::ChunkOut);
+        waiting.add(1, entry.len as u64);
+        if let Err(begun) = self.plain.put_back(place, begun) {
+            self.close(place, *begun);
         }
+        #[cfg(test)]
+        pause::at(Point::NobodyWoken);
+        self.waker.wake_one();
         receipt
     }
 
-    /// Hands chunks to `taker` for a lane: those of its own sub-queues first, then, if `shared`, those that all lanes
+    /// Adds a chunk that takes no more messages.
+    fn push_full(&self, chunk: Chunk) {
+        if self.full.add(chunk.messages(), chunk.weight) {
+            self.full.mark(chunk.at);
+        }
+        self.plain.push_full(chunk);
+        self.waker.wake_one();
+    }
+
+    /// Moves open chunks that were counted at `place` to the full ones.
+    fn close(&self, place: usize, begun: OpenChunks) {
+        for chunk in begun.into_chunks() {
+            self.open[place].waiting.sub(chunk.messages(), chunk.weight);
+            self.push_full(chunk);
+        }
+    }
+
+    /// Appends a message with a key to its sub-queue, and wakes the lane that is to take it if it sleeps.
+    pub(crate) fn push_keyed(&self, shard: ShardId, message: Queued) {
+        if self.keyed.add(1, message.encoded_len() as u64) {
+            self.keyed.mark(message.at());
+        }
+        #[cfg(test)]
+        pause::at(Point::NotQueued);
+        self.keys.push(shard, message);
+        #[cfg(test)]
+        pause::at(Point::NobodyWoken);
+        self.keys.announce(shard, |wake| self.wake(wake));
+    }
+
+    pub(super) fn wake(&self, wake: Wake) {
+        match wake {
+            Wake::Any => self.waker.wake_one(),
+            Wake::Owner(lane) => self.waker.wake_owner(lane),
+        }
+    }
+
+    // ---- on the way out ----
+
+    /// Hands messages to `taker` for a lane: those of its own sub-queues first, then, if `shared`, those that all lanes
     /// share. Returns the bytes taken.
     pub(super) fn pull(
         &self,
@@ -257,74 +209,66 @@ impl Queue {
         owned: &mut OwnedShards,
         shared: bool,
         run: Run,
-        mut taker: impl FnMut(Chunk, Option<ShardId>),
+        mut taker: impl FnMut(Taken, Option<ShardId>),
     ) -> u64 {
-        owned.release_idle(&self.keys);
+        owned.release_idle(&self.keys, |wake| self.wake(wake));
+        owned.pass_on();
         let mut bytes = 0;
         let mut messages = 0;
         while messages < run.messages && bytes < run.bytes {
-            let (chunk, shard) = if let Some((shard, chunk)) = self.pop_owned(owned) {
-                (chunk, Some(shard))
+            if let Some((shard, message)) = self.pop_owned(owned) {
+                messages += 1;
+                bytes += message.encoded_len() as u64;
+                taker(Taken::Queued(message), Some(shard));
             } else if !shared {
                 break;
-            } else if let Some(shard) = self.scheduled.pop() {
-                owned.take(&self.keys, shard, lane);
-                continue;
+            } else if owned.own_next(&self.keys, lane).is_some() {
+                // The next round takes from it.
             } else if let Some(chunk) = self.pop_plain() {
-                (chunk, None)
+                messages += chunk.messages();
+                bytes += chunk.len() as u64;
+                taker(Taken::Chunk(chunk), None);
             } else {
                 break;
-            };
-            messages += chunk.messages();
-            bytes += chunk.len() as u64;
-            taker(chunk, shard);
+            }
         }
         bytes
     }
 
-    fn pop_plain(&self) -> Option<Chunk> {
-        let stripes = self.stripes.len();
-        let first = match stripes {
-            1 => 0,
-            _ => self.next_stripe.fetch_add(1, Ordering::Relaxed),
-        };
-        (first..first.wrapping_add(stripes))
-            .map(|place| &self.stripes[place % stripes])
-            .filter(|stripe| stripe.len() > 0)
-            .find_map(|stripe| {
-                let mut chunks = stripe.lock();
-                let chunk = chunks.pop()?;
-                let count = &stripe.waiting;
-                let messages = stripe.len().saturating_sub(chunk.messages());
-                count.messages.store(messages, Ordering::Relaxed);
-                let bytes = count.bytes.load(Ordering::Relaxed);
-                let bytes = bytes.saturating_sub(chunk.weight);
-                count.bytes.store(bytes, Ordering::Relaxed);
-                if let Some(next) = chunks.front() {
-                    count.mark(next.at);
-                }
-                Some(chunk)
-            })
-    }
-
-    /// Takes the next chunk of the owned sub-queues.
-    pub(super) fn pop_owned(&self, owned: &mut OwnedShards) -> Option<(ShardId, Chunk)> {
-        let (shard, chunk) = owned.pop(&self.keys)?;
-        self.left_sub_queue(&chunk);
-        Some((shard, chunk))
-    }
-
-    /// Takes the next item.
-    pub(super) fn pop(&self) -> Option<QueueItem> {
-        match self.scheduled.pop() {
-            Some(shard) => Some(QueueItem::Shard(shard)),
-            None => self.pop_plain().map(QueueItem::Chunk),
+    /// Takes a full chunk, or the open ones of a place; what is left of these is full from now on.
+    pub(super) fn pop_plain(&self) -> Option<Chunk> {
+        if let Some(chunk) = self.plain.pop_full() {
+            self.full.sub(chunk.messages(), chunk.weight);
+            self.full.mark(chunk.at);
+            return Some(chunk);
         }
+        let (place, begun) = self.plain.pop_begun()?;
+        let mut chunks = begun.into_chunks();
+        let first = chunks.next()?;
+        self.open[place].usual_len.store(first.len(), Ordering::Relaxed);
+        self.open[place].waiting.sub(first.messages(), first.weight);
+        for chunk in chunks {
+            self.open[place].waiting.sub(chunk.messages(), chunk.weight);
+            self.push_full(chunk);
+        }
+        Some(first)
+    }
+
+    /// Takes the next message of the owned sub-queues.
+    fn pop_owned(&self, owned: &mut OwnedShards) -> Option<(ShardId, Queued)> {
+        let (shard, message) = owned.pop(&self.keys)?;
+        self.left_sub_queue(&message);
+        Some((shard, message))
+    }
+
+    fn left_sub_queue(&self, message: &Queued) {
+        self.keyed.sub(1, message.encoded_len() as u64);
+        self.keyed.mark(message.at());
     }
 
     /// Returns whether anything waits that any lane may take.
     pub(super) fn has_shared_work(&self) -> bool {
-        !self.scheduled.is_empty() || self.stripes.iter().any(|stripe| stripe.len() > 0)
+        self.keys.has_scheduled() || self.plain.has_any()
     }
 
     /// Counts messages of a sub-queue that were taken from it and have their outcome.
@@ -332,49 +276,85 @@ impl Queue {
         self.keys.answered(shard, messages);
     }
 
-    /// Wakes a lane, asleep or about to be.
-    pub(crate) fn wake_lane(&self, lane: usize) {
+    /// Tells a lane to look again, asleep or about to be.
+    pub(crate) fn tell_lane(&self, lane: usize) {
         if lane < MAX_LANES {
-            self.waker.wake(lane);
+            self.waker.tell(lane);
         }
     }
 
-    /// Wakes every lane.
-    pub(super) fn wake_all_lanes(&self) {
-        (0..MAX_LANES).for_each(|lane| self.waker.wake(lane));
+    /// Tells every lane to look again.
+    pub(super) fn tell_all_lanes(&self) {
+        self.waker.tell_all();
     }
+
+    /// Tells the lanes that wait for a full batch that there is one.
+    pub(super) fn filled(&self) {
+        self.waker.filled();
+    }
+
+    // ---- without lanes ----
+
+    /// Calls `look` with the next message of the owned sub-queue, and leaves it where [`Queue::drain`] finds it.
+    pub(super) fn look_at<R>(
+        &self,
+        shard: ShardId,
+        owned: &mut OwnedShards,
+        look: impl FnOnce(&Queued) -> R,
+    ) -> Option<R> {
+        let mut looked_at = self.looked_at();
+        if !looked_at.contains_key(&shard) {
+            let (shard, message) = owned.pop(&self.keys)?;
+            looked_at.insert(shard, message);
+        }
+        looked_at.get(&shard).map(look)
+    }
+
+    /// Takes the next message of the owned sub-queue, looked at before or not.
+    pub(super) fn pop_looked_at(
+        &self,
+        shard: ShardId,
+        owned: &mut OwnedShards,
+    ) -> Option<Queued> {
+        let looked_at = self.looked_at().remove(&shard);
+        let message = looked_at.or_else(|| owned.pop(&self.keys).map(|(_, message)| message))?;
+        self.left_sub_queue(&message);
+        Some(message)
+    }
+
+    fn looked_at(&self) -> MutexGuard<'_, BTreeMap<ShardId, Queued>> {
+        self.looked_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- the end ----
 
     /// Removes everything. Only for a producer that has ended.
-    pub(super) fn drain(&self) -> Vec<Chunk> {
-        let mut all = Vec::new();
-        while let Some(item) = self.pop() {
-            if let QueueItem::Chunk(chunk) = item {
-                all.push(chunk);
-            }
-        }
-        for chunk in self.keys.drain() {
-            self.left_sub_queue(&chunk);
-            all.push(chunk);
-        }
-        all
-    }
-
-    fn left_sub_queue(&self, chunk: &Chunk) {
-        let Count {
-            messages, bytes, ..
-        } = &self.keyed;
-        messages.fetch_sub(chunk.messages(), Ordering::Relaxed);
-        bytes.fetch_sub(chunk.weight, Ordering::Relaxed);
-        self.keyed.mark(chunk.at);
+    pub(super) fn drain(&self) -> Vec<Taken> {
+        let mut looked_at = self.looked_at();
+        let keyed: Vec<_> = std::mem::take(&mut *looked_at)
+            .into_values()
+            .chain(self.keys.drain())
+            .collect();
+        drop(looked_at);
+        keyed.iter().for_each(|message| self.left_sub_queue(message));
+        let plain = std::iter::from_fn(|| self.pop_plain()).map(Taken::Chunk);
+        keyed.into_iter().map(Taken::Queued).chain(plain).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         Timestamp,
-        producer::{Message, accumulator::budget::Cost},
+        producer::{
+            Message,
+            accumulator::{budget::Cost, queue_reader::{QueueReader, Take}},
+        },
         wire::Batch,
     };
 
@@ -386,12 +366,12 @@ mod tests {
     };
 
     fn push(queue: &Queue, key: Option<&'static str>, payload: &'static str, limits: &ChunkLimits) {
-        let now = crate::time::now();
-        let plain = Message::new(payload);
-        let message = match key {
-            Some(key) => plain.with_key(key),
-            None => plain,
-        };
+        let message = Message::new(payload);
+        if let Some(key) = key {
+            let shard = KeyShards::<Queued>::shard(key.as_bytes());
+            let message = Queued::new(message.with_key(key), Arc::default(), 0, 0);
+            return queue.push_keyed(shard, message);
+        }
         let entry = Entry {
             message: &message,
             topic: None,
@@ -401,45 +381,58 @@ mod tests {
             promise: None,
         };
         let start = ChunkStart {
-            now,
+            now: crate::time::now(),
             nanos: 0,
             wall: Timestamp(0),
             epoch: limits.epoch,
         };
-        let _receipt = queue.push(&entry, limits, || start);
+        let _receipt = queue.push_plain(&entry, limits, || start);
     }
 
-    fn pull(queue: &Queue, lane: usize, owned: &mut OwnedShards, messages: usize) -> Vec<String> {
+    fn reader(queue: &Arc<Queue>, lane: usize) -> QueueReader {
+        QueueReader::new(Arc::clone(queue), lane, 1)
+    }
+
+    fn pull(reader: &mut QueueReader, messages: usize) -> Vec<String> {
         let mut got = Vec::new();
         let run = Run {
             bytes: 1000,
             messages,
         };
-        queue.pull(lane, owned, true, run, |mut chunk, _| {
-            let batch = Batch::decode(chunk.records.finish()).unwrap();
-            let texts = batch.records().map(|r| r.payload.to_vec());
-            got.extend(texts.map(|text| String::from_utf8(text).unwrap()));
+        let text = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
+        let clock = ChunkStart {
+            now: crate::time::now(),
+            nanos: 0,
+            wall: Timestamp(0),
+            epoch: 0,
+        };
+        reader.pull(Take::Any, run, |taken, _| match taken {
+            Taken::Chunk(mut chunk) => {
+                let batch = Batch::decode(chunk.records.finish()).unwrap();
+                got.extend(batch.records().map(|record| text(&record.payload)));
+            }
+            Taken::Queued(queued) => got.push(text(queued.into_message(&clock).0.payload())),
         });
         got
     }
 
     #[test]
     fn a_keys_messages_follow_their_lane_while_others_take_the_rest() {
-        let queue = Queue::new(crate::time::now());
-        let (mut first, mut second) = (OwnedShards::default(), OwnedShards::default());
+        let queue = Arc::new(Queue::new(crate::time::now()));
+        let (mut first, mut second) = (reader(&queue, 0), reader(&queue, 1));
         push(&queue, Some("k"), "k1", &WIDE);
-        assert_eq!(pull(&queue, 0, &mut first, 1), ["k1"]);
+        assert_eq!(pull(&mut first, 1), ["k1"]);
         push(&queue, Some("k"), "k2", &WIDE);
         push(&queue, None, "a", &WIDE);
         push(&queue, None, "b", &WIDE);
-        assert_eq!(pull(&queue, 1, &mut second, 9), ["a", "b"]);
-        assert_eq!(pull(&queue, 0, &mut first, 9), ["k2"]);
+        assert_eq!(pull(&mut second, 9), ["a", "b"]);
+        assert_eq!(pull(&mut first, 9), ["k2"]);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]
     fn a_pull_ends_with_the_chunk_that_reaches_a_bound() {
-        let queue = Queue::new(crate::time::now());
+        let queue = Arc::new(Queue::new(crate::time::now()));
         let pairs = ChunkLimits {
             messages: 2,
             ..WIDE
@@ -447,11 +440,40 @@ mod tests {
         for payload in ["a", "b", "c", "d", "e"] {
             push(&queue, None, payload, &pairs);
         }
-        let mut owned = OwnedShards::default();
-        assert_eq!(pull(&queue, 0, &mut owned, 1), ["a", "b"]);
+        let mut reader = reader(&queue, 0);
+        assert_eq!(pull(&mut reader, 1), ["a", "b"]);
         assert_eq!(queue.len(), 3);
-        assert_eq!(pull(&queue, 0, &mut owned, 9), ["c", "d", "e"]);
+        assert_eq!(pull(&mut reader, 9), ["c", "d", "e"]);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
         assert_eq!(queue.oldest_wait(crate::time::now()), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_a_run_leaves_of_the_open_chunks_of_many_topics_is_there_for_the_next() {
+        let queue = Arc::new(Queue::new(crate::time::now()));
+        for topic in ["t", "u", "v"] {
+            let topic = crate::TopicName::new(topic).unwrap();
+            let message = Message::new("x").with_topic(topic.clone());
+            let entry = Entry {
+                message: &message,
+                topic: Some(&topic),
+                len: message.encoded_len(),
+                cost: Cost::one(10),
+                at: 0,
+                promise: None,
+            };
+            let start = ChunkStart {
+                now: crate::time::now(),
+                nanos: 0,
+                wall: Timestamp(0),
+                epoch: 0,
+            };
+            let _receipt = queue.push_plain(&entry, &WIDE, || start);
+        }
+        let (mut first, mut second) = (reader(&queue, 0), reader(&queue, 1));
+        assert_eq!(pull(&mut first, 1), ["x"]);
+        assert_eq!(queue.len(), 2);
+        assert_eq!(pull(&mut second, 9), ["x", "x"]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 }

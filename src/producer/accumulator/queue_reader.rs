@@ -1,11 +1,12 @@
-//! Where chunks leave the queue: a lane's end of it, and the end of a dispatcher that has no lanes.
+//! Where messages leave the queue: a lane's end of it, and the end of a dispatcher that has no lanes.
 
 use std::{mem, sync::Arc, time::Instant};
 
 use super::{
-    chunk::Chunk,
+    chunk::{Chunk, ChunkStart},
     key_shards::{OwnedShards, ShardId},
-    queue::{Queue, QueueItem, Run},
+    queue::{Queue, Run, Taken},
+    queued::Queued,
 };
 
 /// What a lane may take now.
@@ -24,7 +25,7 @@ pub(crate) struct QueueReader {
     queue: Arc<Queue>,
     lane: usize,
     owned: OwnedShards,
-    /// The lane was woken for new work and has not looked for it yet.
+    /// The lane has slept and may have been woken for new work. It has not looked for it yet.
     searching: bool,
     /// Bytes taken since the lane was last put first in line for new work.
     taken_in_turn: u64,
@@ -51,12 +52,12 @@ impl QueueReader {
         self.lane
     }
 
-    /// Hands chunks to `taker` until the run is full or nothing is left that the lane may take. Returns the bytes taken.
+    /// Hands messages to `taker` until the run is full or nothing is left that the lane may take. Returns the bytes taken.
     pub(crate) fn pull(
         &mut self,
         take: Take,
         run: Run,
-        taker: impl FnMut(Chunk, Option<ShardId>),
+        taker: impl FnMut(Taken, Option<ShardId>),
     ) -> u64 {
         if take == Take::Nothing {
             return 0;
@@ -75,10 +76,10 @@ impl QueueReader {
         taken
     }
 
-    /// Wakes another lane for what is left, if this one was woken for new work.
+    /// Wakes another lane for what is left, if this one may have been woken for new work.
     pub(crate) fn stop_searching(&mut self) {
-        if mem::take(&mut self.searching) {
-            self.queue.waker.searched(|| self.queue.has_shared_work());
+        if mem::take(&mut self.searching) && self.queue.has_shared_work() {
+            self.queue.waker.wake_one();
         }
     }
 
@@ -93,35 +94,33 @@ impl QueueReader {
 
     /// Gives up the sub-queues of which nothing is queued or unanswered. Returns whether the lane owns none.
     pub(crate) fn release_idle_shards(&mut self) -> bool {
-        self.owned.release_idle(&self.queue.keys);
+        let queue = &self.queue;
+        self.owned.release_idle(&queue.keys, |wake| queue.wake(wake));
         self.owned.is_empty()
     }
 
-    /// Waits until the lane is woken. New messages that it may take wake it, and the wait ends at once where there are
-    /// some.
+    /// Waits until the lane is told to look again, or there are messages that it may take.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn wait(&mut self, take: Take) {
         let waker = &self.queue.waker;
         match take {
-            Take::Nothing => return waker.wait(self.lane).await,
-            Take::OwnShards => waker.park_for_own(self.lane),
-            Take::Any => waker.park(self.lane),
+            Take::Nothing => waker.told(self.lane).await,
+            Take::OwnShards => waker.sleep_for_own(self.lane, || self.has_own_work()).await,
+            Take::Any => {
+                self.searching = true;
+                waker.sleep(self.lane, || self.has_work()).await;
+            }
         }
-        let has_work = match take {
-            Take::Any => self.has_work(),
-            _ => self.has_own_work(),
-        };
-        // Its drop ends the sleep, whichever way this future ends.
-        let _parked = Parked {
-            queue: &self.queue,
-            lane: self.lane,
-            searching: (take == Take::Any).then_some(&mut self.searching),
-        };
-        if !has_work {
-            waker.wait(self.lane).await;
-        }
+    }
+
+    /// Waits until `is_full` holds: more messages have come.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn linger(&self, is_full: impl Fn() -> bool) {
+        self.queue.waker.linger(self.lane, is_full).await;
     }
 }
 
@@ -131,22 +130,12 @@ impl Drop for QueueReader {
     }
 }
 
-/// A lane that sleeps, or is about to.
-struct Parked<'a> {
-    queue: &'a Queue,
-    lane: usize,
-    /// Set when the lane was woken for new work. `None` for a lane that waits for its own sub-queues alone.
-    searching: Option<&'a mut bool>,
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        let waker = &self.queue.waker;
-        match &mut self.searching {
-            Some(searching) => **searching |= waker.unpark(self.lane),
-            None => waker.unpark_for_own(self.lane),
-        }
-    }
+/// What is next for a dispatcher that has no lanes.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Chunk(Chunk),
+    /// A sub-queue, and its end.
+    Shard(ShardReader),
 }
 
 /// The end of the queue for a dispatcher that takes one item at a time. It sleeps as lane 0.
@@ -163,29 +152,25 @@ impl ItemReader {
     }
 
     /// Waits for the next item.
-    pub(crate) async fn next(&self) -> QueueItem {
-        let waker = &self.queue.waker;
+    pub(crate) async fn next(&self) -> Item {
         loop {
-            if let Some(item) = self.queue.pop() {
+            if let Some(item) = self.pop() {
                 return item;
             }
-            waker.park(Self::LANE);
-            if !self.queue.has_shared_work() {
-                waker.wait(Self::LANE).await;
-            }
-            if waker.unpark(Self::LANE) {
-                waker.searched(|| false);
-            }
+            let has_work = || self.queue.has_shared_work();
+            self.queue.waker.sleep(Self::LANE, has_work).await;
         }
     }
 
-    /// Takes ownership of a sub-queue that was the next item.
-    pub(crate) fn open_shard(&self, shard: ShardId) -> ShardReader {
+    fn pop(&self) -> Option<Item> {
         let mut owned = OwnedShards::default();
-        owned.take(&self.queue.keys, shard, Self::LANE);
-        ShardReader {
-            queue: Arc::clone(&self.queue),
-            owned,
+        match owned.own_next(&self.queue.keys, Self::LANE) {
+            Some(shard) => Some(Item::Shard(ShardReader {
+                queue: Arc::clone(&self.queue),
+                shard,
+                owned,
+            })),
+            None => self.queue.pop_plain().map(Item::Chunk),
         }
     }
 }
@@ -194,25 +179,31 @@ impl ItemReader {
 #[derive(Debug)]
 pub(crate) struct ShardReader {
     queue: Arc<Queue>,
+    shard: ShardId,
     owned: OwnedShards,
 }
 
 impl ShardReader {
-    /// Takes the next chunk.
-    pub(crate) fn pop(&mut self) -> Option<Chunk> {
-        self.queue
-            .pop_owned(&mut self.owned)
-            .map(|(_, chunk)| chunk)
+    /// Returns which sub-queue it is.
+    pub(crate) const fn shard(&self) -> ShardId {
+        self.shard
     }
 
-    /// Returns when the next message was called.
-    pub(crate) fn next_called(&self) -> Option<Instant> {
-        self.owned.front(&self.queue.keys, Chunk::called)
+    /// Takes the next message.
+    pub(crate) fn pop(&mut self) -> Option<Queued> {
+        self.queue.pop_looked_at(self.shard, &mut self.owned)
+    }
+
+    /// Returns when the next message was called, by a clock that is read after it was found.
+    pub(crate) fn next_called(&mut self, clock: impl FnOnce() -> ChunkStart) -> Option<Instant> {
+        self.queue
+            .look_at(self.shard, &mut self.owned, |next| next.called(&clock()))
     }
 
     /// Gives the sub-queue up where nothing of it is queued or unanswered. Returns whether it did.
     pub(crate) fn release_if_idle(&mut self) -> bool {
-        self.owned.release_idle(&self.queue.keys);
+        let queue = &self.queue;
+        self.owned.release_idle(&queue.keys, |wake| queue.wake(wake));
         self.owned.is_empty()
     }
 }

@@ -209,7 +209,7 @@ impl Autoscale {
         let mut retired = 0;
         for lane in newest.into_iter().rev().take(n) {
             lane.retire.store(true, Ordering::Relaxed);
-            self.context.accumulator.wake_lane(lane.index);
+            self.context.accumulator.tell_lane(lane.index);
             retired += 1;
         }
         retired

@@ -23,7 +23,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    batcher::Batcher,
+    batcher::{BatchLimits, Batcher},
     context::LaneContext,
     requests::{Requests, ResponseEffect},
     source::LaneSource,
@@ -85,9 +85,13 @@ enum StreamEnd {
 impl Lane {
     pub(crate) fn new(context: LaneContext, source: LaneSource, retire: Arc<AtomicBool>) -> Self {
         let config = &context.config;
-        let batch_bytes = usize::try_from(config.batch_bytes).unwrap_or(usize::MAX);
+        let limits = BatchLimits {
+            bytes: usize::try_from(config.batch_bytes).unwrap_or(usize::MAX),
+            messages: config.batch_messages,
+            age_spread: context.accumulator.age_spread(),
+        };
         let topic = context.accumulator.topic().clone();
-        let batcher = Batcher::new(source.index(), topic, batch_bytes, config.batch_messages);
+        let batcher = Batcher::new(source.index(), topic, limits);
         Self {
             context,
             source,
@@ -165,7 +169,7 @@ impl Lane {
             // An extra lane gets a stream that is left over, not one that another lane has.
             let _demand = (!self.source.is_extra()).then(|| transport.demand_stream());
             if transport.has_stream_demand() {
-                self.context.accumulator.wake_all_lanes();
+                self.context.accumulator.tell_all_lanes();
             }
             transport.stream().await
         };
@@ -331,18 +335,16 @@ impl Lane {
             bytes: sizes.run.min(room),
             messages: config.batch_messages,
         };
-        let oldest = time::now().checked_sub(config.delivery_timeout);
+        let clock = accumulator.clock();
+        let oldest = clock.now.checked_sub(config.delivery_timeout);
         let mut late = Vec::new();
-        let taken = self.source.pull(
-            self.take,
-            run,
-            |chunk| oldest.is_some_and(|oldest| chunk.called() <= oldest),
-            &mut self.batcher,
-            &mut late,
-        );
-        for (chunk, shard) in late {
+        let (batcher, late_ones) = (&mut self.batcher, &mut late);
+        let taken = self
+            .source
+            .pull(self.take, run, &clock, oldest, batcher, late_ones);
+        for (taken, shard) in late {
             let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-            drop(accumulator.fail_chunk(chunk, shard, &error));
+            drop(accumulator.fail(taken, shard, &error));
         }
         if taken > 0 {
             requests.register(self.batcher.finish(), &mut self.own);
@@ -391,9 +393,13 @@ impl Lane {
     async fn wait(&mut self) {
         let take = self.take;
         self.responses.until_set_or(self.source.wait(take)).await;
-        let lingers = !self.context.config.linger.is_zero();
-        if take == Take::Any && lingers && self.source.has_work() {
-            self.context.accumulator.linger().await;
+        let linger = self.context.config.linger;
+        if take == Take::Any && !linger.is_zero() && self.source.has_work() {
+            let accumulator = &self.context.accumulator;
+            tokio::select! { biased;
+                () = self.source.linger(|| accumulator.has_full_batch()) => {}
+                () = time::sleep(linger) => {}
+            }
         }
     }
 }

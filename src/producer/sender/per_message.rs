@@ -3,13 +3,13 @@
 //! Each message is a batch of one on a stream of its own, opened for it and finished after it. Messages of one ordered
 //! sub-queue still follow each other: the next is sent when the one before has its outcome.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    batcher::Batcher, context::LaneContext, lane_stats::PER_MESSAGE, requests::ResponseEffect,
+    batcher::{BatchLimits, Batcher}, context::LaneContext, lane_stats::PER_MESSAGE, requests::ResponseEffect,
     transport,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     conn::Session,
     producer::{
         Fate, SendError, SendErrorKind,
-        accumulator::{Chunk, ItemReader, QueueItem, ShardId, ShardReader},
+        accumulator::{Item, ItemReader, ShardId, ShardReader, Taken},
     },
     tasks::Tasks,
     time, wire,
@@ -26,6 +26,12 @@ use crate::{
 
 /// Ends when nothing more can come of a message that has expired.
 type ExpiredAttempt<'a> = BoxFuture<'a, ()>;
+
+const ONE_MESSAGE: BatchLimits = BatchLimits {
+    bytes: 0,
+    messages: 1,
+    age_spread: Duration::ZERO,
+};
 
 /// Sends every message of `send_async` on a stream of its own.
 #[derive(Clone)]
@@ -56,45 +62,44 @@ impl PerMessage {
     }
 
     async fn dispatch(&self) {
-        let reader = Arc::new(ItemReader::new(Arc::clone(
-            self.context.accumulator.queue(),
-        )));
+        let reader = ItemReader::new(Arc::clone(self.context.accumulator.queue()));
         while let Ok(permit) = Arc::clone(&self.streams).acquire_owned().await {
             let item = reader.next().await;
-            let (this, reader) = (self.clone(), Arc::clone(&reader));
+            let this = self.clone();
             self.tasks.spawn(async move {
                 let stopped = this.context.transport.stopped();
                 // Served first: an item from the queue is registered, or has its outcome, before anything stops this.
                 tokio::select! { biased;
-                    () = this.serve(item, &reader, permit) => {}
+                    () = this.serve(item, permit) => {}
                     () = stopped.cancelled() => {}
                 }
             });
         }
     }
 
-    async fn serve(&self, item: QueueItem, reader: &ItemReader, _permit: OwnedSemaphorePermit) {
+    async fn serve(&self, item: Item, _permit: OwnedSemaphorePermit) {
         match item {
-            QueueItem::Chunk(chunk) => drop(self.exchange(chunk, None).await),
-            QueueItem::Shard(shard) => self.serve_shard(shard, reader.open_shard(shard)).await,
+            Item::Chunk(chunk) => drop(self.exchange(Taken::Chunk(chunk), None).await),
+            Item::Shard(reader) => self.serve_shard(reader).await,
         }
     }
 
-    async fn serve_shard(&self, shard: ShardId, mut reader: ShardReader) {
+    async fn serve_shard(&self, mut reader: ShardReader) {
+        let shard = reader.shard();
         let mut before: Option<ExpiredAttempt<'_>> = None;
         loop {
             if let Some(expired) = &mut before {
-                if self.ends_in_time(expired, &reader).await {
+                if self.ends_in_time(expired, &mut reader).await {
                     before = None;
                 }
-                self.expire_late(&mut reader, shard);
-            } else if let Some(chunk) = reader.pop() {
-                before = self.exchange(chunk, Some(shard)).await;
+                self.expire_late(&mut reader);
+            } else if let Some(queued) = reader.pop() {
+                before = self.exchange(Taken::Queued(queued), Some(shard)).await;
             } else if self.context.accumulator.has_ended() {
                 // What was queued was taken.
                 return;
             } else {
-                // A message that is counted is about to be pushed.
+                // The task that read the answer is about to count it.
                 tokio::task::yield_now().await;
             }
             if reader.release_if_idle() {
@@ -105,8 +110,8 @@ impl PerMessage {
 
     /// Waits until nothing more can come of an expired message, but no longer than until the first message after it is
     /// late. What waits stays where it is, so this may be dropped.
-    async fn ends_in_time(&self, expired: &mut ExpiredAttempt<'_>, reader: &ShardReader) -> bool {
-        let called = reader.next_called();
+    async fn ends_in_time(&self, expired: &mut ExpiredAttempt<'_>, reader: &mut ShardReader) -> bool {
+        let called = reader.next_called(|| self.context.accumulator.clock());
         // What comes only now is not late before this.
         let deadline = self
             .context
@@ -117,38 +122,47 @@ impl PerMessage {
             .is_ok()
     }
 
-    fn expire_late(&self, reader: &mut ShardReader, shard: ShardId) {
+    fn expire_late(&self, reader: &mut ShardReader) {
+        let accumulator = &self.context.accumulator;
         let now = time::now();
         while reader
-            .next_called()
-            .is_some_and(|called| self.context.accumulator.deadline(called) <= now)
-            && let Some(chunk) = reader.pop()
+            .next_called(|| accumulator.clock())
+            .is_some_and(|called| accumulator.deadline(called) <= now)
+            && let Some(queued) = reader.pop()
         {
-            self.expire(chunk, Some(shard));
+            self.expire(Taken::Queued(queued), Some(reader.shard()));
         }
     }
 
-    fn expire(&self, chunk: Chunk, shard: Option<ShardId>) {
+    fn expire(&self, taken: Taken, shard: Option<ShardId>) {
         let error = SendError::new(SendErrorKind::Expired, Fate::NotStored);
-        drop(self.context.accumulator.fail_chunk(chunk, shard, &error));
+        drop(self.context.accumulator.fail(taken, shard, &error));
     }
 
     /// Sends one message, on as many connections as it takes, until it has its outcome. If it expired while its stream may
     /// still be read, returns what ends when it cannot be stored any more: what follows it waits for that.
-    async fn exchange(&self, chunk: Chunk, shard: Option<ShardId>) -> Option<ExpiredAttempt<'_>> {
+    async fn exchange(&self, taken: Taken, shard: Option<ShardId>) -> Option<ExpiredAttempt<'_>> {
         let LaneContext {
             accumulator,
             requests,
             transport,
             ..
         } = &self.context;
-        let deadline = accumulator.deadline(chunk.called());
-        if deadline <= time::now() {
-            self.expire(chunk, shard);
+        let clock = accumulator.clock();
+        let called = match &taken {
+            Taken::Chunk(chunk) => chunk.called(),
+            Taken::Queued(queued) => queued.called(&clock),
+        };
+        let deadline = accumulator.deadline(called);
+        if deadline <= clock.now {
+            self.expire(taken, shard);
             return None;
         }
-        let mut batcher = Batcher::new(PER_MESSAGE, accumulator.topic().clone(), 0, 1);
-        batcher.push(chunk, shard);
+        let mut batcher = Batcher::new(PER_MESSAGE, accumulator.topic().clone(), ONE_MESSAGE);
+        match taken {
+            Taken::Chunk(chunk) => batcher.push_chunk(chunk),
+            Taken::Queued(queued) => batcher.push_message(queued, shard, &clock),
+        }
         let mut ids = VecDeque::new();
         requests.register(batcher.finish(), &mut ids);
         let id = ids.pop_front()?;

@@ -179,14 +179,16 @@ impl Requests {
         let now = time::now();
         let processing = Duration::from_micros(u64::from(stored.processing_us));
         self.stats.answered(now, &request, processing);
-        let mut base = stored.base;
+        let batch = Arc::new(Accepted {
+            topic: request.topic.clone(),
+            base: stored.base,
+            time: stored.time,
+        });
+        let mut first = 0;
         for part in &request.parts {
-            part.promise.stored(Accepted {
-                topic: request.topic.clone(),
-                base,
-                time: stored.time,
-            });
-            base.0 += part.messages as u64;
+            part.promise.stored(Arc::clone(&batch), first);
+            // A batch counts its messages in 32 bits.
+            first += u32::try_from(part.messages).unwrap_or(u32::MAX);
         }
         metrics::acked(
             request.messages as u64,
@@ -227,7 +229,7 @@ impl Requests {
         let has_room = in_flight.has_room();
         drop(in_flight);
         if was_full && has_room {
-            self.accumulator.wake_all_lanes();
+            self.accumulator.tell_all_lanes();
         }
         request
     }
@@ -247,7 +249,7 @@ impl Requests {
     fn free(&self, request: &Request, lane: Option<usize>) {
         self.accumulator.release_shards(&request.shards);
         if lane != Some(request.lane) {
-            self.accumulator.wake_lane(request.lane);
+            self.accumulator.tell_lane(request.lane);
         }
         self.accumulator.release(request.cost, request.epochs);
     }
@@ -287,10 +289,10 @@ impl Requests {
         let was_full = !self.expired.has_room();
         if let Some(batch) = self.expired.remove(id) {
             self.accumulator.release_shards(&batch.shards);
-            self.accumulator.wake_lane(batch.lane);
+            self.accumulator.tell_lane(batch.lane);
         }
         if was_full {
-            self.accumulator.wake_all_lanes();
+            self.accumulator.tell_all_lanes();
         }
     }
 

@@ -1,10 +1,10 @@
 //! Where a lane takes its messages from: the queue that all lanes share, or the queue of `send`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::batcher::Batcher;
 use crate::producer::accumulator::{
-    Chunk, ORDERED, OrderedQueue, Queue, QueueReader, Run, ShardId, Take,
+    ChunkStart, ORDERED, OrderedQueue, Queue, QueueReader, Run, ShardId, Take, Taken,
 };
 
 /// The source of one lane's messages.
@@ -34,26 +34,29 @@ impl LaneSource {
         self.index() != 0 && self.index() != ORDERED
     }
 
-    /// Takes a run. Chunks that are late go to `late` instead of the batcher, and count as taken.
+    /// Takes a run. What is late by `oldest`, the earliest call that is not, goes to `late` instead of the batcher, and
+    /// counts as taken.
     pub(crate) fn pull(
         &mut self,
         take: Take,
         run: Run,
-        is_late: impl Fn(&Chunk) -> bool,
+        clock: &ChunkStart,
+        oldest: Option<Instant>,
         batcher: &mut Batcher,
-        late: &mut Vec<(Chunk, Option<ShardId>)>,
+        late: &mut Vec<(Taken, Option<ShardId>)>,
     ) -> u64 {
-        let mut taker = |chunk: Chunk, shard| {
-            if is_late(&chunk) {
-                late.push((chunk, shard));
-            } else {
-                batcher.push(chunk, shard);
+        let is_late = |called| oldest.is_some_and(|oldest| called <= oldest);
+        let mut taker = |taken, shard| match taken {
+            Taken::Chunk(chunk) if !is_late(chunk.called()) => batcher.push_chunk(chunk),
+            Taken::Queued(queued) if !is_late(queued.called(clock)) => {
+                batcher.push_message(queued, shard, clock);
             }
+            late_one => late.push((late_one, shard)),
         };
         match self {
             Self::Shared(reader) => reader.pull(take, run, taker),
             Self::Ordered(_) if take == Take::Nothing => 0,
-            Self::Ordered(queue) => queue.pull(run, |chunk| taker(chunk, None)),
+            Self::Ordered(queue) => queue.pull(run, |queued| taker(Taken::Queued(queued), None)),
         }
     }
 
@@ -68,7 +71,7 @@ impl LaneSource {
     pub(crate) fn has_work(&self) -> bool {
         match self {
             Self::Shared(reader) => reader.has_work(),
-            Self::Ordered(queue) => queue.len() > 0,
+            Self::Ordered(queue) => !queue.is_empty(),
         }
     }
 
@@ -80,6 +83,17 @@ impl LaneSource {
         }
     }
 
+    /// Waits until `is_full` holds because more messages have come; the lane of `send` does not look.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn linger(&self, is_full: impl Fn() -> bool) {
+        match self {
+            Self::Shared(reader) => reader.linger(is_full).await,
+            Self::Ordered(_) => std::future::pending().await,
+        }
+    }
+
     /// Waits until the lane is woken. New messages that it may take wake it, and the wait ends at once where there are
     /// some.
     ///
@@ -88,7 +102,7 @@ impl LaneSource {
     pub(crate) async fn wait(&mut self, take: Take) {
         match self {
             Self::Shared(reader) => reader.wait(take).await,
-            Self::Ordered(queue) => queue.wait().await,
+            Self::Ordered(queue) => queue.wait(take).await,
         }
     }
 }

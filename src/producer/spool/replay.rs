@@ -19,7 +19,7 @@ use super::{
     requests::{self, Limits, ReplayRequest, ReplayRequests, Undeliverable},
 };
 use crate::{
-    Offset, RequestId,
+    RequestId,
     conn::{ConnectError, ConnectionState, OpenError, Session, StartError, Supervisor},
     metrics::{producer as producer_metrics, spool as metrics},
     producer::{
@@ -269,14 +269,15 @@ impl Replay {
 
     fn on_stored(&self, request: &ReplayRequest, stored: &Stored) {
         metrics::delivered(request.positions.len() as u64);
+        let batch = Arc::new(Accepted {
+            topic: request.topic.clone(),
+            base: stored.base,
+            time: stored.time,
+        });
         for (index, &position) in (0..).zip(&request.positions) {
             let pending = self.spool.pending_receipts().take(position);
             if let Some((promise, epochs)) = pending {
-                promise.stored(Accepted {
-                    topic: request.topic.clone(),
-                    base: Offset(stored.base.0 + index),
-                    time: stored.time,
-                });
+                promise.stored(Arc::clone(&batch), index);
                 self.memory.epochs().resolved_each(epochs);
             }
         }

@@ -80,7 +80,7 @@ impl Staging {
         size: Size,
         at: u64,
     ) -> Receipt {
-        let promise = Arc::<Promise>::default();
+        let promise = Arc::new(Promise::of_one());
         let receipt = Receipt::new(Arc::clone(&promise), 0);
         self.messages.push_back(Staged {
             message,
@@ -146,7 +146,7 @@ impl Overflow for Spool {
     fn poll_admitted(
         &self,
         memory: &Accumulator,
-        waiter: WaiterId,
+        waiter: &WaiterId,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), PendingMessage>> {
         // Held until the end: the mode decides which line the waiter is in.
@@ -157,7 +157,7 @@ impl Overflow for Spool {
         }
     }
 
-    fn withdraw(&self, memory: &Accumulator, waiter: WaiterId) -> Option<PendingMessage> {
+    fn withdraw(&self, memory: &Accumulator, waiter: &WaiterId) -> Option<PendingMessage> {
         let mode = self.mode();
         if mode.is_memory() {
             return memory.withdraw_from_memory(waiter);
@@ -391,7 +391,7 @@ impl Spool {
         } in staging.messages.drain(..)
         {
             // Its caller has the receipt already.
-            drop(memory.append(&message, route, size, at, Some((promise, epoch))));
+            drop(memory.append(message, route, size, at, Some((promise, epoch))));
         }
         // No call waits for staging any more.
         let _ = self.room.release(total);
