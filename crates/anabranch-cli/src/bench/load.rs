@@ -18,7 +18,7 @@ use anabranch::{
 };
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 
 use super::{Args, Mode};
 use crate::stats::as_f64;
@@ -69,8 +69,10 @@ pub(super) struct Load {
     pub(super) messages: u64,
     /// Topics used in turn. Empty for one topic.
     topics: Vec<TopicName>,
-    /// Number of tasks for each producer.
+    /// Number of tasks, or threads, for each producer.
     tasks: u32,
+    /// Whether each task has a thread of its own.
+    threads: bool,
     /// Limit of messages per second, over all tasks.
     rate: Option<u32>,
     /// Distance between two messages whose latency is sampled.
@@ -113,7 +115,8 @@ impl Load {
                     .map(|n| TopicName::new(&format!("{}-{n}", args.topic)))
                     .collect::<Result<_, _>>()?,
             },
-            tasks: args.tasks,
+            tasks: args.threads.unwrap_or(args.tasks),
+            threads: args.threads.is_some(),
             rate: args.rate,
             stride: (messages / SAMPLES).max(MIN_STRIDE),
         })
@@ -128,11 +131,13 @@ impl Load {
         let mut tasks = JoinSet::new();
         let began = Instant::now();
         for share in shares {
-            match self.mode {
-                Mode::Async => tasks.spawn(share.send_async()),
-                Mode::Ordered => tasks.spawn(share.send()),
-                Mode::Ping => tasks.spawn(share.ping()),
-            };
+            let sending = share.run(self.mode);
+            if self.threads {
+                let runtime = Handle::current();
+                tasks.spawn_blocking(move || runtime.block_on(sending));
+            } else {
+                tasks.spawn(sending);
+            }
         }
         let mut acks = times();
         while let Some(done) = tasks.join_next().await {
@@ -158,6 +163,14 @@ impl Load {
 }
 
 impl Share {
+    async fn run(self, mode: Mode) -> anyhow::Result<Times> {
+        match mode {
+            Mode::Async => self.send_async().await,
+            Mode::Ordered => self.send().await,
+            Mode::Ping => self.ping().await,
+        }
+    }
+
     /// Returns whether the latency of this message is sampled. The first one always is.
     fn samples(&self, number: u64) -> bool {
         number.is_multiple_of(self.stride)

@@ -125,6 +125,16 @@ pub(crate) struct Args {
     )]
     tasks: u32,
 
+    /// Number of threads that send on each producer, in place of tasks.
+    #[arg(
+        long,
+        env = "ANABRANCH_THREADS",
+        value_name = "COUNT",
+        conflicts_with = "tasks",
+        value_parser = clap::value_parser!(u32).range(1..=500)
+    )]
+    threads: Option<u32>,
+
     /// Limit of messages per second, over all tasks, to measure latency below the peak. Without it, there is no limit.
     #[arg(
         long,
@@ -224,7 +234,8 @@ impl Args {
             congestion: name(self.congestion.to_possible_value()),
             producers: self.producers,
             topics: self.topics,
-            tasks: self.tasks,
+            tasks: self.threads.unwrap_or(self.tasks),
+            threads: self.threads.is_some(),
             rate: self.rate,
         }
     }

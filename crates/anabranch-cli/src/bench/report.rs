@@ -26,6 +26,8 @@ pub(super) struct Setting {
     pub(super) producers: u32,
     pub(super) topics: u32,
     pub(super) tasks: u32,
+    /// Whether the tasks are threads.
+    pub(super) threads: bool,
     pub(super) rate: Option<u32>,
 }
 

@@ -24,7 +24,7 @@ fn positive(value: &Value) -> bool {
 
 #[test]
 fn every_run_is_told_with_a_baseline_of_its_own() {
-    let report = bench("2", &["--messages", "5000", "--baseline", "--tasks", "2"]);
+    let report = bench("2", &["--messages", "5000", "--baseline", "--threads", "2"]);
     assert_eq!(
         (&report["size"], &report["messages"]),
         (&100.into(), &5000.into())
@@ -33,6 +33,7 @@ fn every_run_is_told_with_a_baseline_of_its_own() {
         (&report["store"], &report["strategy"]),
         (&"memory".into(), &"adaptive".into())
     );
+    assert_eq!((&report["tasks"], &report["threads"]), (&2.into(), &true.into()));
     let runs = report["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     for run in runs {
