@@ -1,4 +1,4 @@
-//! A thread that is stopped in the middle of a call stops nobody else.
+//! A thread that is stopped in the middle of a call stops no other thread.
 #![allow(clippy::disallowed_methods, reason = "a test starts threads")]
 
 use std::{

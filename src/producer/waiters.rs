@@ -1,5 +1,5 @@
-//! Who waits for an outcome: the wakers of receipts. Nobody who leaves a waker here, and nobody who wakes them, waits for
-//! another thread.
+//! The wakers of receipts that wait for an outcome. Neither a receipt that leaves its waker here nor the thread that wakes
+//! them waits for another thread.
 
 use std::{fmt, sync::Arc, task::Waker};
 
@@ -39,7 +39,7 @@ impl Waiters {
         fence(Ordering::SeqCst);
     }
 
-    /// Wakes everybody. Called after the outcome is there.
+    /// Wakes all receipts. Called after the outcome is there.
     pub(crate) fn wake_all(&self) {
         fence(Ordering::SeqCst);
         match self {

@@ -78,13 +78,13 @@ pub(crate) struct Budget<T> {
     low: Cost,
     /// What is taken now, packed by [`pack`].
     used: AtomicU64,
-    /// How many items wait or are being passed on, and [`CLOSED`]. While it is not zero, nobody passes by the line.
+    /// How many items wait or are being passed on, and [`CLOSED`]. While it is not zero, no call passes by the line.
     waiting: AtomicUsize,
     /// Calls that have joined the line and are not in `line` yet, in their order.
     arrivals: SegQueue<Arc<Waiter<T>>>,
     /// The calls that wait, in their order. Its lock is only tried.
     line: Mutex<VecDeque<Arc<Waiter<T>>>>,
-    /// Somebody wants the line looked at. Set before a try of its lock, cleared by who holds it.
+    /// A thread wants the line looked at. Set before a try of its lock, cleared by the thread that holds it.
     asked: AtomicBool,
 }
 
@@ -223,7 +223,7 @@ impl<T> Budget<T> {
         self.is_low() || self.waiting() == 1
     }
 
-    /// Moves all who wait to the line of another budget. Nobody may join either meanwhile. Waits for a thread that admits
+    /// Moves all who wait to the line of another budget. No call may join either meanwhile. Waits for a thread that admits
     /// items here.
     #[cfg(feature = "spool")]
     pub(crate) fn transfer_waiters(&self, to: &Self) {

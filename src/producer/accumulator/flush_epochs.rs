@@ -21,7 +21,7 @@ pub(crate) struct FlushEpochs {
     open: [AtomicU64; 2],
     /// Wakes the flush that runs when one of the counts has become zero.
     changed: AtomicWaker,
-    /// Lets one flush at a time run. Nobody else waits for it.
+    /// Lets one flush at a time run. Only other flushes wait for it.
     running: Semaphore,
 }
 

@@ -80,7 +80,9 @@ impl<B, F> HandOver<B, F> {
 
     /// Returns whether there is anything that can be taken now.
     pub(crate) fn has_any(&self) -> bool {
-        !self.full.is_empty() || self.places[..self.used()].iter().any(|p| !p.is_empty())
+        // Written, not only read: a thread that uses a further place either is seen here, or sees what was written before.
+        let used = self.used.fetch_max(0, Ordering::SeqCst);
+        !self.full.is_empty() || self.places[..used].iter().any(|p| !p.is_empty())
     }
 }
 

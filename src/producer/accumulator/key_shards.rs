@@ -84,7 +84,7 @@ impl Word {
     }
 }
 
-/// Who is to be woken.
+/// The lane that is to be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// Any lane: a sub-queue waits for one.
@@ -143,8 +143,8 @@ impl<T> KeyShards<T> {
         self.get(id).messages.push(message);
     }
 
-    /// Sees to it that a lane looks at a sub-queue to which a message was just appended. Calls `wake` for who is to be
-    /// woken.
+    /// Sees to it that a lane looks at a sub-queue to which a message was just appended. Calls `wake` with the
+    /// lane that is to be woken.
     pub(crate) fn announce(&self, id: ShardId, wake: impl FnOnce(Wake)) {
         let word = self.get(id).word();
         match word.state() {

@@ -12,7 +12,7 @@ use std::{
 
 use crate::sync::{AtomicBool, AtomicU64, AtomicWaker, Ordering};
 
-/// The value of [`Sleeper::asleep`] while there is nobody to wake.
+/// The value of [`Sleeper::asleep`] while there is no task to wake.
 const AWAKE: u64 = 0;
 
 /// Where one task sleeps.

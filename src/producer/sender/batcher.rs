@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// A message of a call so many milliseconds after the producer began.
+    /// A message whose call was `millis` milliseconds after the producer began.
     fn message(topic: Option<&str>, payload: &'static str, millis: u64, epoch: u64) -> Queued {
         let message = Message::new(payload);
         let message = match topic {
