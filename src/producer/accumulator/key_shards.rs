@@ -200,7 +200,7 @@ impl<T> KeyShards<T> {
         let shard = self.get(id);
         // Only the owner changes the state of what is owned.
         let idle = shard.word().next(State::Idle);
-        shard.state.store(idle.0, Ordering::SeqCst);
+        shard.state.swap(idle.0, Ordering::SeqCst);
         if !shard.messages.is_empty() {
             self.schedule(id, idle, wake);
         }

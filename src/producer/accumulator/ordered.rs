@@ -30,6 +30,11 @@ impl OrderedQueue {
         self.waiting.get().0
     }
 
+    /// Returns about how many bytes they will take in batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.waiting.get().1
+    }
+
     /// Returns whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
@@ -37,7 +42,7 @@ impl OrderedQueue {
 
     /// Appends a message, and wakes the lane if it sleeps.
     pub(crate) fn push(&self, message: Queued) {
-        self.waiting.add(1, 0);
+        self.waiting.add(1, message.encoded_len() as u64);
         #[cfg(test)]
         pause::at(Point::NotQueued);
         self.messages.push(message);
@@ -63,7 +68,7 @@ impl OrderedQueue {
 
     fn pop(&self) -> Option<Queued> {
         let message = self.messages.pop()?;
-        self.waiting.sub(1, 0);
+        self.waiting.sub(1, message.encoded_len() as u64);
         Some(message)
     }
 

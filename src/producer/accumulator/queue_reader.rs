@@ -83,6 +83,11 @@ impl QueueReader {
         }
     }
 
+    /// Returns about how many bytes wait for all lanes.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.queue.bytes()
+    }
+
     /// Returns whether something waits that the lane may take.
     pub(crate) fn has_work(&self) -> bool {
         self.queue.has_shared_work() || self.has_own_work()

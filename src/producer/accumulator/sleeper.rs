@@ -57,7 +57,7 @@ impl Sleeper {
 
     /// Tells the task to look again, whether it sleeps or not: then its next sleep ends at once.
     pub(crate) fn tell(&self) {
-        self.told.store(true, Ordering::SeqCst);
+        self.told.swap(true, Ordering::SeqCst);
         self.waker.wake();
     }
 
@@ -86,7 +86,7 @@ impl Sleeper {
         self.waker.register(cx.waker());
         // Each poll is a sleep of its own: who was woken and found nothing is woken again.
         let sleep = self.sleeps.fetch_add(1, Ordering::SeqCst) + 1;
-        self.asleep.store(sleep, Ordering::SeqCst);
+        self.asleep.swap(sleep, Ordering::SeqCst);
         match self.is_told() {
             Poll::Pending if has_work() => Poll::Ready(()),
             told => told,
@@ -106,7 +106,7 @@ struct Awake<'a>(&'a Sleeper);
 
 impl Drop for Awake<'_> {
     fn drop(&mut self) {
-        self.0.asleep.store(AWAKE, Ordering::SeqCst);
+        self.0.asleep.swap(AWAKE, Ordering::SeqCst);
     }
 }
 

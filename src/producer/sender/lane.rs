@@ -329,8 +329,14 @@ impl Lane {
         if self.take != Take::Any {
             self.source.stop_searching();
         }
-        let sizes = run_size.next(accumulator.queue().bytes(), stats.open_lanes());
-        accumulator.set_chunk_bytes(sizes.chunk);
+        let sharing = match index {
+            ORDERED => 1,
+            _ => stats.open_lanes(),
+        };
+        let sizes = run_size.next(self.source.waiting_bytes(), sharing);
+        if index != ORDERED {
+            accumulator.set_chunk_bytes(sizes.chunk);
+        }
         let run = Run {
             bytes: sizes.run.min(room),
             messages: config.batch_messages,

@@ -34,6 +34,14 @@ impl LaneSource {
         self.index() != 0 && self.index() != ORDERED
     }
 
+    /// Returns about how many bytes wait for this lane, and for others.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        match self {
+            Self::Shared(reader) => reader.waiting_bytes(),
+            Self::Ordered(queue) => queue.bytes(),
+        }
+    }
+
     /// Takes a run. What is late by `oldest`, the earliest call that is not, goes to `late` instead of the batcher, and
     /// counts as taken.
     pub(crate) fn pull(
