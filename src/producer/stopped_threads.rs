@@ -1,11 +1,7 @@
 //! A thread that is stopped in the middle of a call stops no other thread.
 #![allow(clippy::disallowed_methods, reason = "a test starts threads")]
 
-use std::{
-    sync::mpsc::sync_channel,
-    thread,
-    time::Duration,
-};
+use std::{sync::mpsc::sync_channel, thread, time::Duration};
 
 use futures_util::poll;
 use tokio::runtime::{Builder, Handle};
@@ -61,7 +57,9 @@ fn others_go_on(call: Call, point: Point, is_accepted: bool) {
         let (producer, runtime) = (producer.clone(), runtime.handle().clone());
         thread::spawn(move || {
             // A message before it, so that there may be a chunk to take out.
-            Call::Plain.make(&producer, &runtime, "before".to_owned()).unwrap();
+            Call::Plain
+                .make(&producer, &runtime, "before".to_owned())
+                .unwrap();
             stop_this_thread(point, tell, told);
             call.make(&producer, &runtime, "stopped".to_owned())
         })
@@ -108,7 +106,8 @@ fn a_thread_that_is_stopped_with_a_chunk_in_hand_stops_nobody_and_a_flush_waits_
 }
 
 #[test]
-fn a_thread_that_is_stopped_before_its_message_has_its_place_stops_nobody_and_a_flush_waits_for_it() {
+fn a_thread_that_is_stopped_before_its_message_has_its_place_stops_nobody_and_a_flush_waits_for_it()
+{
     others_go_on(Call::Keyed, Point::NotQueued, true);
     others_go_on(Call::Send, Point::NotQueued, true);
 }

@@ -30,11 +30,7 @@ mod sync;
 #[path = "../../src/producer/waiters.rs"]
 mod waiters;
 
-use std::{
-    future::poll_fn,
-    sync::Arc,
-    task::Poll,
-};
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use budget::{Budget, Cost, Reservation};
 use flush_epochs::FlushEpochs;

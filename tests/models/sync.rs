@@ -1,9 +1,6 @@
 //! What the library's `sync` is, made of loom's types.
 
-use std::{
-    collections::VecDeque,
-    task::Waker,
-};
+use std::{collections::VecDeque, task::Waker};
 
 pub use std::sync::TryLockError;
 

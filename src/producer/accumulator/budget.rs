@@ -368,7 +368,12 @@ impl<T> Admitted<'_, T> {
                 match front.item.pop() {
                     Some(item) => self.items.push(item),
                     // It was taken back just now.
-                    None => _ = self.budget.used.fetch_sub(pack(front.cost), Ordering::SeqCst),
+                    None => {
+                        _ = self
+                            .budget
+                            .used
+                            .fetch_sub(pack(front.cost), Ordering::SeqCst)
+                    }
                 }
             }
             self.waiters.extend(self.line.pop_front());

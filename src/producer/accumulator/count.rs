@@ -29,14 +29,17 @@ impl Count {
     /// Counts what has come. Returns whether nothing waited before.
     #[inline]
     pub(super) fn add(&self, messages: usize, bytes: u64) -> bool {
-        let before = self.word.fetch_add(pack(messages, bytes), Ordering::Relaxed);
+        let before = self
+            .word
+            .fetch_add(pack(messages, bytes), Ordering::Relaxed);
         before == 0
     }
 
     /// Counts what has gone.
     #[inline]
     pub(super) fn sub(&self, messages: usize, bytes: u64) {
-        self.word.fetch_sub(pack(messages, bytes), Ordering::Relaxed);
+        self.word
+            .fetch_sub(pack(messages, bytes), Ordering::Relaxed);
     }
 
     /// Notes the time of the oldest call.

@@ -102,6 +102,9 @@ mod tests {
         hand_over.put_back(2, 8).unwrap();
         assert_eq!(hand_over.put_back(2, 7), Err(7));
         hand_over.push_full(7);
-        assert_eq!((hand_over.pop_full(), hand_over.pop_begun()), (Some(7), Some((2, 8))));
+        assert_eq!(
+            (hand_over.pop_full(), hand_over.pop_begun()),
+            (Some(7), Some((2, 8)))
+        );
     }
 }

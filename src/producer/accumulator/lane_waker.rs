@@ -54,9 +54,7 @@ impl LaneWaker {
     fn wake_first(&self, parked: u64) {
         let from = self.cursor.load(Ordering::Relaxed) % MAX_LANES;
         let turned = (0..MAX_LANES).map(|step| (from + step) % MAX_LANES);
-        let first = turned
-            .into_iter()
-            .find(|&lane| parked & bit(lane) != 0);
+        let first = turned.into_iter().find(|&lane| parked & bit(lane) != 0);
         if let Some(lane) = first {
             self.lanes[lane].wake();
         }

@@ -68,9 +68,9 @@ mod thread_number;
 pub(crate) use accept::{Accumulator, FRAMING, Route, Submitted, WaiterId};
 #[cfg(feature = "spool")]
 pub(crate) use accept::{Overflow, PendingMessage, Size};
+pub(crate) use budget::Cost;
 #[cfg(feature = "spool")]
 pub(crate) use budget::{Budget, Reservation};
-pub(crate) use budget::Cost;
 #[cfg(test)]
 pub(crate) use chunk::Entry;
 pub(crate) use chunk::{Chunk, ChunkStart, base_time, messages_of};

@@ -93,7 +93,9 @@ impl Queue {
     }
 
     fn counts(&self) -> impl Iterator<Item = &Count> {
-        let open = self.open[..self.plain.used()].iter().map(|open| &open.waiting);
+        let open = self.open[..self.plain.used()]
+            .iter()
+            .map(|open| &open.waiting);
         open.chain([&self.full, &self.keyed])
     }
 
@@ -245,7 +247,9 @@ impl Queue {
         let (place, begun) = self.plain.pop_begun()?;
         let mut chunks = begun.into_chunks();
         let first = chunks.next()?;
-        self.open[place].usual_len.store(first.len(), Ordering::Relaxed);
+        self.open[place]
+            .usual_len
+            .store(first.len(), Ordering::Relaxed);
         self.open[place].waiting.sub(first.messages(), first.weight);
         for chunk in chunks {
             self.open[place].waiting.sub(chunk.messages(), chunk.weight);
@@ -311,11 +315,7 @@ impl Queue {
     }
 
     /// Takes the next message of the owned sub-queue, looked at before or not.
-    pub(super) fn pop_looked_at(
-        &self,
-        shard: ShardId,
-        owned: &mut OwnedShards,
-    ) -> Option<Queued> {
+    pub(super) fn pop_looked_at(&self, shard: ShardId, owned: &mut OwnedShards) -> Option<Queued> {
         let looked_at = self.looked_at().remove(&shard);
         let message = looked_at.or_else(|| owned.pop(&self.keys).map(|(_, message)| message))?;
         self.left_sub_queue(&message);
@@ -338,7 +338,9 @@ impl Queue {
             .chain(self.keys.drain())
             .collect();
         drop(looked_at);
-        keyed.iter().for_each(|message| self.left_sub_queue(message));
+        keyed
+            .iter()
+            .for_each(|message| self.left_sub_queue(message));
         let plain = std::iter::from_fn(|| self.pop_plain()).map(Taken::Chunk);
         keyed.into_iter().map(Taken::Queued).chain(plain).collect()
     }
@@ -353,7 +355,10 @@ mod tests {
         Timestamp,
         producer::{
             Message,
-            accumulator::{budget::Cost, queue_reader::{QueueReader, Take}},
+            accumulator::{
+                budget::Cost,
+                queue_reader::{QueueReader, Take},
+            },
         },
         wire::Batch,
     };

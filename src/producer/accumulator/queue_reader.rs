@@ -100,7 +100,8 @@ impl QueueReader {
     /// Gives up the sub-queues of which nothing is queued or unanswered. Returns whether the lane owns none.
     pub(crate) fn release_idle_shards(&mut self) -> bool {
         let queue = &self.queue;
-        self.owned.release_idle(&queue.keys, |wake| queue.wake(wake));
+        self.owned
+            .release_idle(&queue.keys, |wake| queue.wake(wake));
         self.owned.is_empty()
     }
 
@@ -208,7 +209,8 @@ impl ShardReader {
     /// Gives the sub-queue up where nothing of it is queued or unanswered. Returns whether it did.
     pub(crate) fn release_if_idle(&mut self) -> bool {
         let queue = &self.queue;
-        self.owned.release_idle(&queue.keys, |wake| queue.wake(wake));
+        self.owned
+            .release_idle(&queue.keys, |wake| queue.wake(wake));
         self.owned.is_empty()
     }
 }

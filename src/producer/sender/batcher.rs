@@ -172,7 +172,10 @@ impl Batcher {
                 && open.request.messages < limits.messages
                 && apart <= limits.age_spread
         };
-        if !self.last_of(queued.topic()).is_some_and(|open| has_room(open)) {
+        if !self
+            .last_of(queued.topic())
+            .is_some_and(|open| has_room(open))
+        {
             let usual = (self.usual_len + self.usual_len / 8).min(limits.bytes);
             let capacity = usual.max(Batch::HEADER_LEN + len);
             let base = base_time(queued.called_wall(clock));
@@ -297,7 +300,12 @@ mod tests {
             Some(topic) => message.with_topic(TopicName::new(topic).unwrap()),
             None => message,
         };
-        Queued::new(message, Arc::new(Promise::of_one()), millis * 1_000_000, epoch)
+        Queued::new(
+            message,
+            Arc::new(Promise::of_one()),
+            millis * 1_000_000,
+            epoch,
+        )
     }
 
     fn message_cost_of(payload: &'static str) -> Cost {

@@ -9,7 +9,10 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    batcher::{BatchLimits, Batcher}, context::LaneContext, lane_stats::PER_MESSAGE, requests::ResponseEffect,
+    batcher::{BatchLimits, Batcher},
+    context::LaneContext,
+    lane_stats::PER_MESSAGE,
+    requests::ResponseEffect,
     transport,
 };
 use crate::{
@@ -110,7 +113,11 @@ impl PerMessage {
 
     /// Waits until nothing more can come of an expired message, but no longer than until the first message after it is
     /// late. What waits stays where it is, so this may be dropped.
-    async fn ends_in_time(&self, expired: &mut ExpiredAttempt<'_>, reader: &mut ShardReader) -> bool {
+    async fn ends_in_time(
+        &self,
+        expired: &mut ExpiredAttempt<'_>,
+        reader: &mut ShardReader,
+    ) -> bool {
         let called = reader.next_called(|| self.context.accumulator.clock());
         // What comes only now is not late before this.
         let deadline = self

@@ -33,7 +33,10 @@ fn every_run_is_told_with_a_baseline_of_its_own() {
         (&report["store"], &report["strategy"]),
         (&"memory".into(), &"adaptive".into())
     );
-    assert_eq!((&report["tasks"], &report["threads"]), (&2.into(), &true.into()));
+    assert_eq!(
+        (&report["tasks"], &report["threads"]),
+        (&2.into(), &true.into())
+    );
     let runs = report["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     for run in runs {
