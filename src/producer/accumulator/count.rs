@@ -10,7 +10,7 @@ const BYTES: u32 = 40;
 pub(super) struct Count {
     /// The counts, packed by [`pack`].
     word: AtomicU64,
-    /// The time of the oldest call, in nanoseconds since the producer began; about, and not later.
+    /// The time of the oldest call, in nanoseconds since the producer began; about.
     head: AtomicU64,
 }
 
