@@ -93,6 +93,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sender",
             "accumulator",
             "receipt",
+            "waiters",
             "error",
             "message",
             "config",
