@@ -75,6 +75,7 @@ mod ordered_watch;
 #[cfg(feature = "producer")]
 mod sync;
 mod tasks;
+mod text;
 mod time;
 mod topic;
 pub mod units;

@@ -27,12 +27,13 @@ pub(super) async fn run(endpoint: quinn::Endpoint, shared: Arc<Shared>) -> bool 
             incoming.refuse();
             continue;
         }
-        let active = counter.counts();
+        let active = counter.counts(peer);
         let Some(connecting) = shared.config.admission.admit(incoming, active) else {
             tracing::debug!(%peer, ?active, "not admitted");
             continue;
         };
-        let task = session::serve(connecting, peer, counter.add(), Arc::clone(&shared));
+        let counted = counter.add(peer, &shared.config.admission);
+        let task = session::serve(connecting, peer, counted, Arc::clone(&shared));
         shared.connections.spawn(task);
     }
 }

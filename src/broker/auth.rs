@@ -1,8 +1,12 @@
 //! Sans-I/O: tokens, and what the bearer of each may do with which topics.
 
-use std::{fmt, hint::black_box, str::FromStr};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    str::FromStr,
+};
 
-use crate::TopicName;
+use crate::{TopicName, conn::tls::Fingerprint, wire::Connect};
 
 /// A pattern of topic names, in which each `*` matches any number of characters, including none.
 ///
@@ -132,37 +136,38 @@ impl Permissions {
     }
 }
 
-/// A token and the permissions of its bearer.
-#[derive(Clone)]
-struct Entry {
-    secret: Vec<u8>,
-    permissions: Permissions,
-}
-
-/// The tokens that a broker accepts.
+/// The tokens and client certificates that a broker accepts, and what each may do.
 ///
 /// As text, each line has a token and then its permissions. Without permissions, the bearer may do everything. With
-/// permissions, the bearer may do only that. `#` begins a comment.
+/// permissions, the bearer may do only that. A line that begins with `certificate:` and the SHA-256 fingerprint of a client
+/// certificate gives these permissions to the client that shows the certificate and no token. `#` begins a comment.
 ///
 /// ```text
 /// # token      permissions
 /// 8f2b1c64     produce:orders.* consume:orders.eu
 /// 55ab90e1     admin:orders.*
 /// 0d93aa17     # everything
+/// certificate:5f1d…64 digits…09 produce:orders.*
 /// ```
 ///
 /// The names of producers and consumers do not belong to a token: bearers who may produce can take over each other's
 /// producer names, and consumers of one topic each other's positions.
 ///
-/// `Debug` shows the number of tokens, never a token.
+/// Of a token only its SHA-256 is kept, and a token that is shown is looked up by it: the time does not depend on the number
+/// of tokens, nor on how much of one is right. `Debug` shows the number of entries, never a token.
 #[derive(Clone, Default)]
-pub struct Tokens(Vec<Entry>);
+pub struct Tokens {
+    tokens: HashMap<[u8; 32], Permissions>,
+    certificates: HashMap<Fingerprint, Permissions>,
+}
 
 impl Tokens {
     /// The longest token, in bytes.
-    pub const MAX_LEN: usize = 1024;
+    pub const MAX_LEN: usize = Connect::MAX_TOKEN;
+    /// The most tokens and certificates together.
+    pub const MAX_ENTRIES: usize = 100_000;
 
-    /// Creates an empty set, which accepts no token.
+    /// Creates an empty set, which accepts no client.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -171,7 +176,7 @@ impl Tokens {
     /// Adds a token.
     ///
     /// # Errors
-    /// [`TokensError`] if `secret` is empty, too long, or already in the set.
+    /// [`TokensError`] if `secret` is empty, too long, or already in the set, or the set is full.
     pub fn add(
         &mut self,
         secret: impl Into<Vec<u8>>,
@@ -181,52 +186,73 @@ impl Tokens {
         if secret.is_empty() || secret.len() > Self::MAX_LEN {
             return Err(TokensError::Length(secret.len()));
         }
-        if self.permissions(&secret).is_some() {
-            return Err(TokensError::Twice);
+        self.check_room()?;
+        match self.tokens.entry(digest(&secret)) {
+            Entry::Occupied(_) => Err(TokensError::Twice),
+            Entry::Vacant(vacant) => {
+                vacant.insert(permissions);
+                Ok(())
+            }
         }
-        self.0.push(Entry {
-            secret,
-            permissions,
-        });
-        Ok(())
+    }
+
+    /// Adds a client certificate, by its fingerprint. TLS verifies that an accepted authority has signed it.
+    ///
+    /// # Errors
+    /// [`TokensError`] if it is already in the set, or the set is full.
+    pub fn add_certificate(
+        &mut self,
+        fingerprint: Fingerprint,
+        permissions: Permissions,
+    ) -> Result<(), TokensError> {
+        self.check_room()?;
+        match self.certificates.entry(fingerprint) {
+            Entry::Occupied(_) => Err(TokensError::Twice),
+            Entry::Vacant(vacant) => {
+                vacant.insert(permissions);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_room(&self) -> Result<(), TokensError> {
+        match self.len() < Self::MAX_ENTRIES {
+            true => Ok(()),
+            false => Err(TokensError::Full),
+        }
     }
 
     /// Returns the permissions of the token `shown`, or `None` if it is not in the set.
-    ///
-    /// The time depends only on the length of `shown` and the number of tokens, not on which token matches or how much of
-    /// one is right.
     #[must_use]
     pub fn permissions(&self, shown: &[u8]) -> Option<&Permissions> {
-        let mut found = None;
-        for entry in &self.0 {
-            if same(shown, &entry.secret) {
-                found = Some(&entry.permissions);
-            }
+        if shown.is_empty() || shown.len() > Self::MAX_LEN {
+            return None;
         }
-        found
+        self.tokens.get(&digest(shown))
     }
 
-    /// Returns the number of tokens.
+    /// Returns the permissions of a client certificate, or `None` if it is not in the set.
+    #[must_use]
+    pub fn certificate(&self, shown: &Fingerprint) -> Option<&Permissions> {
+        self.certificates.get(shown)
+    }
+
+    /// Returns the number of tokens and certificates.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tokens.len() + self.certificates.len()
     }
 
     /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
-/// Compares all bytes of `shown`, even after a difference.
-fn same(shown: &[u8], secret: &[u8]) -> bool {
-    let mut differs = u8::from(shown.len() != secret.len());
-    for (i, byte) in shown.iter().enumerate() {
-        differs |= byte ^ secret.get(i).copied().unwrap_or_default();
-        differs = black_box(differs);
-    }
-    differs == 0
+/// Returns the SHA-256 of a token.
+fn digest(token: &[u8]) -> [u8; 32] {
+    *Fingerprint::of(&token.into()).as_bytes()
 }
 
 impl fmt::Debug for Tokens {
@@ -272,7 +298,14 @@ fn add_line(tokens: &mut Tokens, line: &str) -> Result<(), TokensError> {
         list.push(pattern.parse()?);
         any = true;
     }
-    tokens.add(secret, if any { permissions } else { Permissions::all() })
+    let permissions = if any { permissions } else { Permissions::all() };
+    match secret.strip_prefix("certificate:") {
+        Some(fingerprint) => {
+            let fingerprint = fingerprint.parse().map_err(|_| TokensError::Fingerprint)?;
+            tokens.add_certificate(fingerprint, permissions)
+        }
+        None => tokens.add(secret, permissions),
+    }
 }
 
 /// Why a token was refused. Does not contain the token.
@@ -282,9 +315,17 @@ pub enum TokensError {
     /// The token is empty or longer than [`Tokens::MAX_LEN`].
     #[error("a token has 1 to 1024 bytes, this one has {0}")]
     Length(usize),
-    /// The token is in the set already.
-    #[error("the token is there already")]
+    /// The token or certificate is in the set already.
+    #[error("it is there already")]
     Twice,
+    /// The set has [`Tokens::MAX_ENTRIES`] entries.
+    #[error("there are 100000 tokens and certificates already")]
+    Full,
+    /// What follows `certificate:` is not a fingerprint.
+    #[error(
+        "a certificate is written certificate:FINGERPRINT, 64 hexadecimal digits of its SHA-256"
+    )]
+    Fingerprint,
     /// A word after the token is not a permission.
     #[error("a permission is written produce:PATTERN, consume:PATTERN or admin:PATTERN")]
     Permission,
@@ -377,6 +418,24 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_has_the_permissions_of_its_line_and_others_have_none() {
+        let hex = "ab".repeat(32);
+        let text = format!("certificate:{hex} consume:bills\n");
+        let tokens: Tokens = text.parse().unwrap();
+        let permitted = tokens.certificate(&hex.parse().unwrap()).unwrap();
+        assert!(permitted.may_consume(&topic("bills")));
+        assert!(!permitted.may_produce(&topic("bills")));
+        let other = "cd".repeat(32).parse().unwrap();
+        assert_eq!(tokens.certificate(&other), None);
+        assert_eq!(
+            tokens.permissions(format!("certificate:{hex}").as_bytes()),
+            None
+        );
+        let wrong = "certificate:abc".parse::<Tokens>().unwrap_err();
+        assert_eq!(wrong.0, [(1, TokensError::Fingerprint)]);
+    }
+
+    #[test]
     fn debug_never_shows_a_token() {
         let mut tokens = Tokens::new();
         tokens.add("sesame", Permissions::all()).unwrap();
@@ -403,8 +462,10 @@ mod tests {
         }
 
         #[test]
-        fn only_the_token_itself_is_the_same(a in ".{0,6}", b in ".{0,6}") {
-            prop_assert_eq!(same(a.as_bytes(), b.as_bytes()), a == b);
+        fn only_the_token_itself_is_the_same(a in ".{1,6}", b in ".{0,6}") {
+            let mut tokens = Tokens::new();
+            tokens.add(a.as_str(), Permissions::all()).unwrap();
+            prop_assert_eq!(tokens.permissions(b.as_bytes()).is_some(), a == b);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -18,6 +18,7 @@ use super::{
     reader_registry::ReaderRegistry,
     retention,
     shared::Shared,
+    time_check::TimeCheck,
     topics::Topics,
 };
 use crate::{
@@ -95,8 +96,8 @@ impl Builder {
         self
     }
 
-    /// Accepts only clients with one of these tokens, or with a client certificate that TLS has verified. Default: no
-    /// token is needed, and every client that TLS accepts may do everything.
+    /// Accepts only clients with one of these tokens, or with a client certificate that has a line of its own among them.
+    /// Default: no token is needed, and every client that TLS accepts may do everything.
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.config.tokens = Some(tokens);
         self
@@ -232,11 +233,19 @@ impl Builder {
         })?;
 
         let background = Tasks::new();
+        let clock = Arc::new(Mutex::new(TimeCheck::new(time::now())));
         let shared = Arc::new(Shared {
             topics,
             producers: Arc::default(),
+            refusals: Mutex::default(),
             readers: ReaderRegistry::new(micros(time::unix_time())),
-            committer: Committer::start(Arc::clone(&store), &config.limits, &background),
+            committer: Committer::start(
+                Arc::clone(&store),
+                &config.limits,
+                Arc::clone(&clock),
+                &background,
+            ),
+            clock,
             store,
             subscriptions: Arc::new(Semaphore::new(config.limits.subscriptions)),
             tokens: RwLock::new(tokens),

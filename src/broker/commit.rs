@@ -14,7 +14,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -24,15 +24,18 @@ use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{config::Limits, failure, topic::Topic};
+use super::{config::Limits, failure, time_check::TimeCheck, topic::Topic};
 use crate::{
     Offset, ProducerId, RequestId, Timestamp,
     metrics::broker as metrics,
     store::{Append, Appended, Store, StoreError, StoreState},
     tasks::Tasks,
     time,
-    wire::{Packet, Produce, Refused, Stored},
+    wire::{Batch, Packet, Produce, Refused, Stored},
 };
+
+/// How many milliseconds the wall clock may go back before the time of a group does.
+const CLOCK_TOLERANCE: u64 = 10_000;
 
 /// A batch on its way to the store.
 #[derive(Debug)]
@@ -112,7 +115,12 @@ pub(super) struct CommitterStopped;
 impl Committer {
     /// Starts the task. It ends when every clone of the returned committer is dropped and the queue is empty, or,
     /// when `tasks` is told to stop, after the group that it is storing.
-    pub(super) fn start(store: Arc<dyn Store>, limits: &Limits, tasks: &Tasks) -> Self {
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        limits: &Limits,
+        clock: Arc<Mutex<TimeCheck>>,
+        tasks: &Tasks,
+    ) -> Self {
         let (queue, incoming) = mpsc::channel(limits.commit_queue_batches);
         let task = CommitTask {
             store,
@@ -121,6 +129,7 @@ impl Committer {
             group_bytes: limits.commit_group_bytes,
             group_batches: limits.commit_group_batches,
             last: Timestamp(0),
+            clock,
         };
         tasks.spawn(task.run(tasks.stopped().clone()));
         Self {
@@ -160,8 +169,10 @@ struct CommitTask {
     next: Option<Job>,
     group_bytes: usize,
     group_batches: usize,
-    /// The time of the last group. The next one is never earlier, even if the wall clock goes back.
+    /// The time of the last group. The next one is not earlier if the wall clock goes back a little. After a clock that was
+    /// far ahead was set right, it is.
     last: Timestamp,
+    clock: Arc<Mutex<TimeCheck>>,
 }
 
 /// What answers a batch once the store has returned.
@@ -235,7 +246,11 @@ impl CommitTask {
         &mut self,
         first: (PendingBatch, OwnedSemaphorePermit),
     ) -> (Vec<Append>, Vec<PendingAnswer>) {
-        self.last = self.last.max(time::timestamp());
+        let now = time::timestamp();
+        self.last = match self.last.0.saturating_sub(now.0) {
+            ..=CLOCK_TOLERANCE => self.last.max(now),
+            _ => now,
+        };
         let (mut group, mut pending) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut next = Some(first);
@@ -251,6 +266,11 @@ impl CommitTask {
                 continue;
             }
             let len = batch.produce.batch.len();
+            if group.is_empty() {
+                let of_producer = Batch::stated_base_time(&batch.produce.batch);
+                let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+                clock.on_time(of_producer, now);
+            }
             bytes += len;
             group.push(Append {
                 producer: batch.producer,

@@ -48,7 +48,7 @@ pub struct Config {
     /// within a round trip. Default none: a new key at each start, so that clients notice by their ping timeout.
     pub reset_key: Option<StatelessResetKey>,
     /// The accepted tokens. None: no token is needed, and every client that TLS accepts may do everything. With tokens, a
-    /// client without one needs a certificate that TLS has verified, and may then do everything.
+    /// client without one needs a certificate that has a line of its own among them.
     pub tokens: Option<Tokens>,
     /// The limits of memory and numbers.
     pub limits: Limits,

@@ -45,6 +45,7 @@ mod connection_counter;
 mod dispatch;
 mod endpoint;
 mod failure;
+mod log_limit;
 mod packets;
 mod produce_stream;
 mod producer_registry;
@@ -55,6 +56,7 @@ mod shared;
 mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;
+mod time_check;
 mod topic;
 mod topic_admin;
 mod topic_reader;

@@ -31,7 +31,10 @@ pub(super) struct RequestReader {
 
 impl RequestReader {
     pub(super) fn new(peer: Arc<Peer>, recv: quinn::RecvStream) -> Self {
-        let max_frame = MaxFrame::configured(peer.shared.config.limits.max_frame);
+        let max_frame = match peer.producer {
+            Some(_) => MaxFrame::configured(peer.shared.config.limits.max_frame),
+            None => MaxFrame::REQUEST,
+        };
         Self {
             peer,
             packets: PacketReader::new(recv, max_frame),

@@ -1,10 +1,13 @@
 //! The task that drops old messages and forgets old producers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use super::{config::Retention, shared::Shared};
+use super::{config::Retention, shared::Shared, time_check::TimeCheck};
 use crate::{
-    Timestamp, TopicName,
+    Offset, Timestamp, TopicName,
     metrics::broker as metrics,
     store::{StoreError, StoreState, Trim},
     time,
@@ -13,10 +16,19 @@ use crate::{
 /// Trims all topics once every [`Retention::every`], until the broker stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let retention = &shared.config.retention;
+    let mut told = false;
+    look_at_newest(&shared).await;
     loop {
         time::sleep(retention.every).await;
+        let by_age = is_clock_believed(&shared);
+        if !by_age && !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                "the clock is more than a day ahead of the newest message: no message is dropped for its age until a producer's \
+                 clock agrees with it, or a day has passed"
+            );
+        }
         for topic in shared.topics.names() {
-            match trim(&shared, retention, &topic).await {
+            match trim(&shared, retention, &topic, by_age).await {
                 Ok(0) => {}
                 Ok(bytes) => {
                     metrics::trimmed(bytes);
@@ -39,6 +51,39 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Compares the clock with the newest messages of the topics, until one of them agrees.
+async fn look_at_newest(shared: &Shared) {
+    let mut any = false;
+    for topic in shared.topics.names() {
+        let newest = match shared.store.topic(&topic).await {
+            Ok(Some(info)) if info.next > info.first => Offset(info.next.0 - 1),
+            _ => continue,
+        };
+        // A batch that cannot be read is reported when it is delivered.
+        let read = shared.store.read(&topic, newest, 1).await;
+        if let Some(batch) = read.ok().and_then(|batches| batches.into_iter().next()) {
+            any = true;
+            clock(shared).on_time(batch.time, time::timestamp());
+            if is_clock_believed(shared) {
+                return;
+            }
+        }
+    }
+    if !any {
+        // There is nothing that could be dropped by mistake.
+        let now = time::timestamp();
+        clock(shared).on_time(now, now);
+    }
+}
+
+fn is_clock_believed(shared: &Shared) -> bool {
+    clock(shared).is_believed(time::now())
+}
+
+fn clock(shared: &Shared) -> MutexGuard<'_, TimeCheck> {
+    shared.clock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Registers connected producers again, so that they are not forgotten even if they send nothing for a long time.
 async fn keep_connected(shared: &Shared) {
     for identity in shared.producers.connected() {
@@ -53,11 +98,13 @@ async fn trim(
     shared: &Shared,
     retention: &Retention,
     topic: &TopicName,
+    by_age: bool,
 ) -> Result<u64, StoreError> {
     let Some(info) = shared.store.topic(topic).await? else {
         return Ok(0);
     };
     let max_age = info.retention.max_age.or(retention.max_age);
+    let max_age = max_age.filter(|_| by_age);
     let max_bytes = info.retention.max_bytes.or(retention.max_bytes);
     if max_age.is_none() && max_bytes.is_none() {
         return Ok(0);

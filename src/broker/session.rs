@@ -7,7 +7,11 @@
 //! buffers, at most for the handshake time. Then the session's task only answers pings. Its stream has a higher
 //! priority than any data, so pongs do not queue after data.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 
@@ -21,10 +25,11 @@ use super::{
     shared::{Peer, Shared},
 };
 use crate::{
-    conn::{CloseCode, handshake},
+    conn::{CloseCode, handshake, tls::Fingerprint},
     metrics::broker as metrics,
     store::StoreError,
     tasks::Tasks,
+    text::{MAX_REASON, printable},
     time,
     wire::{
         Connect, Connected, FailureCode, MaxFrame, Packet, PacketReader, PacketStream,
@@ -36,6 +41,8 @@ use crate::{
 pub(super) const UNAUTHENTICATED_WINDOW: u32 = 256 * 1024;
 /// The streams that may be open on a connection that is not authenticated.
 pub(super) const UNAUTHENTICATED_STREAMS: u32 = 8;
+/// How long a client whose credentials are refused waits for that, within its share of handshakes: so many guesses take long.
+const REFUSAL_DELAY: Duration = Duration::from_millis(500);
 /// The priority of the session stream. All other streams have 0.
 const PRIORITY: i32 = 1;
 
@@ -52,9 +59,16 @@ pub(super) async fn serve(
     } = counted;
     // A shutdown does not wait for handshakes: what is not connected has sent nothing.
     let opening = open(connecting, address, &shared);
-    let opened = shared.drain.run_until_cancelled(opening).await;
+    let opened = tokio::select! { biased;
+        () = shared.drain.cancelled() => None,
+        () = handshake.given_up.cancelled() => {
+            tracing::debug!(peer = %address, "a handshake gave way to a newer one");
+            None
+        }
+        opened = opening => opened,
+    };
     drop(handshake);
-    let Some(Some(session)) = opened else { return };
+    let Some(session) = opened else { return };
     match session.peer.producer {
         Some(producer) => tracing::info!(peer = %address, %producer, "a producer has connected"),
         None => tracing::info!(peer = %address, "a client has connected"),
@@ -84,7 +98,12 @@ async fn open(
     let remaining = deadline.saturating_duration_since(time::now());
     let refusal = match time::timeout(remaining, establish(&connection, shared)).await {
         Ok(Ok(session)) => return Some(session),
-        Ok(Err(refusal)) => refusal,
+        Ok(Err(refusal)) => {
+            if refusal.0 == CloseCode::Unauthorised {
+                on_unauthorised(shared, address, &refusal.1).await;
+            }
+            refusal
+        }
         Err(_) => Refusal(
             CloseCode::HandshakeTimeout,
             format!("no session within {limit:?}"),
@@ -106,6 +125,21 @@ fn end_reason(error: quinn::ConnectionError) -> &'static str {
     }
 }
 
+/// Tells of a client whose credentials were refused, and lets it wait.
+async fn on_unauthorised(shared: &Shared, address: SocketAddr, why: &str) {
+    let line = {
+        let mut limit = shared
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        limit.line(time::now())
+    };
+    if let Some(left_out) = line {
+        tracing::warn!(peer = %address, %why, left_out, "a client is refused");
+    }
+    time::sleep(REFUSAL_DELAY).await;
+}
+
 /// Why the broker closes a connection.
 #[derive(Debug)]
 struct Refusal(CloseCode, String);
@@ -123,7 +157,7 @@ impl Refusal {
     }
 
     fn lost(error: quinn::ConnectionError) -> Self {
-        Self(CloseCode::Done, error.to_string())
+        Self(CloseCode::Done, printable(&error.to_string(), MAX_REASON))
     }
 
     fn protocol(sentence: impl Into<String>) -> Self {
@@ -204,8 +238,8 @@ async fn establish(
     })
 }
 
-/// Returns what the client may do: the permissions of its token. Without a token, a client certificate that TLS has
-/// verified gives all permissions.
+/// Returns what the client may do. Where the broker has tokens: what the line of its token says, or without a token that of
+/// its certificate. A certificate without a line gives nothing then, although TLS has verified it.
 fn authenticate(
     shared: &Shared,
     connection: &quinn::Connection,
@@ -218,12 +252,26 @@ fn authenticate(
     let Some(tokens) = shared.tokens() else {
         return Ok(Permissions::all());
     };
-    match tokens.permissions(&connect.token) {
+    let certificate = certificate(connection);
+    let found = match &certificate {
+        Some(shown) if connect.token.is_empty() => tokens.certificate(shown),
+        _ => tokens.permissions(&connect.token),
+    };
+    match found {
         Some(permissions) => Ok(permissions.clone()),
         None if !connect.token.is_empty() => unauthorised("the token is not known"),
-        None if connection.peer_identity().is_some() => Ok(Permissions::all()),
+        None if certificate.is_some() => unauthorised(
+            "a token is needed: this certificate has no line of its own among the tokens",
+        ),
         None => unauthorised("a token is needed"),
     }
+}
+
+/// Returns the fingerprint of the client's certificate, if it has shown one.
+fn certificate(connection: &quinn::Connection) -> Option<Fingerprint> {
+    let chain = connection.peer_identity()?;
+    let chain = chain.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>();
+    chain.ok()?.first().map(Fingerprint::of)
 }
 
 fn not_registered(error: StoreError) -> Refusal {
@@ -273,7 +321,10 @@ async fn superseded(lease: Option<&mut ProducerLease>) -> Refusal {
             let sentence = "the same producer has connected again".to_owned();
             Refusal(CloseCode::Done, sentence)
         }
-        Superseded::Fenced => not_registered(StoreError::Fenced),
+        Superseded::Fenced => {
+            tracing::warn!("a second producer of a name: the earlier one is shut out");
+            not_registered(StoreError::Fenced)
+        }
     }
 }
 
@@ -331,5 +382,5 @@ fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         source = error.source();
     }
-    text
+    printable(&text, MAX_REASON)
 }

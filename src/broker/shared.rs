@@ -1,7 +1,7 @@
 //! What the tasks of a broker share, and what the tasks of one connection share.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, Permissions, Tokens, commit::Committer, producer_registry::ProducerRegistry,
-    reader_registry::ReaderRegistry, topics::Topics,
+    Config, Permissions, Tokens, commit::Committer, log_limit::LogLimit,
+    producer_registry::ProducerRegistry, reader_registry::ReaderRegistry, time_check::TimeCheck,
+    topics::Topics,
 };
 use crate::{ProducerId, store::Store, tasks::Tasks};
 
@@ -25,6 +26,10 @@ pub(super) struct Shared {
     pub(super) committer: Committer,
     /// Which connection holds the lease of which producer.
     pub(super) producers: Arc<ProducerRegistry>,
+    /// Whether the clock is believed, for retention by age.
+    pub(super) clock: Arc<Mutex<TimeCheck>>,
+    /// Limits the lines of the log about clients that are refused.
+    pub(super) refusals: Mutex<LogLimit>,
     /// Which subscription reads under which name.
     pub(super) readers: Arc<ReaderRegistry>,
     /// One permit for each subscription that may be open.

@@ -58,7 +58,9 @@ impl Rest {
 }
 
 fn content_len(key: Option<&[u8]>, headers: &[Header]) -> usize {
-    let headers = headers.iter().map(|h| h.name.len() + h.value.len());
+    let headers = headers
+        .iter()
+        .map(|h| h.name.len() + h.value.len() + Record::HEADER);
     key.map_or(0, <[u8]>::len) + headers.sum::<usize>()
 }
 
@@ -156,7 +158,7 @@ impl Message {
         self.topic.as_ref()
     }
 
-    /// Returns the bytes of key, headers and payload together: what `max_message_bytes` limits.
+    /// Returns the bytes of key, headers and payload together, and two for each header: what `max_message_bytes` limits.
     #[must_use]
     pub fn content_len(&self) -> usize {
         content_len(self.key.as_deref(), &self.headers) + self.payload.len()
@@ -295,7 +297,7 @@ mod tests {
         assert_eq!(message.headers()[0].name, "name");
         assert_eq!(message.timestamp(), Some(Timestamp(5)));
         assert_eq!(message.topic(), Some(&topic));
-        assert_eq!(message.content_len(), "payloadknamevalue".len());
+        assert_eq!(message.content_len(), "payloadknamevalue".len() + 2);
         let (payload, rest) = message.clone().into_parts();
         assert_eq!(Message::from_parts(payload, rest), message);
         assert!(Message::new("plain").into_parts().1.is_none());

@@ -212,6 +212,12 @@ impl Catalog {
         self.producers.get(&id)
     }
 
+    /// Returns how many dedup entries a producer may have when there are too many in all: its equal share. So those with the
+    /// most are held up, and one that lets its requests be forgotten is not.
+    pub(super) fn dedupe_share(&self) -> usize {
+        (self.limits.dedupe_entries / self.producers.len().max(1)).max(1)
+    }
+
     /// Returns how many dedup entries may still be added.
     pub(super) fn entries_left(&self) -> usize {
         self.limits.dedupe_entries.saturating_sub(self.entries)

@@ -205,6 +205,18 @@ impl<'a> DedupTxn<'a> {
         }
     }
 
+    /// Returns the number of entries with the changes made so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.window.stored.range(self.low..).count() + self.added.range(self.low..).count()
+    }
+
+    /// Returns whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns whether `request` was added by this transaction.
     #[must_use]
     pub fn has_drafted(&self, request: RequestId) -> bool {

@@ -108,7 +108,8 @@ pub struct Limits {
     /// The maximum number of committed positions in all topics together. Default: 100 000, about 20 MB of memory.
     pub positions: usize,
     /// The maximum number of entries in the dedup windows of all producers together: batches that are stored and whose
-    /// answers the producers have not confirmed. Default: 4 194 304, about 250 MB of memory.
+    /// answers the producers have not confirmed. At the limit, producers with their equal share or more are refused, and the
+    /// others get up to that share beyond it. Default: 4 194 304, about 300 MB of memory.
     pub dedupe_entries: usize,
 }
 

@@ -208,7 +208,8 @@ impl<'a> PlanBuilder<'a> {
             return Err(StoreError::Corrupt("a batch of no messages".to_owned()));
         }
         let len = u32::try_from(append.batch.len()).map_err(|_| StoreError::Limit("batch"))?;
-        if self.entries_left + drafted.freed == 0 {
+        let share = self.catalog.dedupe_share();
+        if self.entries_left + drafted.freed == 0 && drafted.window.len() >= share {
             return Err(StoreError::Limit("unanswered requests of all producers"));
         }
         self.check_room(len)?;
@@ -232,7 +233,8 @@ impl<'a> PlanBuilder<'a> {
         self.placed.push(placed);
         self.room -= u64::from(len);
         let drafted = &mut self.windows[at];
-        self.entries_left = self.entries_left + mem::take(&mut drafted.freed) - 1;
+        let left = self.entries_left + mem::take(&mut drafted.freed);
+        self.entries_left = left.saturating_sub(1);
         let stored = StoredRequest { appended, content };
         drafted.window.insert(append.request, stored);
         drafted.stores = true;

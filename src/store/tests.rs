@@ -733,10 +733,17 @@ async fn limits_refuse_what_goes_beyond(store: &dyn Store) {
     store.set_position(&b, "x", Offset(1)).await.unwrap();
 
     // One entry exists; two more would be three.
-    let beyond = vec![batch(q, 3, "a", 1), batch(p2, 3, "a", 1)];
+    let beyond = vec![
+        batch(q, 3, "a", 1),
+        batch(q, 4, "a", 1),
+        batch(p2, 3, "a", 1),
+        batch(p2, 4, "a", 1),
+    ];
     let answers = store.append(beyond).await;
     assert!(answers[0].is_ok());
     assert!(matches!(answers[1], Err(StoreError::Limit(_))));
+    assert!(answers[2].is_ok(), "up to the share of a producer");
+    assert!(matches!(answers[3], Err(StoreError::Limit(_))));
     let confirms = Append {
         answered_below: RequestId(4),
         ..batch(q, 4, "a", 1)

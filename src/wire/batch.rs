@@ -4,7 +4,7 @@ use std::{iter::FusedIterator, ops::Range};
 
 use bytes::Bytes;
 
-use super::{DecodeError, Header, Record, record::HEADER, varint};
+use super::{DecodeError, Header, Record, varint};
 use crate::Timestamp;
 
 /// The format number of a batch.
@@ -49,6 +49,13 @@ impl Batch {
         bytes
             .first_chunk()
             .map_or(0, |sum| u32::from_le_bytes(*sum))
+    }
+
+    /// Returns the time that a batch states for its first message, before anything of it is checked.
+    #[must_use]
+    pub fn stated_base_time(bytes: &[u8]) -> Timestamp {
+        let time = bytes.get(10..).and_then(|rest| rest.first_chunk());
+        Timestamp(time.map_or(0, |time| u64::from_le_bytes(*time)))
     }
 
     /// Returns the number of messages that a batch states, before anything of it is checked.
@@ -284,7 +291,7 @@ impl Layout {
         for _ in 0..header_count {
             let (name, value) = header_at(bytes, at)?;
             text(bytes, &name)?;
-            content_len += name.len() + value.len() + HEADER;
+            content_len += name.len() + value.len() + Record::HEADER;
             at = value.end;
         }
         let payload = sized_at(bytes, at, "payload")?;

@@ -33,7 +33,11 @@ impl MaxFrame {
         Self(if delivery > answer { delivery } else { answer })
     }
 
-    /// What a broker reads on every stream but the session: its configured limit, which it announces in
+    /// What a broker reads on every stream of a client that produces nothing: a `Subscribe` is the longest packet of such a
+    /// client. It cannot make the broker buffer batches.
+    pub(crate) const REQUEST: Self = Self::of(Kind::Subscribe);
+
+    /// What a broker reads on every stream of a producer but the session: its configured limit, which it announces in
     /// [`Connected::max_frame`](super::Connected::max_frame).
     #[must_use]
     pub(crate) const fn configured(bytes: usize) -> Self {
@@ -85,5 +89,16 @@ mod tests {
         ];
         assert!(fits(&on_a_subscription, MaxFrame::delivery(0)));
         assert!(fits(&[Kind::Connect, Kind::Ping], MaxFrame::SESSION));
+        let of_readers = [
+            Kind::Probe,
+            Kind::Subscribe,
+            Kind::Credit,
+            Kind::Acknowledge,
+            Kind::ListTopics,
+            Kind::ListPositions,
+            Kind::ChangeTopic,
+            Kind::QueryStored,
+        ];
+        assert!(fits(&of_readers, MaxFrame::REQUEST));
     }
 }

@@ -4,9 +4,6 @@ use bytes::Bytes;
 
 use crate::Timestamp;
 
-/// The bytes that each header takes beside its name and value, at least.
-pub(super) const HEADER: usize = 2;
-
 /// The content of a message, without its topic and offset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record {
@@ -23,6 +20,8 @@ pub struct Record {
 impl Record {
     /// The most headers of a message.
     pub const MAX_HEADERS: usize = 1000;
+    /// The bytes that each header takes beside its name and value, at least.
+    pub(crate) const HEADER: usize = 2;
 
     /// Returns the bytes of key, headers and payload together. Each header counts two bytes more than its name and value,
     /// which is the least that it takes beside them.
@@ -32,7 +31,7 @@ impl Record {
         let headers = self
             .headers
             .iter()
-            .map(|h| h.name.len() + h.value.len() + HEADER);
+            .map(|h| h.name.len() + h.value.len() + Self::HEADER);
         self.payload.len() + self.key.as_ref().map_or(0, Bytes::len) + headers.sum::<usize>()
     }
 }

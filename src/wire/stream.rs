@@ -12,6 +12,7 @@ use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use tokio_util::codec::{Encoder, FramedRead};
 
 use super::{CodecError, DecodeError, EncodeError, MaxFrame, Packet, PacketCodec};
+use crate::text::{MAX_REASON, printable};
 
 /// The error code of a stream that was given up, without a reason.
 const ABANDONED: VarInt = VarInt::from_u32(0);
@@ -53,7 +54,7 @@ impl PacketReader {
     pub(crate) async fn next(&mut self) -> Result<Option<Packet>, ReadError> {
         match self.frames.next().await {
             None => Ok(None),
-            Some(Ok(packet)) => Ok(Some(packet)),
+            Some(Ok(packet)) => Ok(Some(shown(packet))),
             Some(Err(CodecError::Io(error))) => Err(ReadError::Lost(error)),
             Some(Err(CodecError::Decode(error))) => Err(ReadError::Malformed(error)),
             Some(Err(CodecError::Encode(_))) => unreachable!("a decoder encodes nothing"),
@@ -65,6 +66,17 @@ impl PacketReader {
         // An error means that the peer has finished the stream already.
         let _ = self.frames.get_mut().stop(code);
     }
+}
+
+/// Returns a packet whose sentence for people can be shown to them, whatever the peer made of it.
+fn shown(mut packet: Packet) -> Packet {
+    let failure = match &mut packet {
+        Packet::Failed(failure) => failure,
+        Packet::Refused(refused) => &mut refused.failure,
+        _ => return packet,
+    };
+    failure.detail = printable(&failure.detail, MAX_REASON);
+    packet
 }
 
 /// The sending half of a QUIC stream: packets are gathered in a buffer and written together.

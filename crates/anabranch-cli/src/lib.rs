@@ -16,7 +16,7 @@
 //! waiting.rs               why there is no connection yet
 //! harness.rs               temporary folder and loopback broker of demo, bench and the laboratory's soak
 //! relay.rs                 a link that delays and loses packets, for demo and an example of the laboratory
-//! failure.rs  metrics_server.rs  output.rs  progress.rs  signals.rs  stats.rs  terminal.rs
+//! failure.rs  metrics_server.rs  output.rs  progress.rs  secret_file.rs  signals.rs  stats.rs  terminal.rs
 //! ```
 //!
 //! Data, and results with `--output json`, go to standard output; everything else goes to standard error. Each flag has an
@@ -46,6 +46,7 @@ mod ping;
 mod produce;
 pub mod progress;
 pub mod relay;
+mod secret_file;
 mod serve;
 mod signals;
 pub mod stats;

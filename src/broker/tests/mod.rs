@@ -6,5 +6,6 @@ mod consuming;
 mod durable;
 mod ending;
 pub(crate) mod faulty_store;
+mod hostile;
 mod producing;
 pub(crate) mod rig;

@@ -109,13 +109,17 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn dial(address: SocketAddr) -> Result<Self, quinn::ConnectionError> {
+        Self::dial_with(address, ClientTls::trusting(certificates().trust())).await
+    }
+
+    pub(crate) async fn dial_with(
+        address: SocketAddr,
+        tls: ClientTls,
+    ) -> Result<Self, quinn::ConnectionError> {
         let settings = TransportConfig::default();
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = conn::internals::client_endpoint(any, &settings, &Udp::default()).unwrap();
-        let tls = ClientTls::trusting(certificates().trust())
-            .to_rustls()
-            .unwrap();
-        let config = conn::internals::client_config(tls).unwrap();
+        let config = conn::internals::client_config(tls.to_rustls().unwrap()).unwrap();
         let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
         Ok(Self {
             connection: soon("a connection", connecting).await?,

@@ -7,6 +7,8 @@ use std::fmt;
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
+use crate::text::{MAX_REASON, printable};
+
 macro_rules! close_codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal $description:literal,)*) => {
         /// Why an end closed the connection. The numbers are part of the protocol.
@@ -215,13 +217,10 @@ impl CloseReason {
     }
 }
 
-/// Converts a peer's close reason to text of bounded length without control characters, for logs and error messages.
+/// Converts a peer's close reason to text for logs and error messages.
 fn text(reason: &[u8]) -> String {
-    const MAX_BYTES: usize = 1000;
-    let text = String::from_utf8_lossy(&reason[..reason.len().min(MAX_BYTES)]);
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let reason = &reason[..reason.len().min(MAX_REASON)];
+    printable(&String::from_utf8_lossy(reason), MAX_REASON)
 }
 
 #[cfg(test)]

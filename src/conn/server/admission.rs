@@ -16,10 +16,14 @@ pub struct Admission {
     /// Number of handshakes in progress from which a client must first prove that it can receive at its address. Default: 64.
     /// The server sends a Retry packet, which costs the client one round trip and the server no state.
     pub retry_above: usize,
-    /// Number of handshakes in progress from which further clients are refused. Default: 512.
+    /// Number of handshakes in progress from which the oldest is given up for a new one. Default: 512.
     pub max_handshakes: usize,
+    /// The same for one address, of IPv6 a network of 64 bits: its oldest handshake gives way to its newest. Default: 64.
+    pub max_handshakes_per_address: usize,
     /// Number of open connections from which further clients are refused. Default: 10,000.
     pub max_connections: usize,
+    /// The same for one address, of IPv6 a network of 64 bits. Default: 1000. Clients behind one address translation share it.
+    pub max_connections_per_address: usize,
     /// Time limit for a client, from its first packet to its authentication. Default: 10 s.
     pub handshake_timeout: Duration,
 }
@@ -30,7 +34,9 @@ impl Default for Admission {
             max_incoming: 1024,
             retry_above: 64,
             max_handshakes: 512,
+            max_handshakes_per_address: 64,
             max_connections: 10_000,
+            max_connections_per_address: 1000,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -43,6 +49,8 @@ pub(crate) struct ActiveCounts {
     pub(crate) handshakes: usize,
     /// Open connections.
     pub(crate) connections: usize,
+    /// Open connections of the client's address.
+    pub(crate) of_address: usize,
 }
 
 /// What to do with an attempt to connect.
@@ -62,8 +70,8 @@ impl Admission {
         // Retry comes before refusal: a refusal is sent to an address that may be a victim's.
         if !validated && active.handshakes >= self.retry_above {
             AdmissionDecision::Retry
-        } else if active.handshakes >= self.max_handshakes
-            || active.connections >= self.max_connections
+        } else if active.connections >= self.max_connections
+            || active.of_address >= self.max_connections_per_address
         {
             AdmissionDecision::Refuse
         } else {
@@ -111,7 +119,9 @@ impl Admission {
             rules!(problems, self;
                 max_incoming in 1.. => "must be at least 1";
                 max_handshakes in 1.. => "must be at least 1";
+                max_handshakes_per_address in 1.. => "must be at least 1";
                 max_connections in 1.. => "must be at least 1";
+                max_connections_per_address in 1.. => "must be at least 1";
                 handshake_timeout where !self.handshake_timeout.is_zero() => "must be more than zero";
             );
         });
@@ -121,7 +131,8 @@ impl Admission {
 #[cfg(feature = "serde")]
 crate::de::table_of_options! {
     Admission = Admission::default();
-    max_incoming, retry_above, max_handshakes, max_connections, handshake_timeout
+    max_incoming, retry_above, max_handshakes, max_handshakes_per_address, max_connections, max_connections_per_address,
+    handshake_timeout
 }
 
 /// Error of a client's handshake.
@@ -154,27 +165,28 @@ mod tests {
     fn a_server_that_is_busy_asks_first_and_refuses_later() {
         let admission = Admission {
             retry_above: 2,
-            max_handshakes: 4,
             max_connections: 10,
+            max_connections_per_address: 5,
             ..Admission::default()
         };
         use AdmissionDecision::{Accept, Refuse, Retry};
         let table = [
-            // handshakes, connections, validated, decision
-            (0, 0, false, Accept),
-            (1, 9, false, Accept),
-            (2, 0, false, Retry),
-            (2, 0, true, Accept),
-            (3, 9, true, Accept),
-            (4, 0, true, Refuse),
-            (4, 0, false, Retry),
-            (0, 10, true, Refuse),
-            (0, 10, false, Refuse),
+            // handshakes, connections, those of the address, validated, decision
+            (0, 0, 0, false, Accept),
+            (1, 9, 4, false, Accept),
+            (2, 0, 0, false, Retry),
+            (2, 0, 0, true, Accept),
+            (9, 9, 4, true, Accept),
+            (0, 9, 5, true, Refuse),
+            (4, 9, 5, false, Retry),
+            (0, 10, 0, true, Refuse),
+            (0, 10, 0, false, Refuse),
         ];
-        for (handshakes, connections, validated, decision) in table {
+        for (handshakes, connections, of_address, validated, decision) in table {
             let active = ActiveCounts {
                 handshakes,
                 connections,
+                of_address,
             };
             assert_eq!(
                 admission.decide(validated, active),

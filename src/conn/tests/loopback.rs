@@ -263,7 +263,7 @@ async fn another_version_of_the_protocol_is_told() {
     let trust = || ClientTls::trusting(authority.trust());
 
     // The second server does not use ALPN.
-    for protocols in [&[&b"anabranch/2"[..]][..], &[]] {
+    for protocols in [&[&b"anabranch/9"[..]][..], &[]] {
         let (client, server, address) = handshake_of(speaking(protocols), trust()).await;
         let error = client.unwrap_err();
         assert_eq!(error.kind(), Kind::Version);

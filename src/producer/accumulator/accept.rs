@@ -296,7 +296,8 @@ impl Accumulator {
         let len = message.content_len();
         let encoded = message.encoded_len();
         let most = self.max_message.load(Ordering::Relaxed);
-        let fits = len as u64 <= most && encoded as u64 <= most + FRAMING;
+        let headers = message.headers().len() <= crate::wire::Record::MAX_HEADERS;
+        let fits = headers && len as u64 <= most && encoded as u64 <= most + FRAMING;
         fits.then(|| Size {
             encoded,
             cost: message_cost(len),

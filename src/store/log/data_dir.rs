@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::disk::private;
+
 /// The version of the folder that this program writes and reads.
 pub(super) const FORMAT: u32 = 2;
 
@@ -120,12 +122,10 @@ impl DataDir {
         if !is_ours()? && holds_other_things(&path).map_err(failed)? && !is_ours()? {
             return Err(OpenError::NotOurs(path));
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join("lock"))
-            .map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true);
+        private(&mut options);
+        let lock = options.open(path.join("lock")).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
@@ -166,7 +166,10 @@ impl DataDir {
     /// Writes the `format` file. The folder is complete afterwards.
     pub(super) fn write_format(&mut self) -> io::Result<()> {
         let new = self.path.join("format.new");
-        let mut file = File::create(&new)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true);
+        private(&mut options);
+        let mut file = options.open(&new)?;
         writeln!(file, "{FORMAT_LINE}{FORMAT}")?;
         file.sync_all()?;
         fs::rename(&new, self.path.join("format"))?;

@@ -76,6 +76,14 @@ pub(super) fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<(
     disk.sync_folder()
 }
 
+/// Only the owner may read or write a file that is created: it holds messages.
+pub(super) fn private(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
 /// A folder of the operating system.
 #[derive(Debug)]
 pub(super) struct RealDisk {
@@ -109,6 +117,7 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(true).read(true).write(true);
+        private(&mut options);
         Ok(Arc::new(RealFile(options.open(self.folder.join(name))?)))
     }
 

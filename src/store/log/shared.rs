@@ -281,6 +281,8 @@ impl Shared {
             config,
             disk,
         };
+        // An error is the state that the store begins with, and says.
+        let _ = shared.check_room();
         // Before anything is written behind them: their ends are known now, and must be on disk.
         shared.seal_rolled()?;
         let first = match first {

@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Checks whether the disk has room for appends.
-    fn check_room(&self) -> Result<(), String> {
+    pub(super) fn check_room(&self) -> Result<(), String> {
         let least = self.config.min_free_bytes;
         let no_room = match self.disk.free_bytes() {
             Ok(free) if free < least => Some(format!(

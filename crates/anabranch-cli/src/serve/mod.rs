@@ -18,7 +18,7 @@ use std::{
 use anabranch::{
     broker::{Broker, Retention, ShutdownError, Tokens},
     conn::{StatelessResetKey, TransportConfig},
-    store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store},
+    store::{LogConfig, LogStore, MemoryConfig, MemoryStore, Store, StoreState},
     units,
 };
 use anyhow::Context;
@@ -28,9 +28,10 @@ use tracing::{error, info};
 use self::{announce::Announcement, identity::Identity, listen::Listen};
 use crate::{
     args::{self, Controller},
-    failure, metrics_server,
+    failure,
+    metrics_server::{Access, MetricsServer},
     output::Output,
-    progress, signals,
+    progress, secret_file, signals,
 };
 
 /// The data folder without `--data`, for a store on disk.
@@ -81,14 +82,34 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
 
-    /// File of access tokens, one per line, each followed by its permissions, such as produce:orders.* or consume:*. A
-    /// token without permissions may do everything. Clients must show a token.
+    /// File of access tokens, one per line, each followed by its permissions, such as produce:orders.*, consume:* or
+    /// admin:*. A token without permissions may do everything. Clients must show a token, or a certificate (--client-ca)
+    /// whose fingerprint has a line of its own: certificate:HEX, and its permissions.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Serve metrics for Prometheus at http://ADDR/metrics.
+    /// Serve metrics for Prometheus at http://ADDR/metrics, and /health/live and /health/ready. An address that other
+    /// machines reach needs --metrics-token-file or --metrics-public.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
+
+    /// File with a token that whoever asks for metrics must show, as `Authorization: Bearer TOKEN`.
+    #[arg(long, value_name = "FILE", requires = "metrics")]
+    metrics_token_file: Option<PathBuf>,
+
+    /// Answer everybody who reaches the address of --metrics from other machines, without a token.
+    #[arg(
+        long,
+        requires = "metrics",
+        conflicts_with = "metrics_token_file",
+        value_parser = BoolishValueParser::new()
+    )]
+    metrics_public: bool,
+
+    /// Space that is left free on the disk [default: 256MiB]. With less, messages are refused until there is more; what is
+    /// stored can be read and deleted.
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    reserve: Option<u64>,
 
     /// Age limit of messages. Older ones are deleted. Without it, there is no limit.
     #[arg(long, value_name = "TIME", value_parser = args::positive_duration)]
@@ -154,20 +175,36 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let before_exit = || progress::say("ended at once; acknowledged messages are stored");
     let (stop, reload) = signals::watch_with_reload(before_exit)?;
-    if let Some(address) = args.metrics {
-        metrics_server::start(address)?;
-    }
+    let access = Access {
+        token_file: args.metrics_token_file.as_deref(),
+        public: args.metrics_public,
+    };
+    let metrics = args
+        .metrics
+        .map(|address| MetricsServer::bind(address, access))
+        .transpose()?;
     let tokens = args.token_file.as_deref().map(read_tokens).transpose()?;
     let listen = args.listen.resolve().await?;
     // Opened before the certificates are made: the data folder of another broker is not touched.
     let store: Arc<dyn Store> = match args.store {
-        StoreKind::Log => Arc::new(LogStore::open(args.log(), LogConfig::default()).await?),
+        StoreKind::Log => {
+            let mut config = LogConfig::default();
+            config.min_free_bytes = args.reserve.unwrap_or(config.min_free_bytes);
+            let store = LogStore::open(args.log(), config).await?;
+            if let StoreState::Refusing(why) = store.state() {
+                progress::say(format_args!("warning: messages are refused: {why}"));
+            }
+            Arc::new(store)
+        }
         StoreKind::Memory => {
             let mut config = MemoryConfig::default();
             config.max_bytes = args.memory.unwrap_or(config.max_bytes);
             Arc::new(MemoryStore::new(config))
         }
     };
+    if let Some(metrics) = metrics {
+        metrics.start(Some(Arc::clone(&store)))?;
+    }
     let identity = Identity::find(&args, listen.ip())?;
     if let Some(warning) = identity.expiry().and_then(|expiry| expiry.warning()) {
         progress::warn(warning);
@@ -251,8 +288,8 @@ fn reset_key(data: &Path) -> anyhow::Result<StatelessResetKey> {
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the token file {}", path.display()))?;
+    let text = secret_file::read(path)
+        .with_context(|| format!("the token file {} is not used", path.display()))?;
     text.parse()
         .with_context(|| format!("the token file {} is wrong", path.display()))
 }

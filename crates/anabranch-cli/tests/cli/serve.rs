@@ -186,3 +186,69 @@ fn a_certificate_for_development_is_valid_for_the_names_that_are_given_and_tells
     let warning = expired.log().next().unwrap();
     assert!(warning.contains("has expired on 1970-01-01"), "{warning}");
 }
+
+/// Asks for a path. Returns the status and the body.
+fn ask(address: &str, path: &str) -> (u16, String) {
+    let mut http = TcpStream::connect(address).unwrap();
+    http.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut page = String::new();
+    http.read_to_string(&mut page).unwrap();
+    let status = page.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, page)
+}
+
+#[test]
+fn a_thousand_idle_connections_do_not_keep_metrics_and_health_from_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let broker = Serve::with(&["--metrics", &address]);
+    let idle: Vec<TcpStream> = (0..1000)
+        .filter_map(|_| TcpStream::connect(&address).ok())
+        .collect();
+    assert_eq!(idle.len(), 1000);
+    for path in ["/metrics", "/health/live", "/health/ready"] {
+        assert_eq!(ask(&address, path).0, 200, "{path}");
+    }
+    assert_eq!(ask(&address, "/").0, 404);
+    drop(idle);
+    broker.stop();
+}
+
+#[test]
+fn a_full_disk_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = anabranch(["serve", "--listen", "127.0.0.1:0", "--reserve", "1000TiB"]);
+    let mut serve = Process::spawn(serve.arg("--data").arg(folder.path()));
+    let mut line = String::new();
+    BufReader::new(serve.take_stdout())
+        .read_line(&mut line)
+        .unwrap();
+    serve.signal("TERM");
+    let ended = serve.end().expect_code(0);
+    assert!(
+        ended.stderr.contains("messages are refused: the disk has "),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_broker_writes_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let broker = Serve::start();
+    run_with(&mut broker.produce(&[]), b"secret\n").expect_code(0);
+    let log = broker.folder().join("log");
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} {mode:o}", entry.path());
+    }
+    assert_eq!(
+        std::fs::metadata(&log).unwrap().permissions().mode() & 0o077,
+        0
+    );
+}

@@ -212,5 +212,8 @@ pub fn free_port() -> u16 {
 pub fn file(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
+    // Some hold secrets, which others must not read.
+    #[cfg(unix)]
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     path
 }
