@@ -13,7 +13,7 @@ fn what_is_read_without_a_broker_is_delivered_by_a_later_run_that_reads_nothing(
     }
 }
 
-fn deliver_later(count: usize) {
+fn deliver_later(count: u64) {
     let broker = Serve::start();
     let spool = tempfile::tempdir().unwrap();
     let spool = spool.path().to_str().unwrap();
