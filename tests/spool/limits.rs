@@ -8,8 +8,8 @@ use anabranch::{
 };
 use futures_util::future::join_all;
 
-use crate::{overflowing,
-    cut, delivered, heal, link, on_disk, payloads, when_spooled, with,
+use crate::{
+    cut, delivered, heal, link, on_disk, overflowing, payloads, when_spooled, with,
     world::{LONG, World, begun},
 };
 

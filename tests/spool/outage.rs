@@ -90,7 +90,8 @@ fn what_would_expire_without_a_broker_is_spooled_and_delivered_by_a_later_produc
             }
             drop(first);
             heal(&world);
-            let last = restart::as_soon_as_it_is_free(&world, || with(&world, config.clone())).await;
+            let last =
+                restart::as_soon_as_it_is_free(&world, || with(&world, config.clone())).await;
             delivered(&last).await;
             assert_eq!(payloads(&world).await, numbers(0..messages));
             last.close(LONG).await.unwrap();
@@ -130,7 +131,10 @@ fn a_close_without_a_connection_leaves_what_was_not_sent_on_disk() {
         let error = first.close(Duration::ZERO).await.unwrap_err();
         assert_eq!((error.undelivered.len(), error.spooled), (0, 40));
         for outcome in join_all(calls).await {
-            assert_eq!(outcome.unwrap_err().fate(), anabranch::producer::Fate::Spooled);
+            assert_eq!(
+                outcome.unwrap_err().fate(),
+                anabranch::producer::Fate::Spooled
+            );
         }
         heal(&world);
         let last = restart::as_soon_as_it_is_free(&world, || with(&world, outage.clone())).await;
@@ -154,7 +158,9 @@ fn with_always_every_message_is_on_disk_before_it_is_sent() {
         // It ends without a word, with a connection.
         drop(first);
         let last = restart::as_soon_as_it_is_free(&world, || with(&world, config.clone())).await;
-        let calls: Vec<_> = (50..1000).map(|n| begun(last.send(n.to_string()))).collect();
+        let calls: Vec<_> = (50..1000)
+            .map(|n| begun(last.send(n.to_string())))
+            .collect();
         for outcome in join_all(calls).await {
             assert!(outcome.unwrap().is_spooled());
         }

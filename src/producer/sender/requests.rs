@@ -392,7 +392,7 @@ impl Requests {
             self.stats.ended(now, &request);
             let shards = std::mem::take(&mut request.shards);
             self.accumulator.release_shards(&shards);
-            self.accumulator.wake_lane(request.lane);
+            self.accumulator.tell_lane(request.lane);
             taken.push(request);
         }
         taken
@@ -420,7 +420,7 @@ impl Requests {
             let _in_flight = self.in_flight();
             self.sweeping.store(false, Ordering::SeqCst);
         }
-        self.accumulator.wake_all_lanes();
+        self.accumulator.tell_all_lanes();
     }
 }
 

@@ -203,7 +203,10 @@ impl Overflow for Spool {
             self.replay_notify.notify_one();
         }
         // Only during a sweep there is something to do.
-        if self.requests().is_some_and(|requests| requests.is_sweeping()) {
+        if self
+            .requests()
+            .is_some_and(|requests| requests.is_sweeping())
+        {
             self.sweep_notify.notify_one();
         }
     }
@@ -226,7 +229,11 @@ impl Overflow for Spool {
         };
         let mut left = Vec::new();
         for batch in batches {
-            left.extend(give_up_batch(memory, batch, &error.clone().with_fate(Fate::NotStored)));
+            left.extend(give_up_batch(
+                memory,
+                batch,
+                &error.clone().with_fate(Fate::NotStored),
+            ));
         }
         for staged in staged {
             left.push(staged.message.clone());
