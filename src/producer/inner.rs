@@ -74,7 +74,9 @@ impl ProducerInner {
         let closed = SendError::new(SendErrorKind::Closed, Fate::NotStored);
         #[cfg(feature = "spool")]
         if let Some(spool) = &self.spool {
-            spool.write_staged(SPOOL_GRACE).await;
+            spool
+                .write_staged(&self.context.accumulator, SPOOL_GRACE)
+                .await;
         }
         let left = self.context.requests.end(&closed);
         self.tasks.stop();

@@ -17,12 +17,39 @@ pub enum Receipts {
     WhenSpooled,
 }
 
+/// What goes to disk, and when.
+///
+/// | | what goes to disk | what the end of the process loses | cost |
+/// |---|---|---|---|
+/// | [`Overflow`](Self::Overflow) | what memory has no room for while there is no connection | everything in memory: up to the buffer | nothing while memory suffices |
+/// | [`Outage`](Self::Outage) | everything that was not sent, once there was no connection for a second | what is sent and not answered; in an outage, what is younger than a second | nothing while there is a connection |
+/// | [`Always`](Self::Always) | everything, before it is sent | what is not on disk yet, milliseconds old | each message is written and synced twice, here and by the broker |
+///
+/// With each of them, a message that was told as stored or as spooled is in its topic once, and in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Only what memory has no room for while there is no connection. What is in memory is delivered after the outage, or
+    /// expires.
+    Overflow,
+    /// Everything that was not sent yet goes to disk as soon as there was no connection for a second, or as memory is full
+    /// without one, and so does everything new until the disk is empty again. So it does not expire. Batches that were sent
+    /// and not answered stay in memory, because only the broker knows whether they are stored: they are sent again after the
+    /// outage, or expire with the fate [`Unknown`](super::Fate::Unknown). The default.
+    #[default]
+    Outage,
+    /// Every message is written and synced to disk before it is sent (write-ahead). What memory would hold is on disk, and
+    /// lanes are not used.
+    Always,
+}
+
 /// Options of a producer's spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// The folder of the spool. It is created if it does not exist. One producer at a time can use it.
     pub folder: PathBuf,
+    /// What goes to disk, and when. Default [`Policy::Outage`].
+    pub policy: Policy,
     /// The most bytes of undelivered messages on disk. Default 1 GiB, at least 1 MiB. The files take up to 1.5 times
     /// this, about four segments of 4 MiB, and two snapshots.
     pub max_bytes: u64,
@@ -42,6 +69,7 @@ impl Config {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            policy: Policy::default(),
             max_bytes: 1 << 30,
             max_messages: 1 << 24,
             receipts: Receipts::default(),
@@ -81,9 +109,16 @@ crate::de::text_option!(Receipts, |text| match text {
     _ => Err("must be when-stored or when-spooled"),
 });
 #[cfg(feature = "serde")]
+crate::de::text_option!(Policy, |text| match text {
+    "overflow" => Ok(Policy::Overflow),
+    "outage" => Ok(Policy::Outage),
+    "always" => Ok(Policy::Always),
+    _ => Err("must be overflow, outage or always"),
+});
+#[cfg(feature = "serde")]
 crate::de::table_of_options! {
     Config = Config::new("");
-    folder, max_bytes, max_messages, receipts, max_pending_receipts, min_free_bytes
+    folder, policy, max_bytes, max_messages, receipts, max_pending_receipts, min_free_bytes
 }
 #[cfg(feature = "serde")]
 crate::de::where_given!(Config = Config::new(""));
@@ -100,6 +135,7 @@ mod tests {
         assert_eq!(config.max_pending_receipts, 262_144);
         assert_eq!(config.min_free_bytes, 256 * 1024 * 1024);
         assert_eq!(config.receipts, Receipts::WhenStored);
+        assert_eq!(config.policy, Policy::Outage);
         config.check().unwrap();
         let wrong = Config {
             max_bytes: 5,

@@ -114,7 +114,7 @@ pub(super) fn start(config: Config, topic: TopicName) -> Result<ProducerInner, B
     ));
     #[cfg(feature = "spool")]
     if let Some(spool) = &spool {
-        spool.start(&context.accumulator, &context.transport, &tasks);
+        spool.start(&context, &tasks);
     }
     Ok(ProducerInner::new(
         context,

@@ -17,6 +17,7 @@ fn drops(close: bool) {
     for_all_k(async |world, k| {
         let folder = tempfile::tempdir().unwrap();
         let mut config = spool::Config::new(folder.path());
+        config.policy = spool::Policy::Overflow;
         config.receipts = spool::Receipts::WhenSpooled;
         let spooling = || {
             small(&world)

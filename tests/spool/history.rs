@@ -117,6 +117,11 @@ async fn history(network: sim::Network, seed: u64, folder: &Path) {
     let mut number = 0;
     for _ in 0..dice.usize(2..5) {
         let mut config = spool::Config::new(folder);
+        config.policy = match dice.u8(0..3) {
+            0 => spool::Policy::Overflow,
+            1 => spool::Policy::Outage,
+            _ => spool::Policy::Always,
+        };
         if dice.bool() {
             config.receipts = spool::Receipts::WhenSpooled;
         }

@@ -14,13 +14,13 @@ use anabranch::{
     Offset, Producer, TopicName,
     broker::Broker,
     conn::{ClientTls, Trust},
-    producer::Fate,
-    store::{LogConfig, LogStore, Store},
+    producer::{Fate, spool::Policy},
+    store::{LogConfig, LogStore, Store, StoreError},
     wire::internals::Batch,
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 
-use crate::{delivered, when_spooled, world::text};
+use crate::{when_spooled, world::text};
 
 const TASK: &str = "ANABRANCH_SPOOL_CHILD";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ fn child() {
         return;
     };
     let parts: Vec<_> = task.split('|').collect();
-    let [address, certificates, folder, from, to] = parts[..] else {
+    let [address, certificates, folder, policy, from, to] = parts[..] else {
         panic!("{task}");
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -42,18 +42,25 @@ fn child() {
         .unwrap();
     runtime.block_on(async {
         let ca = Path::new(certificates).join("ca.pem");
+        let mut config = when_spooled(Path::new(folder));
+        config.policy = match policy {
+            "Overflow" => Policy::Overflow,
+            "Outage" => Policy::Outage,
+            _ => Policy::Always,
+        };
         let producer = Producer::builder()
             .server(address)
             .tls(ClientTls::trusting(Trust::CaFile(ca)))
             .topic("events")
             .buffer_messages(1000)
             .buffer_bytes(1 << 20)
-            .spool(when_spooled(Path::new(folder)))
+            .spool(config)
             .build()
             .unwrap();
         sends(&producer, from.parse().unwrap()..to.parse().unwrap()).await;
         producer.wait_connected().await.unwrap();
-        delivered(&producer).await;
+        let mut state = producer.watch_spool_state().unwrap();
+        state.wait_for(|state| state.messages == 0).await.unwrap();
         say("delivered");
         producer.close(LIMIT).await.unwrap();
     });
@@ -123,10 +130,14 @@ struct Producing {
 }
 
 impl Producing {
-    fn start(address: SocketAddr, folder: &Path, numbers: std::ops::Range<u64>) -> Self {
+    fn start(
+        (address, policy): (SocketAddr, Policy),
+        folder: &Path,
+        numbers: std::ops::Range<u64>,
+    ) -> Self {
         let (certificates, spool) = (folder.join("certificates"), folder.join("spool"));
         let task = format!(
-            "{address}|{}|{}|{}|{}",
+            "{address}|{}|{}|{policy:?}|{}|{}",
             certificates.display(),
             spool.display(),
             numbers.start,
@@ -200,7 +211,11 @@ async fn stored(store: &Arc<dyn Store>) -> Vec<u64> {
     let topic = TopicName::new("events").unwrap();
     let (mut all, mut next) = (Vec::new(), Offset(0));
     loop {
-        let batches = store.read(&topic, next, 1 << 20).await.unwrap();
+        let batches = match store.read(&topic, next, 1 << 20).await {
+            // Nothing was delivered yet.
+            Err(StoreError::UnknownTopic) => return all,
+            batches => batches.unwrap(),
+        };
         let Some(last) = batches.last() else {
             return all;
         };
@@ -218,6 +233,12 @@ async fn stored(store: &Arc<dyn Store>) -> Vec<u64> {
 
 #[test]
 fn what_a_killed_process_had_on_disk_is_stored_once_and_in_its_order() {
+    for policy in [Policy::Overflow, Policy::Outage, Policy::Always] {
+        kill_with(policy);
+    }
+}
+
+fn kill_with(policy: Policy) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -226,10 +247,13 @@ fn what_a_killed_process_had_on_disk_is_stored_once_and_in_its_order() {
     let folder = tempfile::tempdir().unwrap();
     let (here, _) = runtime.block_on(broker("127.0.0.1:0", folder.path()));
     let address = here.local_addr();
+    let producing = (address, policy);
     let mut told = Vec::new();
     // The broker goes while it sends, and it is killed while it spools.
-    let first = Producing::start(address, folder.path(), 0..1_000_000);
-    first.listen(&mut told, |said| *said == Said::Stored(100));
+    let first = Producing::start(producing, folder.path(), 0..1_000_000);
+    first.listen(&mut told, |said| {
+        matches!(said, Said::Stored(100) | Said::Spooled(100))
+    });
     runtime
         .block_on(here.shutdown(Duration::ZERO))
         .unwrap_or_default();
@@ -242,7 +266,7 @@ fn what_a_killed_process_had_on_disk_is_stored_once_and_in_its_order() {
 
     // The next one, without a broker from its beginning on: as much again, in little memory.
     let next = 2_000_000..2_040_000;
-    let second = Producing::start(address, folder.path(), next);
+    let second = Producing::start(producing, folder.path(), next);
     second.listen(&mut told, |said| matches!(said, Said::Grown(_)));
     second.kill(&mut told);
     let grown = told.iter().find_map(|said| match said {
@@ -258,13 +282,13 @@ fn what_a_killed_process_had_on_disk_is_stored_once_and_in_its_order() {
     // The broker is back; what delivers is killed again and again.
     let (here, store) = runtime.block_on(broker(&address.to_string(), folder.path()));
     for round in 0..6 {
-        let delivering = Producing::start(address, folder.path(), 0..0);
+        let delivering = Producing::start(producing, folder.path(), 0..0);
         std::thread::sleep(Duration::from_millis(150 + 40 * round));
         delivering.kill(&mut told);
         let there = runtime.block_on(stored(&store)).len();
         println!("killed while it delivered; {there} are stored");
     }
-    let last = Producing::start(address, folder.path(), 0..0);
+    let last = Producing::start(producing, folder.path(), 0..0);
     last.listen(&mut told, |said| *said == Said::Delivered);
     last.kill(&mut told);
 
@@ -287,7 +311,7 @@ fn what_a_killed_process_had_on_disk_is_stored_once_and_in_its_order() {
         &lost[..3]
     );
     println!(
-        "{} spooled, {} stored, 8 kills, none lost, none twice",
+        "{policy:?}: {} spooled, {} stored, 8 kills, none lost, none twice",
         spooled.len(),
         there.len()
     );

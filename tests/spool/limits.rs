@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anabranch::{
-    producer::{Fate, SendErrorKind, WhenFull, spool},
+    producer::{Fate, SendErrorKind, WhenFull},
     sim,
 };
 use futures_util::future::join_all;
 
 use crate::{
-    cut, delivered, heal, link, on_disk, payloads, when_spooled, with,
+    cut, delivered, heal, link, on_disk, overflowing, payloads, when_spooled, with,
     world::{LONG, World, begun},
 };
 
@@ -59,7 +59,7 @@ fn a_disk_that_takes_nothing_is_told_and_what_found_no_place_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     sim::run(22, async |network| {
         let world = World::new(network, link()).await;
-        let mut config = spool::Config::new(folder.path());
+        let mut config = overflowing(folder.path());
         // More than any disk has.
         config.min_free_bytes = u64::MAX;
         let producer = with(&world, config)
@@ -103,7 +103,7 @@ fn beyond_the_receipts_that_may_wait_a_receipt_says_spooled() {
     let folder = tempfile::tempdir().unwrap();
     sim::run(23, async |network| {
         let world = World::new(network, link()).await;
-        let mut config = spool::Config::new(folder.path());
+        let mut config = overflowing(folder.path());
         config.max_pending_receipts = 0;
         let producer = with(&world, config).connect().await.unwrap();
         cut(&world, &producer).await;

@@ -13,6 +13,7 @@ mod boundary;
 mod history;
 mod killed;
 mod limits;
+mod outage;
 mod refused;
 mod restart;
 #[path = "../common/world.rs"]
@@ -27,13 +28,19 @@ use anabranch::{
 };
 use world::World;
 
-/// A spool in `folder` behind a buffer of 64 messages.
+/// A spool in `folder` for what a buffer of 64 messages has no room for.
 pub fn spooling(world: &World, folder: &Path) -> Builder {
-    with(world, spool::Config::new(folder))
+    with(world, overflowing(folder))
+}
+
+pub fn overflowing(folder: &Path) -> spool::Config {
+    let mut config = spool::Config::new(folder);
+    config.policy = spool::Policy::Overflow;
+    config
 }
 
 pub fn when_spooled(folder: &Path) -> spool::Config {
-    let mut config = spool::Config::new(folder);
+    let mut config = overflowing(folder);
     config.receipts = spool::Receipts::WhenSpooled;
     config
 }

@@ -147,7 +147,7 @@ fn a_folder_serves_one_producer_at_a_time() {
         let world = World::new(network, link()).await;
         let first = spooling(&world, folder.path()).build().unwrap();
         let error = spooling(&world, folder.path()).build().unwrap_err();
-        let told = error.to_string();
+        let told = std::error::Error::source(&error).unwrap().to_string();
         assert!(told.contains("in use"), "{told}");
         first.close(LONG).await.unwrap();
     });

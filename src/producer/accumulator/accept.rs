@@ -115,8 +115,8 @@ pub(crate) trait Overflow: std::fmt::Debug + Send + Sync {
     /// Takes a waiting message out of its line.
     fn withdraw(&self, memory: &Accumulator, waiter: &WaiterId) -> Option<PendingMessage>;
 
-    /// Learns that nothing in memory is without an outcome.
-    fn on_memory_empty(&self);
+    /// Learns that messages in memory had their outcome, and whether none is left without one.
+    fn on_released(&self, is_empty: bool);
 
     /// Returns how many messages here are without an outcome.
     fn unresolved(&self) -> u64;
@@ -458,10 +458,8 @@ impl Accumulator {
         }
         self.epochs.resolved_each(epochs);
         #[cfg(feature = "spool")]
-        if let Some(overflow) = &self.overflow
-            && self.is_empty()
-        {
-            overflow.on_memory_empty();
+        if let Some(overflow) = &self.overflow {
+            overflow.on_released(self.is_empty());
         }
     }
 
@@ -695,6 +693,11 @@ impl Accumulator {
 /// What an overflow may do with the memory of the accumulator.
 #[cfg(feature = "spool")]
 impl Accumulator {
+    /// Returns how many messages in memory are without an outcome.
+    pub(crate) fn messages_in_memory(&self) -> usize {
+        usize::try_from(self.budget.used().messages).unwrap_or(usize::MAX)
+    }
+
     /// Returns whether nothing that was accepted in memory is without an outcome.
     pub(crate) fn is_empty(&self) -> bool {
         self.budget.used().messages == 0

@@ -280,8 +280,11 @@ impl Lane {
             let Some(&id) = self.own.get(self.written) else {
                 break;
             };
-            self.written += 1;
             if let Some(request) = in_flight.get_mut(id) {
+                // It is on its way to the spool.
+                if request.written.is_none() && self.context.requests.is_sweeping() {
+                    break;
+                }
                 frames += 1;
                 request.attempts += 1;
                 again += u64::from(request.attempts > 1);
@@ -295,6 +298,7 @@ impl Lane {
                 ));
                 push_segments(&mut pieces, request.batch.clone(), segment);
             }
+            self.written += 1;
         }
         drop(in_flight);
         self.context.requests.count_retries(again);
@@ -313,8 +317,14 @@ impl Lane {
         } = &self.context;
         let index = self.source.index();
         let stats = requests.stats();
-        let room = stats.lane(index).room(config.scaler.lane_window);
-        let over_fair_share = stats.is_over_fair_share(index);
+        let (room, over_fair_share) = match requests.is_sweeping() {
+            // Nothing of it is sent: it goes to the spool.
+            true => (u64::MAX, false),
+            false => (
+                stats.lane(index).room(config.scaler.lane_window),
+                stats.is_over_fair_share(index),
+            ),
+        };
         let least_room = run_size.least_room(accumulator.chunk_bytes());
         let full = room < least_room || !requests.has_room();
         stats.lane(index).set_full(full || over_fair_share);

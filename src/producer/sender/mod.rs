@@ -46,4 +46,4 @@ pub(crate) use source::LaneSource;
 pub(crate) use streams::Streams;
 pub(crate) use transport::Transport;
 #[cfg(feature = "spool")]
-pub(crate) use transport::current_session_and_mark_seen;
+pub(crate) use {batcher::Request, requests::Requests, transport::current_session_and_mark_seen};

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -52,6 +52,11 @@ pub(crate) struct Requests {
     /// Written under the lock of `in_flight` when a request moves from there to here.
     expired: ExpiredInFlight,
     stats: LaneStats,
+    /// Whether requests that were not written yet are on their way to the spool, and must not be written. Changes under the
+    /// lock of `in_flight`.
+    sweeping: AtomicBool,
+    /// Notified when a request is registered during a sweep.
+    registered: Notify,
     /// Batches written more than once.
     retried: AtomicU64,
     /// Notified when a request has an earlier deadline than the one that is being waited for.
@@ -69,6 +74,8 @@ impl Requests {
             in_flight: Mutex::new(InFlight::new()),
             expired: ExpiredInFlight::default(),
             stats: LaneStats::new(base),
+            sweeping: AtomicBool::new(false),
+            registered: Notify::new(),
             retried: AtomicU64::new(0),
             earlier_deadline: Notify::new(),
             watched_call: AtomicU64::new(u64::MAX),
@@ -116,6 +123,9 @@ impl Requests {
             ids.push_back(in_flight.register(request));
         }
         drop(in_flight);
+        if self.is_sweeping() {
+            self.registered.notify_one();
+        }
         if earliest.is_some_and(|at| self.micros(at) < self.watched_call.load(Ordering::SeqCst)) {
             self.earlier_deadline.notify_one();
         }
@@ -127,6 +137,11 @@ impl Requests {
     /// Returns whether another run may be registered.
     pub(crate) fn has_room(&self) -> bool {
         self.in_flight().has_room() && self.expired.has_room()
+    }
+
+    /// Returns whether requests that were not written yet must not be written.
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.sweeping.load(Ordering::SeqCst)
     }
 
     /// Counts batches that are written again.
@@ -347,6 +362,65 @@ impl Requests {
             fate: Fate::NotStored,
         }));
         left
+    }
+}
+
+/// What the spool does with requests when memory goes to disk.
+#[cfg(feature = "spool")]
+impl Requests {
+    /// Keeps requests from being written for the first time, until [`end_sweep`](Self::end_sweep).
+    pub(crate) fn begin_sweep(&self) {
+        let _in_flight = self.in_flight();
+        self.sweeping.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes the requests that were never written, oldest first. Their lanes go on with what follows. What they hold of the
+    /// budget and of the flush epochs is the caller's to free.
+    pub(crate) fn take_unwritten(&self) -> Vec<Request> {
+        let ids: Vec<_> = {
+            let in_flight = self.in_flight();
+            let unwritten = in_flight.iter().filter(|(_, r)| r.written.is_none());
+            unwritten.map(|(id, _)| id).collect()
+        };
+        let now = time::now();
+        let mut taken = Vec::with_capacity(ids.len());
+        for id in ids {
+            // Nothing is written for the first time during a sweep, so it was not written in between either.
+            let Some(mut request) = self.take(id, |_| ()) else {
+                continue;
+            };
+            self.stats.ended(now, &request);
+            let shards = std::mem::take(&mut request.shards);
+            self.accumulator.release_shards(&shards);
+            self.accumulator.tell_lane(request.lane);
+            taken.push(request);
+        }
+        taken
+    }
+
+    /// Returns the number of messages in requests, if all of them were written before.
+    pub(crate) fn only_written(&self) -> Option<usize> {
+        let in_flight = self.in_flight();
+        let mut messages = 0;
+        for (_, request) in in_flight.iter() {
+            request.written?;
+            messages += request.messages;
+        }
+        Some(messages)
+    }
+
+    /// Waits until another request is registered.
+    pub(crate) async fn wait_registered(&self) {
+        self.registered.notified().await;
+    }
+
+    /// Lets requests be written again.
+    pub(crate) fn end_sweep(&self) {
+        {
+            let _in_flight = self.in_flight();
+            self.sweeping.store(false, Ordering::SeqCst);
+        }
+        self.accumulator.tell_all_lanes();
     }
 }
 

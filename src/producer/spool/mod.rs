@@ -1,12 +1,15 @@
 //! The spool: a bounded log on disk for what memory cannot hold while no server can be reached.
 //!
 //! ```text
-//!                       memory is full and there is no connection, or the spool is not empty
+//!                       there is no connection, or the spool is not empty
 //! send, send_async ─▶ mode ───────────────────────▶ staging ─▶ writer ─▶ log (fsync)
-//!                       │                               │                  │
-//!                       └─▶ memory ─▶ lanes ◀───────────┘                  └─▶ replay ─▶ requests ─▶ its own connection
-//!                                          when the disk is empty
+//!                       │                             ▲ │                  │
+//!                       │                       sweep │ │ the disk is      └─▶ replay ─▶ requests ─▶ its own connection
+//!                       └─▶ memory ─▶ lanes ──────────┘ │ empty
+//!                              ▲────────────────────────┘
 //! ```
+//!
+//! What goes to disk, and when, is the [`Policy`].
 //!
 //! - **Order.** `mode.rs`, which is sans-I/O, decides where messages go. What is on disk is sent only when nothing is left in
 //!   memory, because that was accepted earlier. Memory is used again only when everything on disk is answered. So `send`,
@@ -35,39 +38,46 @@ mod replay;
 mod requests;
 mod staging;
 mod state;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Weak,
+    },
     time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
 
 pub use self::state::{Phase, State};
-pub use super::spool_config::{Config, Receipts};
+pub use super::spool_config::{Config, Policy, Receipts};
 pub use crate::store::OpenError;
 
 use self::{
     log::SharedLog,
     mode::{Mode, Size},
-    pending_receipts::PendingReceipts,
+    pending_receipts::{PendingReceipts, Slot},
     staging::Staging,
+    sweep::Sweep,
 };
 use super::{
+    Strategy,
     accumulator::{Accumulator, Budget, Cost, PendingMessage},
-    receipt::Promise,
-    sender::{Transport, current_session_and_mark_seen},
+    sender::{LaneContext, Requests, Transport, current_session_and_mark_seen},
 };
-use crate::{metrics::spool as metrics, tasks::Tasks, time};
+use crate::{conn::ConnectionState, metrics::spool as metrics, tasks::Tasks, time};
 
 /// The most messages and bytes of staging.
 const MAX_STAGING: Cost = Cost {
     messages: 16_384,
     bytes: 4 << 20,
 };
+/// How long there may be no connection before memory goes to disk.
+const OUTAGE: Duration = Duration::from_secs(1);
 /// The part of the buffer that is reserved for staging.
 const STAGING_DIVISOR: u32 = 4;
 
@@ -84,13 +94,17 @@ pub(crate) struct Spool {
     /// The room in staging, and the calls that wait for it.
     room: Budget<PendingMessage>,
     /// The receipts of messages on disk.
-    pending_receipts: Mutex<PendingReceipts<Arc<Promise>>>,
+    pending_receipts: Mutex<PendingReceipts<Slot>>,
     /// The state that is published for the application.
     state: watch::Sender<State>,
     /// Wakes the writer.
     write_notify: Notify,
     /// Wakes the replay.
     replay_notify: Notify,
+    /// Wakes the sweep.
+    sweep_notify: Notify,
+    /// What lanes have registered, which refers to this spool; empty where memory does not go to disk.
+    requests: OnceLock<Weak<Requests>>,
     /// Notified when the writer has nothing more to write.
     written: Notify,
 }
@@ -135,13 +149,15 @@ impl Spool {
             bytes: config.max_bytes,
         };
         let spool = Self {
-            mode: RwLock::new(Mode::new(limit, held)),
+            mode: RwLock::new(Mode::new(limit, held, config.policy == Policy::Always)),
             staging: Mutex::new(Staging::default()),
             room: Budget::new(staging),
             pending_receipts: Mutex::new(PendingReceipts::new(config.max_pending_receipts)),
             state: watch::channel(State::default()).0,
             write_notify: Notify::new(),
             replay_notify: Notify::new(),
+            sweep_notify: Notify::new(),
+            requests: OnceLock::new(),
             written: Notify::new(),
             log: Arc::new(log),
             config,
@@ -150,14 +166,22 @@ impl Spool {
         spool
     }
 
-    /// Starts the writer, the replay, and the task that follows the connection.
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        memory: &Arc<Accumulator>,
-        transport: &Transport,
-        tasks: &Tasks,
-    ) {
-        let (spool, memory) = (Arc::clone(self), Arc::clone(memory));
+    /// Starts the writer, the replay, the sweep, and the task that follows the connection.
+    pub(crate) fn start(self: &Arc<Self>, context: &LaneContext, tasks: &Tasks) {
+        let transport = &context.transport;
+        let (spool, memory) = (Arc::clone(self), Arc::clone(&context.accumulator));
+        // Streams for single messages are for comparison: they hold what they have taken until it is answered.
+        let has_lanes = !matches!(context.config.strategy, Strategy::PerMessage(_));
+        if self.config.policy == Policy::Outage && has_lanes {
+            let requests = Arc::clone(&context.requests);
+            let _ = self.requests.set(Arc::downgrade(&requests));
+            let sweep = Sweep {
+                memory: Arc::clone(&memory),
+                spool: Arc::clone(&spool),
+                requests,
+            };
+            tasks.spawn(sweep.run(tasks.stopped().clone()));
+        }
         tasks.spawn(follow_connection(
             Arc::clone(&memory),
             Arc::clone(&spool),
@@ -182,7 +206,7 @@ impl Spool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending_receipts(&self) -> MutexGuard<'_, PendingReceipts<Arc<Promise>>> {
+    fn pending_receipts(&self) -> MutexGuard<'_, PendingReceipts<Slot>> {
         self.pending_receipts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -219,9 +243,13 @@ impl Spool {
         }
     }
 
-    /// Waits until everything in staging is on disk, at most `limit`. Called when no more messages are accepted.
-    pub(crate) async fn write_staged(&self, limit: Duration) {
+    /// Waits until everything in staging is on disk, at most `limit`, and with [`Policy::Outage`] also what memory holds and
+    /// was never sent. Called when no more messages are accepted.
+    pub(crate) async fn write_staged(&self, memory: &Accumulator, limit: Duration) {
         self.mode_mut().on_closing();
+        if !memory.is_empty() {
+            self.sweep(memory);
+        }
         let written = async {
             loop {
                 let written = self.written.notified();
@@ -239,7 +267,7 @@ impl Spool {
 
     fn is_staging_written(&self) -> bool {
         let mode = self.mode();
-        !mode.is_writing() && self.staging().len() == 0
+        !mode.is_writing() && !mode.is_sweeping() && self.staging().len() == 0
     }
 
     /// Closes the folder, and returns the number of messages in it.
@@ -256,12 +284,33 @@ impl Spool {
 async fn follow_connection(memory: Arc<Accumulator>, spool: Arc<Spool>, transport: Transport) {
     let mut state = transport.state();
     let stopped = transport.stopped();
+    // When the connection was lost.
+    let mut since = time::now();
     loop {
         let connected = current_session_and_mark_seen(&mut state).is_some();
         spool.on_connection(&memory, connected);
+        let outage = async {
+            match connected || spool.requests.get().is_none() {
+                true => std::future::pending().await,
+                false => time::sleep_until(since + OUTAGE).await,
+            }
+        };
         tokio::select! { biased;
             () = stopped.cancelled() => return,
-            () = state.changed() => {}
+            () = state.changed() => {
+                let is_connected = state.borrow().is_connected();
+                if connected && !is_connected {
+                    since = time::now();
+                }
+            }
+            () = outage => {
+                spool.begin(&memory);
+                // Once for each outage.
+                tokio::select! { biased;
+                    () = stopped.cancelled() => return,
+                    () = state.wait_for(ConnectionState::is_connected) => {}
+                }
+            }
         }
     }
 }

@@ -39,18 +39,24 @@ pub(super) struct Mode {
     writing: bool,
     /// Whether the producer closes. Then everything in staging is written, whatever the credit.
     closing: bool,
+    /// Whether every message goes to disk first, so that memory is never used.
+    always: bool,
+    /// Whether what memory held is on its way to staging. It was accepted before everything else there.
+    sweeping: bool,
 }
 
 impl Mode {
     /// Creates the mode of a spool that found `held` on disk.
-    pub(super) const fn new(limit: Size, held: Size) -> Self {
+    pub(super) const fn new(limit: Size, held: Size, always: bool) -> Self {
         Self {
             limit,
-            phase: if held.messages == 0 {
+            phase: if held.messages == 0 && !always {
                 Phase::Memory
             } else {
                 Phase::Spooling
             },
+            always,
+            sweeping: false,
             connected: false,
             held,
             credit: 0,
@@ -83,6 +89,24 @@ impl Mode {
         }
     }
 
+    /// Sends messages to disk from now on, and what memory holds before them.
+    pub(super) fn begin_sweep(&mut self) {
+        if self.is_memory() {
+            self.phase = Phase::Spooling;
+            self.sweeping = true;
+        }
+    }
+
+    /// Returns whether what memory held is on its way to staging.
+    pub(super) const fn is_sweeping(&self) -> bool {
+        self.sweeping
+    }
+
+    /// Notes that memory holds nothing more that goes to disk.
+    pub(super) fn end_sweep(&mut self) {
+        self.sweeping = false;
+    }
+
     /// Notes that the connection came or went.
     pub(super) fn on_connection(&mut self, connected: bool) {
         self.connected = connected;
@@ -93,7 +117,7 @@ impl Mode {
 
     /// Returns whether what is on disk may be sent. That needs an empty memory: what is there was accepted earlier.
     pub(super) fn may_replay(&self, memory_is_empty: bool) -> bool {
-        !self.is_memory() && self.connected && memory_is_empty
+        !self.is_memory() && self.connected && memory_is_empty && !self.sweeping
     }
 
     /// Begins the replay if it has not begun and may. Returns whether what is on disk may be sent.
@@ -125,8 +149,11 @@ impl Mode {
         let fits = messages < self.limit.messages
             // A single message over the limit is written if nothing else is on disk.
             && (bytes + next <= self.limit.bytes || messages == 0);
-        let has_credit =
-            self.phase != Phase::Replaying || so_far.bytes < self.credit || self.closing;
+        // A spool that takes everything need not become empty.
+        let has_credit = self.phase != Phase::Replaying
+            || self.always
+            || so_far.bytes < self.credit
+            || self.closing;
         !self.is_memory() && fits && has_credit
     }
 
@@ -155,7 +182,7 @@ impl Mode {
 
     /// Returns whether the replay has delivered everything, and the writer writes nothing more.
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Replaying && self.held.messages == 0 && !self.writing
+        self.phase == Phase::Replaying && self.held.messages == 0 && !self.writing && !self.always
     }
 
     /// Sends messages to memory from now on, if the replay is over.
@@ -183,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_spool_begins_without_a_connection_only() {
-        let mut mode = Mode::new(LIMIT, Size::default());
+        let mut mode = Mode::new(LIMIT, Size::default(), false);
         mode.on_connection(true);
         assert!(!mode.may_begin());
         mode.on_connection(false);
@@ -193,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_a_process_before_left_goes_out_first() {
-        let mut mode = Mode::new(LIMIT, size(3, 30));
+        let mut mode = Mode::new(LIMIT, size(3, 30), false);
         assert!(!mode.is_memory());
         mode.on_connection(true);
         assert!(mode.begin_replay(true));
@@ -201,15 +228,33 @@ mod tests {
 
     #[test]
     fn the_disk_waits_for_what_is_in_memory() {
-        let mut mode = Mode::new(LIMIT, size(3, 30));
+        let mut mode = Mode::new(LIMIT, size(3, 30), false);
         mode.on_connection(true);
         assert!(!mode.begin_replay(false));
         assert!(mode.begin_replay(true));
     }
 
     #[test]
+    fn nothing_is_sent_from_disk_while_memory_is_on_its_way_there() {
+        let mut mode = Mode::new(LIMIT, Size::default(), false);
+        mode.begin_sweep();
+        mode.on_connection(true);
+        assert!(mode.is_sweeping() && !mode.begin_replay(true));
+        mode.end_sweep();
+        assert!(mode.begin_replay(true));
+    }
+
+    #[test]
+    fn a_spool_that_takes_everything_never_leaves_the_disk_and_needs_no_credit() {
+        let mut mode = Mode::new(LIMIT, Size::default(), true);
+        mode.on_connection(true);
+        assert!(!mode.is_memory() && mode.begin_replay(true));
+        assert!(!mode.is_over() && mode.may_write(size(1, 500), 500));
+    }
+
+    #[test]
     fn its_bounds_are_exact_and_one_large_message_passes_alone() {
-        let mut mode = Mode::new(LIMIT, Size::default());
+        let mut mode = Mode::new(LIMIT, Size::default(), false);
         mode.begin();
         assert!(mode.may_write(Size::default(), 5000));
         assert!(mode.may_write(size(1, 900), 100));
@@ -223,7 +268,7 @@ mod tests {
         #[test]
         fn a_busy_producer_leaves_the_disk_again(held in 1u64..1_000_000, step in 1u64..100_000) {
             let limit = size(u64::MAX, u64::MAX);
-            let mut mode = Mode::new(limit, size(held, held));
+            let mut mode = Mode::new(limit, size(held, held), false);
             mode.on_connection(true);
             let mut steps = 0;
             while !mode.is_over() {

@@ -1,6 +1,15 @@
 //! Sans-I/O: the receipts of messages on disk that have no outcome yet, by the positions of the messages in the log.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use crate::producer::receipt::Promise;
+
+/// The receipt of one message: the promise that it shares with others, and its place among them.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) promise: Arc<Promise>,
+    pub(super) index: u32,
+}
 
 /// Receipts of messages on disk, bounded. `S` is what completes one.
 #[derive(Debug)]

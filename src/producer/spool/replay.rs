@@ -229,6 +229,7 @@ impl Replay {
             } in undeliverable
             {
                 metrics::lost(1, kind.as_str());
+                self.spool.publish(|state| state.lost += 1);
                 self.fail(position, &SendError::new(kind, fate));
             }
         }
@@ -268,7 +269,9 @@ impl Replay {
     }
 
     fn on_stored(&self, request: &ReplayRequest, stored: &Stored) {
-        metrics::delivered(request.positions.len() as u64);
+        let messages = request.positions.len() as u64;
+        metrics::delivered(messages);
+        self.spool.publish(|state| state.delivered += messages);
         let batch = Arc::new(Accepted {
             topic: request.topic.clone(),
             base: stored.base,
@@ -276,8 +279,11 @@ impl Replay {
         });
         for (index, &position) in (0..).zip(&request.positions) {
             let pending = self.spool.pending_receipts().take(position);
-            if let Some((promise, epochs)) = pending {
-                promise.stored(Arc::clone(&batch), index);
+            if let Some((slot, epochs)) = pending {
+                // Messages that share a promise follow each other in the request. The first of them completes it.
+                if slot.index == 0 {
+                    slot.promise.stored(Arc::clone(&batch), index);
+                }
                 self.memory.epochs().resolved_each(epochs);
             }
         }
@@ -290,7 +296,9 @@ impl Replay {
             "the broker refuses messages of the spool for good"
         );
         let kind = SendErrorKind::Refused(code);
-        metrics::lost(request.positions.len() as u64, kind.as_str());
+        let messages = request.positions.len() as u64;
+        metrics::lost(messages, kind.as_str());
+        self.spool.publish(|state| state.lost += messages);
         let fate = match code {
             FailureCode::Unrecognised(_) | FailureCode::OutOfWindow => Fate::Unknown,
             _ => Fate::NotStored,
@@ -304,9 +312,11 @@ impl Replay {
     /// Completes the receipt of a message that will not be delivered, if it has one.
     fn fail(&self, position: u64, error: &SendError) {
         let pending = self.spool.pending_receipts().take(position);
-        if let Some((promise, epochs)) = pending {
+        if let Some((slot, epochs)) = pending {
             producer_metrics::failed(1, error.kind().as_str());
-            promise.failed(error.clone(), Vec::new());
+            if slot.index == 0 {
+                slot.promise.failed(error.clone(), Vec::new());
+            }
             self.memory.epochs().resolved_each(epochs);
         }
     }

@@ -18,6 +18,7 @@ use crate::{
             WaiterId,
         },
         receipt::Promise,
+        sender::{Request, Requests},
     },
 };
 
@@ -48,16 +49,44 @@ impl Staged {
     }
 }
 
+/// What the writer takes at a time.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Batches that lanes have made, which memory held.
+    Batches(Vec<Request>),
+    Messages(Vec<Staged>),
+}
+
 /// Messages on their way to disk, in the order of the calls.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
+    /// What memory held, which was accepted before all `messages`. It keeps its room in memory until it is on disk.
+    batches: VecDeque<Request>,
     messages: VecDeque<Staged>,
+    /// The number of messages in the batches that the writer has taken.
+    pub(super) writing: usize,
     closed: bool,
 }
 
 impl Staging {
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
+        self.batches.len() + self.messages.len()
+    }
+
+    /// Takes batches for a group. Those that do not fit stay.
+    fn take_batches(&mut self, mode: &mode::Mode) -> (Vec<Request>, mode::Size) {
+        let (mut group, mut so_far) = (Vec::new(), mode::Size::default());
+        while let Some(next) = self.batches.front() {
+            let len = next.batch.len() as u64;
+            let full = so_far.bytes >= GROUP.bytes || so_far.messages >= GROUP.messages;
+            if full || !mode.may_write(so_far, len) {
+                break;
+            }
+            so_far.messages += next.messages as u64;
+            so_far.bytes += len;
+            group.extend(self.batches.pop_front());
+        }
+        (group, so_far)
     }
 
     fn accept(&mut self, memory: &Accumulator, pending: PendingMessage) {
@@ -169,8 +198,17 @@ impl Overflow for Spool {
         withdrawn
     }
 
-    fn on_memory_empty(&self) {
-        self.replay_notify.notify_one();
+    fn on_released(&self, is_empty: bool) {
+        if is_empty {
+            self.replay_notify.notify_one();
+        }
+        // Only during a sweep there is something to do.
+        if self
+            .requests()
+            .is_some_and(|requests| requests.is_sweeping())
+        {
+            self.sweep_notify.notify_one();
+        }
     }
 
     fn unresolved(&self) -> u64 {
@@ -184,8 +222,19 @@ impl Overflow for Spool {
 
     fn end(&self, memory: &Accumulator, error: &SendError) -> Vec<Message> {
         Overflow::close(self);
-        let staged: Vec<_> = self.staging().messages.drain(..).collect();
+        let (batches, staged): (Vec<_>, Vec<_>) = {
+            let mut staging = self.staging();
+            let batches = staging.batches.drain(..).collect();
+            (batches, staging.messages.drain(..).collect())
+        };
         let mut left = Vec::new();
+        for batch in batches {
+            left.extend(give_up_batch(
+                memory,
+                batch,
+                &error.clone().with_fate(Fate::NotStored),
+            ));
+        }
         for staged in staged {
             left.push(staged.message.clone());
             self.give_up(memory, staged, error.clone().with_fate(Fate::NotStored));
@@ -256,13 +305,16 @@ impl Spool {
     }
 
     /// Sends messages to disk from now on, first those that wait for room in memory.
-    fn begin(&self, memory: &Accumulator) {
+    pub(super) fn begin(&self, memory: &Accumulator) {
         let mut mode = self.mode_mut();
         if !mode.may_begin() {
             return;
         }
-        mode.begin();
-        tracing::info!("no connection and no room in memory: messages go to the spool");
+        match self.sweeps() {
+            true => self.begin_sweep(&mut mode),
+            false => mode.begin(),
+        }
+        tracing::info!("there is no connection: messages go to the spool");
         let mut staging = self.staging();
         memory.transfer_waiters_to(&self.room);
         self.stage_admitted(memory, &mut staging);
@@ -270,6 +322,46 @@ impl Spool {
         drop(mode);
         self.write_notify.notify_one();
         self.publish(|_| {});
+    }
+
+    /// Returns whether what memory holds goes to disk now. On a disk that takes no writes it would only wait and expire.
+    fn sweeps(&self) -> bool {
+        self.requests.get().is_some() && self.state.borrow().last_error.is_none()
+    }
+
+    /// Returns what lanes have registered, where memory goes to disk.
+    fn requests(&self) -> Option<Arc<Requests>> {
+        self.requests.get()?.upgrade()
+    }
+
+    fn begin_sweep(&self, mode: &mut mode::Mode) {
+        if let Some(requests) = self.requests() {
+            requests.begin_sweep();
+            mode.begin_sweep();
+            self.sweep_notify.notify_one();
+        }
+    }
+
+    /// Sends what memory holds to disk, with or without a connection. Called when no more messages are accepted.
+    pub(super) fn sweep(&self, memory: &Accumulator) {
+        let mut mode = self.mode_mut();
+        if mode.is_memory() && self.sweeps() {
+            self.begin_sweep(&mut mode);
+            // They get their messages back in either line, and look for them in this one from now on.
+            memory.transfer_waiters_to(&self.room);
+        }
+    }
+
+    /// Adds batches that memory held.
+    pub(super) fn stage_batches(&self, batches: Vec<Request>) {
+        self.staging().batches.extend(batches);
+    }
+
+    /// Returns the number of messages in staged batches and in those that are being written.
+    pub(super) fn staged_in_batches(&self) -> usize {
+        let staging = self.staging();
+        let staged: usize = staging.batches.iter().map(|batch| batch.messages).sum();
+        staged + staging.writing
     }
 
     /// Notes that the connection came or went.
@@ -295,9 +387,19 @@ impl Spool {
     }
 
     /// Takes the messages to write next. They count as being written until [`Mode::on_written`](mode::Mode::on_written).
-    pub(super) fn take_group(&self) -> Vec<Staged> {
+    pub(super) fn take_group(&self) -> Option<Taken> {
         let mut mode = self.mode_mut();
         let mut staging = self.staging();
+        let (batches, size) = staging.take_batches(&mode);
+        if !batches.is_empty() {
+            staging.writing = batches.iter().map(|batch| batch.messages).sum();
+            mode.on_taken(size.bytes);
+            return Some(Taken::Batches(batches));
+        }
+        // What memory holds goes first.
+        if mode.is_sweeping() || !staging.batches.is_empty() {
+            return None;
+        }
         let mut so_far = mode::Size::default();
         let mut group = Vec::new();
         while let Some(next) = staging.messages.front() {
@@ -310,19 +412,30 @@ impl Spool {
             so_far.bytes += len;
             group.extend(staging.messages.pop_front());
         }
-        if !group.is_empty() {
-            mode.on_taken(so_far.bytes);
+        if group.is_empty() {
+            return None;
         }
-        group
+        mode.on_taken(so_far.bytes);
+        Some(Taken::Messages(group))
     }
 
     /// Puts messages that are not on disk back to the front of staging.
-    pub(super) fn put_back(&self, group: Vec<Staged>) {
+    pub(super) fn put_back(&self, group: Taken) {
         let held = self.log.held();
         let mut mode = self.mode_mut();
         let mut staging = self.staging();
-        for staged in group.into_iter().rev() {
-            staging.messages.push_front(staged);
+        staging.writing = 0;
+        match group {
+            Taken::Batches(batches) => {
+                for batch in batches.into_iter().rev() {
+                    staging.batches.push_front(batch);
+                }
+            }
+            Taken::Messages(messages) => {
+                for staged in messages.into_iter().rev() {
+                    staging.messages.push_front(staged);
+                }
+            }
         }
         mode.on_written(held);
         drop(staging);
@@ -333,11 +446,24 @@ impl Spool {
 
     /// Returns the time of the call of the oldest message on its way to disk.
     pub(super) fn oldest_staged(&self, memory: &Accumulator) -> Option<Instant> {
-        self.staging().messages.front().map(|s| s.called(memory))
+        let staging = self.staging();
+        let batch = staging.batches.iter().map(|batch| batch.at).min();
+        batch.or_else(|| staging.messages.front().map(|s| s.called(memory)))
     }
 
     /// Gives up the messages whose call was at or before `call`, and that are not on disk yet.
     pub(super) fn expire_staged(&self, memory: &Accumulator, call: Instant, error: &SendError) {
+        let late: Vec<_> = {
+            let mut staging = self.staging();
+            let (late, rest) = std::mem::take(&mut staging.batches)
+                .into_iter()
+                .partition::<Vec<_>, _>(|batch| batch.at <= call);
+            staging.batches = rest.into();
+            late
+        };
+        for batch in late {
+            drop(give_up_batch(memory, batch, error));
+        }
         loop {
             let late = {
                 let mut staging = self.staging();
@@ -419,12 +545,30 @@ impl Spool {
                 return;
             };
             metrics::failed(promises.len() as u64, error.kind().as_str());
-            for promise in promises {
-                promise.failed(error.clone(), Vec::new());
+            for slot in promises.into_iter().filter(|slot| slot.index == 0) {
+                slot.promise.failed(error.clone(), Vec::new());
             }
             memory.epochs().resolved_each(epochs);
         }
     }
+}
+
+/// Completes a batch that is not on disk with an error, and returns its messages.
+pub(super) fn give_up_batch(
+    memory: &Accumulator,
+    batch: Request,
+    error: &SendError,
+) -> Vec<Message> {
+    metrics::failed(batch.messages as u64, error.kind().as_str());
+    let messages = batch.to_messages();
+    let mut rest = messages.as_slice();
+    for part in &batch.parts {
+        let (of_part, after) = rest.split_at(part.messages.min(rest.len()));
+        part.promise.failed(error.clone(), of_part.to_vec());
+        rest = after;
+    }
+    memory.release(batch.cost, batch.epochs);
+    messages
 }
 
 /// Returns the topic of a staged message.

@@ -22,6 +22,11 @@ pub struct State {
     pub messages: u64,
     /// The bytes of the undelivered messages on disk.
     pub bytes: u64,
+    /// The number of messages that came out of the spool since the producer began, and are stored by the broker.
+    pub delivered: u64,
+    /// The number of messages that were in the spool and are lost since the producer began: damaged on disk, or refused by the
+    /// broker for good.
+    pub lost: u64,
     /// Why the spool could not write or deliver in its last attempt. `None` if it could.
     pub last_error: Option<String>,
 }

@@ -5,12 +5,14 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Receipts, Spool,
     log::{Group, LogError},
-    staging::{Staged, topic_of},
+    pending_receipts::Slot,
+    staging::{Staged, Taken, give_up_batch, topic_of},
 };
 use crate::{
     ProducerId, TopicName,
@@ -18,7 +20,7 @@ use crate::{
     producer::{
         Fate, SendError, SendErrorKind,
         accumulator::{Accumulator, Cost},
-        receipt::Promise,
+        sender::Request,
     },
     store::Appended,
     time,
@@ -41,7 +43,7 @@ pub(super) struct Writer {
 /// What is still needed of the messages of an entry that is on disk.
 struct WrittenEntry {
     topic: TopicName,
-    receipts: Vec<Arc<Promise>>,
+    receipts: Vec<Slot>,
     /// The number of its messages in even and in odd flush epochs.
     epochs: [u64; 2],
     /// The time of the earliest call among them.
@@ -61,9 +63,8 @@ impl Writer {
     /// Writes until the producer ends. A group that it has taken is still written then.
     pub(super) async fn run(mut self, stopped: CancellationToken) {
         while !stopped.is_cancelled() {
-            let messages = self.spool.take_group();
-            if !messages.is_empty() {
-                match self.write(messages, &stopped).await {
+            if let Some(taken) = self.spool.take_group() {
+                match self.write(taken, &stopped).await {
                     Ok(()) => self.spool.set_error(None),
                     Err(error) => {
                         self.spool.set_error(Some(&error.to_string()));
@@ -119,7 +120,7 @@ impl Writer {
     /// If none of it is on disk. Its messages are in staging again then.
     async fn write(
         &mut self,
-        messages: Vec<Staged>,
+        messages: Taken,
         stopped: &CancellationToken,
     ) -> Result<(), LogError> {
         let log = Arc::clone(&self.spool.log);
@@ -147,8 +148,30 @@ impl Writer {
         Ok(())
     }
 
-    /// Encodes messages as entries, one for each topic.
-    fn group(&mut self, producer: ProducerId, messages: &[Staged]) -> Group {
+    /// Encodes what was taken as entries: one for each batch, and one for each topic of single messages.
+    fn group(&mut self, producer: ProducerId, taken: &Taken) -> Group {
+        let entries = match taken {
+            Taken::Batches(batches) => {
+                let entry = |request: &Request| {
+                    let count = u32::try_from(request.messages).unwrap_or(u32::MAX);
+                    (request.topic.clone(), request.batch.clone(), count)
+                };
+                batches.iter().map(entry).collect()
+            }
+            Taken::Messages(messages) => self.encode(messages),
+        };
+        let first = self.next;
+        let appends = entries.into_iter().map(|(topic, batch, count)| {
+            let number = self.next;
+            self.next += 1;
+            let log = &self.spool.log;
+            log.entry(producer, (number, first), &topic, (&batch, count))
+        });
+        Group(appends.collect())
+    }
+
+    /// Encodes messages as batches, one for each topic. Returns each with the number of its messages.
+    fn encode(&self, messages: &[Staged]) -> Vec<(TopicName, Bytes, u32)> {
         let mut entries: Vec<(TopicName, BatchBuilder)> = Vec::new();
         for staged in messages {
             let topic = topic_of(&self.memory, staged);
@@ -160,38 +183,39 @@ impl Writer {
             let batch = &mut entries[index].1;
             staged.message.encode(batch, time::timestamp);
         }
-        let first = self.next;
-        let appends = entries.into_iter().map(|(topic, mut batch)| {
-            let number = self.next;
-            self.next += 1;
+        let finish = |(topic, mut batch): (TopicName, BatchBuilder)| {
             let count = batch.count();
-            let batch = batch.finish();
-            let log = &self.spool.log;
-            log.entry(producer, (number, first), &topic, (&batch, count))
-        });
-        Group(appends.collect())
+            (topic, batch.finish(), count)
+        };
+        entries.into_iter().map(finish).collect()
     }
 
     /// Writes a group that may be on disk again, until it is known to be there or the producer ends.
     async fn write_in_doubt(
         &self,
-        mut messages: Vec<Staged>,
+        messages: Taken,
         group: &Group,
         mut error: LogError,
         stopped: &CancellationToken,
     ) {
+        let mut waiting = Some(messages);
         loop {
             self.spool.set_error(Some(&error.to_string()));
             self.wait(PAUSE, stopped).await;
             if let Ok(positions) = self.spool.log.write(group).await {
+                let messages = waiting.unwrap_or(Taken::Messages(Vec::new()));
                 return self.on_written(messages, &positions);
             }
             let ended = stopped.is_cancelled();
-            let is_late = messages
-                .first()
-                .is_some_and(|m| self.memory.deadline(m.called(&self.memory)) <= time::now());
-            if ended || is_late {
-                self.give_up_in_doubt(std::mem::take(&mut messages), ended, &error);
+            let oldest = waiting.as_ref().and_then(|taken| match taken {
+                Taken::Batches(batches) => batches.first().map(|batch| batch.at),
+                Taken::Messages(messages) => messages.first().map(|m| m.called(&self.memory)),
+            });
+            let is_late = oldest.is_some_and(|call| self.memory.deadline(call) <= time::now());
+            if (ended || is_late)
+                && let Some(taken) = waiting.take()
+            {
+                self.give_up_in_doubt(taken, ended, &error);
             }
             if ended {
                 return;
@@ -201,7 +225,7 @@ impl Writer {
     }
 
     /// Completes messages that may be on disk with an error that says so.
-    fn give_up_in_doubt(&self, messages: Vec<Staged>, ended: bool, why: &LogError) {
+    fn give_up_in_doubt(&self, taken: Taken, ended: bool, why: &LogError) {
         let error = match ended {
             true => self.memory.end_error().with_fate(Fate::Unknown),
             false => {
@@ -209,8 +233,18 @@ impl Writer {
                 late.detail(why.to_string())
             }
         };
-        for staged in messages {
-            self.spool.give_up(&self.memory, staged, error.clone());
+        match taken {
+            Taken::Batches(batches) => {
+                for batch in batches {
+                    drop(give_up_batch(&self.memory, batch, &error));
+                }
+                self.spool.staging().writing = 0;
+            }
+            Taken::Messages(messages) => {
+                for staged in messages {
+                    self.spool.give_up(&self.memory, staged, error.clone());
+                }
+            }
         }
     }
 
@@ -234,18 +268,45 @@ impl Writer {
             entry.epochs[usize::from(staged.epoch & 1 == 1)] += 1;
             entry.called = entry.called.min(called);
             cost.add(staged.size.cost);
-            entry.receipts.push(staged.promise);
+            entry.receipts.push(Slot {
+                promise: staged.promise,
+                index: 0,
+            });
         }
         entries
     }
 
+    /// Returns written batches by entry, and adds what they took of memory to `cost`.
+    fn written_batches(batches: Vec<Request>, cost: &mut Cost) -> Vec<WrittenEntry> {
+        let entry = |request: Request| {
+            cost.add(request.cost);
+            let slots = request.parts.iter().flat_map(|part| {
+                let slot = |index| Slot {
+                    promise: Arc::clone(&part.promise),
+                    index,
+                };
+                (0..u32::try_from(part.messages).unwrap_or(u32::MAX)).map(slot)
+            });
+            WrittenEntry {
+                receipts: slots.collect(),
+                topic: request.topic.clone(),
+                epochs: request.epochs,
+                called: request.at,
+            }
+        };
+        batches.into_iter().map(entry).collect()
+    }
+
     /// Frees the room of a group that is on disk, and completes its receipts or keeps them for the replay.
-    fn on_written(&self, messages: Vec<Staged>, positions: &[Appended]) {
+    fn on_written(&self, taken: Taken, positions: &[Appended]) {
         let held = self.spool.log.held();
         self.spool.mode_mut().on_written(held);
-        let mut cost = Cost::default();
-        metrics::written(messages.len() as u64);
-        let entries = self.written_entries(messages, &mut cost);
+        let (mut staged, mut in_memory) = (Cost::default(), Cost::default());
+        let entries = match taken {
+            Taken::Batches(batches) => Self::written_batches(batches, &mut in_memory),
+            Taken::Messages(messages) => self.written_entries(messages, &mut staged),
+        };
+        metrics::written(u64::from(staged.messages) + u64::from(in_memory.messages));
         for (entry, position) in entries.into_iter().zip(positions) {
             let kept = match self.spool.config.receipts {
                 Receipts::WhenSpooled => Err(entry.receipts),
@@ -257,15 +318,21 @@ impl Writer {
             let Err(receipts) = kept else { continue };
             let when_spooled = self.spool.config.receipts == Receipts::WhenSpooled;
             let ended = (!when_spooled && self.memory.has_ended()).then(|| self.memory.end_error());
-            for promise in receipts {
+            for Slot { promise, index } in receipts {
                 match &ended {
+                    // The messages of a promise share its outcome.
+                    _ if index > 0 => {}
                     Some(error) => promise.failed(error.clone().with_fate(Fate::Spooled), vec![]),
                     None => promise.spooled(entry.topic.clone()),
                 }
             }
             self.memory.epochs().resolved_each(entry.epochs);
         }
-        self.spool.free(&self.memory, cost);
+        if in_memory.messages > 0 {
+            self.spool.staging().writing = 0;
+            self.memory.release(in_memory, [0; 2]);
+        }
+        self.spool.free(&self.memory, staged);
         self.spool.replay_notify.notify_one();
         self.spool.publish(|_| {});
     }

@@ -36,7 +36,7 @@ use self::{
     lines::Framing,
     reader::Input,
     sender::{Conversion, Key, Sender},
-    summary::Summary,
+    summary::{SpoolCounts, Summary},
     tally::Tally,
     window::Window,
 };
@@ -142,10 +142,14 @@ pub(crate) struct Args {
     )]
     delivery_timeout: Duration,
 
-    /// Folder of a spool, which stores messages that do not fit into memory (4 MiB) while no broker is reachable. Spooled
-    /// messages are sent first, in this run or a later one.
+    /// Folder of a spool, which stores messages while no broker is reachable. Spooled messages are sent first, in this run or
+    /// a later one.
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
+
+    /// What goes to the spool, and when.
+    #[arg(long, value_enum, default_value_t, requires = "spool")]
+    spool_policy: SpoolPolicy,
 
     /// Size limit of the spool.
     #[arg(
@@ -172,6 +176,28 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+/// What goes to the spool, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum SpoolPolicy {
+    /// What memory (4 MiB) has no room for while there is no connection.
+    Overflow,
+    /// Everything that was not sent, once there was no connection for a second.
+    #[default]
+    Outage,
+    /// Everything, before it is sent.
+    Always,
+}
+
+impl From<SpoolPolicy> for spool::Policy {
+    fn from(policy: SpoolPolicy) -> Self {
+        match policy {
+            SpoolPolicy::Overflow => Self::Overflow,
+            SpoolPolicy::Outage => Self::Outage,
+            SpoolPolicy::Always => Self::Always,
+        }
+    }
 }
 
 /// The ordering guarantee.
@@ -207,6 +233,7 @@ impl Args {
         config.linger = self.linger;
         if let Some(folder) = &self.spool {
             let mut spool = spool::Config::new(folder);
+            spool.policy = self.spool_policy.into();
             spool.max_bytes = self.spool_bytes;
             spool.receipts = spool::Receipts::WhenSpooled;
             config.spool = Some(spool);
@@ -310,13 +337,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ConnectionState::Connected(session) => Some(session.path_stats()),
         _ => None,
     };
+    let spool = producer.watch_spool_state();
     // The receipts report the undelivered messages too.
     let closed = producer.clone().close(close_timeout).await;
     let in_spool = closed.map_or_else(|error| error.spooled, |()| 0);
     sender.fail_unsent();
     drop(live);
 
-    let summary = Summary::new(&tally, held.retried, in_spool, took, lanes.peak);
+    let spool = spool.map(|state| state.borrow().clone());
+    let spool = spool.map_or_else(SpoolCounts::default, |state| SpoolCounts {
+        left: in_spool,
+        delivered: state.delivered,
+        lost: state.lost,
+    });
+    let summary = Summary::new(&tally, held.retried, spool, took, lanes.peak);
     output::summary(args.output, &summary)?;
     if let Some(advice) = path.and_then(|path| {
         limit::advice(
@@ -341,7 +375,7 @@ async fn wait_for_replay(producer: &Producer) {
     };
     let mut link = producer.watch_connection_state();
     loop {
-        let is_empty = spool.borrow_and_update().phase == spool::Phase::Memory;
+        let is_empty = spool.borrow_and_update().messages == 0;
         let is_unreachable = match &*link.borrow_and_update() {
             ConnectionState::Connected(_) => false,
             ConnectionState::Connecting { last_error, .. } => last_error.is_some(),

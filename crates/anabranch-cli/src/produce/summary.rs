@@ -19,6 +19,10 @@ pub(super) struct Summary {
     spooled: u64,
     /// Messages in the spool at the end, including those of earlier runs.
     in_spool: u64,
+    /// Messages that the broker has stored from the spool, including those of earlier runs.
+    spool_delivered: u64,
+    /// Messages that were in the spool and are lost: damaged on disk, or refused by the broker for good.
+    spool_lost: u64,
     /// Messages not stored, or with an unknown outcome.
     failed: u64,
     /// Batches resent.
@@ -30,11 +34,19 @@ pub(super) struct Summary {
     lanes_max: usize,
 }
 
+/// What became of the messages in the spool.
+#[derive(Debug, Default)]
+pub(super) struct SpoolCounts {
+    pub(super) left: u64,
+    pub(super) delivered: u64,
+    pub(super) lost: u64,
+}
+
 impl Summary {
     pub(super) fn new(
         tally: &Tally,
         batches_retried: u64,
-        in_spool: u64,
+        spool: SpoolCounts,
         took: Duration,
         lanes_max: usize,
     ) -> Self {
@@ -42,7 +54,9 @@ impl Summary {
             sent: tally.read(),
             delivered: tally.delivered(),
             spooled: tally.spooled(),
-            in_spool,
+            in_spool: spool.left,
+            spool_delivered: spool.delivered,
+            spool_lost: spool.lost,
             failed: tally.undelivered(),
             batches_retried,
             seconds: rounded(took.as_secs_f64()),
@@ -51,9 +65,9 @@ impl Summary {
         }
     }
 
-    /// Returns whether every message is stored by the broker or in the spool.
+    /// Returns whether every message is stored by the broker or in the spool, and none of the spool is lost.
     pub(super) const fn is_success(&self) -> bool {
-        self.failed == 0
+        self.failed == 0 && self.spool_lost == 0
     }
 }
 
@@ -70,6 +84,13 @@ impl fmt::Display for Summary {
         if self.spooled > 0 || self.in_spool > 0 {
             let (spooled, left) = (HumanCount(self.spooled), HumanCount(self.in_spool));
             write!(f, ", {spooled} spooled, {left} left in the spool")?;
+        }
+        if self.spool_delivered > 0 {
+            let delivered = HumanCount(self.spool_delivered);
+            write!(f, ", {delivered} delivered from the spool")?;
+        }
+        if self.spool_lost > 0 {
+            write!(f, ", {} of the spool lost", HumanCount(self.spool_lost))?;
         }
         if self.failed > 0 {
             write!(f, ", {} failed", HumanCount(self.failed))?;
