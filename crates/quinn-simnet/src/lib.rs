@@ -135,6 +135,7 @@ mod shared;
 mod socket;
 mod state;
 mod tasks;
+mod tcp_cubic;
 mod time;
 mod timeline;
 
@@ -147,6 +148,7 @@ pub use network::Network;
 pub use run::{LIMIT, run, run_within};
 pub use runtime::SimRuntime;
 pub use socket::Socket;
+pub use tcp_cubic::{TcpCubic, TcpCubicConfig};
 pub use time::elapsed;
 
 #[cfg(test)]

@@ -77,7 +77,8 @@
 //! - **Drain** reduces what is in flight to 0.85 of the BDP for a round or two, and where that is not conclusive to half
 //!   of it for another. It tells a queue of our own, a longer path, and a competitor's queue apart, and measures the
 //!   minimum RTT again.
-//! - **Competitive** follows CUBIC's law while a competitor fills the queue.
+//! - **Competitive** follows CUBIC's law while a competitor fills the queue. After an overflow it drains once: flows of this
+//!   kind that took each other for a competitor then drain together, see the queue vanish, and return to cruise.
 //!
 //! # Constants
 //!
@@ -96,6 +97,8 @@
 //! | excess loss | ambient + 2 % + 3 σ, over blocks of 4 rounds and 100 packets | measured; losses must be spread over the round |
 //! | loss ceiling | holds 16 to 128 rounds, raised by 1, 2, 4 … packets | BBRv3 `inflight_hi` |
 //! | ECN | window × 0.8, once a round trip | RFC 8511 |
+//! | displaced | window below 3/4 of its maximum, with a queue | a quarter is more than the noise of the window, and little to lose |
+//! | test after an overflow | after 1 s or 10 RTT | costs a twentieth of the time at most |
 //! | competitive | C = 0.4, β = 0.7 | RFC 9438 |
 //! | claim | up to 1/3 of the link, 3 times | the fair share beside two flows; CUBIC alone would be too slow for a late flow |
 //!
@@ -120,6 +123,9 @@
 //! - It was never run on a real wide-area network. The simulation contains no radio scheduler and no cross traffic other
 //!   than QUIC flows.
 //! - Beside several CUBIC flows it may claim a third of the link, which is more than its share beside three or more.
+//! - Beside CUBIC as Linux runs it, it has between a third and two thirds of a link of 10 ms. With longer round trips and
+//!   queues deeper than one BDP it has less, down to a twentieth at 150 ms when it starts second: the grid is in
+//!   `docs/benchmarks.md`.
 //! - With less than a twelfth of a link, it cannot tell a competitor's queue from the path. It detects such a competitor
 //!   only when that one reduces its window.
 //! - Flows with this controller that shared a bottleneck with a CUBIC flow may take each other for it after it has gone.
@@ -150,3 +156,6 @@ mod rate_sample;
 mod state;
 
 pub use controller::{Thalweg, ThalwegConfig};
+
+#[cfg(test)]
+mod bottleneck;

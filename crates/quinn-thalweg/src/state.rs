@@ -104,6 +104,8 @@ pub(super) struct StateMachine {
     plateau_rounds: u32,
     /// How often a share of the link may still be claimed at once against a competitor.
     claims_left: u32,
+    /// The maximum window since the last drain test or ceiling.
+    max_cruise_window: f64,
     /// Rounds until a queue that is too long may be tested by draining it.
     rounds_until_drain: u32,
     /// Whether a drain test has confirmed that another flow fills the queue.
@@ -140,6 +142,7 @@ impl StateMachine {
             max_startup_rate: 0.0,
             plateau_rounds: 0,
             claims_left: MAX_CLAIMS,
+            max_cruise_window: 0.0,
             rounds_until_drain: 0,
             competitor_confirmed: false,
             max_competitive_queue: Duration::ZERO,
@@ -266,6 +269,7 @@ impl StateMachine {
             if queue >= self.max_competitive_queue / 2 || self.losses.is_heavy() {
                 cubic.on_congestion(now, sent);
                 self.window = cubic.window();
+                self.test_after_loss(now);
             }
         } else if self.losses.is_heavy() {
             match self.state {

@@ -1,8 +1,11 @@
 //! The cases, each with its goals.
 
-use std::{fmt, num::NonZeroUsize, time::Duration};
+use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use anabranch::{conn::Congestion, sim::Rate};
+use anabranch::{
+    conn::Congestion,
+    sim::{Rate, TcpCubicConfig},
+};
 
 use super::{
     figure::{
@@ -48,7 +51,7 @@ pub enum Case {
     Policer,
     /// A queue of 0.1 bandwidth-delay products.
     Shallow,
-    /// In competition with one CUBIC flow, with queues of one and four bandwidth-delay products.
+    /// In competition with one flow of CUBIC as Linux runs it, with queues of one and four bandwidth-delay products.
     CompetingCubic,
     /// Four flows of the same controller, started one after another.
     FourFlows,
@@ -149,7 +152,7 @@ impl fmt::Display for Case {
             Self::Bursts => "2 % loss in bursts of 8",
             Self::Policer => "policer, bucket 0.1 BDP",
             Self::Shallow => "queue 0.1 BDP",
-            Self::CompetingCubic => "with one CUBIC flow: share of the goodput of both",
+            Self::CompetingCubic => "with one flow of Linux's CUBIC: share of the goodput of both",
             Self::FourFlows => "four flows, 3 s apart",
             Self::Sweep => "1 to 600 ms, 1 to 1000 Mbit/s: worst goodput",
         })
@@ -308,12 +311,12 @@ impl Runner {
         ]
     }
 
-    /// Returns the share of the goodput of both flows, in competition with a CUBIC flow that started `late` earlier, during the
-    /// last two thirds.
+    /// Returns the share of the goodput of both flows, in competition with a flow of Linux's CUBIC that started `late`
+    /// earlier, during the last two thirds.
     fn competing(&self, link: Link, late: Duration, duration: Duration) -> f64 {
         let mut trial = self.trial(link, duration, &[late], None);
         trial.flows.push(Flow {
-            congestion: Congestion::Cubic,
+            congestion: Congestion::Custom(Arc::new(TcpCubicConfig::default())),
             start: Duration::ZERO,
             load: None,
         });

@@ -22,6 +22,8 @@ const CLAIM: f64 = 1.0 / 3.0;
 const MAX_CLAIM_GROWTH: f64 = 4.0;
 /// The part of its window by which a CUBIC flow is reduced after a loss.
 const CUBIC_REDUCTION: f64 = 0.3;
+/// The minimum time between two drain tests in competitive mode.
+const MIN_BETWEEN_TESTS: Duration = Duration::from_secs(1);
 /// The part of the minimum RTT by which a queue must fall within two rounds to be a competitor's.
 const MIN_FALL: u32 = 8;
 
@@ -82,6 +84,21 @@ impl StateMachine {
         let link_rate = (test.window - test.target) / fall;
         let all_flows = link_rate * test.rtt.as_secs_f64();
         (CLAIM * all_flows).clamp(test.window, MAX_CLAIM_GROWTH * test.window)
+    }
+
+    /// Starts a drain test after an overflow, unless there was one a short time ago.
+    ///
+    /// An overflow takes packets from most flows at once. Flows of this kind that took each other for a competitor then
+    /// drain together, see the queue vanish, and return to cruise. A CUBIC flow keeps seven tenths, and a queue with it.
+    pub(super) fn test_after_loss(&mut self, now: Instant) {
+        let min_rtt = self.delay.min_rtt().unwrap_or_default();
+        let rest = MIN_BETWEEN_TESTS.max(min_rtt * MIN_RTT_REFRESH_ROUNDS / 2);
+        if now.saturating_duration_since(self.last_drain) > rest
+            && let (Some((rtt, _)), State::Competitive(cubic)) = (self.delay.standing(), &self.state)
+        {
+            let cubic = cubic.clone();
+            self.enter_drain(now, rtt, Some(cubic));
+        }
     }
 
     /// Starts a drain test when it is due, to confirm the competitor or to find that it has gone.

@@ -19,6 +19,8 @@ const TARGET_QUEUE: f64 = 1.5;
 const MIN_TARGET_QUEUE: f64 = 2.0;
 /// The minimum target queue, as a delay: timer granularity, wake-ups and bursts alone cause as much.
 const MIN_TARGET_DELAY: Duration = Duration::from_micros(400);
+/// The part of its former window below which a flow tests whether another one has taken its place.
+const DISPLACED: f64 = 0.75;
 /// Rounds after a change of state in which the queue is not tested: it still is what the old state left.
 pub(super) const SETTLE_ROUNDS: u32 = 3;
 /// The growth of the rate in a round of start-up that shows that the path is not full (BBR).
@@ -71,6 +73,7 @@ impl StateMachine {
         self.losses.discard_sent_before(now);
         self.window = bdp + self.target_queue(bdp);
         self.window = self.window.max(MIN_WINDOW);
+        self.max_cruise_window = self.window;
         self.rounds_below_target = 0;
         self.rounds_above_target = 0;
         self.rounds_until_drain = SETTLE_ROUNDS;
@@ -113,7 +116,10 @@ impl StateMachine {
         } else {
             self.rounds_above_target = 0;
         }
-        if self.rounds_above_target >= 2 && self.rounds_until_drain == 0 {
+        self.max_cruise_window = self.max_cruise_window.max(self.window);
+        // This flow made room, and the queue is still there: another flow may have taken the room.
+        let displaced = self.window < DISPLACED * self.max_cruise_window && queue > target / 2;
+        if (self.rounds_above_target >= 2 || displaced) && self.rounds_until_drain == 0 {
             self.enter_drain(now, rtt, None);
             return;
         }

@@ -5,7 +5,7 @@
 //!
 //! | the queue that remains | whose queue it was | the response |
 //! |---|---|---|
-//! | about none, and no competitor is known | ours | the window becomes the BDP |
+//! | about none | ours | the window becomes the BDP |
 //! | some, and it stays with half as much in flight | ours, or the path became longer | the RTT that remains is the new minimum |
 //! | some, and it shrinks with half as much in flight | shared with a flow that fills it | [competitive mode](super::competitive) |
 //!
@@ -129,7 +129,7 @@ impl StateMachine {
             .max(NOISE);
         let test = test.clone();
         match test.first_step_rtt {
-            None if test.cubic.is_none() && rest <= tolerated => {
+            None if rest <= tolerated => {
                 self.on_queue_ours(now, rtt, &test);
             }
             None => {

@@ -94,6 +94,7 @@ impl StateMachine {
             _ => MIN_HOLD,
         };
         self.window = window;
+        self.max_cruise_window = window;
         self.ceiling = Some(LossCeiling {
             window,
             rounds_left: hold,
