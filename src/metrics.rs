@@ -385,6 +385,8 @@ pub(crate) mod broker {
 
 #[cfg(any(feature = "broker", feature = "spool"))]
 pub(crate) mod store {
+    use ::metrics::counter;
+
     use super::*;
 
     pub(crate) fn damaged(messages: u64) {
