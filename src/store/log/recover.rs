@@ -324,9 +324,11 @@ fn missing_end(mark: &EndMark, next: u64, open: &[OpenSegment]) -> String {
             "an unknown number of messages".to_owned(),
         ),
     };
-    format!(
-        "segment {number} is damaged at byte {end}: frames {next} to {last} were on disk and are missing ({lost} at least)"
-    )
+    let frames = match last == next {
+        true => format!("frame {next} was on disk and is missing"),
+        false => format!("frames {next} to {last} were on disk and are missing"),
+    };
+    format!("segment {number} is damaged at byte {end}: {frames} ({lost} at least)")
 }
 
 /// Returns the batches of a frame of segment `number`.

@@ -336,8 +336,13 @@ async fn cold(content: &Fill, log: &Path) -> anyhow::Result<()> {
 /// Has the system forget what it has cached of a folder.
 fn forget(log: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(log)? {
+        let path = entry?.path();
+        // The others are being written.
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
         let mut file = std::ffi::OsString::from("if=");
-        file.push(entry?.path());
+        file.push(path);
         let mut dd = Command::new("dd");
         dd.arg(file)
             .args(["iflag=nocache", "count=0", "status=none"]);
