@@ -130,6 +130,10 @@ metrics! {
         "Client connections of the broker that are open.";
     REJECTIONS = "anabranch_broker_rejections_total", Counter, Count, ["code"],
         "Requests that the broker has refused (connections, batches, subscriptions, queries), by failure code.";
+    STORE_DAMAGED = "anabranch_store_damaged_messages_total", Counter, Count, [],
+        "Stored messages found not to match their checksums, by a read or by the verification in the background. High: the disk changes what it holds.";
+    STORE_VERIFIED = "anabranch_store_verified_bytes_total", Counter, Bytes, [],
+        "Bytes of the log that the verification in the background has read.";
     STORED_MESSAGES = "anabranch_broker_messages_stored_total", Counter, Count, [],
         "Messages that the broker has stored.";
     STORED_BYTES = "anabranch_broker_stored_bytes_total", Counter, Bytes, [],
@@ -376,5 +380,20 @@ pub(crate) mod broker {
 
     pub(crate) fn trimmed(bytes: u64) {
         counter!(TRIMMED).increment(bytes);
+    }
+}
+
+#[cfg(any(feature = "broker", feature = "spool"))]
+pub(crate) mod store {
+    use ::metrics::counter;
+
+    use super::*;
+
+    pub(crate) fn damaged(messages: u64) {
+        counter!(STORE_DAMAGED).increment(messages);
+    }
+
+    pub(crate) fn verified(bytes: u64) {
+        counter!(STORE_VERIFIED).increment(bytes);
     }
 }

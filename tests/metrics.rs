@@ -201,9 +201,12 @@ async fn what_is_recorded_is_described_and_what_is_described_is_recorded() {
         assert_eq!(labels, metric.labels, "{name}");
         seen.insert(name, ());
     }
-    // Recording these takes a connection that breaks with batches in flight, lanes that open and retire, or a damaged spool.
+    // Recording these takes a connection that breaks with batches in flight, lanes that open and retire, or a
+    // damaged spool or log.
     let rare = [
         "anabranch_producer_spool_messages_lost_total",
+        "anabranch_store_damaged_messages_total",
+        "anabranch_store_verified_bytes_total",
         "anabranch_producer_retries_total",
         "anabranch_broker_batches_duplicate_total",
         "anabranch_producer_lanes_opened_total",

@@ -80,6 +80,13 @@ impl Broker {
         self.running.shared.store.state()
     }
 
+    /// Returns what is known of damage to stored messages, in a sentence; `None` if nothing is. A damaged batch ends the
+    /// subscription that meets it, and everything else is served.
+    #[must_use]
+    pub fn store_damage(&self) -> Option<String> {
+        self.running.shared.store.damage()
+    }
+
     /// Waits until a [`Handle`] has shut the broker down or its socket has failed. The broker serves whether or not
     /// this is called.
     ///

@@ -179,6 +179,11 @@ pub trait DelegateStore: Send + Sync + fmt::Debug + 'static {
         self.inner().state()
     }
 
+    /// See [`Store::damage`].
+    fn damage(&self) -> Option<String> {
+        self.inner().damage()
+    }
+
     /// See [`Store::close`].
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner().close()
@@ -305,6 +310,10 @@ impl<L: DelegateStore> Store for L {
 
     fn state(&self) -> StoreState {
         DelegateStore::state(self)
+    }
+
+    fn damage(&self) -> Option<String> {
+        DelegateStore::damage(self)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

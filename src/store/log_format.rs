@@ -11,6 +11,7 @@
 //! <number>.<generation>.seg    a segment of the log, 10 and 4 decimal digits; generation 0 until it is compacted
 //! <number>.<generation>.idx    the index of a sealed segment; can be rebuilt from it
 //! <frame>.snap                 the catalog at a frame, 20 decimal digits; the last two are kept
+//! end                          how far the log went when the file was written last
 //! reserve                      space that is given up when the disk is full and the manifest must be written
 //! *.new                        a file that is being written; of no meaning
 //! ```
@@ -104,3 +105,14 @@
 //! A snapshot is written while the log goes on: each item is at least as new as frame `start`, and may be newer. Applying all
 //! frames from `start` on, in order, leads to the same catalog whatever the age of the items. A frame may name a topic that
 //! the snapshot does not have any more; a later one deletes it.
+//!
+//! # End mark
+//!
+//! ```text
+//! slot       "ANABEND2" │ log u64 │ next u64 │ link u64 │ segment u32 │ end u64 │ messages u64 │ crc u32 │ zeros     512 bytes
+//! ```
+//!
+//! Two slots, written in turn, at most a second after a frame; the one with the greater `next` counts. When it was written, all
+//! frames before number `next` were on disk, `link` was the link of the last one, `end` the offset after it in `segment`, and
+//! `messages` the number of messages in that segment. So a log that ends before `next` has lost something, although zeros in
+//! place of its last frames look as if they had never been written. Nothing can say that of the last second before a kill.

@@ -302,6 +302,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         StoreState::Ready
     }
 
+    /// Returns what is known of damage to stored messages, in a sentence; `None` if nothing is. Reads and writes of
+    /// everything else go on. Does not wait and does not touch the disk.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
     /// Makes everything durable and closes the files. Later calls fail.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -21,6 +21,10 @@ pub struct LogConfig {
     pub min_free_bytes: u64,
     /// The time after a failure of the disk during which writes are refused without being tried. Default: 5 s.
     pub retry_after: Duration,
+    /// Bytes a second that the store reads in the background to verify what was stored long ago; `None`: it does not. Default:
+    /// 16 MiB. One pass begins when the store opens, newest segments first, and another a week after the end of the last. What
+    /// is damaged is told by [`Store::damage`](super::super::Store::damage), the metrics and the log.
+    pub verify_rate: Option<u64>,
     /// The maximum numbers of topics, producers, positions and dedup entries.
     pub limits: Limits,
 }
@@ -33,6 +37,7 @@ impl Default for LogConfig {
             open_files: 256,
             min_free_bytes: 256 << 20,
             retry_after: Duration::from_secs(5),
+            verify_rate: Some(16 << 20),
             limits: Limits::default(),
         }
     }

@@ -229,6 +229,7 @@ fn holds_other_things(path: &Path) -> io::Result<bool> {
         HARMLESS.contains(&name)
             || name == "manifest"
             || name == "reserve"
+            || name == "end"
             || [".new", ".seg", ".idx", ".snap"]
                 .iter()
                 .any(|end| name.ends_with(end))

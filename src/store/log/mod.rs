@@ -8,10 +8,11 @@
 //! ```
 //!
 //! - `format`: the bytes on disk, as [`log_format`](super::log_format) tells them. `disk`: the file system behind a trait.
-//! - `data_dir`: the folder and its lock. `recover`, `replay`: what a folder holds. `check`: the same for a person to read.
-//! - `index`: where batches are. `files`: the files open for reading. `read`: batches, checked.
-//! - `write_guard`: frames, segments, and failures of the disk. `writer`: everything that writes, but for `positions`.
-//! - `maintenance`: the next segment, seals, snapshots, and the space of what was trimmed.
+//! - `frames`, `walk`: reading a segment, up to the first damage and past it. `load`: reading each other file.
+//! - `data_dir`: the folder and its lock. `recover`, `replay`, `open`: what a folder holds. `check`, `repair`: for a person.
+//! - `active`: the end of the log. `index`: where batches are. `files`: the files open for reading. `read`: batches, checked.
+//! - `write_guard`: frames, and failures of the disk. `writer`, `positions`: everything that writes.
+//! - `maintenance`: `segments`, `snapshot`, `compact` (space), `mark` (how far the log goes), `verify` (damage).
 //!
 //! # When the disk fails
 //!
@@ -31,19 +32,34 @@
 //! In this order, and none held across an await: `writer` (held while a frame is written), `manifest` (held while files are
 //! added or removed), `state` (the catalog and the index, held for moments).
 
+mod active;
 mod check;
+mod compact;
 mod config;
+mod damage;
 mod data_dir;
 mod disk;
 mod files;
 mod format;
+mod frames;
 mod index;
+mod load;
 mod maintenance;
+mod mark;
+mod open;
+mod position_queue;
 mod positions;
 mod read;
 mod recover;
+mod repair;
 mod replay;
+mod report;
+mod segments;
 mod shared;
+mod snapshot;
+mod verify;
+mod walk;
+mod work;
 mod write_guard;
 mod writer;
 
@@ -56,12 +72,15 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, task::spawn_blocking};
 
 pub use self::{
-    check::{Report, check, repair},
+    check::check,
     config::{Fsync, LogConfig},
     data_dir::OpenError,
+    repair::repair,
+    report::Report,
 };
 use self::{
-    positions::{NewPosition, PositionWriter},
+    position_queue::NewPosition,
+    positions::PositionWriter,
     shared::{Health, Shared},
 };
 use super::{Append, Appended, Store, StoreError, StoreState, StoredBatch, Trim, catalog::millis};
@@ -125,6 +144,20 @@ impl LogStore {
         self.on_disk(move |shared| {
             let done = shared.maintain(true);
             done.map_err(|e| StoreError::Failed(e.to_string()))
+        })
+        .await
+    }
+
+    /// Reads every sealed segment now and checks it, as the store does in the background at [`LogConfig::verify_rate`]. Returns
+    /// what [`Store::damage`] returns then.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the work dies.
+    pub async fn verify(&self) -> Result<Option<String>, StoreError> {
+        let now = time::now();
+        self.on_disk(move |shared| {
+            shared.verify(now);
+            Ok(shared.state().damage.said())
         })
         .await
     }
@@ -375,6 +408,10 @@ impl Store for LogStore {
             }
             (Health::Ready, None) => StoreState::Ready,
         }
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.shared.state().damage.said()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

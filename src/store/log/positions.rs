@@ -10,32 +10,14 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::oneshot;
-
 use super::{
     super::{StoreError, catalog::TopicId},
     format::Record,
+    position_queue::{NewPosition, Waiting},
     shared::{Shared, State},
     write_guard::Room,
 };
-use crate::{Offset, TopicName};
-
-/// A position to be set, with the channel for the answer.
-#[derive(Debug)]
-pub(super) struct NewPosition {
-    pub(super) topic: TopicName,
-    pub(super) name: String,
-    pub(super) next: Offset,
-    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-/// Positions that wait to be written, one for each call that waits.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    queue: Vec<NewPosition>,
-    /// A call is writing, and looks at the queue again before it stops.
-    writing: bool,
-}
+use crate::Offset;
 
 /// The writer of positions.
 ///

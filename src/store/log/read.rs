@@ -8,7 +8,7 @@ use super::{
     super::{StoreError, StoredBatch},
     disk::DiskFile,
     files::{Name, read_block},
-    format::{Entry, Run},
+    format::{Entry, Run, is_intact},
     index::{Place, SegmentState},
     shared::Shared,
 };
@@ -241,22 +241,40 @@ impl Shared {
             Ok(bytes) => {
                 for (entry, _) in call {
                     let at = (entry.at - first.at) as usize;
-                    batches.push(check(
-                        name,
-                        entry,
-                        bytes.slice(at..at + entry.len as usize),
-                    )?);
+                    let batch = bytes.slice(at..at + entry.len as usize);
+                    batches.push(self.checked(name, entry, batch)?);
                 }
             }
             Err(_) if call.len() > 1 => {
                 for (entry, _) in call {
                     let bytes = read_range(&*file, entry.at, entry.len)?;
-                    batches.push(check(name, entry, bytes)?);
+                    batches.push(self.checked(name, entry, bytes)?);
                 }
             }
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    fn checked(
+        &self,
+        name: &TopicName,
+        entry: &Entry,
+        batch: Bytes,
+    ) -> Result<StoredBatch, Missing> {
+        let base = Offset(entry.base);
+        if !is_intact(&batch) {
+            self.found_damaged(name, base, entry.count);
+            return Err(Missing::Error(StoreError::Corrupt(format!(
+                "topic {name}, offset {base}: the batch does not match its checksum"
+            ))));
+        }
+        Ok(StoredBatch {
+            base,
+            count: entry.count,
+            time: Timestamp(entry.time),
+            batch,
+        })
     }
 
     /// Returns the offset after the batch that contains `offset`, or the end of the topic if there is none.
@@ -288,28 +306,6 @@ fn read_range(file: &dyn DiskFile, at: u32, len: u32) -> io::Result<Bytes> {
     let mut bytes = vec![0; len as usize];
     file.read_at(&mut bytes, at.into())?;
     Ok(bytes.into())
-}
-
-fn check(name: &TopicName, entry: &Entry, batch: Bytes) -> Result<StoredBatch, Missing> {
-    if !is_intact(&batch) {
-        let at = entry.base;
-        return Err(Missing::Error(StoreError::Corrupt(format!(
-            "topic {name}, offset {at}: the batch does not match its checksum"
-        ))));
-    }
-    Ok(StoredBatch {
-        base: Offset(entry.base),
-        count: entry.count,
-        time: Timestamp(entry.time),
-        batch,
-    })
-}
-
-/// Whether a batch matches the checksum it begins with.
-pub(super) fn is_intact(batch: &[u8]) -> bool {
-    batch
-        .split_first_chunk()
-        .is_some_and(|(sum, rest)| u32::from_le_bytes(*sum) == crc32fast::hash(rest))
 }
 
 /// Why a batch could not be read.

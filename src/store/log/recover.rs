@@ -18,31 +18,15 @@ use std::{io, sync::Arc};
 
 use super::{
     super::catalog::TopicId,
-    disk::{Disk, DiskFile, read_all},
+    disk::Disk,
     format::{
-        self, Directory, Entry, Found, Frame, IndexKey, Manifest, PIECE_HEADER, SEGMENT_HEADER,
-        SNAPSHOT_HEADER, Seal, SegmentEntry, SegmentHeader, SnapshotEntry, SnapshotKey,
+        self, Directory, EndMark, Entry, Frame, IndexKey, Manifest, SEGMENT_HEADER, Seal,
+        SegmentEntry, SegmentHeader, SnapshotKey,
     },
+    frames::{Found, Frames},
+    load::{self, Problem, damaged, directory, end_mark, header, messages, snapshot},
     replay::Replay,
 };
-
-/// Why a folder cannot be opened.
-#[derive(Debug)]
-pub(super) enum Problem {
-    Io(io::Error),
-    /// A place, what is wrong there, and the messages concerned.
-    Damaged(String),
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-pub(super) fn damaged<T>(why: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem::Damaged(why.into()))
-}
 
 /// Why a scan of a segment ended.
 #[derive(Debug)]
@@ -66,15 +50,13 @@ pub(super) struct Scan {
     pub(super) stop: Stop,
 }
 
-/// Scans the frames of a segment up to `limit`. The first frame is expected to have the number and to name the link given.
+/// Scans the frames of a segment up to the first that is not whole. The first one is expected to have the number and to name
+/// the link given.
 pub(super) fn scan(
-    bytes: &[u8],
-    salt: u64,
+    frames: &mut Frames,
     (number, link): (u64, u64),
-    limit: usize,
     mut each: impl FnMut(Frame) -> Result<(), String>,
-) -> Scan {
-    let bytes = &bytes[..limit.min(bytes.len())];
+) -> io::Result<Scan> {
     let mut seal = Seal {
         first: number,
         next: number,
@@ -82,17 +64,17 @@ pub(super) fn scan(
         end: SEGMENT_HEADER as u64,
         messages: 0,
     };
-    let mut at = SEGMENT_HEADER;
     let stop = loop {
-        let found = match at < bytes.len() {
-            true => format::look(bytes, at, salt),
+        let at = frames.at();
+        let found = match at < frames.limit() {
+            true => frames.look()?,
             false => break Stop::End,
         };
-        let (why, messages) = match found {
+        let (why, torn, messages) = match found {
             Found::Nothing => break Stop::End,
             Found::Frame(frame) => {
                 let header = frame.header;
-                let (end, count) = (frame.end(), frame.messages());
+                let count = frame.messages();
                 let follows = (header.number, header.previous) == (seal.next, seal.link);
                 let problem = match follows {
                     true => each(*frame).err(),
@@ -103,34 +85,32 @@ pub(super) fn scan(
                     )),
                 };
                 if let Some(why) = problem {
-                    break Stop::Damaged {
-                        why,
-                        messages: None,
-                    };
+                    let messages = None;
+                    break Stop::Damaged { why, messages };
                 }
                 seal.next += 1;
                 seal.link = header.link();
-                seal.end = end as u64;
+                seal.end = frames.at();
                 seal.messages += count;
-                at = end;
                 continue;
             }
-            Found::Torn => (format!("frame {} is not complete", seal.next), None),
-            Found::Damaged { messages } => {
+            Found::Torn(_) => (format!("frame {} is not complete", seal.next), true, None),
+            Found::Damaged(damaged) => {
                 let why = format!("frame {} does not match its checksums", seal.next);
-                (why, messages)
+                let messages = damaged.frame.map(|frame| frame.messages());
+                (why, false, messages)
             }
         };
-        break match format::next_header(bytes, at, salt) {
+        break match frames.next_header(at)? {
             Some((_, behind)) if behind.number >= seal.next => Stop::Damaged {
                 why: format!("{why}, and frame {} follows", behind.number),
                 messages,
             },
-            _ if why.ends_with("complete") => Stop::Torn,
+            _ if torn => Stop::Torn,
             _ => Stop::Damaged { why, messages },
         };
     };
-    Scan { seal, stop }
+    Ok(Scan { seal, stop })
 }
 
 /// A segment that is not sealed, as it was found.
@@ -168,187 +148,12 @@ pub(super) struct Recovered {
     pub(super) link: u64,
     pub(super) sealed: Vec<SealedSegment>,
     pub(super) open: Vec<OpenSegment>,
+    /// The end mark, if there is one.
+    pub(super) mark: Option<EndMark>,
     /// Files that belong to no state of the log any more.
     pub(super) leftovers: Vec<String>,
     /// What was cut or is missing and does no harm, in sentences.
     pub(super) notes: Vec<String>,
-}
-
-pub(super) fn messages(count: u64) -> String {
-    match count {
-        1 => "1 message".to_owned(),
-        count => format!("{count} messages"),
-    }
-}
-
-fn described(seal: &Seal) -> String {
-    let frames = match seal.next.saturating_sub(seal.first) {
-        1 => format!("frame {}", seal.first),
-        _ => format!("frames {} to {}", seal.first, seal.next.saturating_sub(1)),
-    };
-    format!("{frames} with {}", messages(seal.messages))
-}
-
-/// Reads the manifest; `None` if the folder has no log yet.
-pub(super) fn manifest(disk: &dyn Disk, names: &[String]) -> Result<Option<Manifest>, Problem> {
-    if !names.iter().any(|name| name == "manifest") {
-        return Ok(None);
-    }
-    let bytes = read_all(&*disk.open("manifest")?)?;
-    match Manifest::decode(&bytes) {
-        Some(manifest) => Ok(Some(manifest)),
-        None => damaged(
-            "its manifest does not match its checksum; without it there is no telling which segments and how many messages \
-             belong to the log",
-        ),
-    }
-}
-
-/// Whether the folder is one whose creation was cut short: no frame was ever written.
-pub(super) fn is_unfinished(disk: &dyn Disk, names: &[String]) -> Result<bool, Problem> {
-    for name in names {
-        if format::parse_snapshot_name(name).is_some() {
-            return Ok(false);
-        }
-        if format::parse_name(name, "seg").is_some() {
-            let file = disk.open(name)?;
-            let len = file.len()?.saturating_sub(SEGMENT_HEADER as u64);
-            let mut start = vec![0; usize::try_from(len.min(4096)).unwrap_or(0)];
-            file.read_at(&mut start, SEGMENT_HEADER as u64)?;
-            if !format::is_zero(&start) {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// Reads the header of a segment and checks that it is the one that `entry` means.
-pub(super) fn header(
-    disk: &dyn Disk,
-    log: u64,
-    entry: &SegmentEntry,
-) -> Result<(Arc<dyn DiskFile>, SegmentHeader, u64), Problem> {
-    let number = entry.number;
-    let holds = match &entry.sealed {
-        Some(seal) => described(seal),
-        None => "frames that were written last, with an unknown number of messages".to_owned(),
-    };
-    let file = match disk.open(&format::segment_name(number, entry.generation)) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return damaged(format!("segment {number} is missing: {holds}"));
-        }
-        Err(e) => return Err(e.into()),
-    };
-    let len = file.len()?;
-    let end = entry
-        .sealed
-        .map_or(entry.len, |seal| seal.end)
-        .max(SEGMENT_HEADER as u64);
-    if len < end {
-        return damaged(format!(
-            "segment {number} has {len} bytes and should have at least {end}: {holds}"
-        ));
-    }
-    let mut bytes = [0; SEGMENT_HEADER];
-    file.read_at(&mut bytes, 0)?;
-    let Some(header) = SegmentHeader::decode(&bytes) else {
-        return damaged(format!(
-            "the header of segment {number} does not match its checksum: {holds}"
-        ));
-    };
-    if header.log != log {
-        return damaged(format!("segment {number} is of another log: {holds}"));
-    }
-    if (header.number, header.generation) != (number, entry.generation) {
-        let found = header.number;
-        return damaged(format!(
-            "segment {found} is in the place of segment {number}: {holds}"
-        ));
-    }
-    Ok((file, header, len))
-}
-
-/// Reads the directory of an index; `None` if it is missing or does not match its checksum.
-pub(super) fn directory(disk: &dyn Disk, key: IndexKey) -> io::Result<Option<Directory>> {
-    let file = match disk.open(&format::index_name(key.number, key.generation)) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let len = file.len()?;
-    if len < SEGMENT_HEADER as u64 {
-        return Ok(None);
-    }
-    let mut head = vec![0; SEGMENT_HEADER];
-    file.read_at(&mut head, 0)?;
-    let Some(need) = format::decode_index_header(&head, key) else {
-        return Ok(None);
-    };
-    if len < need as u64 {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; need];
-    file.read_at(&mut bytes, 0)?;
-    let Some(directory) = format::decode_directory(&bytes, key.number) else {
-        return Ok(None);
-    };
-    // Every row is checked when it is read; here, that they are there.
-    let rows: u64 = directory
-        .topics
-        .iter()
-        .map(|(_, run)| u64::from(run.rows))
-        .sum();
-    let blocks = rows.div_ceil(format::ROWS_A_BLOCK.into());
-    let whole = len >= directory.rows_at + blocks * format::INDEX_BLOCK as u64;
-    Ok(whole.then_some(directory))
-}
-
-/// Reads a snapshot into `replay`. `false` if it is missing or damaged: then `replay` is of no use any more.
-pub(super) fn snapshot(
-    disk: &dyn Disk,
-    key: SnapshotKey,
-    entry: &SnapshotEntry,
-    mut each: impl FnMut(format::Item),
-) -> io::Result<bool> {
-    let file = match disk.open(&format::snapshot_name(key.start)) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    if file.len()? != entry.len || entry.len < SNAPSHOT_HEADER as u64 {
-        return Ok(false);
-    }
-    let mut header = [0; SNAPSHOT_HEADER];
-    file.read_at(&mut header, 0)?;
-    if !key.is_header(&header) {
-        return Ok(false);
-    }
-    let mut at = SNAPSHOT_HEADER as u64;
-    for index in 0.. {
-        let mut head = [0; PIECE_HEADER];
-        if at + PIECE_HEADER as u64 > entry.len {
-            return Ok(false);
-        }
-        file.read_at(&mut head, at)?;
-        let (len, sum) = SnapshotKey::piece_header(head);
-        at += PIECE_HEADER as u64;
-        if at + u64::from(len) > entry.len {
-            return Ok(false);
-        }
-        let mut items = vec![0; len as usize];
-        file.read_at(&mut items, at)?;
-        at += u64::from(len);
-        let Some(decoded) = key.decode_piece(index, sum, &items) else {
-            return Ok(false);
-        };
-        if decoded.is_empty() {
-            break;
-        }
-        decoded.into_iter().for_each(&mut each);
-    }
-    Ok(at == entry.len)
 }
 
 /// Reads the log. `new` makes the state to begin with, and `any_loss` accepts that frames which were never synced are missing
@@ -385,28 +190,26 @@ pub(super) fn recover(
                 true => return damaged(format!("segment {number} is compacted and not sealed")),
                 false => expected,
             };
-            let (file, ..) = self::header(disk, log, entry)?;
-            let bytes = read_all(&*file)?;
-            let unused = format::is_zero(&bytes[SEGMENT_HEADER..]);
+            let (file, ..) = load::header(disk, log, entry)?;
+            let mut frames = Frames::new(Arc::clone(&file), header.salt, len)?;
+            let unused = frames.is_zero_from(SEGMENT_HEADER as u64)?;
             if let (Some(why), false) = (&ended, unused) {
                 if !any_loss {
                     return damaged(format!("{why}, and segment {number} follows it"));
                 }
                 notes.push(format!("segment {number} is left out, for {why}"));
             }
-            let limit = if ended.is_some() {
-                SEGMENT_HEADER
-            } else {
-                bytes.len()
-            };
+            if ended.is_some() {
+                frames = Frames::new(file, header.salt, SEGMENT_HEADER as u64)?;
+            }
             let mut entries = Vec::new();
-            let scan = scan(&bytes, header.salt, end_of_last, limit, |frame| {
+            let scan = scan(&mut frames, end_of_last, |frame| {
                 if frame.header.number >= start {
                     replay.frame(&frame)?;
                 }
                 entries.extend(entries_of(&frame, number));
                 Ok(())
-            });
+            })?;
             expected = (scan.seal.next, scan.seal.link);
             match scan.stop {
                 Stop::End => {}
@@ -487,6 +290,13 @@ pub(super) fn recover(
         ));
     }
     replay.check_topics().map_err(Problem::Damaged)?;
+    let mark = match any_loss {
+        true => None,
+        false => end_mark(disk, log, names, &mut notes)?,
+    };
+    if let Some(mark) = mark.filter(|mark| mark.next > next) {
+        return damaged(missing_end(&mark, next, &open));
+    }
     Ok(Recovered {
         manifest,
         replay,
@@ -494,9 +304,31 @@ pub(super) fn recover(
         link,
         sealed,
         open,
+        mark,
         leftovers,
         notes,
     })
+}
+
+/// Says what is missing at the end of a log that was longer once.
+fn missing_end(mark: &EndMark, next: u64, open: &[OpenSegment]) -> String {
+    let (number, last) = (mark.segment, mark.next.wrapping_sub(1));
+    let segment = open.iter().find(|segment| segment.entry.number == number);
+    let (end, lost) = match segment {
+        Some(segment) => (
+            segment.seal.end,
+            messages(mark.messages.saturating_sub(segment.seal.messages)),
+        ),
+        None => (
+            SEGMENT_HEADER as u64,
+            "an unknown number of messages".to_owned(),
+        ),
+    };
+    let frames = match last == next {
+        true => format!("frame {next} was on disk and is missing"),
+        false => format!("frames {next} to {last} were on disk and are missing"),
+    };
+    format!("segment {number} is damaged at byte {end}: {frames} ({lost} at least)")
 }
 
 /// Returns the batches of a frame of segment `number`.
@@ -558,18 +390,15 @@ pub(super) fn check_sealed(
     each: impl FnMut(Frame) -> Result<(), String>,
 ) -> Result<(), Problem> {
     let number = entry.number;
-    let (file, header, len) = header(disk, log, entry)?;
-    let end =
-        usize::try_from(seal.end).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    let mut bytes = vec![0; end.min(usize::try_from(len).unwrap_or(usize::MAX))];
-    file.read_at(&mut bytes, 0)?;
+    let (file, header, _) = header(disk, log, entry)?;
+    let mut frames = Frames::new(file, header.salt, seal.end)?;
     // The first frame is checked against the link of the segment before it where that is known.
     let first = match entry.compacted {
         true => (0, 0),
         false if seal.first == seal.next => (seal.first, seal.link),
-        false => (seal.first, first_link(&bytes, header.salt)),
+        false => (seal.first, frames.first_link()?),
     };
-    let scan = scan(&bytes, header.salt, first, end, each);
+    let scan = scan(&mut frames, first, each)?;
     let found = scan.seal;
     let whole = entry.compacted || (found.next, found.link) == (seal.next, seal.link);
     match scan.stop {
@@ -594,11 +423,6 @@ pub(super) fn check_sealed(
     }
 }
 
-fn first_link(bytes: &[u8], salt: u64) -> u64 {
-    let first = bytes.get(SEGMENT_HEADER..).unwrap_or_default();
-    format::FrameHeader::decode(first, salt).map_or(0, |header| header.previous)
-}
-
 /// Returns the files that are left of segments, indexes and snapshots that were replaced or removed, or of ones that were
 /// being made.
 fn leftovers(
@@ -618,14 +442,15 @@ fn leftovers(
                 continue;
             }
             let file = disk.open(name)?;
-            let bytes = read_all(&*file)?;
-            let found = SegmentHeader::decode(&bytes);
+            let mut front = vec![0; SEGMENT_HEADER.min(usize::try_from(file.len()?).unwrap_or(0))];
+            file.read_at(&mut front, 0)?;
+            let found = SegmentHeader::decode(&front);
             let is_ours = found.is_some_and(|header| {
                 let place = (header.number, header.generation) == (number, generation);
                 header.log == manifest.log && place
             });
-            let unused = format::is_zero(bytes.get(SEGMENT_HEADER..).unwrap_or_default());
-            if number > newest && !unused {
+            let mut frames = Frames::new(file, 0, u64::MAX)?;
+            if number > newest && !frames.is_zero_from(SEGMENT_HEADER as u64)? {
                 return damaged(format!(
                     "segment {number} holds messages, and its manifest does not know it: the manifest is older than the log, or \
                      the file was put there"

@@ -22,8 +22,14 @@ pub(super) struct Replay {
     /// Topics that records name and that are not known: a later frame deletes them. A snapshot is newer than its first frame,
     /// and has them no more.
     unknown: BTreeSet<TopicId>,
+    /// The snapshot has every topic with a lower number that was not deleted.
+    known_below: u32,
     /// Missing frames are passed over, for a repair.
     lenient: bool,
+    /// The most messages that can have been in all frames that were missing so far.
+    lost: u64,
+    /// What of `lost` was before the last batch of a topic, whose offset says what is missing before it.
+    accounted: HashMap<TopicId, u64>,
 }
 
 impl Replay {
@@ -33,7 +39,10 @@ impl Replay {
             index: Index::default(),
             names: HashMap::new(),
             unknown: BTreeSet::new(),
+            known_below: 0,
             lenient: false,
+            lost: 0,
+            accounted: HashMap::new(),
         }
     }
 
@@ -50,6 +59,39 @@ impl Replay {
         }
     }
 
+    /// Notes that frames are missing which can have held at most `messages` messages, producers and topics.
+    pub(super) fn lose(&mut self, messages: u64) {
+        self.lost = self.lost.saturating_add(messages);
+        let (_, next) = self.catalog.producer_numbers();
+        self.set_next_producer(next.saturating_add(messages));
+        let topics = u32::try_from(messages).unwrap_or(u32::MAX / 2);
+        let next = self.catalog.next_topic().saturating_add(topics);
+        self.catalog.reserve_topics(next);
+    }
+
+    /// Moves every topic past the offsets that missing frames may have given, and returns those topics with the range that is
+    /// left out.
+    pub(super) fn leave_gaps(&mut self) -> Vec<(TopicName, Offset, Offset)> {
+        let mut gaps = Vec::new();
+        for (name, mut topic) in self.topics() {
+            let accounted = self.accounted.get(&topic.id).copied().unwrap_or(0);
+            let lost = self.lost.saturating_sub(accounted);
+            if lost > 0 {
+                let from = topic.next;
+                topic.next = Offset(from.0.saturating_add(lost));
+                self.catalog.set_topic(&name, topic);
+                gaps.push((name, from, topic.next));
+            }
+        }
+        gaps
+    }
+
+    fn account(&mut self, topic: TopicId) {
+        if self.lost > 0 {
+            self.accounted.insert(topic, self.lost);
+        }
+    }
+
     fn set_next_producer(&mut self, at_least: u64) {
         let (first, next) = self.catalog.producer_numbers();
         self.catalog
@@ -60,7 +102,10 @@ impl Replay {
     pub(super) fn item(&mut self, item: Item) {
         match item {
             Item::NextProducer(next) => self.set_next_producer(next),
-            Item::NextTopic(next) => self.catalog.reserve_topics(next),
+            Item::NextTopic(next) => {
+                self.known_below = next;
+                self.catalog.reserve_topics(next);
+            }
             Item::Topic {
                 id,
                 first,
@@ -134,6 +179,7 @@ impl Replay {
                 // A later topic of the name is from a snapshot that is newer than this frame.
                 if self.catalog.topic(name).is_none_or(|known| known.id < *id) {
                     self.catalog.set_topic(name, Topic::new(*id));
+                    self.account(*id);
                 }
                 self.names.insert(*id, name.clone());
             }
@@ -199,6 +245,9 @@ impl Replay {
             self.unknown.insert(id);
             return None;
         }
+        if id.0 < self.known_below {
+            return None;
+        }
         let name = TopicName::new(&format!("recovered-{}", id.0)).ok()?;
         self.catalog.set_topic(&name, Topic::new(id));
         self.names.insert(id, name.clone());
@@ -227,6 +276,7 @@ impl Replay {
             .next
             .max(Offset(batch.base.0.saturating_add(batch.count.into())));
         self.catalog.set_topic(&name, topic);
+        self.account(batch.topic);
         let stored = StoredRequest {
             appended: Appended {
                 base: batch.base,

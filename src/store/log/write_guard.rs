@@ -1,20 +1,17 @@
 //! The right to write, writing a frame, and what happens when the disk does not take it.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, MutexGuard},
-    time::Instant,
-};
+use std::{io, sync::MutexGuard, time::Instant};
 
 use super::{
-    super::{StoreError, catalog::TopicId},
-    disk::{DiskFile, read_all},
-    format::{self, Entry, FrameContext, Record, SEGMENT_HEADER, Seal},
+    super::StoreError,
+    active::{Active, Writer},
+    disk::write_synced,
+    format::{self, Entry, FrameContext, Record, SEGMENT_HEADER},
+    frames::Frames,
     recover,
-    shared::{Health, Prepared, Rolled, Shared, State},
+    shared::{Health, Shared, State},
 };
-use crate::{Offset, ProducerId};
+use crate::time;
 
 /// What a disk must take before it is trusted again, in bytes.
 const PROBE: usize = 4 << 20;
@@ -24,91 +21,6 @@ const MOST_ENTRIES: usize = 131_072;
 
 /// The most bytes of a frame.
 const MOST_FRAME: usize = 1 << 30;
-
-/// The end of the log.
-#[derive(Debug)]
-pub(super) struct Writer {
-    /// The segment that is written to; `None` once closed.
-    pub(super) active: Option<Active>,
-    /// The number of the next frame.
-    pub(super) next: u64,
-    /// The link of the last frame.
-    pub(super) link: u64,
-    /// Trims that are applied and not written: the next frame brings them.
-    pub(super) trims: BTreeMap<TopicId, Offset>,
-    /// Producers that are forgotten, likewise.
-    pub(super) forgotten: Vec<ProducerId>,
-    head: Vec<u8>,
-    frame: Vec<u8>,
-}
-
-impl Writer {
-    pub(super) fn new(next: u64, link: u64) -> Self {
-        Self {
-            active: None,
-            next,
-            link,
-            trims: BTreeMap::new(),
-            forgotten: Vec::new(),
-            head: Vec::new(),
-            frame: Vec::new(),
-        }
-    }
-
-    pub(super) fn has_pending(&self) -> bool {
-        !self.trims.is_empty() || !self.forgotten.is_empty()
-    }
-}
-
-/// The segment that is written to.
-#[derive(Debug)]
-pub(super) struct Active {
-    pub(super) number: u32,
-    salt: u64,
-    pub(super) file: Arc<dyn DiskFile>,
-    len: u64,
-    /// The offset after the last frame.
-    at: u64,
-    /// The number of its first frame, and the link before it.
-    first: (u64, u64),
-    messages: u64,
-    entries: Vec<(TopicId, Entry)>,
-}
-
-impl Active {
-    pub(super) fn new(segment: Prepared, next: u64, link: u64) -> Self {
-        Self {
-            number: segment.number,
-            salt: segment.salt,
-            file: segment.file,
-            len: segment.len,
-            at: SEGMENT_HEADER as u64,
-            first: (next, link),
-            messages: 0,
-            entries: Vec::new(),
-        }
-    }
-
-    pub(super) fn has_frames(&self) -> bool {
-        self.at > SEGMENT_HEADER as u64
-    }
-
-    /// Ends the segment where its last frame ends.
-    pub(super) fn roll(self, next: u64, link: u64) -> Rolled {
-        let seal = Seal {
-            first: self.first.0,
-            next,
-            link,
-            end: self.at,
-            messages: self.messages,
-        };
-        Rolled {
-            number: self.number,
-            seal,
-            entries: self.entries,
-        }
-    }
-}
 
 /// Why a frame was not written.
 #[derive(Debug, Clone)]
@@ -232,6 +144,16 @@ impl Shared {
         }
     }
 
+    /// Writes the trims that are outstanding; a frame in any case if `always`, so that two snapshots differ.
+    pub(super) fn write_pending(&self, always: bool) -> io::Result<()> {
+        let mut guard = self.write_guard(time::now()).map_err(io::Error::other)?;
+        if !always && !guard.writer.has_pending() {
+            return Ok(());
+        }
+        let written = guard.commit(Room::Small, &[], &[], |_| {});
+        written.map_err(|e| io::Error::other(e.why().to_owned()))
+    }
+
     fn write_frame(
         &self,
         writer: &mut Writer,
@@ -304,8 +226,10 @@ impl Shared {
         for (topic, entry) in &active.entries[first_entry..] {
             state.index.push(*topic, *entry);
         }
-        state.next_frame = writer.next;
+        state.end = active.end(self.log, writer.next, writer.link);
         state.unsnapshotted += len as u64;
+        drop(state);
+        self.work.frame_written();
         Ok(())
     }
 
@@ -400,7 +324,7 @@ impl Shared {
         let written = self
             .disk
             .create("probe.new")
-            .and_then(|file| super::disk::write_synced(&*file, &vec![0x5a; PROBE], 0));
+            .and_then(|file| write_synced(&*file, &vec![0x5a; PROBE], 0));
         match self.disk.remove("probe.new") {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
@@ -415,9 +339,8 @@ impl Shared {
         let name = format::segment_name(number, 0);
         let file = self.disk.open(&name).map_err(failed)?;
         file.drop_cache();
-        let bytes = read_all(&*file).map_err(failed)?;
-        let limit = usize::try_from(active.at).unwrap_or(usize::MAX);
-        let scan = recover::scan(&bytes, active.salt, active.first, limit, |_| Ok(()));
+        let mut frames = Frames::new(file, active.salt, active.at).map_err(failed)?;
+        let scan = recover::scan(&mut frames, active.first, |_| Ok(())).map_err(failed)?;
         match (scan.seal.next, scan.seal.link) == end && scan.seal.end == active.at {
             true => Ok(()),
             false => Err(format!(

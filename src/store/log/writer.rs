@@ -330,6 +330,7 @@ impl Shared {
         let mut state = self.state();
         state.index.drop_oldest(topic.id, count, bytes, end);
         state.catalog.set_topic(name, topic);
+        state.damage.trimmed(name, topic.first);
         drop(state);
         trims.insert(topic.id, topic.first);
     }

@@ -18,7 +18,7 @@ mod alloc;
 mod counting_store;
 mod disk;
 mod load;
-mod process;
+pub(crate) mod process;
 mod raw;
 mod report;
 mod setup;
@@ -57,7 +57,7 @@ const PINGS: u64 = 20_000;
 /// including that of a broker in this process. broker_cpu_us_per_message is null, except with --server and --broker-pid. CPU
 /// time has a resolution of 10 ms. allocations_per_message counts this process too, and is null if the program was built
 /// without the feature count-allocations. With --store memory, the broker keeps the last 64 MiB. With --store log, it stores
-/// in a temporary folder below TMPDIR.
+/// in a temporary folder below TMPDIR, and bytes_written_per_byte is what this process has written to disk for a byte of payload.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Start a broker in this process even with --server. The default without --server.
@@ -156,6 +156,25 @@ pub(crate) struct Args {
         value_parser = units::parse_size
     )]
     disk_group: Option<u64>,
+
+    /// Bytes that one lane may have unanswered [default: 256 KiB].
+    #[arg(
+        long,
+        env = "ANABRANCH_LANE_WINDOW",
+        value_name = "SIZE",
+        value_parser = units::parse_size
+    )]
+    lane_window: Option<u64>,
+
+    /// With --store log, the broker keeps this much of a topic, so that its log also gives space back during the runs. Without
+    /// it, everything is kept.
+    #[arg(
+        long,
+        env = "ANABRANCH_RETAIN",
+        value_name = "SIZE",
+        value_parser = units::parse_size
+    )]
+    retain: Option<u64>,
 
     /// Number of topics that messages are spread over: the name of the topic, followed by a number.
     #[arg(
@@ -309,9 +328,12 @@ async fn measure_once(
         )
     };
     let allocations = alloc::count();
-    let before = cpu();
+    let (before, written) = (cpu(), process::written());
     let sent = load.run(&setup.producers).await?;
-    let after = cpu();
+    let (after, written_after) = (cpu(), process::written());
+    let is_log = args.store == StoreKind::Log && args.server().is_none();
+    let written = written_after.zip(written).filter(|_| is_log);
+    let written = written.map(|(after, before)| after.saturating_sub(before));
     let allocated = alloc::count()
         .zip(allocations)
         .map(|(after, before)| as_f64(after.saturating_sub(before)) / as_f64(load.messages));
@@ -334,7 +356,7 @@ async fn measure_once(
             }
         }
     }
-    if args.store == StoreKind::Log && args.server().is_none() {
+    if is_log {
         let average = setup.average_group();
         let group = args.disk_group.or(average).unwrap_or(4 << 20);
         let folder = folder.to_owned();
@@ -350,6 +372,7 @@ async fn measure_once(
         bulk_cpu,
         ping_pong,
         allocations: allocated,
+        written,
         disk,
     }))
 }

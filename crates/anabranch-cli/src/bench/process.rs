@@ -6,14 +6,23 @@ use std::{fs, time::Duration};
 const TICK: Duration = Duration::from_millis(10);
 
 /// Returns the user and system CPU time of a process, or of this one, over all its threads.
-pub(super) fn cpu(pid: Option<u32>) -> Option<Duration> {
+pub(crate) fn cpu(pid: Option<u32>) -> Option<Duration> {
     let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     ticks(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
 }
 
 /// Returns the peak resident memory of this process, in bytes.
-pub(super) fn peak_rss() -> Option<u64> {
+pub(crate) fn peak_rss() -> Option<u64> {
     peak(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Returns the bytes that this process has caused to be written to disks.
+pub(crate) fn written() -> Option<u64> {
+    let io = fs::read_to_string("/proc/self/io").ok()?;
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
 }
 
 /// Parses the fields `utime` and `stime`. They follow the process name, which may hold anything and ends with the last

@@ -49,6 +49,8 @@ pub(super) struct Measured {
     pub(super) ping_pong: Option<Times>,
     /// Allocations per message.
     pub(super) allocations: Option<f64>,
+    /// Bytes that this process has written to disk.
+    pub(super) written: Option<u64>,
     pub(super) disk: Option<Disk>,
 }
 
@@ -81,6 +83,8 @@ pub(super) struct Run {
     /// CPU time of both ends of quinn alone, for the bytes of one message.
     baseline_cpu_us_per_message: Option<f64>,
     allocations_per_message: Option<f64>,
+    /// Bytes written to disk for a byte of payload.
+    bytes_written_per_byte: Option<f64>,
 }
 
 /// Quantiles of times, in milliseconds.
@@ -145,6 +149,9 @@ impl Run {
             broker_cpu_us_per_message: measured.broker_cpu.map(micros),
             baseline_cpu_us_per_message: measured.bulk_cpu.map(micros),
             allocations_per_message: measured.allocations.map(millionths),
+            bytes_written_per_byte: measured
+                .written
+                .map(|written| rounded(as_f64(written) / payload)),
         }
     }
 
@@ -177,6 +184,7 @@ impl Run {
             broker_cpu_us_per_message: any(|run| run.broker_cpu_us_per_message),
             baseline_cpu_us_per_message: any(|run| run.baseline_cpu_us_per_message),
             allocations_per_message: any(|run| run.allocations_per_message),
+            bytes_written_per_byte: any(|run| run.bytes_written_per_byte),
         }
     }
 }
@@ -345,6 +353,9 @@ impl fmt::Display for Report {
         if let Some(cpu) = median.baseline_cpu_us_per_message {
             row(f, "", format_args!("{cpu:.3} (quinn alone, both ends)"))?;
         }
+        if let Some(written) = median.bytes_written_per_byte {
+            row(f, "disk bytes/byte", format_args!("{written:.3}"))?;
+        }
         if let Some(allocations) = median.allocations_per_message {
             row(f, "allocations/message", format_args!("{allocations:.4}"))?;
         }
@@ -386,6 +397,7 @@ mod tests {
             bulk: Some(Duration::from_micros(alone * 1000)),
             bulk_cpu: None,
             allocations: None,
+            written: None,
             ping_pong: None,
             disk: None,
         })

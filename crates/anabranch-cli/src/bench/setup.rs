@@ -19,6 +19,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 const RETAINED: u64 = 64 << 20;
 /// Time from one retention to the next.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(50);
+/// The same with the log.
+const LOG_RETENTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Limit of the store in memory, in bytes: room for what arrives between two retentions.
 const MEMORY: u64 = 4 << 30;
 
@@ -49,6 +51,9 @@ impl Setup {
         for _ in 0..args.producers {
             let mut config = producer::Config::default();
             config.connection = conn.clone();
+            if let Some(window) = args.lane_window {
+                config.scaler.lane_window = window;
+            }
             let producer = Producer::builder()
                 .config(config)
                 .strategy(args.strategy.clone())
@@ -89,7 +94,13 @@ async fn serve(
 ) -> anyhow::Result<(Broker, Arc<CountingStore>)> {
     let mut retention = Retention::default();
     let store: Arc<dyn Store> = match args.store {
-        StoreKind::Log => Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?),
+        StoreKind::Log => {
+            if let Some(retained) = args.retain {
+                retention.max_bytes = Some(retained);
+                retention.every = LOG_RETENTION_INTERVAL;
+            }
+            Arc::new(LogStore::open(folder.join("log"), LogConfig::default()).await?)
+        }
         StoreKind::Memory => {
             retention.max_bytes = Some(RETAINED);
             retention.every = RETENTION_INTERVAL;

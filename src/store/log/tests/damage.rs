@@ -92,7 +92,8 @@ async fn a_batch_that_rots_on_disk_is_reported_with_its_place() {
     assert_eq!(bases(&store, "a", 2).await, [2]);
 }
 
-/// A folder as a kill leaves it, with three batches of 50 000 bytes; each filled with its number.
+/// A folder as a kill leaves it, with three batches of 50 000 bytes; each filled with its number. No end mark tells of them: they
+/// were written in the last second.
 async fn three_batches() -> (TempDir, ProducerId) {
     let first = folder();
     let store = open(first.path()).await;
@@ -100,7 +101,9 @@ async fn three_batches() -> (TempDir, ProducerId) {
     for request in 1..4 {
         base(&store, sized(p, request, "a", 50_000)).await;
     }
-    (copy_of(first.path()), p)
+    let left = copy_of(first.path());
+    let _ = fs::remove_file(left.path().join("end"));
+    (left, p)
 }
 
 #[tokio::test]
@@ -155,7 +158,12 @@ async fn a_log_damaged_in_its_middle_is_refused_with_the_place_and_left_alone() 
     assert!(why.contains("segment 1 is damaged at byte"), "{why}");
     assert!(contents(folder.path()) == before, "nothing is changed");
     let report = check(folder.path()).unwrap();
-    assert_eq!(report.problems, [why.as_str()], "{report}");
+    assert_eq!(report.problems.len(), 1, "{report}");
+    assert!(
+        report.problems[0].contains("frame 2 does not match its checksums (1 message)"),
+        "{report}"
+    );
+    assert_eq!(report.messages, 2, "{report}");
     assert!(contents(folder.path()) == before, "nothing is changed");
 
     // Without syncs, what a power cut takes is lost wherever it is.
@@ -188,6 +196,161 @@ fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
         .map(|file| (file.clone(), fs::read(file).unwrap()))
         .collect()
+}
+
+#[tokio::test]
+async fn what_changed_in_a_log_that_was_closed_well_is_told_while_the_store_runs() {
+    let folder = folder();
+    let store = open(folder.path()).await;
+    let p = producer(&store, "p").await;
+    for request in 1..4 {
+        base(&store, sized(p, request, "a", 5_000)).await;
+    }
+    assert_eq!(store.verify().await.unwrap(), None);
+    store.close().await.unwrap();
+    let (segment, at) = find(folder.path(), &[2; 1000]);
+    overwrite(&segment, at + 500, &[9]);
+
+    let quiet = LogConfig {
+        verify_rate: None,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(folder.path(), quiet).await.unwrap();
+    assert_eq!(store.damage(), None, "nobody has looked");
+    let said = store.verify().await.unwrap().unwrap();
+    assert!(said.contains("1 messages in 1 batches"), "{said}");
+    assert!(said.contains("topic a, offset 1"), "{said}");
+    assert_eq!(
+        bases(&store, "a", 2).await,
+        [2],
+        "everything else is served"
+    );
+    let all = Trim {
+        max_bytes: Some(0),
+        ..Trim::default()
+    };
+    store.trim(&topic("a"), all).await.unwrap();
+    assert_eq!(store.damage(), None, "it went with its batch");
+    drop(store);
+}
+
+#[tokio::test]
+async fn the_store_looks_for_damage_by_itself_and_so_does_a_read() {
+    let (folder, _) = three_batches().await;
+    open(folder.path()).await.close().await.unwrap();
+    let (segment, at) = find(folder.path(), &[2; 1000]);
+    overwrite(&segment, at + 500, &[9]);
+    let store = open(folder.path()).await;
+    while store.damage().is_none() {
+        tokio::task::yield_now().await;
+    }
+    store.close().await.unwrap();
+
+    let quiet = LogConfig {
+        verify_rate: None,
+        ..LogConfig::default()
+    };
+    let store = LogStore::open(folder.path(), quiet).await.unwrap();
+    store.read(&topic("a"), Offset(1), 9).await.unwrap_err();
+    let said = store.damage().unwrap();
+    assert!(said.contains("topic a, offset 1"), "{said}");
+}
+
+#[tokio::test]
+async fn a_check_counts_all_that_is_whole_before_and_after_the_damage() {
+    for closed in [false, true] {
+        let (folder, _) = three_batches().await;
+        if closed {
+            open(folder.path()).await.close().await.unwrap();
+        }
+        let (segment, at) = find(folder.path(), &[2; 1000]);
+        // In the content, in the records, in the header.
+        for at in [at + 30_000, at - 20, at - 100] {
+            let copy = copy_of(folder.path());
+            let segment = copy.path().join(segment.file_name().unwrap());
+            let byte = fs::read(&segment).unwrap()[at as usize];
+            overwrite(&segment, at, &[byte ^ 1]);
+            let report = check(copy.path()).unwrap();
+            assert_eq!(report.messages, 2, "{report}");
+            assert_eq!(report.problems.len(), 1, "{report}");
+            if closed {
+                assert!(report.problems[0].contains("(1 message)"), "{report}");
+            }
+        }
+    }
+}
+
+// ---- the end of the log
+
+/// The folder of [`three_batches`] with three more, an end mark after the last one, and where the last two frames begin.
+async fn marked() -> (TempDir, PathBuf, [u64; 2]) {
+    let (folder, _) = three_batches().await;
+    let store = open(folder.path()).await;
+    let p = producer(&store, "q").await;
+    for request in 11..14 {
+        base(&store, sized(p, request, "b", 3_000)).await;
+    }
+    store.shared.write_mark();
+    let left = copy_of(folder.path());
+    let (segment, _) = find(left.path(), &[13; 2900]);
+    let content = fs::read(&segment).unwrap();
+    let frames = content
+        .windows(4)
+        .enumerate()
+        .filter(|(_, w)| *w == b"ANBF");
+    let frames: Vec<_> = frames.map(|(at, _)| at as u64).collect();
+    let (_, last) = frames.split_at(frames.len() - 2);
+    (left, segment, last.try_into().unwrap())
+}
+
+#[tokio::test]
+async fn zeros_in_place_of_the_last_frames_are_refused_where_a_mark_tells_of_them() {
+    let (folder, segment, frames) = marked().await;
+    for (from, lost) in frames.into_iter().zip(["2 messages", "1 message"]) {
+        let copy = copy_of(folder.path());
+        let segment = copy.path().join(segment.file_name().unwrap());
+        overwrite(&segment, from, &[0; 10_000]);
+        let error = refused(copy.path()).await;
+        let OpenError::Damaged { why, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert!(why.contains("on disk and"), "{why}");
+        assert!(why.contains(lost), "{why}");
+        let report = check(copy.path()).unwrap();
+        assert_eq!(report.problems, [why.as_str()], "{report}");
+
+        repair(copy.path()).unwrap();
+        let store = open(copy.path()).await;
+        let p = producer(&store, "r").await;
+        let next = base(&store, sized(p, 1, "b", 100)).await;
+        assert!(next >= 3, "offset {next} was given before");
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_is_damaged_or_missing_keeps_no_log_from_opening() {
+    let (folder, ..) = marked().await;
+    let mark = folder.path().join("end");
+    for content in [
+        Some(vec![7; 1024]),
+        Some(vec![7; 3]),
+        Some(Vec::new()),
+        None,
+    ] {
+        let copy = copy_of(folder.path());
+        let mark = copy.path().join(mark.file_name().unwrap());
+        match content {
+            Some(content) => fs::write(mark, content).unwrap(),
+            None => fs::remove_file(mark).unwrap(),
+        }
+        let store = open(copy.path()).await;
+        assert_eq!(bases(&store, "b", 0).await, [0, 1, 2]);
+        let p = producer(&store, "r").await;
+        base(&store, sized(p, 1, "b", 100)).await;
+        store.shared.write_mark();
+        let again = copy_of(copy.path());
+        assert_eq!(bases(&open(again.path()).await, "b", 0).await, [0, 1, 2, 3]);
+    }
 }
 
 // ---- every byte of a small log
@@ -479,7 +642,10 @@ async fn a_repaired_log_has_all_that_is_whole_says_what_is_lost_and_keeps_what_i
 
     let report = repair(folder.path()).unwrap();
     assert!(
-        report.repairs.iter().any(|r| r.contains("with 1 message")),
+        report
+            .repairs
+            .iter()
+            .any(|r| r.contains("1 message is lost")),
         "{report}"
     );
     let kept = files(folder.path()).into_iter().filter(|f| {
@@ -502,6 +668,77 @@ async fn a_repaired_log_has_all_that_is_whole_says_what_is_lost_and_keeps_what_i
     assert_eq!(base(&store, sized(p, 4, "a", 100)).await, 3);
     let store = reopened(store, folder.path()).await;
     assert_eq!(bases(&store, "a", 0).await, [0, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_repair_never_gives_an_offset_again_that_a_lost_message_may_have_had() {
+    for closed in [false, true] {
+        let (folder, _) = three_batches().await;
+        if closed {
+            open(folder.path()).await.close().await.unwrap();
+            // The snapshots tell where the topic ends.
+            for snapshot in files(folder.path()) {
+                if snapshot.extension().is_some_and(|e| e == "snap") {
+                    fs::remove_file(snapshot).unwrap();
+                }
+            }
+        }
+        let (segment, at) = find(folder.path(), &[3; 1000]);
+        // In the content, in the records, in the header, all of it.
+        for (at, bytes) in [
+            (at + 9_000, 1),
+            (at - 20, 1),
+            (at - 100, 1),
+            (at - 105, 900),
+        ] {
+            let copy = copy_of(folder.path());
+            let segment = copy.path().join(segment.file_name().unwrap());
+            overwrite(&segment, at, &vec![0xab; bytes]);
+            let report = repair(copy.path()).unwrap();
+            assert!(!report.repairs.is_empty(), "{report}");
+            assert_eq!(check(copy.path()).unwrap().problems, [""; 0]);
+            let store = open(copy.path()).await;
+            assert_eq!(bases(&store, "a", 0).await, [0, 1], "{report}");
+            let p = producer(&store, "r").await;
+            let next = base(&store, sized(p, 1, "a", 100)).await;
+            assert!(next >= 3, "offset {next} was given before: {report}");
+            if next > 3 {
+                let gap = format!("topic a goes on at offset {next}");
+                assert!(
+                    report.repairs.iter().any(|line| line.contains(&gap)),
+                    "{report}"
+                );
+            }
+            assert_eq!(bases(&store, "a", 2).await, [next], "a read passes the gap");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repair_keeps_the_whole_batches_of_a_frame_in_which_one_is_damaged() {
+    let first = folder();
+    let store = open(first.path()).await;
+    let p = producer(&store, "p").await;
+    let group = (1..4)
+        .map(|request| sized(p, request, "a", 5_000))
+        .collect();
+    for answer in store.append(group).await {
+        answer.unwrap();
+    }
+    let left = copy_of(first.path());
+    let (segment, at) = find(left.path(), &[2; 1000]);
+    overwrite(&segment, at + 500, &[9]);
+    let report = repair(left.path()).unwrap();
+    assert!(
+        report
+            .repairs
+            .iter()
+            .any(|r| r.contains("1 message is lost")),
+        "{report}"
+    );
+    let store = open(left.path()).await;
+    assert_eq!(bases(&store, "a", 0).await, [0, 2]);
+    assert_eq!(base(&store, sized(p, 4, "a", 100)).await, 3);
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
-//! `anabranch log`: checks the log of a broker or a spool, and repairs it on request.
+//! `anabranch log`: checks the log of a broker or a spool, repairs it on request, and measures one.
+
+mod figures;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,6 +23,8 @@ enum Action {
     Check(Folder),
     /// Make a damaged log usable. What is removed is kept in the folder; what is lost is reported.
     Repair(Folder),
+    /// Measure a log in a temporary folder: its start, memory, space and cold reads.
+    Bench(figures::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +67,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (folder, repair) = match args.command {
         Action::Check(folder) => (folder, false),
         Action::Repair(folder) => (folder, true),
+        Action::Bench(args) => return figures::run(args).await,
     };
     let Folder { folder, output } = folder;
     let report = tokio::task::spawn_blocking(move || match repair {
