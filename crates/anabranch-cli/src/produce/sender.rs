@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch::{Message, Producer};
+use anabranch::{Message, Producer, SendError, producer::SendErrorKind};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -176,10 +176,22 @@ impl<'a> Sender<'a> {
             }
             Mode::Async => match self.producer.try_send_async(message) {
                 Ok(receipt) => Outcome::Receipt(receipt),
-                Err(error) => return self.window.record_failure(&self.origin, &error),
+                Err(error) => match full(error) {
+                    // Waits in line for room. Later messages wait behind it.
+                    Ok(message) => Outcome::Accepting(self.producer.send_async(message)),
+                    Err(error) => return self.window.record_failure(&self.origin, &error),
+                },
             },
         };
         self.window.push(self.origin.clone(), content, outcome);
+    }
+}
+
+/// Returns the message for which there was no room, or another error.
+fn full(error: SendError) -> Result<Message, SendError> {
+    match error.kind() {
+        SendErrorKind::Full => error.clone().into_message().ok_or(error),
+        _ => Err(error),
     }
 }
 
