@@ -79,12 +79,12 @@ impl FirstRejected {
 
     /// Records that the batch at `index` is rejected.
     pub(super) fn record(&self, index: u64) {
-        self.0.fetch_min(index, Ordering::SeqCst);
+        self.0.fetch_min(index, Ordering::Relaxed);
     }
 
     /// Returns whether a batch before `index` was rejected.
     pub(super) fn is_before(&self, index: u64) -> bool {
-        self.0.load(Ordering::SeqCst) < index
+        self.0.load(Ordering::Relaxed) < index
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering::SeqCst},
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use tokio::sync::watch;
@@ -96,11 +96,11 @@ impl AckState {
 
     /// Returns the offset of the next message for the application.
     pub(super) fn next_offset(&self) -> Offset {
-        Offset(self.next.load(SeqCst))
+        Offset(self.next.load(Relaxed))
     }
 
     pub(super) fn set_next_offset(&self, next: Offset) {
-        self.next.store(next.0, SeqCst);
+        self.next.store(next.0, Relaxed);
     }
 
     /// Watches the first offset that is not acknowledged.

@@ -8,7 +8,7 @@ use std::{
 
 use anabranch::{
     Offset, Producer,
-    broker::{Broker, StartError},
+    broker::{self, Broker, StartError, Tokens},
     conn::{self, TestCertificate, TransportConfig},
     consumer::Record,
     producer::{self, Builder},
@@ -42,6 +42,8 @@ pub struct World {
     pub back: Direction,
     /// Whether the next broker makes topics by itself.
     pub topics: bool,
+    /// What the next broker asks of its clients.
+    pub tokens: Option<Tokens>,
     broker: Option<Broker>,
     streams: u32,
 }
@@ -61,6 +63,7 @@ impl World {
             there,
             back,
             topics: true,
+            tokens: None,
             broker: None,
             streams,
         };
@@ -71,7 +74,10 @@ impl World {
     async fn bind(&self) -> Result<Broker, StartError> {
         let mut transport = TransportConfig::server();
         transport.max_streams = self.streams;
+        let mut config = broker::Config::default();
+        config.tokens.clone_from(&self.tokens);
         Broker::builder()
+            .config(config)
             .listen(BROKER)
             .tls(certificate().server_tls())
             .store(Arc::clone(&self.store))

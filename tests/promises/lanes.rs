@@ -4,13 +4,10 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use anabranch::{
     Message,
-    conn::{ClientTls, Trust, tls::Fingerprint},
     producer::{Lanes, SendErrorKind, Strategy},
     scaler::Reason,
     sim::{self, LinkConfig, Rate},
 };
-
-use rustls::pki_types::CertificateDer;
 
 use crate::world::{LONG, World};
 
@@ -56,11 +53,10 @@ fn a_producer_that_was_refused_for_good_sleeps_until_it_is_closed() {
         let (done, waits) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || {
             sim::run(5, async |network| {
-                let world = World::new(network, LinkConfig::default()).await;
-                let stranger = Trust::Pinned(Fingerprint::of(&CertificateDer::from(
-                    &b"somebody else"[..],
-                )));
-                let producer = world.producer().tls(ClientTls::trusting(stranger));
+                let mut world = World::new(network, LinkConfig::default()).await;
+                world.tokens = Some("right".parse().unwrap());
+                world.crash().await;
+                let producer = world.producer().token("wrong");
                 let producer = producer.strategy(strategy).build().unwrap();
                 let keyed = || Message::new("one").with_key("key");
                 let receipts = [(); 3].map(|()| producer.try_send_async(keyed()).unwrap());

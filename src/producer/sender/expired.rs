@@ -39,12 +39,12 @@ impl ExpiredInFlight {
     pub(crate) fn insert(&self, id: RequestId, batch: ExpiredBatch) {
         let mut batches = self.lock();
         batches.insert(id, batch);
-        self.len.store(batches.len(), Ordering::SeqCst);
+        self.len.store(batches.len(), Ordering::Release);
     }
 
     /// Returns whether lanes may take more.
     pub(crate) fn has_room(&self) -> bool {
-        self.len.load(Ordering::SeqCst) < MAX_SPAN
+        self.len.load(Ordering::Acquire) < MAX_SPAN
     }
 
     pub(crate) fn contains(&self, id: RequestId) -> bool {
@@ -63,7 +63,7 @@ impl ExpiredInFlight {
         }
         let mut batches = self.lock();
         let removed = batches.remove(&id);
-        self.len.store(batches.len(), Ordering::SeqCst);
+        self.len.store(batches.len(), Ordering::Release);
         removed
     }
 
@@ -75,12 +75,12 @@ impl ExpiredInFlight {
         let mut batches = self.lock();
         let gone = batches.extract_if(.., |_, b| b.lane == lane && b.stream_epoch != stream_epoch);
         let removed = gone.map(|(_, batch)| batch).collect();
-        self.len.store(batches.len(), Ordering::SeqCst);
+        self.len.store(batches.len(), Ordering::Release);
         removed
     }
 
     fn is_empty(&self) -> bool {
-        self.len.load(Ordering::SeqCst) == 0
+        self.len.load(Ordering::Acquire) == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RequestId, ExpiredBatch>> {

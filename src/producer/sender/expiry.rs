@@ -20,7 +20,7 @@ pub(crate) async fn expire_loop(
     stopped: CancellationToken,
 ) {
     loop {
-        let earliest = requests.in_flight().iter().map(|(_, r)| r.at).min();
+        let earliest = requests.watch_earliest_call();
         let due = async {
             match earliest {
                 Some(at) => time::sleep_until(at + delivery_timeout).await,
@@ -29,7 +29,7 @@ pub(crate) async fn expire_loop(
         };
         tokio::select! { biased;
             () = due => expire(&requests, delivery_timeout, time::now()),
-            () = requests.earlier_deadline_than(earliest) => {}
+            () = requests.earlier_call() => {}
             () = stopped.cancelled() => return,
         }
     }

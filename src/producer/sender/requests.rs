@@ -61,7 +61,8 @@ pub(crate) struct Requests {
     retried: AtomicU64,
     /// Notified when a request has an earlier deadline than the one that is being waited for.
     earlier_deadline: Notify,
-    /// The call whose deadline is being waited for, in microseconds since `base`; `u64::MAX` for none.
+    /// The call whose deadline is being waited for, in microseconds since `base`; `u64::MAX` for none. Read and written
+    /// under the lock of `in_flight`.
     watched_call: AtomicU64,
     base: Instant,
 }
@@ -122,11 +123,12 @@ impl Requests {
             self.stats.registered(now, &request);
             ids.push_back(in_flight.register(request));
         }
+        let watched = self.watched_call.load(Ordering::Relaxed);
         drop(in_flight);
         if self.is_sweeping() {
             self.registered.notify_one();
         }
-        if earliest.is_some_and(|at| self.micros(at) < self.watched_call.load(Ordering::SeqCst)) {
+        if earliest.is_some_and(|at| self.micros(at) < watched) {
             self.earlier_deadline.notify_one();
         }
         for request in refused {
@@ -271,10 +273,18 @@ impl Requests {
 
     // ---- deadlines ----
 
-    /// Sets the call whose deadline is waited for, and waits until a request has an earlier one.
-    pub(crate) async fn earlier_deadline_than(&self, call: Option<Instant>) {
-        let watched = call.map_or(u64::MAX, |at| self.micros(at));
-        self.watched_call.store(watched, Ordering::SeqCst);
+    /// Returns the earliest call among the requests, whose deadline is waited for from now on.
+    pub(crate) fn watch_earliest_call(&self) -> Option<Instant> {
+        let in_flight = self.in_flight();
+        let earliest = in_flight.iter().map(|(_, request)| request.at).min();
+        let watched = earliest.map_or(u64::MAX, |at| self.micros(at));
+        // Under the lock, so that a request that is not among these ones finds the new value.
+        self.watched_call.store(watched, Ordering::Relaxed);
+        earliest
+    }
+
+    /// Waits until a request is registered whose call is earlier than the one that is watched.
+    pub(crate) async fn earlier_call(&self) {
         self.earlier_deadline.notified().await;
     }
 
@@ -434,5 +444,57 @@ const fn fate_of_refused(code: FailureCode, attempts: u32) -> Fate {
         }
         _ if attempts > 1 => Fate::Unknown,
         _ => Fate::NotStored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{
+        TopicName,
+        producer::{Config, accumulator::Cost},
+    };
+
+    #[tokio::test]
+    async fn a_request_that_comes_while_the_timer_is_set_has_its_deadline_watched() {
+        let topic = TopicName::new("t").unwrap();
+        let room = Cost {
+            messages: 10,
+            bytes: 1 << 20,
+        };
+        let accumulator = Accumulator::new(Arc::new(Config::default()), topic, room);
+        let requests = Requests::new(Arc::new(accumulator));
+        let first = time::now();
+        let request = |at| Request {
+            topic: TopicName::new("t").unwrap(),
+            batch: bytes::Bytes::new(),
+            messages: 0,
+            parts: Vec::new(),
+            cost: Cost::default(),
+            shards: Vec::new(),
+            epochs: [0, 0],
+            at,
+            lane: 0,
+            written: None,
+            stream_epoch: 0,
+            attempts: 0,
+        };
+        let mut ids = VecDeque::new();
+        requests.register(std::iter::once(request(first)), &mut ids);
+        assert_eq!(requests.earlier_call().now_or_never(), Some(()));
+        assert_eq!(requests.watch_earliest_call(), Some(first));
+        // A later deadline than the one that is watched wakes no task.
+        let second = first + std::time::Duration::from_secs(1);
+        requests.register(std::iter::once(request(second)), &mut ids);
+        assert_eq!(requests.earlier_call().now_or_never(), None);
+        ids.drain(..).for_each(|id| requests.expire(id));
+        // From the look at the deadlines on, there is none, so that each one is earlier.
+        assert_eq!(requests.watch_earliest_call(), None);
+        requests.register(std::iter::once(request(second)), &mut ids);
+        assert_eq!(requests.earlier_call().now_or_never(), Some(()));
     }
 }

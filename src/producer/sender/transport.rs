@@ -45,7 +45,7 @@ pub(crate) struct StreamDemand(Arc<AtomicUsize>);
 
 impl Drop for StreamDemand {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -93,13 +93,13 @@ impl Transport {
 
     /// Counts the only lane of a route as waiting for a stream, while the returned value lives.
     pub(crate) fn demand_stream(&self) -> StreamDemand {
-        self.demand.fetch_add(1, Ordering::SeqCst);
+        self.demand.fetch_add(1, Ordering::Relaxed);
         StreamDemand(Arc::clone(&self.demand))
     }
 
     /// Returns whether the only lane of a route waits for a stream while the peer permits no more.
     pub(crate) fn has_stream_demand(&self) -> bool {
-        self.demand.load(Ordering::SeqCst) > 0 && self.pool.status().limit.is_some()
+        self.demand.load(Ordering::Relaxed) > 0 && self.pool.status().limit.is_some()
     }
 
     /// Returns the pool of streams.
