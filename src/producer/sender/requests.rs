@@ -488,7 +488,7 @@ mod tests {
         assert_eq!(requests.earlier_call().now_or_never(), Some(()));
         assert_eq!(requests.watch_earliest_call(), Some(first));
         // A later deadline than the one that is watched wakes no task.
-        let second = first + std::time::Duration::from_secs(1);
+        let second = first + Duration::from_secs(1);
         requests.register(std::iter::once(request(second)), &mut ids);
         assert_eq!(requests.earlier_call().now_or_never(), None);
         ids.drain(..).for_each(|id| requests.expire(id));
