@@ -242,10 +242,11 @@ impl<T> Budget<T> {
     /// asks again, until there are none. Returns `None` while another thread admits items: that one asks again.
     pub(crate) fn admit(&self) -> Option<Admitted<'_, T>> {
         loop {
-            self.asked.store(true, Ordering::SeqCst);
+            self.asked.swap(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             let mut line = self.try_lock()?;
-            self.asked.store(false, Ordering::SeqCst);
+            // Swapped, not only stored: what came before a note that is taken away here is seen below.
+            self.asked.swap(false, Ordering::SeqCst);
             self.gather(&mut line);
             if self.is_closed() {
                 line.drain(..).for_each(|waiter| waiter.waker.wake());
