@@ -38,6 +38,9 @@ pub use dedup_window::{
     DedupCheck, DedupDelta, DedupTxn, DedupWindow, MAX_DEDUP_WINDOW, RequestContent, StoredRequest,
 };
 pub use delegate::DelegateStore;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use log::fuzz;
 pub use log::{Fsync, LogConfig, LogStore, OpenError, Report, check, repair};
 pub use memory::{MemoryConfig, MemoryStore};
 pub use trim::Trim;

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -95,5 +95,17 @@ impl Shared {
         }
         self.reclaim(forced)?;
         prepared
+    }
+
+    /// Writes the mark, if frames were written since the last one. A failure is no harm: the next one says more.
+    pub(super) fn write_mark(&self) {
+        if !self.syncs() || !self.work.take_unmarked() {
+            return;
+        }
+        let end = self.state().end;
+        let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = marker.write(&*self.disk, &end) {
+            tracing::debug!(%error, "the end mark was not written");
+        }
     }
 }

@@ -1,15 +1,10 @@
 //! Writing the end mark: once a second while frames are written, beside the writer.
 
-use std::{
-    io,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     disk::{Disk, DiskFile, replace},
     format::EndMark,
-    shared::Shared,
 };
 
 /// How long a frame is on disk, at most, before a mark tells of it.
@@ -46,7 +41,11 @@ impl Marker {
         })
     }
 
-    fn write(&mut self, disk: &dyn Disk, mark: &EndMark) -> io::Result<()> {
+    /// Writes a mark that says more than the last one.
+    pub(super) fn write(&mut self, disk: &dyn Disk, mark: &EndMark) -> io::Result<()> {
+        if self.next >= mark.next {
+            return Ok(());
+        }
         let slot = mark.encode();
         match &self.file {
             Some(file) => {
@@ -73,22 +72,5 @@ pub(super) fn remove(disk: &dyn Disk) -> io::Result<()> {
         Ok(()) => disk.sync_folder(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
-    }
-}
-
-impl Shared {
-    /// Writes the mark, if frames were written since the last one. A failure is no harm: the next one says more.
-    pub(super) fn write_mark(&self) {
-        if !self.syncs() || !self.work.take_unmarked() {
-            return;
-        }
-        let end = self.state().end;
-        let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
-        if marker.next >= end.next {
-            return;
-        }
-        if let Err(error) = marker.write(&*self.disk, &end) {
-            tracing::debug!(%error, "the end mark was not written");
-        }
     }
 }

@@ -42,6 +42,8 @@ mod disk;
 mod files;
 mod format;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod index;
 mod load;
 mod maintenance;

@@ -1,7 +1,10 @@
 //! The promises of the store on disk, beside those of every store.
 
+mod corpus;
+mod crash_points;
 mod damage;
 mod disk;
+mod killed;
 #[cfg(unix)]
 mod limits;
 mod simulated;

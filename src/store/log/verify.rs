@@ -1,4 +1,4 @@
-//! Reading what was stored long ago, so that damage is found before somebody needs it.
+//! Reading what was stored long ago, so that damage is found before it is read.
 //!
 //! Opening a log that was closed well reads no messages. So the store reads its sealed segments in the background, newest
 //! first, at a rate that leaves the disk to others, and again every week. What it finds goes to the log, the metrics and

@@ -39,7 +39,7 @@ pub(super) struct WorkState {
     pub(super) has_reserve: bool,
     pub(super) wanted: bool,
     /// Something has become due at a time.
-    has_news: bool,
+    is_due: bool,
     stopped: bool,
     pub(super) thread: Option<JoinHandle<()>>,
 }
@@ -94,7 +94,7 @@ impl Work {
     /// Notes that a frame was written. The maintenance looks at the time for the end mark after the first one.
     pub(super) fn frame_written(&self) {
         if !self.unmarked.swap(true, Relaxed) {
-            self.state().has_news = true;
+            self.state().is_due = true;
             self.woken.notify_one();
         }
     }
@@ -112,7 +112,7 @@ impl Work {
     /// Waits until there is something to do, for at most `most`.
     pub(super) fn wait(&self, most: Option<Duration>) -> Woken {
         let mut state = self.state();
-        if !state.wanted && !state.stopped && !state.has_news {
+        if !state.wanted && !state.stopped && !state.is_due {
             state = match most {
                 Some(most) => {
                     let waited = self.woken.wait_timeout(state, most);
@@ -124,7 +124,7 @@ impl Work {
                 }
             };
         }
-        state.has_news = false;
+        state.is_due = false;
         match (state.stopped, std::mem::take(&mut state.wanted)) {
             (true, _) => Woken::Stopped,
             (false, true) => Woken::Wanted,

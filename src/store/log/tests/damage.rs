@@ -216,7 +216,7 @@ async fn what_changed_in_a_log_that_was_closed_well_is_told_while_the_store_runs
         ..LogConfig::default()
     };
     let store = LogStore::open(folder.path(), quiet).await.unwrap();
-    assert_eq!(store.damage(), None, "nobody has looked");
+    assert_eq!(store.damage(), None, "it was not looked for");
     let said = store.verify().await.unwrap().unwrap();
     assert!(said.contains("1 messages in 1 batches"), "{said}");
     assert!(said.contains("topic a, offset 1"), "{said}");

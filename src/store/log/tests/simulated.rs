@@ -32,6 +32,26 @@ struct Sim {
     changes: Vec<(String, Option<usize>)>,
     files: Vec<SimContent>,
     faults: Faults,
+    watch: Option<Watch>,
+}
+
+/// Keeps the disk as it is before some of its operations.
+#[derive(Debug)]
+struct Watch {
+    rng: fastrand::Rng,
+    answered: usize,
+    points: Vec<CrashPoint>,
+    /// How often each kind of operation was met.
+    met: BTreeMap<String, u64>,
+}
+
+/// The disk after a crash before one of its operations.
+#[derive(Debug)]
+pub(super) struct CrashPoint {
+    pub(super) operation: String,
+    /// The number of appends that were answered before.
+    pub(super) answered: usize,
+    pub(super) disk: Arc<SimDisk>,
 }
 
 /// When the disk fails. Each counts down, and the operation fails when it comes to 0.
@@ -92,6 +112,82 @@ impl SimDisk {
 
     pub(super) fn set_faults(&self, faults: Faults) {
         self.sim().faults = faults;
+    }
+
+    /// Keeps crash points from here on.
+    pub(super) fn watch(&self, seed: u64) {
+        self.sim().watch = Some(Watch {
+            rng: fastrand::Rng::with_seed(seed),
+            answered: 0,
+            points: Vec::new(),
+            met: BTreeMap::new(),
+        });
+    }
+
+    /// Notes how many appends were answered.
+    pub(super) fn answered(&self, count: usize) {
+        if let Some(watch) = &mut self.sim().watch {
+            watch.answered = count;
+        }
+    }
+
+    /// Returns the crash points, and keeps no more.
+    pub(super) fn points(&self) -> Vec<CrashPoint> {
+        self.sim()
+            .watch
+            .take()
+            .map_or_else(Vec::new, |watch| watch.points)
+    }
+
+    /// An operation is about to be done. The first ones of each kind are crash points, and one of some later.
+    fn before(&self, verb: &str, name: &str) {
+        let (mut rng, operation) = {
+            let mut sim = self.sim();
+            let Some(watch) = &mut sim.watch else { return };
+            let kind = match name.trim_end_matches(".new") {
+                "" => "",
+                "manifest" => " manifest",
+                "end" => " end",
+                name if name.ends_with(".seg") && !name.contains(".0000.") => " compacted",
+                name => name.rfind('.').map_or(" other", |at| match &name[at..] {
+                    ".seg" => " .seg",
+                    ".idx" => " .idx",
+                    ".snap" => " .snap",
+                    _ => " other",
+                }),
+            };
+            let operation = format!("{verb}{kind}");
+            let met = watch.met.entry(operation.clone()).or_default();
+            *met += 1;
+            if *met > 6 && watch.rng.u8(0..40) > 0 {
+                return;
+            }
+            (watch.rng.fork(), operation)
+        };
+        let disk = match rng.bool() {
+            true => self.killed(),
+            false => self.crashed(&mut rng),
+        };
+        disk.forget_unnamed();
+        if let Some(watch) = &mut self.sim().watch {
+            let answered = watch.answered;
+            watch.points.push(CrashPoint {
+                operation,
+                answered,
+                disk,
+            });
+        }
+    }
+
+    /// Frees the content of files that have no name any more.
+    fn forget_unnamed(&self) {
+        let mut sim = self.sim();
+        let named: BTreeSet<usize> = sim.names.values().copied().collect();
+        for (at, content) in sim.files.iter_mut().enumerate() {
+            if !named.contains(&at) {
+                *content = SimContent::default();
+            }
+        }
     }
 
     /// Returns the disk after a crash of the system: of what was not synced, a random part.
@@ -184,6 +280,7 @@ impl Disk for Mounted {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.before("create", name);
         let mut sim = self.0.sim();
         if due(&mut sim.faults.create) {
             return Err(ErrorKind::StorageFull.into());
@@ -197,6 +294,7 @@ impl Disk for Mounted {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.before("rename", to);
         let mut sim = self.0.sim();
         let file = sim.names.remove(from).ok_or(ErrorKind::NotFound)?;
         sim.names.insert(to.to_owned(), file);
@@ -206,6 +304,7 @@ impl Disk for Mounted {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.before("remove", name);
         let mut sim = self.0.sim();
         sim.names.remove(name).ok_or(ErrorKind::NotFound)?;
         sim.changes.push((name.to_owned(), None));
@@ -213,6 +312,7 @@ impl Disk for Mounted {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
+        self.0.before("sync folder", "");
         let mut sim = self.0.sim();
         if due(&mut sim.faults.sync) {
             return Err(io::Error::other("injected"));
@@ -251,6 +351,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, mut bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.before("write", "");
         let fails = due(&mut self.0.sim().faults.write);
         let at = at as usize;
         if fails {
@@ -276,6 +377,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.0.before("sync", "");
         let fails = due(&mut self.0.sim().faults.sync);
         self.with(|content| {
             let dirty = std::mem::take(&mut content.dirty);
@@ -303,6 +405,7 @@ impl DiskFile for SimFile {
     }
 
     fn shrink(&self, len: u64) -> io::Result<()> {
+        self.0.before("shrink", "");
         self.with(|content| {
             content.shown.truncate(len as usize);
             Ok(())

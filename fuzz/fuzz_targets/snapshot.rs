@@ -1,0 +1,4 @@
+//! Pieces of a snapshot of the log. What it asserts is said at the function.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| anabranch::store::fuzz::snapshot(data));
