@@ -94,7 +94,8 @@ impl StateMachine {
         let min_rtt = self.delay.min_rtt().unwrap_or_default();
         let rest = MIN_BETWEEN_TESTS.max(min_rtt * MIN_RTT_REFRESH_ROUNDS / 2);
         if now.saturating_duration_since(self.last_drain) > rest
-            && let (Some((rtt, _)), State::Competitive(cubic)) = (self.delay.standing(), &self.state)
+            && let (Some((rtt, _)), State::Competitive(cubic)) =
+                (self.delay.standing(), &self.state)
         {
             let cubic = cubic.clone();
             self.enter_drain(now, rtt, Some(cubic));
