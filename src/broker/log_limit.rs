@@ -31,6 +31,8 @@ impl LogLimit {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
+
     use super::*;
 
     #[test]

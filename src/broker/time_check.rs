@@ -41,6 +41,8 @@ impl TimeCheck {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests may read the clock")]
+
     use super::*;
 
     fn days(days: u64) -> Timestamp {

@@ -1,5 +1,6 @@
 //! A thread that is stopped in the middle of a call stops no other thread.
 #![allow(clippy::disallowed_methods, reason = "a test starts threads")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{sync::mpsc::sync_channel, thread, time::Duration};
 

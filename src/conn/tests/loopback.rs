@@ -602,8 +602,10 @@ async fn a_port_at_which_nothing_listens_is_told_at_once_where_the_system_tells(
     soon(supervisor.wait_connected()).await.unwrap();
 
     // Switched off, a closed port is silent.
-    let mut udp = Udp::default();
-    udp.detect_closed_ports = false;
+    let udp = Udp {
+        detect_closed_ports: false,
+        ..Udp::default()
+    };
     config.network = Arc::new(udp);
     config.servers = vec!["127.0.0.1:1".into()];
     let supervisor = supervise(config);

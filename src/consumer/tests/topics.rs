@@ -10,6 +10,7 @@ use crate::{
     },
     consumer::{AckError, ConsumeError, ConsumeErrorKind, Consumer, Start},
     store::Store,
+    tasks::Tasks,
     wire::FailureCode,
 };
 
@@ -49,7 +50,8 @@ async fn a_topic_that_is_waited_for_is_read_from_its_first_message() {
     let broker = start(memory()).await;
     let address = broker.local_addr();
     let waiting = reader(address).wait_for_topic(true).from(Start::Latest);
-    let waiting = tokio::spawn(waiting.subscribe());
+    let tasks = Tasks::new();
+    let waiting = tasks.spawn(waiting.subscribe());
     let mut writer = Writer::new(address, "p").await;
     writer.write(2, 1).await;
     let mut consumer = soon("the topic", waiting).await.unwrap().unwrap();

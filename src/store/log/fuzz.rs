@@ -3,6 +3,11 @@
 //! Checksums keep a fuzzer from ever reaching what is behind them. So each function takes its input as it is, and once more as
 //! the content of something with the right checksums.
 
+#![cfg_attr(
+    not(fuzzing),
+    allow(unreachable_pub, reason = "public for the fuzz targets only")
+)]
+
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
@@ -85,7 +90,7 @@ fn read_segment(bytes: Vec<u8>) -> Found {
 /// A segment with this content; and one with a frame whose records and batches are this content: a byte for the number of
 /// records, two for their length, the records, the batches. A frame with the right checksums is never taken for a torn one.
 pub fn frames(data: &[u8]) {
-    let header = vec![0; SEGMENT_HEADER];
+    let header = [0; SEGMENT_HEADER];
     read_segment([&header[..], data].concat());
 
     let Some((&[records, low, high], content)) = data.split_first_chunk() else {

@@ -1,9 +1,10 @@
 //! Real processes with a log of small segments that are killed (SIGKILL): while they roll, take snapshots, compact and remove.
+#![allow(clippy::disallowed_methods, reason = "it watches a real process")]
 
 use std::{
     fs::OpenOptions,
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{super::*, *};
@@ -46,14 +47,14 @@ async fn work(folder: &Path) {
         let note = [request % 3, request, base].map(u64::to_le_bytes).concat();
         notes.write_all(&note).unwrap();
         request += 1;
-        if request % 10 == 0 {
+        if request.is_multiple_of(10) {
             let most = Trim {
                 max_bytes: Some(100_000),
                 ..Trim::default()
             };
             store.trim(&topic("goes"), most).await.unwrap();
         }
-        if request % 50 == 0 {
+        if request.is_multiple_of(50) {
             store.reclaim().await.unwrap();
         }
     }
