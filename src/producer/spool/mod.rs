@@ -248,7 +248,7 @@ impl Spool {
     pub(crate) async fn write_staged(&self, memory: &Accumulator, limit: Duration) {
         self.mode_mut().on_closing();
         if !memory.is_empty() {
-            self.sweep(memory);
+            self.sweep();
         }
         let written = async {
             loop {

@@ -43,6 +43,8 @@ pub(super) struct Mode {
     always: bool,
     /// Whether what memory held is on its way to staging. It was accepted before everything else there.
     sweeping: bool,
+    /// Whether memory was still in use when the producer closed: calls that waited for room get their messages back there.
+    closed_in_memory: bool,
 }
 
 impl Mode {
@@ -57,6 +59,7 @@ impl Mode {
             },
             always,
             sweeping: false,
+            closed_in_memory: false,
             connected: false,
             held,
             credit: 0,
@@ -95,6 +98,17 @@ impl Mode {
             self.phase = Phase::Spooling;
             self.sweeping = true;
         }
+    }
+
+    /// As [`begin_sweep`](Self::begin_sweep), after the producer was closed to new messages.
+    pub(super) fn begin_last_sweep(&mut self) {
+        self.closed_in_memory = self.is_memory();
+        self.begin_sweep();
+    }
+
+    /// Returns whether calls wait for room in memory, and not in staging.
+    pub(super) fn waits_in_memory(&self) -> bool {
+        self.is_memory() || self.closed_in_memory
     }
 
     /// Returns whether what memory held is on its way to staging.

@@ -180,7 +180,7 @@ impl Overflow for Spool {
     ) -> Poll<Result<(), PendingMessage>> {
         // Held until the end: the mode decides which line the waiter is in.
         let mode = self.mode();
-        match mode.is_memory() {
+        match mode.waits_in_memory() {
             true => memory.poll_admitted_to_memory(waiter, cx),
             false => self.room.poll_admitted(waiter, cx),
         }
@@ -188,7 +188,7 @@ impl Overflow for Spool {
 
     fn withdraw(&self, memory: &Accumulator, waiter: &WaiterId) -> Option<PendingMessage> {
         let mode = self.mode();
-        if mode.is_memory() {
+        if mode.waits_in_memory() {
             return memory.withdraw_from_memory(waiter);
         }
         let mut staging = self.staging();
@@ -343,12 +343,11 @@ impl Spool {
     }
 
     /// Sends what memory holds to disk, with or without a connection. Called when no more messages are accepted.
-    pub(super) fn sweep(&self, memory: &Accumulator) {
+    pub(super) fn sweep(&self) {
         let mut mode = self.mode_mut();
         if mode.is_memory() && self.sweeps() {
+            mode.begin_last_sweep();
             self.begin_sweep(&mut mode);
-            // They get their messages back in either line, and look for them in this one from now on.
-            memory.transfer_waiters_to(&self.room);
         }
     }
 
