@@ -88,9 +88,15 @@ async fn everything() {
     assert!(late.recv().await.unwrap().skipped > 0);
     drop((consumer, late));
     broker.shutdown(LONG).await.unwrap();
-    let waiting = second.send_async("left behind").await.unwrap();
+    // More than lanes hold.
+    let mut waiting = Vec::new();
+    for _ in 0..2000 {
+        waiting.push(second.send_async(vec![0; 4096]).await.unwrap());
+    }
     drop(second);
-    waiting.await.unwrap_err();
+    for receipt in waiting {
+        receipt.await.unwrap_err();
+    }
     #[cfg(feature = "spool")]
     spooled(producer(), folder.path(), address).await;
 }

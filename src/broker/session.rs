@@ -41,7 +41,7 @@ use crate::{
 pub(super) const UNAUTHENTICATED_WINDOW: u32 = 256 * 1024;
 /// The streams that may be open on a connection that is not authenticated.
 pub(super) const UNAUTHENTICATED_STREAMS: u32 = 8;
-/// How long a client whose credentials are refused waits for that, within its share of handshakes: so many guesses take long.
+/// How long a client whose credentials are refused waits for that. It keeps its place among the handshakes meanwhile.
 const REFUSAL_DELAY: Duration = Duration::from_millis(500);
 /// The priority of the session stream. All other streams have 0.
 const PRIORITY: i32 = 1;

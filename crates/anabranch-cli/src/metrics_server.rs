@@ -87,12 +87,12 @@ pub(crate) fn start(address: SocketAddr) -> anyhow::Result<()> {
     MetricsServer::bind(address, access)?.start(None)
 }
 
-/// Who may ask.
+/// The clients that may ask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Access<'a> {
     /// File with the token that a client must show.
     pub(crate) token_file: Option<&'a Path>,
-    /// Whether everybody who reaches the address may ask without a token.
+    /// Whether all clients that reach the address may ask without a token.
     pub(crate) public: bool,
 }
 

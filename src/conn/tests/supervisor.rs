@@ -418,10 +418,8 @@ async fn a_token_is_read_before_each_attempt_and_a_refused_one_ends_it_unless_it
     let mut config = world.config(&[A]);
     config.token = Token::file(&file);
     let unreadable = Supervisor::start(config.clone(), None, &world.tasks).unwrap_err();
-    assert!(
-        unreadable.to_string().contains("cannot be read"),
-        "{unreadable}"
-    );
+    let why = std::error::Error::source(&unreadable).unwrap().to_string();
+    assert!(why.contains("cannot be read"), "{why}");
     std::fs::write(&file, "one\n").unwrap();
     let supervisor = world.start(config.clone());
     let (connect, connection) = broker.sessions.recv().await.unwrap();

@@ -261,7 +261,7 @@ fn rebuilt_manifest(disk: &dyn Disk, names: &[String]) -> io::Result<Manifest> {
 enum Kept {
     /// Applies its records.
     Frame(Box<Frame>),
-    /// Leaves offsets out for at most so many messages, of frames before the number `ends`.
+    /// Leaves offsets out, for at most `most` messages of the frames before the number `ends`.
     Gap { most: u64, ends: u64 },
 }
 

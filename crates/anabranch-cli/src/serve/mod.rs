@@ -97,7 +97,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "metrics")]
     metrics_token_file: Option<PathBuf>,
 
-    /// Answer everybody who reaches the address of --metrics from other machines, without a token.
+    /// Answer all clients that reach the address of --metrics from other machines, without a token.
     #[arg(
         long,
         requires = "metrics",
