@@ -25,7 +25,7 @@ const RESERVE_AHEAD: usize = 256 * 1024;
 /// the bytes are split. A frame over its limit is refused as soon as the length has arrived (five bytes suffice), before
 /// anything is reserved. After an error the stream cannot be decoded further.
 ///
-/// The batch of a [`Packet::Produce`] or [`Packet::Delivery`] and the token of a [`Packet::Connect`] share the memory of
+/// The batch of a `Packet::Produce` or `Packet::Delivery` and the token of a `Packet::Connect` share the memory of
 /// the read buffer. Copy a few bytes that are kept for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketCodec {
@@ -155,13 +155,13 @@ impl PacketCodec {
     }
 }
 
-/// Returns the bytes of a [`Packet::Produce`] before its batch. These bytes and then the batch are the packet, so that the
+/// Returns the bytes of a `Packet::Produce` before its batch. These bytes and then the batch are the packet, so that the
 /// batch is not copied.
 ///
-/// The frame has [`produce_overhead`] bytes more than the batch. The caller checks it against the broker's longest frame.
+/// The frame has `produce_overhead` bytes more than the batch. The caller checks it against the broker's longest frame.
 ///
 /// # Panics
-/// If the frame would have 4 GiB or more: no broker announces such a [`max_frame`](super::Connected::max_frame).
+/// If the frame would have 4 GiB or more: no broker announces such a `max_frame`.
 #[must_use]
 pub fn produce_head(
     request: RequestId,

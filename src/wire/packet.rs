@@ -155,7 +155,7 @@ pub struct ProducerIdentity {
 /// The broker's registration of a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegisteredProducer {
-    /// The producer's id, to be sent in every later [`Connect`].
+    /// The producer's id, to be sent in every later `Connect`.
     pub id: ProducerId,
     /// Whether the broker has forgotten what it stored of this producer. A request that was sent before may have been
     /// stored, and would be stored again.
