@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     impl<T> KeyShards<T> {
-        /// Appends a message, and returns who is woken.
+        /// Appends a message, and returns the lane that is woken.
         fn put(&self, id: ShardId, message: T) -> Option<Wake> {
             let mut woken = None;
             self.push(id, message);

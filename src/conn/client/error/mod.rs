@@ -101,7 +101,7 @@ impl ConnectError {
         Self { trusted_by, ..self }
     }
 
-    /// Returns the error of a caller who waits no longer than `limit`: this one, or the silence within that time.
+    /// Returns the error of a call that waits no longer than `limit`: this one, or the silence within that time.
     pub(super) fn within(self: &Arc<Self>, limit: Duration) -> Arc<Self> {
         match self.cause {
             Cause::NoAnswerYet => Arc::new(Self {
