@@ -128,7 +128,6 @@ pub(crate) struct Args {
     /// Number of threads that send on each producer, in place of tasks.
     #[arg(
         long,
-        env = "ANABRANCH_THREADS",
         value_name = "COUNT",
         conflicts_with = "tasks",
         value_parser = clap::value_parser!(u32).range(1..=500)
@@ -160,7 +159,6 @@ pub(crate) struct Args {
     /// Bytes that one lane may have unanswered [default: 256 KiB].
     #[arg(
         long,
-        env = "ANABRANCH_LANE_WINDOW",
         value_name = "SIZE",
         value_parser = units::parse_size
     )]
@@ -170,7 +168,6 @@ pub(crate) struct Args {
     /// it, everything is kept.
     #[arg(
         long,
-        env = "ANABRANCH_RETAIN",
         value_name = "SIZE",
         value_parser = units::parse_size
     )]
